@@ -1,0 +1,1 @@
+"""The read API and the dashboard; knows only the record and the items."""

@@ -1,0 +1,1 @@
+"""The graph: nodes and typed edges that become one Bytewax dataflow."""

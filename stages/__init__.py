@@ -1,0 +1,1 @@
+"""What turns items into items: detect, batch, judge."""
