@@ -1,0 +1,39 @@
+"""Items and component bases: all that a plug-in needs to import."""
+
+from schemas.components import Component, Consumer, Sink, Source, Stage
+from schemas.items import (
+    DUPLICATE,
+    DeadLetter,
+    Detected,
+    Detection,
+    Event,
+    Frame,
+    Message,
+    Reject,
+    RiskLevel,
+    Tick,
+    Upload,
+    Verdict,
+    risk_level,
+)
+
+__all__ = [
+    "DUPLICATE",
+    "Component",
+    "Consumer",
+    "DeadLetter",
+    "Detected",
+    "Detection",
+    "Event",
+    "Frame",
+    "Message",
+    "Reject",
+    "RiskLevel",
+    "Sink",
+    "Source",
+    "Stage",
+    "Tick",
+    "Upload",
+    "Verdict",
+    "risk_level",
+]

@@ -1,0 +1,210 @@
+"""What flows between nodes: frozen, slotted dataclasses, the same ones for streams, sinks, consumers and the API.
+
+Times are aware UTC datetimes; pixels are those of the original picture; scores lie in 0..1, risk in 0..100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+DUPLICATE = "duplicate"
+"""`DeadLetter.stage` of a frame that needs no second look: it is settled without detections, not quarantined."""
+
+RiskLevel = Literal["low", "medium", "high", "critical"]
+EventType = Literal["event.opened", "event.closed", "event.analyzed", "event.failed", "event.merged"]
+EventStatus = Literal["open", "closed", "merged"]
+Analyzer = Literal["rules", "nemotron"]
+AnalysisStatus = Literal["pending", "done", "failed", "disabled"]
+
+
+def to_microseconds(when: datetime) -> int:
+    """An aware datetime -> integer microseconds since 1970 UTC, the unit of every time in the record."""
+    return (when - EPOCH) // MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Integer microseconds since 1970 -> aware UTC datetime, exact."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def risk_level(score: int) -> RiskLevel:
+    """The level of a score, computed here and nowhere else: < 30 low, < 60 medium, < 85 high, else critical."""
+    return "low" if score < 30 else "medium" if score < 60 else "high" if score < 85 else "critical"
+
+
+class Reject(Exception):  # noqa: N818  (it is an answer about an item, not a fault of the program)
+    """Raised by a stage's `process` to say that the item in hand cannot be processed, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a frame could not be processed: which stage gave up, and its reason in plain words."""
+
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A picture that a plug-in source found. `path` is absolute, or relative to the upload tree."""
+
+    camera: str
+    path: str
+    captured_at: datetime | None
+
+
+class Opened(Protocol):
+    """A picture file that was read and decoded ahead of its turn: what a source hands out with a frame."""
+
+    @property
+    def content_hash(self) -> str | None: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def error(self) -> DeadLetter | None: ...
+    def picture(self) -> Image: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One uploaded picture; its row in the record is also its entry in the ledger, and `id` is the processing order."""
+
+    id: int
+    uid: str
+    camera_id: str
+    path: str
+    captured_at: datetime
+    arrived_at: datetime
+    opened: Opened | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """The file's content, decoded ahead; None on a frame that nobody has to look at."""
+    recorded: Detected | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """Set on a frame that was decided before a resume: what the record says. No stage looks at it again."""
+
+    def picture(self) -> Image:
+        """The picture as PIL RGB in its original size. It was decoded once, before the frame was handed out."""
+        if self.opened is None:
+            raise Reject(f"frame {self.id} ({self.path}) carries no picture")
+        return self.opened.picture()
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One labelled box: `bbox` is x, y, width, height in pixels of the original picture."""
+
+    object_type: str
+    confidence: float
+    bbox: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A frame with what was found in it, or with the error that kept anybody from looking."""
+
+    frame: Frame
+    width: int
+    height: int
+    detections: tuple[Detection, ...]
+    error: DeadLetter | None = None
+    model: str | None = field(default=None, kw_only=True)
+    detect_ms: float | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """"Nothing that arrived earlier is waiting": sent by a source that has handed out everything it knows."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `analyzer` thinks of an event. `evidence` are ids of detections of that event."""
+
+    risk_score: int
+    summary: str
+    reasoning: str
+    evidence: tuple[int, ...] = ()
+    analyzer: Analyzer = "rules"
+    model: str | None = None
+    prompt_version: str | None = None
+    latency_ms: float | None = None
+
+    @property
+    def risk_level(self) -> RiskLevel:
+        """Derived from the score, so that the two can never disagree."""
+        return risk_level(self.risk_score)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One revision of an event: a batch of one camera's frames, with a verdict. `objects` is the most seen at once."""
+
+    id: int
+    batch_id: str
+    camera_id: str
+    type: EventType
+    revision: int
+    started_at: datetime
+    ended_at: datetime | None
+    status: EventStatus
+    frame_count: int
+    objects: Mapping[str, int]
+    verdict: Verdict
+    detection_ids: tuple[int, ...]
+    camera_name: str = field(default="", kw_only=True)
+    analysis_status: AnalysisStatus = field(default="disabled", kw_only=True)
+    merged_into: int | None = field(default=None, kw_only=True)
+    delay_seconds: float = field(default=0.0, kw_only=True)
+    thumbnail: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of the feed. At least once, in order of `seq`; (`event.id`, `event.revision`) is unique."""
+
+    seq: int
+    type: EventType
+    delay_seconds: float
+    event: Event
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as it is published: schema `hearthwatch.event.v1`, JSON types only."""
+        event, verdict = self.event, self.event.verdict
+        return {
+            "schema": "hearthwatch.event.v1",
+            "seq": self.seq,
+            "type": self.type,
+            "event_id": event.id,
+            "batch_id": event.batch_id,
+            "revision": event.revision,
+            "camera_id": event.camera_id,
+            "camera_name": event.camera_name,
+            "risk_score": verdict.risk_score,
+            "risk_level": verdict.risk_level,
+            "summary": verdict.summary,
+            "analyzer": verdict.analyzer,
+            "analysis_status": event.analysis_status,
+            "started_at": iso(event.started_at),
+            "ended_at": iso(event.ended_at),
+            "objects": dict(event.objects),
+            "frame_count": event.frame_count,
+            "delay_seconds": self.delay_seconds,
+            "merged_into": event.merged_into,
+            "thumbnail": event.thumbnail,
+        }
+
+
+def iso(when: datetime | None) -> str | None:
+    """A time as the outside sees it: `2026-11-22T08:15:30.000000Z`."""
+    return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
