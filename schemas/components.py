@@ -34,13 +34,22 @@ class Component(BaseModel):
         """What the drawn graph shows behind the node's name; a node with options that matter says them here."""
         return type(self).__name__
 
+    def off(self) -> str | None:
+        """Why this sink or consumer does nothing (`REDIS_URL is not set: events are not published`); None: it works."""
+        return None
+
 
 class Source(Component):
     """Where items come from. `emits = Upload` for pictures (the engine ledgers them), anything else for taps."""
 
+    follows: ClassVar[bool] = False
+    """True: it has no end of its own (the feed, a clock) and ends when every other source has ended."""
+
     def build(self) -> BytewaxSource[Any]:
         """The Bytewax source of this node; called once, when the dataflow is built."""
-        raise NotImplementedError(f"{type(self).__name__} is a source: it needs a `build()` that returns a Bytewax source")
+        raise NotImplementedError(
+            f"{type(self).__name__} is a source: it needs a `build()` that returns a Bytewax source"
+        )
 
 
 class Stage(Component):

@@ -122,7 +122,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """"Nothing that arrived earlier is waiting": sent by a source that has handed out everything it knows."""
+    """ "Nothing that arrived earlier is waiting": sent by a source that has handed out everything it knows."""
 
     now: datetime
 

@@ -1,0 +1,273 @@
+"""Frames become events here: each frame is decided exactly once, in one transaction.
+
+Its state, its detections, its place in an event and the feed rows that tell the world are written together. Membership
+of events is a function of (order of ids, capture time, arrival time, has detections) and of nothing else: not of how
+frames are grouped into transactions, of ticks, of restarts or of the wall clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from record import Record
+from record.events import EVENT_OPEN, Announcer, Judge
+from record.ledger import PER_FRAME
+from schemas.items import DUPLICATE, DeadLetter, Detected, Event, Tick, to_microseconds
+
+log = logging.getLogger(__name__)
+
+SECOND = 1_000_000
+NEVER = 1 << 62
+LATE = 60 * SECOND  # a frame that arrives this long after its capture is old news: a re-cut does not announce it early
+
+
+# -- the pure part: what an event is
+
+
+class Cut(NamedTuple):
+    """Where a camera's frames are cut into events; all in microseconds."""
+
+    window: int = 90 * SECOND
+    idle: int = 30 * SECOND
+    lateness: int = 5 * SECOND
+
+    def deadline(self, first: int, last: int) -> int:
+        """A frame captured at or after this does not belong to the event whose frames span first..last."""
+        return min(first + self.window, last + self.idle)
+
+    def close_at(self, first: int, last: int, arrival: int) -> int:
+        """When the event is closed, on the arrival clock: `arrival` is that of its last frame."""
+        return arrival + self.deadline(first, last) - last + self.lateness
+
+
+F = TypeVar("F", bound=tuple[int, ...])  # (capture time, frame id, …)
+
+
+def cut(frames: Iterable[F], rules: Cut) -> list[list[F]]:
+    """The definition of an event: walk the frames in order of capture, start anew at a deadline."""
+    parts: list[list[F]] = []
+    for frame in sorted(frames):
+        if not parts or frame[0] >= rules.deadline(parts[-1][0][0], parts[-1][-1][0]):
+            parts.append([])
+        parts[-1].append(frame)
+    return parts
+
+
+# -- the record's part: keep the events cut while frames come in, in any order
+
+
+class Near(NamedTuple):
+    """An event of the same camera, beside the frame that is being placed."""
+
+    id: int
+    first: int
+    last: int
+    sealed: int
+
+
+class Batching:
+    """Decides frames and keeps events. One per process: it is the only one that places frames."""
+
+    def __init__(self, record: Record, judge: Judge, rules: Cut | None = None, *, analysis: bool = False) -> None:
+        self.record = record
+        self.rules = rules or Cut()
+        self.announcer = Announcer(record, judge, analysis=analysis)
+        self.due = self._next_due()
+
+    def write(self, items: Sequence[Detected | Tick]) -> list[Event]:
+        """Decide these frames and close what is due; the revisions of events that came of it, as the feed has them.
+
+        One transaction, or none if there is nothing to do. A frame that was decided before is passed over.
+        """
+        if not items or (self._only_early_ticks(items)):
+            return []
+        try:
+            return self.record.transact(lambda: self._write(items))
+        except BaseException:
+            self.due = -1  # whatever was remembered was rolled back: look again next time
+            raise
+
+    def _only_early_ticks(self, items: Sequence[Detected | Tick]) -> bool:
+        last = items[-1]
+        return (
+            isinstance(last, Tick) and to_microseconds(last.now) < self.due and all(isinstance(i, Tick) for i in items)
+        )
+
+    def _write(self, items: Sequence[Detected | Tick]) -> list[Event]:
+        self.due = self._next_due()
+        self.announcer.begin()
+        undecided = self._undecided(items)
+        counts = dict.fromkeys(("settled", "quarantined", "detections"), 0)
+        for item in items:
+            if isinstance(item, Tick):
+                self._close(to_microseconds(item.now), by_tick=True)
+            elif item.frame.id in undecided:
+                undecided.discard(item.frame.id)
+                self._decide(item, counts)
+        self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.announcer.born, **counts)
+        return self.announcer.told
+
+    def _undecided(self, items: Sequence[Detected | Tick]) -> set[int]:
+        ids = [item.frame.id for item in items if isinstance(item, Detected)]
+        if not ids:
+            return set()
+        rows = self.record.rows(
+            "SELECT id FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?", min(ids), max(ids)
+        )
+        return {i for (i,) in rows}
+
+    def _decide(self, item: Detected, counts: dict[str, int]) -> None:
+        frame, error = item.frame, self._final(item.error)
+        captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
+        self._close(arrived)
+        state = "settled" if error is None or error.stage == DUPLICATE else "quarantined"
+        counts[state] += 1
+        boxes = () if error else item.detections
+        if len(boxes) > PER_FRAME:
+            log.warning("%s: %d detections, the %d surest are kept", frame.path, len(boxes), PER_FRAME)
+            boxes = tuple(sorted(boxes, key=lambda d: -d.confidence)[:PER_FRAME])
+        counts["detections"] += len(boxes)
+        opened = frame.opened
+        event_id = self._place(frame.id, frame.camera_id, captured, arrived) if boxes else None
+        self.record.execute(
+            "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
+            "model = ?, detect_ms = ? WHERE id = ?",
+            state, opened and opened.content_hash, item.width or None, item.height or None, event_id,
+            error and error.stage, error and error.reason, item.model, item.detect_ms, frame.id,
+        )  # fmt: skip
+        if event_id is None:
+            return
+        self.record.many(
+            "INSERT INTO detections(id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, "
+            "bbox_x, bbox_y, bbox_width, bbox_height) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (
+                    frame.id * PER_FRAME + n,
+                    frame.id,
+                    event_id,
+                    frame.camera_id,
+                    frame.path,
+                    captured,
+                    d.object_type,
+                    d.confidence,
+                    *d.bbox,
+                )
+                for n, d in enumerate(boxes)
+            ],
+        )
+        self.announcer.flush()
+
+    def _final(self, error: DeadLetter | None) -> DeadLetter | None:
+        """A duplicate of a picture that turned out bad is bad for the same reason."""
+        if error is None or error.stage != DUPLICATE:
+            return error
+        row = self.record.one(
+            "SELECT error_stage, error FROM frames WHERE id = ? AND state = 'quarantined'",
+            int(error.reason.rsplit(" ", 1)[-1]),
+        )
+        return error if row is None else DeadLetter(*row)
+
+    # -- closing
+
+    def _next_due(self) -> int:
+        return int(self.record.one("SELECT coalesce(min(close_at), ?) FROM events WHERE status = 'open'", NEVER)[0])
+
+    def _close(self, clock: int, *, by_tick: bool = False) -> None:
+        if clock < self.due:
+            return
+        ripe = self.record.rows(
+            "SELECT id FROM events WHERE status = 'open' AND close_at <= ? ORDER BY close_at, id", clock
+        )
+        for (event_id,) in ripe:
+            self.announcer.close(event_id)
+        if by_tick:  # a frame that is discovered after this must not be stamped before it, not even after a restart
+            self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
+        self.due = self._next_due()
+
+    # -- placing
+
+    def _place(self, id: int, camera: str, at: int, arrival: int) -> int:
+        """Find the event of a new frame captured at `at`; its id. The frame's own row is written by the caller."""
+        rules, near = (
+            self.rules,
+            "SELECT id, started_at, last_at, sealed FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at ",
+        )
+        before = self._near(near + "<= ? ORDER BY started_at DESC LIMIT 1", camera, at)
+        after = self._near(near + "> ? ORDER BY started_at LIMIT 1", camera, at)
+        joins = before is not None and at < rules.deadline(before.first, before.last)
+        first, last = (before.first, max(before.last, at)) if joins and before else (at, at)
+        if (
+            after
+            and not after.sealed
+            and not (joins and before and before.sealed)
+            and after.first < rules.deadline(first, last)
+        ):
+            return self._recut(id, camera, at, arrival, first)
+        if joins and before:
+            return self._join(before.id, first, last, arrival, at)
+        if after and after.sealed and after.first - at < rules.idle and after.last - at < rules.window:
+            return self._join(after.id, at, after.last, arrival, at)
+        self._open([(at, id)], camera, arrival, arrival - at)
+        self.announcer.open(id)
+        return id
+
+    def _near(self, sql: str, camera: str, at: int) -> Near | None:
+        row = self.record.one(sql, camera, at)
+        return None if row is None else Near(*row)
+
+    def _join(self, event: int, first: int, last: int, arrival: int, at: int) -> int:
+        close_at = self.rules.close_at(first, last, arrival)
+        self.record.execute(
+            "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
+            "close_at = max(close_at, ?), status = 'open' WHERE id = ?",
+            first, last, arrival - at, close_at, event,
+        )  # fmt: skip
+        self.due = min(self.due, close_at)
+        return event
+
+    def _recut(self, id: int, camera: str, at: int, arrival: int, start: int) -> int:
+        """A frame came out of order: cut the unsealed events from here up to the next sealed one anew."""
+        (wall,) = self.record.one(
+            "SELECT coalesce(min(started_at), ?) FROM events WHERE camera_id = ? AND status <> 'merged' AND sealed AND started_at > ?",
+            NEVER, camera, start,
+        )  # fmt: skip
+        live = "SELECT id FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
+        old = [event for (event,) in self.record.rows(live, camera, start, wall)]
+        marks = ",".join("?" * len(old))
+        frames = self.record.rows(f"SELECT captured_at, id FROM frames WHERE event_id IN ({marks})", *old)
+        parts = {min(i for _, i in part): part for part in cut([*frames, (at, id)], self.rules)}
+        self.record.execute(
+            f"UPDATE events SET status = 'merged' WHERE id IN ({marks})", *old
+        )  # makes room: first is unique
+        for event, part in parts.items():
+            self._open(part, camera, arrival, arrival - at)
+            self._move(event, [i for _, i in part if i != id])
+            if event not in old:
+                self.announcer.open(event, early=arrival - at < LATE)
+        mine: int = next(event for event, part in parts.items() if (at, id) in part)
+        for event in old:
+            if event not in parts:
+                into = self.record.one("SELECT event_id FROM frames WHERE id = ?", event)[0]
+                self.announcer.merge(event, into)
+        return mine
+
+    def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int) -> None:
+        """Write the row of an event that consists of these (captured_at, id)."""
+        first, last, event = part[0][0], part[-1][0], min(i for _, i in part)
+        close_at = self.rules.close_at(first, last, arrival)
+        (uid,) = self.record.one("SELECT uid FROM frames WHERE id = ?", event)
+        self.record.execute(
+            EVENT_OPEN, event, self.announcer.batch_id(uid), camera, first, len(part), last, close_at, delay
+        )
+        self.due = min(self.due, close_at)
+
+    def _move(self, event: int, frames: Sequence[int]) -> None:
+        self.record.many(
+            "UPDATE frames SET event_id = ? WHERE id = ? AND event_id <> ?", [(event, i, event) for i in frames]
+        )
+        self.record.many(
+            "UPDATE detections SET event_id = ? WHERE id BETWEEN ? AND ?",
+            [(event, i * PER_FRAME, i * PER_FRAME + PER_FRAME - 1) for i in frames],
+        )

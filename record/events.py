@@ -1,0 +1,212 @@
+"""An event is one row with numbered revisions: row update, history row and feed row share a transaction.
+
+`Announcer` is the only writer of revisions. It asks the judge (the rules, handed in by whoever opens the record) what the
+event means, computes the level, and puts the message into the feed; whoever wants events reads the feed.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from record import Record, now
+from record.ledger import PER_FRAME
+from schemas.items import AnalysisStatus, Event, EventType, Message, Verdict, from_microseconds, risk_level
+
+BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
+
+LEVELS = ("low", "medium", "high", "critical")
+
+
+class Sighting(NamedTuple):
+    """One detection of an event: its id, when it was captured (microseconds), what and where."""
+
+    id: int
+    at: int
+    object_type: str
+    confidence: float
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def frame_id(self) -> int:
+        return self.id // PER_FRAME
+
+
+class Facts(NamedTuple):
+    """All that a judge may know about an event. Times in microseconds UTC, pixels of a picture of `width` x `height`."""
+
+    event_id: int
+    camera_id: str
+    camera_name: str
+    started_at: int
+    last_at: int
+    frame_count: int
+    width: int
+    height: int
+    sightings: tuple[Sighting, ...]
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """The most of each kind that were seen in one frame, the surest kind of count a still picture gives."""
+        most: Counter[str] = Counter()
+        for (_, kind), n in Counter((s.frame_id, s.object_type) for s in self.sightings).items():
+            most[kind] = max(most[kind], n)
+        return dict(sorted(most.items()))
+
+
+Judge = Callable[[Facts], Verdict]
+
+EVENT_OPEN = """
+INSERT INTO events(id, batch_id, camera_id, started_at, frame_count, last_at, close_at, delay, status) VALUES (?,?,?,?,?,?,?,?,'open')
+ON CONFLICT(id) DO UPDATE SET started_at = excluded.started_at, frame_count = excluded.frame_count, last_at = excluded.last_at,
+  close_at = excluded.close_at, delay = excluded.delay, status = 'open', ended_at = NULL, merged_into = NULL"""
+
+_ROW = (
+    "id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, risk_score, summary, reasoning, "
+    "evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay"
+)
+
+
+class Announcer:
+    """Publishes revisions of events inside the caller's transaction."""
+
+    def __init__(self, record: Record, judge: Judge, *, analysis: bool = False) -> None:
+        self.record, self.judge = record, judge
+        self.verdict_due: AnalysisStatus = "pending" if analysis else "disabled"
+        self.begin()
+
+    def begin(self) -> None:
+        """A new transaction: nothing was told yet."""
+        self.told: list[Event] = []
+        self.born = 0
+        self._later: list[Callable[[], None]] = []
+
+    @staticmethod
+    def batch_id(uid: str) -> str:
+        return str(uuid.uuid5(BATCHES, uid))
+
+    def open(self, event: int, *, early: bool = True) -> None:
+        """Announce a new event at the next `flush`, or, if not `early`, only when it closes."""
+        self.born += 1
+        self._later.append(lambda: self._opened(event) if early else self._hold_back(event))
+
+    def merge(self, event: int, into: int) -> None:
+        """The event was swallowed by a re-cut before it was ever closed."""
+        self.born -= 1
+        self._later.append(lambda: self._merged(event, into))
+
+    def flush(self) -> None:
+        """Publish what was asked for since the last flush; the frame that caused it is in the record by now."""
+        for publish in self._later:
+            publish()
+        self._later.clear()
+
+    def close(self, event: int) -> None:
+        """No frame can join it on time any more: the rules' verdict over the whole batch."""
+        if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
+            self._opened(event)
+        standing = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
+        keep = standing == "nemotron" and self.verdict_due == "pending"  # judged before: stands until judged again
+        self._publish(
+            event, "event.closed", None if keep else self.judge(self.facts(event)),
+            "status = 'closed', sealed = 1, ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0", now(), self.verdict_due,
+        )  # fmt: skip
+
+    def _opened(self, event: int) -> None:
+        self._publish(
+            event,
+            "event.opened",
+            self.judge(self.facts(event)),
+            "opened_at = ?, analysis_status = ?",
+            now(),
+            self.verdict_due,
+        )
+
+    def _hold_back(self, event: int) -> None:
+        self.record.execute("UPDATE events SET opened_at = NULL WHERE id = ?", event)
+
+    def _merged(self, event: int, into: int) -> None:
+        if self.record.one("SELECT revision FROM events WHERE id = ?", event)[0] == 0:
+            self.record.execute("DELETE FROM events WHERE id = ?", event)  # nobody ever heard of it
+        else:
+            self._publish(event, "event.merged", None, "status = 'merged', frame_count = 0, merged_into = ?", into)
+
+    def facts(self, event: int) -> Facts:
+        """What the record knows about an event."""
+        camera_id, name, first, last, n = self.record.one(
+            "SELECT e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.last_at, e.frame_count "
+            "FROM events e LEFT JOIN cameras c ON c.id = e.camera_id WHERE e.id = ?", event,
+        )  # fmt: skip
+        rows = self.record.rows(
+            "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height "
+            f"FROM frames f JOIN detections d ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} "
+            "WHERE f.event_id = ? ORDER BY f.captured_at, d.id", event,
+        )  # fmt: skip
+        width, height = self.record.one(
+            "SELECT width, height FROM frames WHERE event_id = ? ORDER BY captured_at DESC LIMIT 1", event
+        )
+        return Facts(
+            event, camera_id, name, first, last, n, width or 0, height or 0, tuple(Sighting(*row) for row in rows)
+        )
+
+    def _publish(self, event: int, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
+        if verdict is not None:
+            self._judge(event, verdict)
+        facts = self.facts(event) if type != "event.merged" else None
+        objects = json.dumps(facts.objects) if facts else None
+        row = self.record.one(
+            f"UPDATE events SET revision = revision + 1, objects = coalesce(?, objects), {changes} WHERE id = ? RETURNING {_ROW}",
+            objects, *args, event,
+        )  # fmt: skip
+        name = self.record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])[0]
+        revised = _event(row, type, name, tuple(s.id for s in facts.sightings) if facts else (), verdict)
+        self._append(revised)
+        self.told.append(revised)
+
+    def _judge(self, event: int, v: Verdict) -> None:
+        """The verdict into the row; a reviewed event is unreviewed again only if its level rose."""
+        self.record.execute(
+            "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
+            "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ? WHERE id = ?",
+            _floor(v.risk_score), v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
+            v.analyzer, v.model, v.prompt_version, event,
+        )  # fmt: skip
+
+    def _append(self, e: Event) -> None:
+        v, at = e.verdict, now()
+        (seq,) = self.record.one("SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)")
+        payload = json.dumps(Message(seq, e.type, e.delay_seconds, e).as_dict(), ensure_ascii=False)
+        self.record.execute("INSERT INTO feed VALUES (?,?,?,?,?,?)", seq, e.id, e.revision, e.type, payload, at)
+        self.record.execute(
+            "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, reasoning, evidence, analyzer, "
+            "model, prompt_version, analysis_status, frame_count, latency_ms, at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            e.id, e.revision, e.type, v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)), v.analyzer,
+            v.model, v.prompt_version, e.analysis_status, e.frame_count, v.latency_ms, at,
+        )  # fmt: skip
+
+
+def _floor(score: int) -> int:
+    """The lowest score of the same level: an earlier score at or above it had this level or a higher one."""
+    return {"low": 0, "medium": 30, "high": 60, "critical": 85}[risk_level(score)]
+
+
+def _event(
+    row: tuple[Any, ...], type: EventType, name: str, detection_ids: tuple[int, ...], verdict: Verdict | None
+) -> Event:
+    (id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, score, summary, reasoning,
+     evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay) = row  # fmt: skip
+    standing = verdict or Verdict(
+        score, summary, reasoning, tuple(json.loads(evidence or "[]")), analyzer, model, prompt_version
+    )
+    return Event(
+        id, batch_id, camera_id, type, revision, from_microseconds(started_at),
+        None if ended_at is None else from_microseconds(ended_at), status, frame_count, json.loads(objects or "{}"),
+        standing, detection_ids, camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
+        delay_seconds=delay / 1e6,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The feed is the bus: one row per revision of an event, in order, forever. Consumers read it after a cursor.
+
+At least once: a consumer's cursor moves after it has taken the messages; dedupe by (event id, revision).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from record import Record
+from schemas.items import Event, EventStatus, EventType, Message, Verdict
+
+_STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
+
+_ROWS = """
+SELECT f.seq, f.type, f.payload, h.reasoning, h.evidence, h.model, h.prompt_version, h.latency_ms
+FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision = f.revision AND NOT h.shadow
+WHERE f.seq > ? ORDER BY f.seq LIMIT ?"""
+
+
+class Feed:
+    """Reads the feed and keeps cursors. One per thread."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def last(self) -> int:
+        """The newest `seq`; 0 on an empty feed."""
+        return int(self.record.one("SELECT coalesce(max(seq), 0) FROM feed")[0])
+
+    def after(self, seq: int, limit: int) -> list[Message]:
+        """The messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
+        return [self._message(*row) for row in self.record.rows(_ROWS, seq, limit)]
+
+    def cursor(self, name: str) -> int:
+        """How far this consumer has read. A new consumer starts at the feed's end."""
+
+        def find_or_make() -> int:
+            self.record.execute(
+                "INSERT OR IGNORE INTO cursors VALUES (?, (SELECT coalesce(max(seq), 0) FROM feed))", name
+            )
+            return int(self.record.one("SELECT seq FROM cursors WHERE name = ?", name)[0])
+
+        row = self.record.one("SELECT seq FROM cursors WHERE name = ?", name)
+        return int(row[0]) if row else self.record.transact(find_or_make)
+
+    def advance(self, name: str, seq: int) -> None:
+        """This consumer has taken everything up to `seq`; never moves backwards."""
+        self.record.transact(
+            lambda: self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", seq, name)
+        )
+
+    def _message(
+        self, seq: int, type: EventType, payload: str, reasoning: str | None, evidence: str | None,
+        model: str | None, prompt_version: str | None, latency_ms: float | None,
+    ) -> Message:  # fmt: skip
+        p: dict[str, Any] = json.loads(payload)
+        verdict = Verdict(
+            p["risk_score"],
+            p["summary"],
+            reasoning or "",
+            tuple(json.loads(evidence or "[]")),
+            p["analyzer"],
+            model,
+            prompt_version,
+            latency_ms,
+        )
+        ids = self.record.rows(
+            "SELECT d.id FROM frames f JOIN detections d ON d.id BETWEEN f.id * 512 AND f.id * 512 + 511 WHERE f.event_id = ? ORDER BY d.id",
+            p["event_id"],
+        )
+        event = Event(
+            p["event_id"], p["batch_id"], p["camera_id"], type, p["revision"], datetime.fromisoformat(p["started_at"]),
+            None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]), _STATUS.get(type, "closed"),
+            p["frame_count"], p["objects"], verdict, tuple(i for (i,) in ids), camera_name=p["camera_name"],
+            analysis_status=p["analysis_status"], merged_into=p["merged_into"], delay_seconds=p["delay_seconds"], thumbnail=p["thumbnail"],
+        )  # fmt: skip
+        return Message(seq, type, p["delay_seconds"], event)

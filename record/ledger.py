@@ -1,0 +1,276 @@
+"""The ledger: every file that was ever discovered, exactly once, in the order in which it is processed.
+
+A row is written at discovery, before anybody looks at the picture; a restart hands out again what is still undecided.
+The ledger stamps arrival: never decreasing with the id, and never before a tick that was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from record import Record, RecordError
+from schemas.items import (
+    DUPLICATE,
+    DeadLetter,
+    Detected,
+    Detection,
+    Frame,
+    Tick,
+    Upload,
+    from_microseconds,
+    to_microseconds,
+)
+
+PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
+DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
+KNOWN_AT_ONCE = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
+
+
+class Found(NamedTuple):
+    """A complete file as discovery saw it. `arrived` is what the file system says; the ledger stamps `arrived_at`."""
+
+    camera_id: str | None
+    folder: str | None
+    path: str
+    mtime_ns: int
+    size: int
+    captured_at: int
+    arrived: int
+    error: DeadLetter | None = None
+    attempt: int = 1
+
+
+class Entry(NamedTuple):
+    """A frame to hand out, with what is needed to open its file. `frame.recorded` is set if it was decided before."""
+
+    frame: Frame
+    mtime_ns: int
+    size: int
+    attempt: int
+    starts: int
+
+
+class Seen(NamedTuple):
+    """A decided picture's bytes: what a later one may be a duplicate of."""
+
+    camera_id: str
+    content_hash: str
+    frame_id: int
+    arrived_at: int
+
+
+class Clock:
+    """The arrival clock, shared by the threads of one source: it only moves forward."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.turn = threading.Lock()
+
+    def forward(self, at: int) -> int:
+        self.at = max(self.at, at)
+        return self.at
+
+
+def frame_uid(found: Found) -> str:
+    """48 bits of capture milliseconds, then 80 bits of a hash of what the file is: the same in every run."""
+    what = f"{found.camera_id}\0{found.path}\0{found.mtime_ns}\0{found.size}\0{found.attempt}"
+    digest = hashlib.blake2b(what.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    return f"{found.captured_at // 1000 & 0xFFFF_FFFF_FFFF:012x}{digest}"
+
+
+_ENTRY = "id, uid, camera_id, path, captured_at, arrived_at, mtime_ns, size, attempt, starts, state"
+
+
+class Ledger:
+    """Discovery writes here, the source reads here. One per thread; threads of one source share the `clock`."""
+
+    def __init__(self, record: Record, clock: Clock | None = None) -> None:
+        self.record = record
+        self.clock = clock or Clock(self._last_arrival())
+
+    def _last_arrival(self) -> int:
+        (at,) = self.record.one(
+            "SELECT max(coalesce((SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1), 0), "
+            "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'clock'), 0))"
+        )
+        return int(at)
+
+    # -- discovery
+
+    def known(self, keys: Collection[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+        """Those of the (path, mtime_ns, size) that are in the ledger already, at any attempt."""
+        wanted, out = list(keys), set()
+        for start in range(0, len(wanted), KNOWN_AT_ONCE):
+            part = wanted[start : start + KNOWN_AT_ONCE]
+            marks = ",".join(["(?,?,?)"] * len(part))
+            out.update(
+                self.record.rows(
+                    f"SELECT path, mtime_ns, size FROM frames WHERE (path, mtime_ns, size) IN (VALUES {marks})",
+                    *(value for key in part for value in key),
+                )
+            )
+        return out
+
+    def discover(self, found: Sequence[Found], now: int, inbox_ids: Iterable[int] = ()) -> int:
+        """Write what is new, in the order given, and stamp its arrival. One transaction; how many were new."""
+        taken = list(inbox_ids)
+        if not found and not taken:
+            return 0
+        with self.clock.turn:
+            new, at = self.record.transact(lambda: self._insert(found, now, taken))
+            self.clock.forward(at)
+        return new
+
+    def _insert(self, found: Sequence[Found], now: int, taken: list[int]) -> tuple[int, int]:
+        at, new, bad, cameras = self.clock.at, 0, 0, {}
+        for f in found:
+            if f.camera_id is not None and f.error is None:
+                cameras[f.camera_id] = f.folder
+            stamp = max(at, min(f.arrived, now))
+            error = f.error or DeadLetter("", "")
+            rows = self.record.execute(
+                "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
+                "discovered_at, state, error_stage, error) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                frame_uid(f), f.camera_id, f.path, f.mtime_ns, f.size, f.attempt, f.captured_at, stamp, now,
+                "quarantined" if f.error else "discovered", error.stage or None, error.reason or None,
+            ).rowcount  # fmt: skip
+            if rows:
+                at, new, bad = stamp, new + 1, bad + (f.error is not None)
+        for camera_id, folder in cameras.items():
+            self.record.execute(
+                "INSERT INTO cameras(id, name, folder_path, status, created_at, last_seen_at) VALUES (?,?,?,'online',?,?) "
+                "ON CONFLICT(id) DO UPDATE SET status = 'online', last_seen_at = max(coalesce(last_seen_at, 0), excluded.last_seen_at)",
+                camera_id, folder, folder, now, at,
+            )  # fmt: skip
+        self.record.many("DELETE FROM inbox WHERE id = ?", [(i,) for i in taken])
+        self.record.count(discovered=new - bad, quarantined=bad)
+        return new, at
+
+    def retry(self, frame_id: int, now: int) -> int:
+        """Take a quarantined picture in again as a new frame; its id. RecordError if it is not quarantined."""
+        with self.clock.turn:
+            new_id, at = self.record.transact(lambda: self._again(frame_id, now))
+            self.clock.forward(at)
+        return new_id
+
+    def _again(self, frame_id: int, now: int) -> tuple[int, int]:
+        row = self.record.one(
+            "SELECT camera_id, path, mtime_ns, size, captured_at, state FROM frames WHERE id = ?", frame_id
+        )
+        if row is None or row[5] != "quarantined":
+            raise RecordError(
+                f"frame {frame_id} is {'unknown' if row is None else row[5]}: only a quarantined frame can be retried"
+            )
+        camera_id, path, mtime_ns, size, captured_at, _ = row
+        if camera_id is None:
+            raise RecordError(f"frame {frame_id} ({path}) is not in a camera folder: move the picture into one instead")
+        (last,) = self.record.one(
+            "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
+        )
+        again = Found(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
+        at = max(self.clock.at, now)
+        new_id = self.record.execute(
+            "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            frame_uid(again), camera_id, path, mtime_ns, size, again.attempt, captured_at, at, now,
+        ).lastrowid  # fmt: skip
+        self.record.count(discovered=1)
+        return int(new_id or 0), at
+
+    # -- the inbox: pictures that somebody else found
+
+    def enqueue(self, uploads: Sequence[Upload]) -> None:
+        """Leave these for the files source to take in. Durable when it returns."""
+        rows = [(u.camera, u.path, None if u.captured_at is None else to_microseconds(u.captured_at)) for u in uploads]
+        self.record.transact(
+            lambda: self.record.many("INSERT INTO inbox(camera, path, captured_at) VALUES (?,?,?)", rows)
+        )
+
+    def inbox(self, limit: int) -> list[tuple[int, Upload]]:
+        rows = self.record.rows("SELECT id, camera, path, captured_at FROM inbox ORDER BY id LIMIT ?", limit)
+        return [
+            (i, Upload(camera, path, None if at is None else from_microseconds(at))) for i, camera, path, at in rows
+        ]
+
+    # -- handing out
+
+    def tick(self, now: int) -> Tick:
+        """Move the arrival clock: nothing will be stamped earlier than this tick."""
+        with self.clock.turn:
+            return Tick(from_microseconds(self.clock.forward(now)))
+
+    def todo(self, after: int, limit: int, replay_after: int | None = None) -> list[Entry]:
+        """What to hand out next, in order of id: frames beyond `after` that are undecided.
+
+        On a resume, `replay_after` is the last id that was handed out before: frames beyond it come whether decided
+        or not, so that sinks that hang on the streams see them at least once.
+        """
+        resumed = 1 << 62 if replay_after is None else replay_after
+        rows = self.record.rows(
+            f"SELECT {_ENTRY} FROM frames WHERE state = 'discovered' AND id > ? AND id <= ? ORDER BY id LIMIT ?",
+            after,
+            resumed,
+            limit,
+        )
+        if not rows and replay_after is not None:
+            rows = self.record.rows(
+                f"SELECT {_ENTRY} FROM frames WHERE id > ? ORDER BY id LIMIT ?", max(after, resumed), limit
+            )
+        return [self._entry(*row) for row in rows]
+
+    def _entry(
+        self, id: int, uid: str, camera_id: str, path: str, captured_at: int, arrived_at: int,
+        mtime_ns: int, size: int, attempt: int, starts: int, state: str,
+    ) -> Entry:  # fmt: skip
+        captured, arrived = from_microseconds(captured_at), from_microseconds(arrived_at)
+        recorded = None if state == "discovered" else self.recorded(Frame(id, uid, camera_id, path, captured, arrived))
+        return Entry(
+            Frame(id, uid, camera_id, path, captured, arrived, recorded=recorded), mtime_ns, size, attempt, starts
+        )
+
+    def recorded(self, frame: Frame) -> Detected:
+        """What was decided about this frame."""
+        width, height, stage, error, model, detect_ms = self.record.one(
+            "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id
+        )
+        boxes = self.record.rows(
+            "SELECT object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM detections "
+            "WHERE id BETWEEN ? AND ? ORDER BY id", frame.id * PER_FRAME, frame.id * PER_FRAME + PER_FRAME - 1,
+        )  # fmt: skip
+        detections = tuple(Detection(label, score, (x, y, w, h)) for label, score, x, y, w, h in boxes)
+        letter = None if error is None else DeadLetter(stage, error)
+        return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
+
+    def recently_seen(self, since: int) -> list[Seen]:
+        """Decided pictures that arrived at or after `since` (microseconds) and are not duplicates themselves."""
+        (first,) = self.record.one(
+            "SELECT coalesce((SELECT id FROM frames WHERE arrived_at < ? ORDER BY id DESC LIMIT 1), 0)", since
+        )
+        rows = self.record.rows(
+            "SELECT camera_id, content_hash, id, arrived_at FROM frames WHERE id > ? AND content_hash IS NOT NULL "
+            "AND coalesce(error_stage, '') <> ? ORDER BY id", first, DUPLICATE,
+        )  # fmt: skip
+        return [Seen(*row) for row in rows]
+
+    def reached(self, frame_id: int) -> int:
+        """Note that this start of the pipeline has reached the frame; how many starts have so far."""
+
+        def note() -> int:
+            self.record.execute("UPDATE frames SET starts = starts + 1 WHERE id = ?", frame_id)
+            return int(self.record.one("SELECT starts FROM frames WHERE id = ?", frame_id)[0])
+
+        return self.record.transact(note)
+
+    # -- cameras
+
+    def cameras(self) -> dict[str, str]:
+        """camera_id -> the folder that feeds it."""
+        return dict(self.record.rows("SELECT id, folder_path FROM cameras"))
+
+    def set_camera_status(self, camera_id: str, status: str) -> None:
+        self.record.transact(
+            lambda: self.record.execute("UPDATE cameras SET status = ? WHERE id = ?", status, camera_id)
+        )

@@ -1,0 +1,65 @@
+"""Numbered, forward-only migrations: `migrations/NNNN_name.sql`, each in one transaction with its number.
+
+A record made by a newer Hearthwatch, and a SQLite database that is not ours, are refused and left untouched.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+
+APPLICATION_ID = 0x48574348  # "HWCH": how `file` and we tell our records from other SQLite databases
+
+
+def _scripts() -> dict[int, str]:
+    folder = files("record.migrations")
+    return {int(f.name[:4]): f.read_text() for f in folder.iterdir() if f.name.endswith(".sql")}
+
+
+SCHEMA_VERSION = max(_scripts())
+
+
+def migrate(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
+    """Bring the database to `target`, in one transaction.
+
+    Raises ValueError (completing the sentence "<path> …") for a database that is not ours or too new.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        start = version(db)  # again, under the lock: two processes may open a new record at once
+        for number, script in sorted(_scripts().items()):
+            if start < number <= target:
+                for statement in _statements(script):
+                    db.execute(statement)
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', ?)", (str(number),))
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def version(db: sqlite3.Connection) -> int:
+    """The schema version of this database, 0 if it is empty; only reads."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return 0
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or "meta" not in tables:
+        raise ValueError("is a database, but not a Hearthwatch record: set DATABASE_URL to another file")
+    version = int(db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise ValueError(
+            f"has schema version {version}, made by a newer Hearthwatch; this one knows {SCHEMA_VERSION}: upgrade it"
+        )
+    return version
+
+
+def _statements(script: str) -> list[str]:
+    out, part = [], ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            out.append(part)
+            part = ""
+    return out

@@ -1,0 +1,125 @@
+"""Group each camera's detections into events, judged by rules at once, and write everything down.
+
+The only stage that decides frames: state, detections, place in an event, feed rows, in one transaction per chunk that
+came down the stream. Exactly once in effect: a frame that comes again is passed over. One partition, because all chains
+meet in one record. With `-r` the snapshot is the last feed row passed on, so sinks behind it see each revision at least once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from record import Record, now
+from record.batching import SECOND, Batching, Cut
+from record.feed import Feed
+from schemas import Detected, Event, Stage, Tick
+from schemas.settings import from_settings
+from stages.rules import judge
+
+if TYPE_CHECKING:
+    from bytewax.dataflow import Stream
+
+BEAT_SECONDS = 2.0  # how often the chain says that it is alive; the page calls it stale after 15 s
+RESUME_CHUNK = 500  # feed rows read at once after a resume
+
+
+class Batch(Stage):
+    """Cut each camera's frames with detections into events; open at the first detection, close by window or idleness."""
+
+    accepts = Detected
+    emits = Event
+
+    window_seconds: Annotated[float, Field(gt=0)] = from_settings("batch_window_seconds")
+    """The longest span of one event, in seconds of capture time."""
+    idle_timeout_seconds: Annotated[float, Field(gt=0)] = from_settings("batch_idle_timeout_seconds")
+    """A camera that shows nothing for this long, in seconds of capture time, has ended its event."""
+    lateness_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """How long after its deadline an event waits for pictures that come out of order, in seconds of arrival time."""
+    timezone: str | None = from_settings("hearthwatch_timezone")
+    """Zone of the hours in the rules and in summaries, such as `Europe/Berlin`; unset: the system's."""
+    record_path: Path = from_settings("database_path")
+    """The record to write to; the same as that of `files`."""
+
+    def label(self) -> str:
+        return f"{self.window_seconds:g} s window, {self.idle_timeout_seconds:g} s idle"
+
+    def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
+        import bytewax.operators as op
+
+        keyed = op.flat_map_batch(f"{step_id}_chunks", up, lambda items: [("record", items)])
+        placed = op.stateful_batch(f"{step_id}_place", keyed, self._logic())
+        return op.map(f"{step_id}_events", placed, lambda pair: pair[1])
+
+    def _logic(self) -> Callable[[int | None], Any]:
+        from bytewax.operators import StatefulBatchLogic
+
+        writer = partial(Writer, self)
+
+        class Logic(StatefulBatchLogic[list[Any], Event, int]):
+            def __init__(self, resumed: int | None) -> None:
+                self.writer = writer(resumed)
+
+            def on_batch(self, values: list[list[Any]]) -> tuple[list[Event], bool]:
+                return self.writer.write([item for chunk in values for item in chunk]), False
+
+            def snapshot(self) -> int:
+                return self.writer.told
+
+        return Logic
+
+    def cut(self) -> Cut:
+        """The options in the record's unit."""
+        return Cut(
+            *(round(s * SECOND) for s in (self.window_seconds, self.idle_timeout_seconds, self.lateness_seconds))
+        )
+
+
+class Writer:
+    """The record's end of the stream, without Bytewax."""
+
+    def __init__(self, options: Batch, resumed: int | None) -> None:
+        self.record = Record(options.record_path)
+        zone: tzinfo | None = ZoneInfo(options.timezone) if options.timezone else None
+        self.batching = Batching(self.record, partial(judge, zone=zone), options.cut())
+        self.feed = Feed(self.record)
+        self.told = self.feed.last() if resumed is None else resumed
+        self.behind = resumed is not None
+        self.beat_due = 0.0
+
+    def write(self, items: list[Detected | Tick]) -> list[Event]:
+        """Write these; the revisions that sinks behind this stage have not seen, oldest first."""
+        missed = self._missed() if self.behind else []
+        events = self.batching.write(items)
+        if events:
+            self.told = self.feed.last()
+        if time.monotonic() >= self.beat_due:
+            self._beat()
+        return missed + events
+
+    def _missed(self) -> list[Event]:
+        """What was written before the process died but after the snapshot that it resumed from."""
+        out: list[Event] = []
+        while messages := self.feed.after(self.told, RESUME_CHUNK):
+            out += [m.event for m in messages if m.type in ("event.opened", "event.closed", "event.merged")]
+            self.told = messages[-1].seq
+        self.behind = False
+        return out
+
+    def _beat(self) -> None:
+        counters = json.dumps(self.record.counters())
+        self.record.transact(
+            lambda: self.record.execute(
+                "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters
+            )
+        )
+        self.beat_due = time.monotonic() + BEAT_SECONDS

@@ -1,0 +1,87 @@
+"""Promise: the rules' verdict says only what was detected, and is the same for the same facts."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from record.events import Facts, Sighting
+from schemas.items import to_microseconds
+from stages.rules import evidence, judge, place
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NIGHT = datetime(2026, 11, 22, 2, 13, tzinfo=UTC)
+
+
+def facts(start, *frames, every=1.0, camera="Front Door"):
+    """Each frame is a list of labels; frame n is captured `every` seconds after frame n-1."""
+    first = to_microseconds(start)
+    times = [first + round(i * every * 1e6) for i in range(len(frames))]
+    seen = [
+        Sighting((i + 1) * 512 + n, times[i], label, 0.5 + 0.01 * i, 0, 0, 10, 10)
+        for i, labels in enumerate(frames)
+        for n, label in enumerate(labels)
+    ]
+    return Facts(1, "front_door", camera, first, times[-1], len(frames), 640, 360, tuple(seen))
+
+
+def test_two_people_at_night_read_like_a_sentence_and_score_higher_than_by_day():
+    story = [["person"], ["person", "person"]] * 23
+    night, day = judge(facts(NIGHT, *story), UTC), judge(facts(NOON, *story), UTC)
+    assert night.summary == "2 people for 45 s at the front door, 02:13"
+    assert (
+        night.reasoning
+        == "25 person + 6 1 more at once + 10 stays 45 s + 30 at night (23–5 h) = 71 of 100, by the rules"
+    )
+    assert (night.risk_level, day.risk_level, day.analyzer) == ("high", "medium", "rules")
+
+
+def test_objects_count_the_most_seen_at_once_not_the_sum_over_frames():
+    assert facts(NOON, ["cat"], ["cat", "dog"], ["cat"]).objects == {"cat": 1, "dog": 1}
+    assert (
+        judge(facts(NOON, ["cat"], ["cat", "dog"], ["cat"]), UTC).summary
+        == "1 dog and 1 cat for 2 s at the front door, 12:00"
+    )
+
+
+def test_a_camera_name_that_is_no_plain_words_stays_as_it_is():
+    assert place("back_yard") == "at the back yard"
+    assert place("CAM-3") == "at CAM-3"
+
+
+labels = st.sampled_from(["person", "car", "cat", "dog", "bear", "kite"])
+stories = st.lists(st.lists(labels, min_size=1, max_size=6), min_size=1, max_size=20)
+
+
+@given(stories, st.integers(0, 23), st.floats(0, 29))
+def test_every_verdict_is_in_bounds_and_cites_detections_of_the_event(story, hour, every):
+    known = facts(NOON.replace(hour=hour), *story, every=every)
+    verdict = judge(known, UTC)
+    assert 0 <= verdict.risk_score <= 100 and verdict.summary and verdict.reasoning
+    ids = {s.id for s in known.sightings}
+    assert verdict.evidence and set(verdict.evidence) <= ids
+    assert {s.object_type for s in known.sightings if s.id in verdict.evidence} == set(known.objects)
+    assert verdict == judge(known, UTC)
+
+
+@given(stories, st.integers(0, 23))
+def test_night_never_lowers_a_score(story, hour):
+    assert judge(facts(NIGHT, *story), UTC).risk_score >= judge(facts(NOON.replace(hour=hour), *story), UTC).risk_score
+
+
+def test_evidence_is_the_surest_of_each_kind():
+    assert evidence(facts(NOON, ["person"], ["person"], ["person"], ["person", "car"]).sightings) == (
+        1024,
+        1536,
+        2048,
+        2049,
+    )
+
+
+def test_the_hour_is_that_of_the_cameras_clock():
+    sofia = timezone(timedelta(hours=2))
+    assert judge(facts(NOON, ["person"]), sofia).summary.endswith("14:00")
+    assert (
+        judge(facts(datetime(2026, 11, 22, 22, tzinfo=UTC), ["person"]), sofia).risk_score
+        > judge(facts(NOON, ["person"]), sofia).risk_score
+    )
