@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from record.migrate import SCHEMA_VERSION, migrate, version
+from record.migrate import SCHEMA_VERSION, upgrade, version
 from schemas.errors import UserError
 
 __all__ = ["SCHEMA_VERSION", "Lock", "Record", "RecordError", "hold", "now"]
@@ -73,7 +73,7 @@ class Record:
         pragmas = f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {WAL_BYTES}"
         _patiently(lambda: self.db.executescript(pragmas), self.path)
         if known < SCHEMA_VERSION:
-            _patiently(lambda: migrate(self.db), self.path)
+            _patiently(lambda: upgrade(self.db), self.path)
             self.transact(
                 lambda: self.db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (_new_store_id(),))
             )

@@ -19,7 +19,7 @@ def _scripts() -> dict[int, str]:
 SCHEMA_VERSION = max(_scripts())
 
 
-def migrate(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
+def upgrade(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
     """Bring the database to `target`, in one transaction.
 
     Raises ValueError (completing the sentence "<path> …") for a database that is not ours or too new.
