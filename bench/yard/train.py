@@ -3,8 +3,8 @@
 python -m bench.yard.train --minutes 50         # in the checkout; keeps the best smoothed weights in build/yard/
 python -m bench.yard.train --overfit 3          # sanity check: learn 48 fixed frames by heart
 
-The packaged weights (gpu/models/yard) come from this script: 50 minutes on two cores after a short warm-up, 85,700
-drawn frames; curve.jsonl beside it is that run.
+Needs scipy for the matching loss (pip install scipy). The packaged weights (gpu/models/yard) come from this script:
+50 minutes on two cores after a short warm-up, 85,700 drawn frames; curve.jsonl beside it is that run.
 """
 
 import argparse
