@@ -1,5 +1,6 @@
-"""The settings: environment, else `.env` in the working folder, else default; an empty value counts as unset.
+"""The settings: environment, else `.env` in the working folder, else default.
 
+An empty value is none: `REDIS_URL= hearthwatch run` takes the default although `.env` says otherwise.
 An attribute is its variable in lower case. All mistakes come at once, in one `SettingsError` with a line for each, and
 no line shows a secret. Reading settings opens nothing, starts nothing and imports nothing heavy.
 `python -m schemas.settings` prints `.env.example`.
@@ -265,7 +266,7 @@ def example() -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean …?` behind a full stop, or nothing when nothing is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.75)
+    near = get_close_matches(name, list(known), n=1, cutoff=0.85)
     return f". Did you mean {near[0]}?" if near else ""
 
 
@@ -292,9 +293,12 @@ def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str,
         file = dotenv_values(env_file, encoding="utf-8-sig") if env_file and env_file.exists() else {}
     except (OSError, UnicodeError) as error:
         raise SettingsError([f"{env_file} cannot be read: {error}"]) from None
-    both = {**file, **(os.environ if environ is None else environ)}
-    given = {name: value.strip() for name, value in both.items() if value and value.strip()}
-    return {name.upper(): value for name, value in given.items() if name.lower() in _FIELDS} | given
+    both = {**_spelled(file), **_spelled(os.environ if environ is None else environ)}
+    return {name: value.strip() for name, value in both.items() if value and value.strip()}
+
+
+def _spelled(source: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {name.upper() if name.lower() in _FIELDS else name: value for name, value in source.items()}
 
 
 def _mistake(field: str, error: Mapping[str, Any], given: Mapping[str, str]) -> str:
