@@ -13,12 +13,20 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from heapq import merge
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from pydantic import Field
+
+from schemas import Source
+from schemas.errors import UserError
+from schemas.settings import from_settings
 from sources.yard_cameras import Clip, story
+
+CameraName = Literal["front_door", "driveway", "back_yard", "street"]
 
 
 class Scene(NamedTuple):
@@ -31,7 +39,7 @@ class Scene(NamedTuple):
 
 # Chosen by running the packaged detector over them: in each of these the actors are found from second 9 on at the
 # latest, with no gap of 10 s, so that one story is one event. Longest: 54 s.
-PROGRAMME: dict[str, tuple[Scene, ...]] = {
+PROGRAMME: dict[CameraName, tuple[Scene, ...]] = {
     "front_door": (Scene("courier", 5, "day"), Scene("visitor", 2, "day"), Scene("thief", 5, "dusk")),
     "driveway": (Scene("car_parks", 1, "dusk"), Scene("car_leaves", 2, "day"), Scene("courier", 0, "dusk")),
     "back_yard": (Scene("garden", 0, "day"), Scene("cat", 1, "day"), Scene("lingers", 1, "dusk")),
@@ -41,6 +49,7 @@ PROGRAMME: dict[str, tuple[Scene, ...]] = {
 FIRST_STORY_SECONDS = 6  # every camera starts its first story within this time
 PAUSE_SECONDS = (36, 60)  # longer than the idle timeout of a batch (30 s): two stories are two events
 QUIET_SECONDS = 5  # between stories: one picture of an empty garden this often
+LOOK_AFTER = timedelta(seconds=1)  # the node itself has nothing to do but to see that uploading goes on
 WRITE_PIECES, WRITE_PAUSE_SECONDS = 3, 0.03  # a slow upload; short enough for 4 pictures/s from one thread
 
 
@@ -68,7 +77,7 @@ class Shot(NamedTuple):
 
 
 def schedule(
-    seed: int = 0, cameras: Sequence[str] = tuple(PROGRAMME), stories_until: float = float("inf")
+    seed: int = 0, cameras: Sequence[CameraName] = tuple(PROGRAMME), stories_until: float = float("inf")
 ) -> Iterator[Shot]:
     """All cameras' shots, without end, in order of time: 1 a second while something happens, else a quiet one.
 
@@ -78,7 +87,7 @@ def schedule(
     return merge(*(_shots(camera, seed, stories_until) for camera in cameras), key=lambda shot: shot.at)
 
 
-def _shots(camera: str, seed: int, stories_until: float) -> Iterator[Shot]:
+def _shots(camera: CameraName, seed: int, stories_until: float) -> Iterator[Shot]:
     r = random.Random(f"{seed}/{camera}")
     at = r.randrange(1000) / 1000  # not all in step; from here on whole seconds, so that no two names are equal
     scenes, pause = itertools.cycle(PROGRAMME[camera]), r.randint(0, FIRST_STORY_SECONDS - 1)
@@ -157,3 +166,60 @@ class Uploader:
                 self.uploaded += 1
         except OSError as error:
             self.error = error
+
+
+class Yard(Source):
+    """Drawn cameras that upload into the upload tree while the graph runs; their pictures come in through `files`.
+
+    Emits nothing itself, and ends with the other sources.
+    """
+
+    emits: ClassVar[type | None] = None
+    follows: ClassVar[bool] = True
+
+    base_path: Path = from_settings("foscam_base_path")
+    """The upload tree."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Where in its programme each camera begins, and how long it pauses."""
+    cameras: Annotated[tuple[CameraName, ...], Field(min_length=1)] = tuple(PROGRAMME)
+    """Which of the drawn cameras upload."""
+
+    def build(self) -> FixedPartitionedSource[Any, None]:
+        return _Yard(self)
+
+
+class _Yard(FixedPartitionedSource[Any, None]):
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+
+    def list_parts(self) -> list[str]:
+        return ["yard"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _YardPart:
+        return _YardPart(self.yard)
+
+
+class _YardPart(StatefulSourcePartition[Any, None]):
+    """Only keeps the uploader: it starts when the graph has started, and stops with it."""
+
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+        self.uploader: Uploader | None = None
+
+    def next_batch(self) -> list[Any]:
+        if self.uploader is None:
+            shots = schedule(self.yard.seed, self.yard.cameras)
+            self.uploader = Uploader(self.yard.base_path, shots, datetime.now()).start()
+        if self.uploader.error:
+            raise UserError(f"the drawn cameras cannot upload: {self.uploader.error}; is FOSCAM_BASE_PATH writable?")
+        return []
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + LOOK_AFTER if self.uploader else None
+
+    def snapshot(self) -> None:
+        return None
+
+    def close(self) -> None:
+        if self.uploader:
+            self.uploader.stop()

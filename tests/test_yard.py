@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sources.yard import FIRST_STORY_SECONDS, PROGRAMME, Shot, Uploader, schedule, upload
+from sources.yard import FIRST_STORY_SECONDS, PROGRAMME, Shot, Uploader, Yard, schedule, upload
 
 START = datetime(2026, 11, 22, 16, 15, 30, 250_000)
 
@@ -119,3 +119,12 @@ def test_an_upload_tree_that_cannot_be_written_ends_the_uploader_with_the_reason
     uploader = Uploader(tmp_path / "base", schedule(), START, speed=100).start()
     uploader.join(30)
     assert isinstance(uploader.error, OSError)
+
+
+def test_as_a_node_it_uploads_while_the_graph_runs_and_stops_with_it(tmp_path: Path):
+    part = Yard(base_path=tmp_path, cameras=("street",)).build().build_part("yard", "yard", None)
+    assert part.next_awake() is None
+    while not uploads(tmp_path):
+        assert part.next_batch() == []
+    part.close()
+    assert {path.parts[0] for path in uploads(tmp_path)} == {"Street"}
