@@ -1,0 +1,49 @@
+"""Names on disk -> names in the record: camera ids, and paths that survive any bytes.
+
+`unescape(escape(raw)) == raw` for every path that a Linux file system can hold, and an escaped path is printable text:
+it can be logged, stored, sent as JSON and typed. Ordinary names are left as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Undecodable bytes (as surrogates), C0 and C1 control characters, delete, and the backslash that marks them.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
+_ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|(\\))")
+
+
+def camera_id(folder: str) -> str:
+    """The id of the camera that uploads into `folder` (its name as `escape` writes it): `Front-Door Cam` -> `front_door_cam`.
+
+    Lower case; spaces and hyphens become `_`, other punctuation is dropped, runs of `_` collapse, ends are trimmed.
+    Letters and digits of any script stay, so nothing is left only of a name without any: such a folder is no camera.
+    """
+    name = unicodedata.normalize("NFC", folder).lower()
+    return re.sub("_+", "_", "".join(_kept(char) for char in name)).strip("_")
+
+
+def _kept(char: str) -> str:
+    if char.isspace() or char in "_-\u2010\u2011":
+        return "_"
+    return char if unicodedata.category(char)[0] in "LNM" else ""
+
+
+def escape(relative: bytes) -> str:
+    r"""Bytes of a path -> text: `caf\xe9.jpg` for a name in Latin-1, `a\\b.jpg` for one with a backslash."""
+    return _ODD.sub(_escaped, relative.decode("utf-8", "surrogateescape"))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    return "\\\\" if char == "\\" else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
+def unescape(path: str) -> bytes:
+    """The bytes of the path that `escape` wrote. Text that it never writes is taken as it stands."""
+    return _ESCAPED.sub(_unescaped, path.encode("utf-8", "surrogateescape"))
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return b"\\" if match[2] else bytes([int(match[1], 16)])
