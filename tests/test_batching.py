@@ -13,7 +13,7 @@ from record import Record
 from record.batching import Batching, Cut, cut
 from record.events import Facts
 from record.ledger import Found, Ledger
-from schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Tick, Verdict, from_microseconds
 
 S = 1_000_000
 RULES = Cut()
@@ -259,3 +259,65 @@ def test_a_late_frame_joins_its_closed_event_which_is_closed_again():
     assert run.sets() == [[1, 2, 4], [3]]
     types = [t for (t,) in run.record.rows("SELECT type FROM feed WHERE event_id = 1 ORDER BY seq")]
     assert types == ["event.opened", "event.closed", "event.closed"]
+
+
+def decide(record, *found, at=100 * S):
+    """Discover these and decide them with the (detections, error) given."""
+    ledger = Ledger(record)
+    ledger.discover([f for f, _, _ in found], at)
+    entries = ledger.todo(0, 100)
+    return Batching(record, judge), [
+        Detected(entry.frame, 640, 360, boxes, error) for entry, (_, boxes, error) in zip(entries, found, strict=True)
+    ]
+
+
+def test_a_duplicate_is_settled_without_detections_and_says_of_which_frame():
+    record = Record(":memory:")
+    batching, items = decide(
+        record,
+        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), PERSON, None),
+        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), PERSON, DeadLetter(DUPLICATE, "duplicate of 1")),
+    )
+    batching.write(items)
+    assert record.rows("SELECT state, error, event_id FROM frames ORDER BY id") == [
+        ("settled", None, 1),
+        ("settled", "duplicate of 1", None),
+    ]
+    check_record(record)
+
+
+def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
+    record = Record(":memory:")
+    batching, items = decide(
+        record,
+        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), DeadLetter("detect", "the detector raised")),
+        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), (), DeadLetter(DUPLICATE, "duplicate of 1")),
+    )
+    batching.write(items)
+    assert record.rows("SELECT DISTINCT state, error_stage, error FROM frames") == [
+        ("quarantined", "detect", "the detector raised")
+    ]
+    check_record(record)
+
+
+def test_a_frame_without_detections_opens_nothing():
+    record = Record(":memory:")
+    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), None))
+    assert batching.write(items) == []
+    assert record.rows("SELECT * FROM events") == []
+    check_record(record)
+
+
+def test_more_boxes_than_ids_keeps_the_surest():
+    record = Record(":memory:")
+    many = tuple(Detection("car", n / 1000, (0, 0, 1, 1)) for n in range(600))
+    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), many, None))
+    batching.write(items)
+    assert record.one("SELECT count(*), min(confidence) FROM detections") == (512, 0.088)
+
+
+def test_old_frames_beside_a_full_closed_event_are_cut_among_themselves():
+    """The closed event reached back as far as its window allows; what is older must not tear frames out of it."""
+    closed = [(1000, 1000), (1009, 1009), (980, 1100), (955, 1101), (930, 1102), (921, 1103)]
+    run = Run([*closed, (915, 1200), (905, 1201), (890, 1202)])
+    assert run.sets() == [[1, 2, 3, 4, 5, 6], [7, 8, 9]]
