@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gpu.detector import Detector
 from sources.yard import FIRST_STORY_SECONDS, PROGRAMME, Shot, Uploader, Yard, schedule, upload
+from sources.yard_cameras import story
 
 START = datetime(2026, 11, 22, 16, 15, 30, 250_000)
 
@@ -92,6 +94,17 @@ def test_an_upload_appears_complete_by_rename_or_grows_and_is_closed(tmp_path: P
     assert [path.name for path in watcher.target.parent.iterdir()] == ["a.jpg"]
     if manner == "rename":
         assert watcher.sizes <= {len(data)}
+
+
+def test_the_packaged_model_sees_what_was_drawn_in_every_scene_of_the_programme():
+    detector = Detector("yard", device="cpu", confidence=0.5, unique_iou=0.6)
+    for camera, scenes in PROGRAMME.items():
+        for scene in scenes:
+            clip = story(camera, scene.seed, scene.plot, scene.light)
+            frames = [clip.frame(second) for second in range(9, 13)]
+            found = detector.detect([Image.open(io.BytesIO(frame.jpeg())).convert("RGB") for frame in frames])
+            drawn = {label for frame in frames for label, *_ in frame.boxes}
+            assert drawn & {detection.object_type for some in found for detection in some}, (camera, scene)
 
 
 def uploads(base: Path) -> dict[Path, bytes]:
