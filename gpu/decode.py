@@ -1,0 +1,187 @@
+"""Read and decode one picture file, ahead of its turn.
+
+The file is read once and decoded once; what is wrong with it comes back as `Opened.error`, never as an exception, so
+that one bad upload stops nobody. The picture keeps its pixels as they are stored: an EXIF orientation is not applied,
+so boxes are in pixels of the original picture. Thread-safe; Pillow lets go of the interpreter while it decodes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from schemas.items import DeadLetter
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+MEGAPIXELS_MAX = 50  # 200 MB once decoded; a 4K camera has 8. Looked up in the header, before anything is decoded
+BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is no upload of a camera
+READ_PAUSES_SECONDS = (0.02, 0.1)  # a network mount that hiccups is read again; a disk that is broken stays broken
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # this process' trouble, and no picture's fault
+BYTES_PER_PIXEL = 4  # how Pillow keeps RGB
+
+
+class Opened:
+    """A picture file: its bytes, their hash and its pixels, or the `error` that keeps anybody from looking.
+
+    `data` are the bytes as uploaded, for a detector in another process. `width` and `height` are 0 where the header
+    could not be read.
+    """
+
+    __slots__ = ("_picture", "content_hash", "data", "error", "height", "width")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.content_hash: str | None = None
+        self.width = self.height = 0
+        self.error: DeadLetter | None = None
+        self._picture: Image.Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """What this object holds in memory."""
+        return len(self.data) + (self.width * self.height * BYTES_PER_PIXEL if self._picture else 0)
+
+    def picture(self) -> Image.Image:
+        """The picture as PIL RGB; the same object every time, nobody may draw on it."""
+        if self._picture is None:
+            raise ValueError(self.error.reason if self.error else "the picture was not decoded")
+        return self._picture
+
+
+class Unusable(Exception):  # noqa: N818  (an answer about a file, not a fault of the program)
+    """Why a file is not a picture we can look at."""
+
+
+def open_picture(path: Path | str | bytes, mtime_ns: int | None = None, size: int | None = None) -> Opened:
+    """The picture at `path`, which had this time and size when it was discovered (None: whatever it has now).
+
+    Raises `OSError` only where this process has run out of something, such as open files.
+    """
+    opened = Opened()
+    try:
+        opened.data = _read(path, mtime_ns, size)
+        opened.content_hash = blake2b(opened.data, digest_size=16).hexdigest()
+        image = _header(opened.data)
+        opened.width, opened.height = image.size
+        opened._picture = _decoded(image, opened.data)
+    except Unusable as reason:
+        opened.data = b""
+        opened.error = DeadLetter("decode", str(reason))
+    return opened
+
+
+def _read(path: Path | str | bytes, mtime_ns: int | None, size: int | None) -> bytes:
+    for pause in (*READ_PAUSES_SECONDS, None):
+        try:
+            return _read_once(path, mtime_ns, size)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Unusable("vanished before it was read") from None
+        except OSError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                raise
+            if pause is None:
+                raise Unusable(f"unreadable: {error.strerror} ({_errno_name(error)})") from None
+            time.sleep(pause)
+    raise AssertionError("the last pause is None")
+
+
+def _read_once(path: Path | str | bytes, mtime_ns: int | None, size: int | None) -> bytes:
+    # O_NONBLOCK: opening a FIFO that took the picture's place would wait for a writer, perhaps for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise Unusable("not a regular file")
+        if before.st_size > BYTES_MAX:
+            raise Unusable(
+                f"{before.st_size / 1e6:.0f} MB are more than the {BYTES_MAX / 1e6:.0f} MB a picture may have"
+            )
+        data = file.read(BYTES_MAX + 1)
+        after = os.fstat(file.fileno())
+    if (after.st_mtime_ns, after.st_size) != (
+        before.st_mtime_ns if mtime_ns is None else mtime_ns,
+        before.st_size if size is None else size,
+    ):
+        raise Unusable("replaced by a newer upload before it was read")
+    return data
+
+
+def _errno_name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "unknown")
+
+
+def _header(data: bytes) -> ImageFile:
+    """The picture behind its header; nothing is decoded yet."""
+    if not data:
+        raise Unusable("empty file")
+    # Named classes instead of `Image.open`: two formats only, whatever the name says, and no warning of Pillow's own
+    # about large pictures, which would need a process-wide switch.
+    if data.startswith(b"\xff\xd8\xff"):
+        kind: type[ImageFile] = JpegImageFile
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        kind = PngImageFile
+    else:
+        raise Unusable("not a picture: neither JPEG nor PNG")
+    try:
+        image = kind(BytesIO(data))
+    except Exception as error:  # Pillow's parsers raise anything on made-up bytes; any of it means the same here
+        raise Unusable(f"not a picture, or truncated in its header: {error}") from None
+    width, height = image.size
+    if width * height > MEGAPIXELS_MAX * 1e6:
+        raise Unusable(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
+    return image
+
+
+def _decoded(image: ImageFile, data: bytes) -> Image.Image:
+    try:
+        image.load()
+        picture = _rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise Unusable(f"truncated or broken: {error}") from None
+    if not _ends(data):
+        raise Unusable("truncated: the end of the picture is missing")
+    return picture
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16 bits of grey; `convert` would clip them to white
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P":  # a palette with half-transparent colours warns on its way straight to RGB
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _ends(data: bytes) -> bool:
+    """Whether the format's own end is there. Pillow decodes a JPEG whose second half is zeros without a word."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND\xaeB`\x82" in data
+    return data.find(b"\xff\xd9", _first_scan(data)) > 0
+
+
+def _first_scan(data: bytes) -> int:
+    """Where a JPEG's pixels begin: behind its metadata, whose preview has an end of its own."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
+            at += 1
+        elif data[at + 1] == 0xDA:
+            return at
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return len(data)

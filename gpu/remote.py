@@ -1,0 +1,228 @@
+"""An RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, answers in the order of the pictures.
+
+Nothing is lost: while the service is away (no connection, timeout, anything but 200 or 4xx) a picture is sent again
+until it is answered, so `look` may wait for as long as that takes; `stop` ends the wait. A 4xx or an answer that is not
+one is that picture's error. One thread at a time, and `stop` from anywhere, a signal handler included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import httpx
+
+from gpu.boxes import Corners, Wanted
+from gpu.detector import Looked
+from gpu.labels import canonical
+from schemas.items import Detection
+from schemas.settings import masked
+
+if TYPE_CHECKING:
+    from gpu.decode import Opened
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 30.0  # for the whole exchange; the contract's
+PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts, the last one from then on
+REQUESTS_MAX = 4  # in flight; one for the service to work on, the others on their way
+ANSWER_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
+
+
+class StoppedError(Exception):
+    """`stop` was called while pictures waited for the service. They were not looked at."""
+
+
+class BadAnswer(Exception):  # noqa: N818  (an answer about a picture, not a fault of the program)
+    """Why a picture's answer is none."""
+
+
+class RemoteDetector:
+    """A client of one service."""
+
+    def __init__(
+        self,
+        url: str,
+        confidence: float = 0.5,
+        object_types: Sequence[str] = ("*",),
+        unique_iou: float | None = None,
+        pauses_seconds: Sequence[float] = PAUSES_SECONDS,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.name = masked("RTDETR_URL", self.url)
+        self.model = f"rtdetr at {self.name}"
+        self.warnings: tuple[str, ...] = ()
+        self.wanted = Wanted(confidence, frozenset(map(canonical, object_types)), unique_iou)
+        self._pauses, self._timeout = tuple(pauses_seconds), timeout_seconds
+        # An event loop of our own, run only inside `look`: requests side by side, all cancelled at once by `stop`.
+        self._loop = asyncio.new_event_loop()
+        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=REQUESTS_MAX), timeout=timeout_seconds)
+        self._task: asyncio.Task[list[Looked]] | None = None
+        self._stopped = self._away = False
+
+    def describe(self) -> str:
+        """One line for logs and health."""
+        return f"the RT-DETR service at {self.name}"
+
+    def look(self, opened: Sequence[Opened]) -> list[Looked]:
+        """Have pictures looked at; waits for as long as the service is away. Raises `StoppedError` after `stop`."""
+        if self._stopped:
+            raise StoppedError
+        self._task = self._loop.create_task(self._all(opened))
+        if self._stopped:  # a signal came in between
+            self._task.cancel()
+        try:
+            return self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            raise StoppedError(f"stopped while waiting for {self.describe()}") from None
+        finally:
+            self._task = None
+
+    def stop(self) -> None:
+        """End a wait in `look`, now."""
+        self._stopped = True
+        task = self._task
+        if task is not None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._stopped = True
+        if not self._loop.is_closed():
+            self._loop.run_until_complete(self._client.aclose())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _all(self, opened: Sequence[Opened]) -> list[Looked]:
+        turns = asyncio.Semaphore(REQUESTS_MAX)
+
+        async def in_turn(one: Opened) -> Looked:
+            async with turns:
+                return await self._one(one)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(in_turn(one)) for one in opened]
+        return [task.result() for task in tasks]
+
+    async def _one(self, opened: Opened) -> Looked:
+        began = time.perf_counter()
+        file = _upload(opened)
+        try:
+            answer = await self._answer(file)
+            found, error = detections(answer, self.wanted, opened.width, opened.height), None
+        except BadAnswer as reason:
+            found, error = (), f"{self.name}: {reason}"
+        return Looked(found, error, (time.perf_counter() - began) * 1e3)
+
+    async def _answer(self, file: tuple[str, bytes, str]) -> bytes:
+        attempt = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    status, body = await self._post(file)
+                if status == 200:
+                    self._is_back()
+                    return body
+                if 400 <= status < 500:
+                    self._is_back()
+                    raise BadAnswer(f"answered {status}: {body[:200].decode(errors='replace')!r}")
+                self._is_away(f"it answers {status}")
+            except TimeoutError:
+                self._is_away(f"no answer within {self._timeout:g} s")
+            except httpx.TransportError as error:
+                self._is_away(str(error) or type(error).__name__)
+            except httpx.DecodingError as error:
+                raise BadAnswer(f"answered with a body that cannot be unpacked: {error}") from None
+            await asyncio.sleep(self._pauses[min(attempt, len(self._pauses) - 1)])
+            attempt += 1
+
+    async def _post(self, file: tuple[str, bytes, str]) -> tuple[int, bytes]:
+        async with self._client.stream("POST", f"{self.url}/detect", files={"file": file}) as response:
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > ANSWER_BYTES_MAX:
+                    raise BadAnswer(f"answered with more than {ANSWER_BYTES_MAX} bytes")
+            return response.status_code, bytes(body)
+
+    def _is_away(self, why: str) -> None:
+        if not self._away:
+            self._away = True
+            log.warning("%s is away (%s): pictures wait and are sent again", self.describe(), why)
+
+    def _is_back(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("%s answers again", self.describe())
+
+
+def detections(body: bytes, wanted: Wanted, width: int, height: int) -> tuple[Detection, ...]:
+    """The service's answer for a picture of this size -> what counts in it. Raises `BadAnswer`."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadAnswer(f"answered 200 with no JSON: {body[:80].decode(errors='replace')!r}") from None
+    rows = answer.get("detections") if isinstance(answer, Mapping) else None
+    if not isinstance(rows, list):
+        raise BadAnswer(f"answered without a list of detections: {str(answer)[:80]}")
+    found = []
+    for row in rows:
+        label, score, corners = _row(row)
+        name = wanted.label(label)
+        if name is None or score < wanted.confidence:
+            continue
+        if not (corners[0] < corners[2] and corners[1] < corners[3]):
+            raise BadAnswer(f"answered with a box that has no area: {row}")
+        if corners[2] <= 0 or corners[3] <= 0 or corners[0] >= width or corners[1] >= height:
+            raise BadAnswer(f"answered with a box outside the picture of {width}x{height}: {row}")
+        found.append((name, score, corners))
+    return wanted.pick(found, width, height)
+
+
+def _row(row: object) -> tuple[str, float, Corners]:
+    """`{"class", "confidence", "bbox": {"x","y","width","height"} | [x, y, w, h]}` -> label, score, corners"""
+    match row:
+        case {"class": str(label), "confidence": score, "bbox": {"x": x, "y": y, "width": width, "height": height}}:
+            pass
+        case {"class": str(label), "confidence": score, "bbox": [x, y, width, height]}:
+            pass
+        case _:
+            raise _not_a_detection(row)
+    try:
+        score, x, y, width, height = map(_number, (score, x, y, width, height))
+    except (TypeError, OverflowError):
+        raise _not_a_detection(row) from None
+    if not 0 <= score <= 1:
+        raise _not_a_detection(row)
+    return label, score, (x, y, x + width, y + height)
+
+
+def _not_a_detection(row: object) -> BadAnswer:
+    return BadAnswer(
+        f"answered with a detection that is none: {str(row)[:120]}; it takes a class, a confidence from 0 to 1 and a bbox "
+        "of x, y, width, height"
+    )
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(value)
+    return float(value)
+
+
+def _upload(opened: Opened) -> tuple[str, bytes, str]:
+    """(file name, bytes, type) as uploaded; a picture that came without bytes is encoded again, without loss."""
+    data = opened.data
+    if not data:
+        buffer = BytesIO()
+        opened.picture().save(buffer, "PNG", compress_level=1)
+        data = buffer.getvalue()
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"picture.{kind}", data, f"image/{kind}"
