@@ -1,0 +1,46 @@
+"""`only = {type = "event.opened", risk_level = ["high", "critical"]}`: which events or messages a node wants to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from flows.hint import did_you_mean
+from schemas.items import Analyzer, Event, EventType, Message, RiskLevel
+
+FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
+    "type": lambda event: (event.type,),
+    "risk_level": lambda event: (event.verdict.risk_level,),
+    "camera_id": lambda event: (event.camera_id,),
+    "camera_name": lambda event: (event.camera_name,),
+    "analyzer": lambda event: (event.verdict.analyzer,),
+    "object": lambda event: tuple(event.objects),
+}
+VALUES = {"type": get_args(EventType), "risk_level": get_args(RiskLevel), "analyzer": get_args(Analyzer)}
+
+
+def wants(only: Mapping[str, Any], item: Event | Message) -> bool:
+    """Whether each field has one of the values asked for; of `object`, whether one was seen."""
+    event = item.event if isinstance(item, Message) else item
+    return all(any(value in listed(asked) for value in FIELDS[field](event)) for field, asked in only.items())
+
+
+def listed(asked: Any) -> tuple[Any, ...]:
+    """A single value stands for a list of one."""
+    return tuple(asked) if isinstance(asked, list | tuple | set | frozenset) else (asked,)
+
+
+def mistakes(only: object) -> Iterator[str]:
+    """What is wrong with an `only`, in words; nothing if it is fine."""
+    if not isinstance(only, Mapping):
+        yield f'`only` is {only!r}: write a table such as `only = {{ risk_level = ["high", "critical"] }}`'
+        return
+    for field, asked in only.items():
+        if field not in FIELDS:
+            yield f"`only` cannot look at `{field}`{did_you_mean(field, FIELDS)} It knows {', '.join(FIELDS)}."
+            continue
+        for value in listed(asked):
+            if not isinstance(value, str):
+                yield f"`only.{field}` = {value!r} has to be text"
+            elif field in VALUES and value not in VALUES[field]:
+                yield f"`only.{field}` = {value!r} is none of {', '.join(VALUES[field])}{did_you_mean(value, VALUES[field])}"

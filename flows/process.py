@@ -1,0 +1,67 @@
+"""What only the process of `python -m bytewax.run flow` does: logging, and last words without a traceback.
+
+A program that builds a graph for itself keeps its own logging, and gets exceptions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from schemas.errors import UserError
+
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+NOISY = ("PIL", "asyncio", "filelock", "httpcore", "httpx", "huggingface_hub", "transformers", "urllib3", "watchdog")
+
+_ours = False  # whether this process belongs to the pipeline
+
+
+def is_pipeline() -> bool:
+    """Whether `python -m bytewax.run` started this process."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == "bytewax.run"
+
+
+def take_over(debug: bool) -> None:
+    """Set up logging, and make every end of this process say in words what happened."""
+    global _ours
+    _ours = True
+    os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's panics name no line of ours
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=FORMAT, stream=sys.stderr)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _last_words
+
+
+@contextmanager
+def plainly(code: int) -> Iterator[None]:
+    """A `UserError` inside ends the pipeline with its text and this exit code; elsewhere it is an exception.
+
+    A panic of Bytewax would come first otherwise, and a thread that never ends could keep the process.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not _ours:
+            raise
+        end(str(error), code)
+
+
+def end(words: str, code: int) -> None:
+    """Say it and be gone. Everything that matters is committed already."""
+    print(words, file=sys.stderr, flush=True)  # noqa: T201  (the last words of a program are for a person)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    end("".join(traceback.format_exception(kind, error, trace)) if cause is None else str(cause), 1)

@@ -1,0 +1,81 @@
+"""What `use = "…"` means: a built-in name, a plug-in's entry point, or `package.module:Class`.
+
+Listing names imports nothing; loading one imports only that one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import NamedTuple
+
+from flows.hint import did_you_mean
+from schemas import Component, Consumer, Sink, Source, Stage
+from schemas.errors import UserError
+
+BUILT_IN = {
+    "sources": {"files": "sources.files:Files", "yard": "sources.yard:Yard"},
+    "stages": {
+        "rtdetr": "stages.detect:RtDetr",
+        "rtdetr-remote": "stages.detect:RemoteRtDetr",
+        "batch": "stages.batch:Batch",
+    },
+    "sinks": {},
+}
+KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer)}
+
+
+class Entry(NamedTuple):
+    """A name, and where its class is."""
+
+    kind: str
+    name: str
+    target: str
+    package: str
+
+
+class RegistryError(UserError):
+    """A component that does not exist or cannot be imported."""
+
+
+def entries() -> list[Entry]:
+    """Everything that has a name: ours, then that of installed packages."""
+    ours = [Entry(kind, name, target, "hearthwatch") for kind, names in BUILT_IN.items() for name, target in names.items()]
+    theirs = [
+        Entry(kind, point.name, point.value, point.dist.name if point.dist else "?")
+        for kind in BUILT_IN
+        for point in sorted(entry_points(group=f"hearthwatch.{kind}"))
+    ]
+    return ours + theirs
+
+
+def names() -> dict[str, Entry]:
+    """Entries by name; of two with one name the first: a plug-in cannot replace what is built in."""
+    return {entry.name: entry for entry in reversed(entries())}
+
+
+def load(use: str) -> type[Component]:
+    """The class. Raises `RegistryError` with what to do about it."""
+    if ":" in use:
+        return _imported(use)
+    if use not in (known := names()):
+        module, _, name = use.rpartition(".")
+        hint = f". Did you mean `{module}:{name}`?" if module else did_you_mean(use, known)
+        raise RegistryError(f"there is no component `{use}`{hint} `hearthwatch components` lists all")
+    return _imported(known[use].target)
+
+
+def _imported(target: str) -> type[Component]:
+    module_name, _, name = target.partition(" ")[0].partition(":")
+    try:
+        module = import_module(module_name)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a plug-in's import may do, it is told and not suffered
+        raise RegistryError(f"cannot import `{module_name}`: {type(error).__name__}: {error}") from error
+    kinds = {key: value for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Component)}
+    if name in kinds:
+        return kinds[name]
+    if hasattr(module, name):
+        raise RegistryError(f"`{target}` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`")
+    raise RegistryError(f"`{module_name}` has no `{name}`{did_you_mean(name, kinds)}".rstrip("."))
