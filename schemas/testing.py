@@ -1,0 +1,226 @@
+"""Checks that any component can be run against: plain assertions, no test framework needed.
+
+`check_source(Doorcam(...))`, `check_stage(Night())`, `check_sink(Notebook(path=…), seen=path.read_text)`,
+`check_consumer(Chime(path=…))`. What they promise is what the graph relies on. Sample items are made up here; a stage
+that needs real pictures takes items of its own.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from schemas.components import Component, Consumer, Sink, Source, Stage
+from schemas.items import DeadLetter, Detected, Detection, Event, Frame, Message, Reject, Tick, Verdict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+START = datetime(2026, 11, 22, 8, 15, tzinfo=UTC)
+BATCHES_MAX = 20  # of a source that never ends
+
+Seen = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grey picture, as a source hands it out; `grey` 0 is black."""
+
+    grey: int = 128
+    width: int = 64
+    height: int = 48
+    content_hash: str | None = None
+    error: DeadLetter | None = None
+
+    def picture(self) -> Image:
+        from PIL import Image
+
+        return Image.new("RGB", (self.width, self.height), (self.grey,) * 3)
+
+
+def frame(id: int = 1, camera_id: str = "front_door", **more: Any) -> Frame:
+    """A frame with a picture, taken and arrived `id` seconds after `START`."""
+    at = START + timedelta(seconds=id)
+    more.setdefault("opened", Picture(grey=id * 40 % 256))
+    return Frame(id, f"{id:032x}", camera_id, f"Front Door/{id}.jpg", at, at, **more)
+
+
+def detected(id: int = 1, *labels: str, **more: Any) -> Detected:
+    """A frame with these labels in it; `person` if none are given."""
+    found = tuple(Detection(label, 0.9, (10 * n, 10, 20, 30)) for n, label in enumerate(labels or ("person",)))
+    return Detected(frame(id), 64, 48, found, **more)
+
+
+def event(id: int = 1, risk_score: int = 62, **more: Any) -> Event:
+    """A closed event of one person at the front door."""
+    at = START + timedelta(seconds=id)
+    values: dict[str, Any] = {
+        "camera_id": "front_door", "type": "event.closed", "revision": 2, "started_at": at, "ended_at": at, "status": "closed",
+        "frame_count": 1, "objects": {"person": 1}, "verdict": Verdict(risk_score, "1 person", "", (id * 512,)),
+        "detection_ids": (id * 512,), "camera_name": "front door",
+    }  # fmt: skip
+    return Event(id, f"batch-{id}", **(values | more))
+
+
+def message(seq: int = 1, **more: Any) -> Message:
+    """The feed's row for such an event."""
+    return Message(seq, "event.closed", 0.4, event(seq, **more))
+
+
+SAMPLES: dict[type, Callable[[int], Any]] = {Frame: frame, Detected: detected, Event: event, Message: message}
+
+
+def samples(component: Component, count: int = 5) -> list[Any]:
+    """Items that this component accepts."""
+    accepts = component.accepts if isinstance(component.accepts, tuple) else (component.accepts,)
+    makers = [make for kind, make in SAMPLES.items() if issubclass(kind, accepts)]
+    assert makers, f"{_name(component)} accepts none of {', '.join(kind.__name__ for kind in SAMPLES)}: pass `items`"
+    return [makers[0](number) for number in range(1, count + 1)]
+
+
+def check_component(component: Component) -> None:
+    """Frozen, every option documented and typed, ports declared, a label, a docstring."""
+    kind, name = type(component), _name(component)
+    assert isinstance(component, Source | Stage | Sink | Consumer), f"{name} is not a Source, Stage, Sink or Consumer"
+    assert kind.__doc__, f"{name} has no docstring: what is it?"
+    for option, field in kind.model_fields.items():
+        assert field.description, f"{name}.{option} is not documented: put a string below it"
+        try:
+            setattr(component, option, getattr(component, option))
+        except ValidationError:
+            continue
+        raise AssertionError(f"{name}.{option} can be changed: a component is frozen, keep `model_config` as it is")
+    assert isinstance(component, Source) or component.accepts, f"{name} does not say what it `accepts`"
+    assert not isinstance(component, Stage) or component.emits, f"{name} does not say what it `emits`"
+    assert component.label(), f"{name}.label() is empty"
+
+
+def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]:
+    """Builds; emits what it declares; a snapshot can be stored, and resuming from it repeats nothing. Returns the items."""
+    from bytewax.inputs import DynamicSource, FixedPartitionedSource
+
+    check_component(component)
+    built = component.build()
+    if isinstance(built, DynamicSource):
+        return _emitted(component, built.build("flow.source", 0, 1), batches_max)
+    assert isinstance(built, FixedPartitionedSource), f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax source"
+    parts = built.list_parts()
+    assert parts and len(set(parts)) == len(parts), f"{_name(component)} has no partitions, or two of one name: {parts}"
+    items = []
+    for name in parts:
+        part = built.build_part("flow.source", name, None)
+        first = _emitted(component, part, batches_max, close=False)
+        state = pickle.loads(pickle.dumps(part.snapshot()))
+        part.close()
+        items += first
+        if state is not None and first:
+            again = _emitted(component, built.build_part("flow.source", name, state), 1)
+            assert not any(item in first for item in again if not isinstance(item, Tick)), (
+                f"{_name(component)} repeats items after its snapshot: it has to tell what was handed out"
+            )
+    return items
+
+
+def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[Any]:
+    """Takes a list of any length, leaves it alone, keeps no state; where frames flow, count and order stay. Returns the output."""
+    check_component(component)
+    name, given = _name(component), list(samples(component) if items is None else items)
+    assert type(component).attach is Stage.attach, f"{name} attaches steps of its own: run it in a graph"
+    component.open()
+    try:
+        assert list(component.process([])) == [], f"{name}.process([]) has to return an empty list"
+        handed = list(given)
+        out = component.process(handed)
+        assert handed == given, f"{name}.process changed the list it was given"
+        assert isinstance(out, list), f"{name}.process returned {type(out).__name__}, not a list"
+        wrong = [item for item in out if not isinstance(item, component.emits or ())]
+        assert not wrong, f"{name} emits {component.emits}, but returned {wrong[:1]}"
+        if component.emits in (Frame, Detected):
+            ids = [[_frame(item).id for item in each] for each in (given, out)]
+            assert ids[0] == ids[1], f"{name} was given frames {ids[0]} and returned {ids[1]}: none may vanish or change places"
+            alone = [_alone(component, item) for item in given]
+            assert [_found(item) for item in alone] == [_found(item) for item in out], f"{name} answers differently when asked one by one: it keeps state"
+        return out
+    finally:
+        component.close()
+
+
+def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen | None = None) -> None:
+    """Builds; takes items in chunks; after a kill the same items come again. `seen` tells what it has written."""
+    from bytewax.outputs import DynamicSink, FixedPartitionedSink
+
+    check_component(component)
+    given, before = list(samples(component) if items is None else items), None
+    for attempt in range(2):
+        built = component.build()
+        if isinstance(built, FixedPartitionedSink):
+            part: Any = built.build_part("flow.sink", built.list_parts()[0], None)
+            pickle.dumps(part.snapshot())
+        else:
+            assert isinstance(built, DynamicSink), f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax sink"
+            part = built.build("flow.sink", 0, 1)
+        part.write_batch(given[:1])
+        part.write_batch(given[1:])
+        part.close()
+        if seen and attempt:
+            after = seen()
+            assert after == before, f"{_name(component)} wrote items twice that came twice: before {before!r}, after {after!r}"
+        before = seen() if seen else None
+
+
+def check_consumer(component: Consumer, messages: Sequence[Message] | None = None, seen: Seen | None = None) -> None:
+    """Opens, delivers, takes the same messages again after a failure. `seen`, if given, must not see them twice."""
+    check_component(component)
+    given = list(samples(component) if messages is None else messages)
+    component.open()
+    try:
+        component.deliver(tuple(given))
+        before = seen() if seen else None
+        component.deliver(tuple(given[-2:]))
+        after = seen() if seen else None
+        assert after == before, f"{_name(component)} told messages twice that came twice: dedupe by (event.id, event.revision)"
+    finally:
+        component.close()
+
+
+def _name(component: Component) -> str:
+    return type(component).__name__
+
+
+def _frame(item: Any) -> Frame:
+    return item if isinstance(item, Frame) else item.frame
+
+
+def _alone(stage: Stage, item: Any) -> Any:
+    try:
+        return stage.process([item])[0]
+    except Reject as error:
+        return error
+
+
+def _found(item: Any) -> Any:
+    """What must not depend on the company an item comes in; how long it took may."""
+    return (item.frame.id, item.detections, item.error) if isinstance(item, Detected) else item
+
+
+def _emitted(source: Source, part: Any, batches_max: int, close: bool = True) -> list[Any]:
+    items: list[Any] = []
+    try:
+        for _ in range(batches_max):
+            batch = list(part.next_batch())
+            wrong = [item for item in batch if not isinstance(item, (source.emits or (), Tick))]
+            assert not wrong, f"{_name(source)} emits {source.emits}, but handed out {wrong[:1]}"
+            items += batch
+            due = part.next_awake()
+            time.sleep(min(0.05, max(0.0, (due - datetime.now(UTC)).total_seconds())) if due else 0)
+    except StopIteration:
+        pass
+    if close:
+        part.close()
+    return items
