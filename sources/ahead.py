@@ -1,0 +1,60 @@
+"""Pictures are read and decoded ahead of their turn, on a small pool, and come out in the order in which they went in.
+
+Bounded in bytes, so that a burst of large pictures waits on disk and not in memory. What is decoded and was not taken
+is lost at a stop and costs nothing but being decoded again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from gpu.decode import Opened, open_picture
+from record.ledger import Entry
+from record.paths import unescape
+
+BYTES_MAX = 512 * 1024 * 1024  # 60 decoded pictures of 1080p: 0.1 s of work for a large GPU, minutes for a CPU
+PICTURE_BYTES = 8 * 1024 * 1024  # what a picture is taken for until one was seen: 1080p, 4 bytes a pixel
+
+
+class Ahead:
+    """A queue of entries whose pictures are being opened. One thread puts and takes."""
+
+    def __init__(self, base: bytes, threads: int) -> None:
+        self.base, self.threads = base, threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._queue: deque[tuple[Entry, Future[Opened] | None]] = deque()
+        self._typical = float(PICTURE_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def room(self) -> int:
+        """How many more pictures may be opened now; at least one if there is none."""
+        free = int(BYTES_MAX / self._typical) - len(self._queue)
+        return max(free, 0 if self._queue else 1)
+
+    def put(self, entry: Entry, look: bool = True) -> None:
+        """Queue an entry; without `look` its file stays closed."""
+        path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+        opened = self._pool.submit(open_picture, path, entry.mtime_ns, entry.size) if look else None
+        self._queue.append((entry, opened))
+
+    def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, Opened | None]]:
+        """What is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
+        out: list[tuple[Entry, Opened | None]] = []
+        while self._queue and len(out) < limit:
+            entry, opening = self._queue[0]
+            if opening and not opening.done() and (out or not wait([opening], patience_seconds).done):
+                break
+            self._queue.popleft()
+            out.append((entry, self._weighed(opening.result()) if opening else None))
+        return out
+
+    def _weighed(self, opened: Opened) -> Opened:
+        self._typical += (max(opened.nbytes, 1) - self._typical) / 16
+        return opened
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,306 @@
+"""From files on disk to rows in the ledger: inotify's hints at once, and a sweep of the whole tree as the truth.
+
+Every complete picture gets its row exactly once, in order of arrival, whatever was missed, restarted or killed: the
+ledger knows its key (path, mtime, size), so looking twice costs time and nothing else. One thread with a connection of
+its own; the files source asks it for nothing but whether it has caught up.
+
+A picture is complete when it was moved in, or closed after writing with its format's end in place; a closed one without
+its end gets `settle_seconds` more, for a sender that goes on (a resumed FTP upload). One that only a sweep has seen is
+complete when it stood still for `settle_seconds` and ends as its format ends, else for `still_seconds`. Stillness is
+told by our own clock, whatever the file system's says; only what lay there at the start is judged by its age.
+"""
+
+# pathlib has no bytes:
+# ruff: noqa: PTH118, PTH120
+
+from __future__ import annotations
+
+import errno
+import heapq
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from record.ledger import Ledger
+from record.paths import camera_id, escape
+from sources.intake import Clock, Intake, ends
+from sources.tree import File, Tree, is_picture_path
+from sources.watch import Hint, Watch
+
+log = logging.getLogger(__name__)
+
+BACKLOG_MAX = 100_000  # x 250 bytes = 25 MB of pictures to be sorted by arrival; the next sweep takes the rest
+WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next sweep finds them again
+HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
+GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
+INBOX_SECONDS = 0.5  # how often the inbox is looked at: one query on an empty table
+BASE_SECONDS = 1.0  # how often a missing base is looked for
+STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
+SWEEP_SHARE = 4  # a sweep that takes long is followed by a pause that is longer still
+
+
+class Pace(NamedTuple):
+    """How often to look, and how long to wait before a file is believed to be complete."""
+
+    sweep_seconds: float = 5.0
+    settle_seconds: float = 2.0
+    still_seconds: float = 10.0
+
+
+class _Waiting(NamedTuple):
+    """A file that may still grow: as it was last seen, since when, and when to look again (monotonic)."""
+
+    file: File
+    since: float
+    due: float
+    closed: bool
+
+
+class Discovery(threading.Thread):
+    """`start()` it, read `news`, `caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
+
+    def __init__(self, base: bytes, ledger: Ledger, pace: Pace, clock: Clock, notify: bool = True) -> None:
+        """`notify` False: no inotify, sweeps alone."""
+        super().__init__(name="discovery", daemon=True)
+        self.base, self.ledger, self.pace, self.notify = base, ledger, pace, notify
+        self.intake = Intake(base, ledger, clock)
+        self.news = threading.Event()
+        """Set when something may be new in the ledger, and on a failure."""
+        self.failure: BaseException | None = None
+        self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._tree = Tree(base, self._watched)
+        self._identity: tuple[int, int] | None = None
+        self._watch: Watch | None = None
+        self._warned: set[str] = set()
+        self._stopping = threading.Event()
+        self._busy = self._first = self._everything = True
+        self._sweep_due = self._inbox_due = 0.0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that is known to be complete is in the ledger."""
+        return not self._busy and self._hints.empty()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._hints.put(None)
+        self.join(STOP_SECONDS_MAX)
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._take_hints(self._gather())
+                self._take_waiting()
+                self._sweep()
+                self._take_inbox()
+                self._busy = self._first and self._identity is not None
+        except BaseException as error:  # the source raises it on the dataflow's thread, where it ends the flow
+            self.failure = error
+            self.news.set()
+        finally:
+            self._unwatch()
+            self.ledger.record.close()
+
+    def _take(self, files: list[File]) -> None:
+        if files:
+            self.intake.take(files)
+            self.news.set()
+
+    def _take_inbox(self) -> None:
+        if time.monotonic() >= self._inbox_due:
+            before = self.intake.new
+            more = self.intake.take_inbox()
+            self._inbox_due = 0.0 if more else time.monotonic() + INBOX_SECONDS
+            if self.intake.new != before:
+                self.news.set()
+
+    # -- hints
+
+    def _hinted(self, hint: Hint) -> None:
+        """Called on the watch's thread."""
+        if hint.name.startswith(b".") or not (hint.is_folder or is_picture_path(hint.name)):
+            return
+        if hint.is_folder:  # at once: what is closed in it before it is watched has to be swept and to stand still
+            self._watched(os.path.join(hint.folder, hint.name))
+        if self._hints.qsize() < HINTS_MAX:
+            self._hints.put(hint)
+        else:
+            self._lost()
+
+    def _lost(self) -> None:
+        self._everything, self._sweep_due = True, 0.0
+
+    def _gather(self) -> list[Hint]:
+        """Wait for hints, at most until something else is due."""
+        due = min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
+        try:
+            hints = [self._hints.get(timeout=max(0.0, due - time.monotonic()))]
+            self._busy = True
+            self._stopping.wait(GATHER_SECONDS)
+            while not self._hints.empty():
+                hints.append(self._hints.get())
+        except queue.Empty:
+            return []
+        return [hint for hint in dict.fromkeys(hints) if hint is not None]
+
+    def _take_hints(self, hints: list[Hint]) -> None:
+        ready = []
+        for folder, name, is_folder, moved in hints:
+            path = os.path.join(folder, name)[len(self.base) + 1 :]
+            if is_folder:
+                for below, files in self._tree.sweep(time.monotonic(), True, path):
+                    self._see(self._unknown(below, files))
+            elif file := self._tree.look(path):
+                if moved or ends(self._tree.path(path), file.size):
+                    self._waiting.pop(path, None)
+                    ready.append(file)
+                else:
+                    self._wait(file, closed=True)
+        self._take(ready)
+
+    # -- files that may still grow
+
+    def _see(self, files: Iterable[File]) -> None:
+        """Unknown files that nobody announced: see whether they stand still."""
+        for file in files:
+            before = self._waiting.get(file.path)
+            if before is None or before.file != file:
+                self._wait(file)
+
+    def _wait(self, file: File, closed: bool = False) -> None:
+        if len(self._waiting) < WAITING_MAX or file.path in self._waiting:
+            now = time.monotonic()
+            self._waiting[file.path] = _Waiting(file, now, now + self.pace.settle_seconds, closed)
+        else:
+            self._tree.again(os.path.dirname(file.path))
+
+    def _take_waiting(self) -> None:
+        ready, now = [], time.monotonic()
+        for waiting in [waiting for waiting in self._waiting.values() if waiting.due <= now]:
+            file = waiting.file
+            found = self._tree.look(file.path)
+            if found is not None and found != file:
+                self._wait(found)
+            elif found is None or self._complete(waiting, now):
+                del self._waiting[file.path]
+                ready += [] if found is None else [found]
+            else:
+                self._waiting[file.path] = waiting._replace(due=waiting.since + self.pace.still_seconds)
+        self._take(ready)
+
+    def _complete(self, waiting: _Waiting, now: float) -> bool:
+        file, since, _, closed = waiting
+        return closed or now - since >= self.pace.still_seconds or ends(self._tree.path(file.path), file.size)
+
+    # -- the sweep
+
+    def _sweep(self) -> None:
+        began = time.monotonic()
+        if began < self._sweep_due:
+            return
+        self._busy = True
+        self._sweep_due = began + BASE_SECONDS
+        if self._standing():
+            everything, self._everything = self._everything, False
+            self._sweep_first() if self._first else self._sweep_again(everything)
+            self._say_unreadable()
+            pause = max(self.pace.sweep_seconds, SWEEP_SHARE * (time.monotonic() - began))
+            self._sweep_due = 0.0 if self._everything else began + pause
+
+    def _sweep_first(self) -> None:
+        """What came while nothing ran, in order of arrival; hints wait until it has its place in the ledger."""
+        backlog: list[File] = []
+        for folder, files in self._tree.sweep(time.monotonic(), True):
+            unknown = self._unknown(folder, files)
+            old = [file for file in unknown if self._settled(file, time.time())]
+            self._see(set(unknown).difference(old))
+            backlog += old
+            if len(backlog) > 2 * BACKLOG_MAX:
+                backlog, self._everything = heapq.nsmallest(BACKLOG_MAX, backlog), True
+            if self._stopping.is_set():
+                return
+        self._take(backlog)
+        self._first = self._everything
+
+    def _sweep_again(self, everything: bool) -> None:
+        for folder, files in self._tree.sweep(time.monotonic(), everything):
+            self._see(self._unknown(folder, files))
+            if self._stopping.is_set():
+                return
+            if not self._hints.empty():
+                self._take_hints(self._gather())
+
+    def _settled(self, file: File, now: float) -> bool:
+        age = now - file.mtime_ns / 1e9
+        ended = age >= self.pace.settle_seconds and ends(self._tree.path(file.path), file.size)
+        return ended or age >= self.pace.still_seconds
+
+    def _unknown(self, folder: bytes, files: list[File]) -> list[File]:
+        """Those of a folder's files that are not in the ledger."""
+        keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files}
+        known = self.ledger.known(list(keys.values()))
+        self._tree.known(folder, [file for file in files if keys[file] in known])
+        return [file for file in files if keys[file] not in known]
+
+    def _say_unreadable(self) -> None:
+        """A camera whose folder cannot be read is in `error`; once it can, it is silent until its next picture."""
+        unreadable = {camera_id(escape(folder.partition(b"/")[0])) for folder in self._tree.unreadable}
+        marked = {id for (id,) in self.ledger.record.rows("SELECT id FROM cameras WHERE status = 'error'")}
+        for id in marked ^ (unreadable & set(self.ledger.cameras())):
+            self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
+
+    # -- the base, and the watch on it
+
+    def _standing(self) -> bool:
+        """Whether the base is there; if it is another folder than before, begin anew with it."""
+        try:
+            identity = self._tree.identity()
+        except OSError as error:
+            where, why = escape(self.base), error.strerror
+            self._warn("base", f"{where} cannot be read ({why}): waiting for it; is FOSCAM_BASE_PATH right?")
+            self._identity = None
+            return False
+        if identity != self._identity:
+            if "base" in self._warned:
+                self._warned.discard("base")
+                log.info("%s is there", escape(self.base))
+            self._unwatch()
+            self._tree, self._identity, self._everything = Tree(self.base, self._watched), identity, True
+            self._watch = self._watching() if self.notify else None
+        return True
+
+    def _watching(self) -> Watch | None:
+        try:
+            return Watch(self._hinted, self._lost)
+        except OSError as error:
+            self._unwatchable(error)
+            return None
+
+    def _watched(self, folder: bytes) -> None:
+        """The tree is about to list this folder: from now on its changes are told."""
+        try:
+            if self._watch:
+                self._watch.add(folder.rstrip(b"/"))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.ENOMEM):
+                self._unwatchable(error)
+
+    def _unwatchable(self, error: OSError) -> None:
+        limit = "max_user_instances" if error.errno == errno.EMFILE else "max_user_watches"
+        slow = f"new pictures are found by looking every {self.pace.sweep_seconds:g} s instead of at once"
+        self._warn(limit, f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`")
+
+    def _unwatch(self) -> None:
+        if self._watch:
+            self._watch.close()
+            self._watch = None
+
+    def _warn(self, what: str, message: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("%s", message)

@@ -1,0 +1,188 @@
+"""Pictures in an upload tree, handed out in the order of the ledger, each decoded ahead of its turn.
+
+Nothing is lost: a file is in the ledger before it is handed out, and what was not decided is handed out again after any
+end of the process. With `-r`, frames beyond the snapshot come again too, decided ones with what the record says. One
+partition: the ledger's order is one line. A tick follows when everything known has been handed out.
+
+A picture that ends the process (a decoder that crashes) is found by counting the starts that reached it: after a start
+that did not decide its first frame, frames go out one by one, then in growing handfuls; at the fifth such start of the
+same frame it is quarantined unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from pydantic import Field
+
+from gpu.decode import Opened
+from record import Lock, Record, RecordError, hold
+from record.ledger import Entry, Ledger, Seen
+from schemas.components import Source
+from schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
+from schemas.settings import from_settings
+from sources.ahead import Ahead
+from sources.discovery import Discovery, Pace
+from sources.hands import Hands, Pacer
+from sources.intake import STAGE, Clock
+from sources.recent import Recent
+
+AHEAD_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
+PATIENCE_SECONDS = 0.005  # waits so long for a picture that is being decoded, and lets the rest of the graph run
+IDLE_SECONDS = 0.005  # looks so often whether discovery has news: half of it is added to every alert
+TICK_SECONDS = 0.25  # an event closes this late at most; also how soon a row of another process (a retry) is seen
+
+
+class Files(Source):
+    """Every picture that cameras upload into the folders below `base_path`."""
+
+    accepts: ClassVar[type | tuple[type, ...]] = Upload
+    emits: ClassVar[type | None] = Frame
+
+    base_path: Path = from_settings("foscam_base_path")
+    """The upload tree: `<base>/<camera folder>/**/<picture>`."""
+    record_path: Path = from_settings("database_path")
+    """The record whose ledger this is; the same as that of `batch`."""
+    data_dir: Path = from_settings("hearthwatch_data_dir")
+    """Where the lock lives that keeps a second pipeline away."""
+    capture_time: Literal["auto", "mtime", "name", "exif"] = from_settings("hearthwatch_capture_time")
+    """What says when a picture was taken; `auto`: EXIF, else its name, if it lies in the day before the upload."""
+    timezone: str | None = from_settings("hearthwatch_timezone")
+    """Zone of the cameras' clocks, such as `Europe/Berlin`; unset: the system's."""
+    notify: bool = True
+    """Be told of new files by inotify; false for network mounts, where it tells nothing: sweeps alone find them."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """How often the whole tree is looked at for what nobody told."""
+    settle_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """A swept file that ends as its format ends is complete after standing still for this long."""
+    still_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Any swept file is complete after standing still for this long."""
+    batch_max: Annotated[int, Field(ge=1)] = 64
+    """Frames handed on together at most; fewer while the detector is slow."""
+    decode_threads: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    """Pictures decoded at a time; the default is one for each CPU that this process may use."""
+
+    def label(self) -> str:
+        return str(self.base_path)
+
+    def build(self) -> FixedPartitionedSource[Frame | Tick, Any]:
+        return _Source(self)
+
+
+class _Source(FixedPartitionedSource[Frame | Tick, Any]):
+    def __init__(self, options: Files) -> None:
+        self.options = options
+
+    def list_parts(self) -> list[str]:
+        return ["ledger"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> Partition:
+        return Partition(self.options, resume_state)
+
+
+class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
+    """Hands frames out. Its snapshot is (store id, last id handed out)."""
+
+    def __init__(self, options: Files, resumed: tuple[str, int] | None) -> None:
+        """RecordError if another process holds the record, or if the snapshot belongs to another one."""
+        self.lock: Lock = hold(options.data_dir, "see")
+        record = Record(options.record_path)
+        if resumed and resumed[0] != record.store_id:
+            self.lock.release()
+            raise RecordError(
+                f"the recovery store belongs to record {resumed[0]}, but {options.record_path} is record "
+                f"{record.store_id}: run without `-r`, or with the recovery store that was made with this record"
+            )
+        base = os.path.normpath(os.fsencode(options.base_path.absolute()))
+        zone = ZoneInfo(options.timezone) if options.timezone else None
+        pace = Pace(options.sweep_seconds, options.settle_seconds, options.still_seconds)
+        self.ledger = Ledger(record)
+        theirs = Ledger(Record(options.record_path), self.ledger.clock)
+        self.discovery = Discovery(base, theirs, pace, Clock(options.capture_time, zone), options.notify)
+        self.ahead = Ahead(base, options.decode_threads)
+        self.recent = Recent(self.ledger.recently_seen)
+        self.pacer = Pacer(options.batch_max)
+        self.hands = Hands(self.ledger)
+        self.resumed = resumed[1] if resumed else None
+        self.fetched, self.handed = 0, resumed[1] if resumed else 0
+        self.more = True
+        self.tick_due = 0.0
+        self.awake: datetime | None = None
+        self.discovery.start()
+
+    def next_batch(self) -> list[Frame | Tick]:
+        if self.discovery.failure:
+            raise self.discovery.failure
+        self.pacer.returned()
+        self._fill()
+        frames = self._handed_out()
+        self.awake = None if frames or self.ahead else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
+        return frames or self._tick()
+
+    def next_awake(self) -> datetime | None:
+        return self.awake
+
+    def snapshot(self) -> tuple[str, int]:
+        return self.ledger.record.store_id, self.handed
+
+    def close(self) -> None:
+        self.discovery.stop()
+        self.ahead.close()
+        self.ledger.record.close()
+        self.lock.release()
+
+    def _fill(self) -> None:
+        """Begin to open what comes next, as far as there is room."""
+        if self.discovery.news.is_set():
+            self.discovery.news.clear()
+            self.more = True
+        if self.more and (room := self._room()):
+            entries = self.ledger.todo(self.fetched, room, self.resumed)
+            self.more = len(entries) == room
+            for entry in entries:
+                undecided = entry.frame.recorded is None
+                if undecided:
+                    self.hands.reach(entry)
+                self.ahead.put(entry, look=undecided and not self.hands.hopeless(entry))
+                self.fetched = entry.frame.id
+
+    def _room(self) -> int:
+        soon = AHEAD_BATCHES * self.pacer.limit + self.ahead.threads - len(self.ahead)
+        return max(0, min(soon, self.ahead.room(), self.hands.room(len(self.ahead))))
+
+    def _handed_out(self) -> list[Frame | Tick]:
+        ready = self.ahead.take(self.pacer.limit, PATIENCE_SECONDS)
+        frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
+        if ready:
+            self.handed = max(self.handed, ready[-1][0].frame.id)
+            self.hands.give(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
+            self.pacer.left(len(frames))
+        return frames
+
+    def _frame(self, entry: Entry, opened: Opened | None) -> Frame:
+        f = entry.frame
+        if f.recorded is not None:
+            return f
+        if opened is None:
+            opened = Opened()
+            opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in hand")
+        elif opened.error is None and opened.content_hash is not None:
+            seen = Seen(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))
+            if first := self.recent.original(seen, entry.attempt == 1):
+                opened.error = DeadLetter(DUPLICATE, f"duplicate of {first}")
+        return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)
+
+    def _tick(self) -> list[Frame | Tick]:
+        """If nothing is left to hand out: the time up to which that is so."""
+        if self.ahead or self.more or not self.discovery.caught_up or time.monotonic() < self.tick_due:
+            return []
+        self.tick_due = time.monotonic() + TICK_SECONDS
+        tick = self.ledger.tick(time.time_ns() // 1000)
+        self.more = bool(self.ledger.todo(self.fetched, 1, self.resumed))  # stamped before the tick, or by others
+        return [] if self.more else [tick]

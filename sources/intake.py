@@ -1,0 +1,137 @@
+"""Complete files and uploads of plug-ins -> rows of the ledger: whose picture, taken when, arrived when.
+
+What cannot become a frame to look at gets its row all the same, quarantined with its reason. Exactly once: the ledger
+passes over a key that it knows, and an upload leaves the inbox in the transaction that writes its row.
+"""
+
+# pathlib has no bytes:
+# ruff: noqa: PTH116, PTH118
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterable
+from datetime import tzinfo
+from typing import NamedTuple
+
+from record.ledger import Found, Ledger
+from record.paths import camera_id, escape, unescape
+from schemas.items import DeadLetter, Upload, to_microseconds
+from sources.capture import HEAD_BYTES, Mode, taken
+from sources.tree import MTIME_NS_MAX, File
+
+log = logging.getLogger(__name__)
+
+STAGE = "files"  # `error_stage` of what never becomes a frame to look at
+TAKE_AT_ONCE = 500  # rows per transaction: 15 ms, during which the rest of the pipeline cannot write
+END_BYTES = 12  # a PNG ends with its IEND chunk, a JPEG with two bytes
+JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+
+
+class Clock(NamedTuple):
+    """How cameras tell the time."""
+
+    mode: Mode = "auto"
+    zone: tzinfo | None = None
+
+
+class Intake:
+    """What discovery hands its finds to. Belongs to the thread of its ledger."""
+
+    def __init__(self, base: bytes, ledger: Ledger, clock: Clock) -> None:
+        self.base, self.ledger, self.clock = base, ledger, clock
+        self.new = self.doubted = 0
+        """Rows written; pictures whose camera's clock cannot be right."""
+        self._warned: set[str] = set()
+
+    def take(self, files: list[File]) -> None:
+        """These files are complete: give them rows, in order of arrival."""
+        files.sort()
+        for start in range(0, len(files), TAKE_AT_ONCE):
+            cameras = self.ledger.cameras()
+            self._write([self._found(file, cameras) for file in files[start : start + TAKE_AT_ONCE]])
+
+    def take_inbox(self) -> bool:
+        """Take what plug-in sources and backfills left; whether there may be more."""
+        uploads = self.ledger.inbox(TAKE_AT_ONCE)
+        if uploads:
+            self._write([self._uploaded(upload) for _, upload in uploads], [id for id, _ in uploads])
+        return len(uploads) == TAKE_AT_ONCE
+
+    def _write(self, found: list[Found], inbox_ids: Iterable[int] = ()) -> None:
+        self.new += self.ledger.discover(found, time.time_ns() // 1000, inbox_ids)
+
+    def _found(self, file: File, cameras: dict[str, str]) -> Found:
+        top, _, below = file.path.partition(b"/")
+        folder = escape(top) if below else None
+        id, error = self._camera(folder, cameras)
+        return Found(
+            id, folder if id else None, escape(file.path), file.mtime_ns, file.size,
+            self._taken(os.path.join(self.base, file.path), escape(below or top), file.mtime_ns),
+            file.mtime_ns // 1000, error,
+        )  # fmt: skip
+
+    def _camera(self, folder: str | None, cameras: dict[str, str]) -> tuple[str | None, DeadLetter | None]:
+        """Whose picture it is. `cameras` knows the folders so far, and learns this one."""
+        id = camera_id(folder) if folder else ""
+        if folder is None or not id:
+            why = f": `{folder}` has no letter or digit to name a camera by" if folder else ""
+            return None, DeadLetter(STAGE, f"not in a camera folder{why}")
+        first = cameras.setdefault(id, folder)
+        if first == folder or not os.path.isdir(os.path.join(self.base, unescape(first))):  # noqa: PTH112
+            return id, None  # a folder that was renamed is no second one
+        reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): rename one of the two folders"
+        if folder not in self._warned:
+            self._warned.add(folder)
+            log.warning("%s; the pictures in `%s` are quarantined", reason, folder)
+        return id, DeadLetter(STAGE, reason)
+
+    def _uploaded(self, upload: Upload) -> Found:
+        """An upload of a plug-in is complete. Inside the tree it is the same file that the tree would find."""
+        absolute = os.path.normpath(os.path.join(self.base, os.fsencode(upload.path)))
+        inside = absolute.startswith(self.base + b"/")
+        path = escape(absolute[len(self.base) + 1 :] if inside else absolute)
+        id, error = camera_id(upload.camera), None
+        mtime_ns = size = 0
+        try:
+            found = os.stat(absolute)
+            mtime_ns, size = min(max(found.st_mtime_ns, 0), MTIME_NS_MAX), found.st_size
+            if not stat.S_ISREG(found.st_mode):
+                error = DeadLetter(STAGE, "not a regular file")
+        except OSError as gone:
+            error = DeadLetter(STAGE, f"vanished or unreadable before it was taken in: {gone.strerror}")
+        if not id:
+            error = DeadLetter(STAGE, f"`{upload.camera}` has no letter or digit to name a camera by")
+        said = upload.captured_at
+        captured_at = to_microseconds(said) if said else self._taken(absolute, path, mtime_ns) if not error else 0
+        return Found(
+            id or None, upload.camera if id else None, path, mtime_ns, size, captured_at, mtime_ns // 1000, error
+        )
+
+    def _taken(self, absolute: bytes, path: str, mtime_ns: int) -> int:
+        looks = self.clock.mode in ("auto", "exif")
+        at, doubted = taken(path, mtime_ns, read(absolute, 0, HEAD_BYTES) if looks else b"", *self.clock)
+        self.doubted += doubted
+        return at
+
+
+def ends(path: bytes, size: int) -> bool:
+    """Whether a file of this size ends as its format ends: a JPEG with EOI, a PNG with IEND."""
+    start, end = read(path, 0, len(PNG)), read(path, max(0, size - END_BYTES), END_BYTES)
+    return (start.startswith(JPEG) and end.endswith(JPEG_END)) or (start == PNG and end == PNG_END)
+
+
+def read(path: bytes, offset: int, length: int) -> bytes:
+    """Bytes of a file; nothing if it cannot be read. Waits for no FIFO that took a file's place."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return b""
