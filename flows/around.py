@@ -96,7 +96,9 @@ class Process:
     def _answer(self, items: list[Any]) -> list[Any]:
         results = self.stage.process(list(items))
         if not isinstance(results, Sequence):
-            raise StageError(f"`{self.name}` returned {type(results).__name__}: `process` has to return a list of items")
+            raise StageError(
+                f"`{self.name}` returned {type(results).__name__}: `process` has to return a list of items"
+            )
         if self.one_to_one:
             self._check(items, results)
         return list(results)
@@ -109,9 +111,13 @@ class Process:
             )
         for item, result in zip(items, results, strict=True):
             if not isinstance(result, Frame | Detected) or not isinstance(result, self.stage.emits or ()):
-                raise StageError(f"`{self.name}` returned {type(result).__name__} but declares `emits = {name_of(self.stage.emits)}`")
+                raise StageError(
+                    f"`{self.name}` returned {type(result).__name__} but declares `emits = {name_of(self.stage.emits)}`"
+                )
             if _frame(result).id != _frame(item).id:
-                raise StageError(f"`{self.name}` returned frame {_frame(result).id} in the place of frame {_frame(item).id}: order has to stay")
+                raise StageError(
+                    f"`{self.name}` returned frame {_frame(result).id} in the place of frame {_frame(item).id}: order has to stay"
+                )
 
     def _dead(self, item: Any, error: Exception) -> object:
         reason = str(error) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"

@@ -150,7 +150,9 @@ def _upstream(node: Node, nodes: Nodes) -> set[str]:
 def _unused(nodes: Nodes) -> Iterator[str]:
     """A source whose items go nowhere."""
     taken = {name for node in nodes.values() for name in node.sources()}
-    files = next((n.name for n in nodes.values() if isinstance(n.component, Source) and n.component.emits is Frame), "files")
+    files = next(
+        (n.name for n in nodes.values() if isinstance(n.component, Source) and n.component.emits is Frame), "files"
+    )
     for node in nodes.values():
         emits = node.component.emits if isinstance(node.component, Source) else None
         if emits not in (None, Frame) and node.name not in taken:

@@ -47,10 +47,14 @@ class Graph:
         self, name: str, component: Component, after: str | Sequence[str] = (), only: Mapping[str, Any] | None = None
     ) -> Graph:
         """Add a node that reads `after`: a name, a port such as `detect.errors`, or a list of them."""
-        node = Node(name, type(component).__name__, component, (after,) if isinstance(after, str) else tuple(after), only)
+        node = Node(
+            name, type(component).__name__, component, (after,) if isinstance(after, str) else tuple(after), only
+        )
         if isinstance(component, Component):
             return self._add(node)
-        self._mistakes.append(f"{node}: {component!r} is not a component: give an instance of a Source, Stage, Sink or Consumer")
+        self._mistakes.append(
+            f"{node}: {component!r} is not a component: give an instance of a Source, Stage, Sink or Consumer"
+        )
         return self._add(replace(node, component=None))
 
     def _add(self, node: Node) -> Graph:
@@ -70,7 +74,7 @@ class Graph:
 
     def check(self) -> list[str]:
         """Every mistake, in words; empty if the graph can run."""
-        return self._mistakes + mistakes(self.nodes)
+        return self._mistakes + (mistakes(self.nodes) if self.nodes or not self._mistakes else [])
 
     def build(self) -> Dataflow:
         """The dataflow. Raises `GraphError` with every mistake; starts nothing."""

@@ -40,7 +40,9 @@ class RegistryError(UserError):
 
 def entries() -> list[Entry]:
     """Everything that has a name: ours, then that of installed packages."""
-    ours = [Entry(kind, name, target, "hearthwatch") for kind, names in BUILT_IN.items() for name, target in names.items()]
+    ours = [
+        Entry(kind, name, target, "hearthwatch") for kind, names in BUILT_IN.items() for name, target in names.items()
+    ]
     theirs = [
         Entry(kind, point.name, point.value, point.dist.name if point.dist else "?")
         for kind in BUILT_IN
@@ -73,9 +75,13 @@ def _imported(target: str) -> type[Component]:
         raise
     except (Exception, SystemExit) as error:  # whatever a plug-in's import may do, it is told and not suffered
         raise RegistryError(f"cannot import `{module_name}`: {type(error).__name__}: {error}") from error
-    kinds = {key: value for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Component)}
+    kinds = {
+        key: value for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Component)
+    }
     if name in kinds:
         return kinds[name]
     if hasattr(module, name):
-        raise RegistryError(f"`{target}` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`")
+        raise RegistryError(
+            f"`{target}` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`"
+        )
     raise RegistryError(f"`{module_name}` has no `{name}`{did_you_mean(name, kinds)}".rstrip("."))

@@ -69,7 +69,9 @@ def _node(name: str, table: Any, tell: Tell) -> Node | None:
         after = ()
     use = table.get("use")
     if not isinstance(use, str):
-        tell(f'{name}: `use` is {"missing" if use is None else "not text"}: write `use = "…"`, one of {", ".join(sorted(names()))}')
+        tell(
+            f'{name}: `use` is {"missing" if use is None else "not text"}: write `use = "…"`, one of {", ".join(sorted(names()))}'
+        )
         return Node(name, "?", None, tuple(after), table.get("only"))
     options = {key: value for key, value in table.items() if key not in RESERVED}
     component = None if unset else _component(f"{name} ({use})", use, options, tell)
@@ -120,14 +122,24 @@ def _list(kind: type[Component], option: str, value: Any) -> Any:
 def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     option = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"`{option}` is not an option of `{use}`{did_you_mean(option, [*kind.model_fields, *RESERVED])}".rstrip(".")
+        return f"`{option}` is not an option of `{use}`{did_you_mean(option, [*kind.model_fields, *RESERVED])}".rstrip(
+            "."
+        )
     if error["type"] == "missing":
         return f"`{option}` is missing"
     says = error["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
     if not option:
         return str(says)
-    secret = re.search("token|secret|password|key$", option, re.IGNORECASE) or "Secret" in str(_annotation(kind, option))
-    value = "***" if secret else masked("_URL", str(error["input"])) if "://" in str(error["input"]) else repr(error["input"])
+    secret = re.search("token|secret|password|key$", option, re.IGNORECASE) or "Secret" in str(
+        _annotation(kind, option)
+    )
+    value = (
+        "***"
+        if secret
+        else masked("_URL", str(error["input"]))
+        if "://" in str(error["input"])
+        else repr(error["input"])
+    )
     return f"`{option}` = {value}: {says}"
 
 

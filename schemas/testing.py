@@ -109,7 +109,9 @@ def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]
     built = component.build()
     if isinstance(built, DynamicSource):
         return _emitted(component, built.build("flow.source", 0, 1), batches_max)
-    assert isinstance(built, FixedPartitionedSource), f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax source"
+    assert isinstance(built, FixedPartitionedSource), (
+        f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax source"
+    )
     parts = built.list_parts()
     assert parts and len(set(parts)) == len(parts), f"{_name(component)} has no partitions, or two of one name: {parts}"
     items = []
@@ -143,9 +145,13 @@ def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[An
         assert not wrong, f"{name} emits {component.emits}, but returned {wrong[:1]}"
         if component.emits in (Frame, Detected):
             ids = [[_frame(item).id for item in each] for each in (given, out)]
-            assert ids[0] == ids[1], f"{name} was given frames {ids[0]} and returned {ids[1]}: none may vanish or change places"
+            assert ids[0] == ids[1], (
+                f"{name} was given frames {ids[0]} and returned {ids[1]}: none may vanish or change places"
+            )
             alone = [_alone(component, item) for item in given]
-            assert [_found(item) for item in alone] == [_found(item) for item in out], f"{name} answers differently when asked one by one: it keeps state"
+            assert [_found(item) for item in alone] == [_found(item) for item in out], (
+                f"{name} answers differently when asked one by one: it keeps state"
+            )
         return out
     finally:
         component.close()
@@ -163,14 +169,18 @@ def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen |
             part: Any = built.build_part("flow.sink", built.list_parts()[0], None)
             pickle.dumps(part.snapshot())
         else:
-            assert isinstance(built, DynamicSink), f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax sink"
+            assert isinstance(built, DynamicSink), (
+                f"{_name(component)}.build() returned {type(built).__name__}, not a Bytewax sink"
+            )
             part = built.build("flow.sink", 0, 1)
         part.write_batch(given[:1])
         part.write_batch(given[1:])
         part.close()
         if seen and attempt:
             after = seen()
-            assert after == before, f"{_name(component)} wrote items twice that came twice: before {before!r}, after {after!r}"
+            assert after == before, (
+                f"{_name(component)} wrote items twice that came twice: before {before!r}, after {after!r}"
+            )
         before = seen() if seen else None
 
 
@@ -184,7 +194,9 @@ def check_consumer(component: Consumer, messages: Sequence[Message] | None = Non
         before = seen() if seen else None
         component.deliver(tuple(given[-2:]))
         after = seen() if seen else None
-        assert after == before, f"{_name(component)} told messages twice that came twice: dedupe by (event.id, event.revision)"
+        assert after == before, (
+            f"{_name(component)} told messages twice that came twice: dedupe by (event.id, event.revision)"
+        )
     finally:
         component.close()
 

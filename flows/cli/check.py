@@ -11,7 +11,9 @@ from flows.graph import configured
 from schemas.settings import warnings
 
 
-def check(flow: Annotated[Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else ours.")] = None) -> None:
+def check(
+    flow: Annotated[Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else ours.")] = None,
+) -> None:
     """Look for mistakes in settings and graph, all at once; exit code 2 if there are any. Starts nothing."""
     graph = configured(flow)
     for warning in warnings():

@@ -48,7 +48,12 @@ def described(entry: Entry, component: type[Component]) -> Iterator[str]:
 
 
 def _type(field: FieldInfo) -> str:
-    bounds = "".join(f", {sign} {getattr(item, key)}" for item in field.metadata for key, sign in BOUNDS.items() if hasattr(item, key))
+    bounds = "".join(
+        f", {sign} {getattr(item, key)}"
+        for item in field.metadata
+        for key, sign in BOUNDS.items()
+        if hasattr(item, key)
+    )
     return _named(field.annotation) + bounds
 
 
