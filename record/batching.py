@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from record import Record
 from record.events import EVENT_OPEN, Announcer, Judge
 from record.ledger import PER_FRAME
+from record.thumbnails import path as thumbnail_path
 from schemas.items import DUPLICATE, DeadLetter, Detected, Event, Tick, to_microseconds
 
 log = logging.getLogger(__name__)
@@ -131,17 +132,18 @@ class Batching:
         counts["detections"] += len(boxes)
         opened = frame.opened
         event_id = self._place(frame.id, frame.camera_id, captured, arrived) if boxes else None
+        thumbnail = None if error or not item.detections else thumbnail_path(frame.id, captured)
         self.record.execute(
             "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
-            "model = ?, detect_ms = ? WHERE id = ?",
+            "model = ?, detect_ms = ?, thumbnail_path = ? WHERE id = ?",
             state, opened and opened.content_hash, item.width or None, item.height or None, event_id,
-            error and error.stage, error and error.reason, item.model, item.detect_ms, frame.id,
+            error and error.stage, error and error.reason, item.model, item.detect_ms, thumbnail, frame.id,
         )  # fmt: skip
         if event_id is None:
             return
         self.record.many(
             "INSERT INTO detections(id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, "
-            "bbox_x, bbox_y, bbox_width, bbox_height) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            "bbox_x, bbox_y, bbox_width, bbox_height, thumbnail_path) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 (
                     frame.id * PER_FRAME + n,
@@ -153,6 +155,7 @@ class Batching:
                     d.object_type,
                     d.confidence,
                     *d.bbox,
+                    thumbnail,
                 )
                 for n, d in enumerate(boxes)
             ],

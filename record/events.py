@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from record import Record, now
 from record.ledger import PER_FRAME
+from record.thumbnails import path, url
 from schemas.items import AnalysisStatus, Event, EventType, Message, Verdict, from_microseconds, risk_level
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
@@ -115,8 +116,18 @@ class Announcer:
         keep = standing == "nemotron" and self.verdict_due == "pending"  # judged before: stands until judged again
         self._publish(
             event, "event.closed", None if keep else self.judge(self.facts(event)),
-            "status = 'closed', sealed = 1, ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0", now(), self.verdict_due,
+            "status = 'closed', sealed = 1, ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, retry_at = 0",
+            now(), self.verdict_due,
         )  # fmt: skip
+
+    def analyzed(self, event: int, verdict: Verdict) -> None:
+        """The language model has judged it."""
+        changes = "analysis_status = 'done', analyzed_at = ?, attempts = attempts + 1"
+        self._publish(event, "event.analyzed", verdict, changes, now())
+
+    def failed(self, event: int) -> None:
+        """The language model was asked often enough: the verdict that stands is the last one."""
+        self._publish(event, "event.failed", None, "analysis_status = 'failed'")
 
     def _opened(self, event: int) -> None:
         self._publish(
@@ -165,7 +176,7 @@ class Announcer:
             objects, *args, event,
         )  # fmt: skip
         name = self.record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])[0]
-        revised = _event(row, type, name, tuple(s.id for s in facts.sightings) if facts else (), verdict)
+        revised = _event(row, type, name, facts.sightings if facts else (), verdict)
         self._append(revised)
         self.told.append(revised)
 
@@ -196,8 +207,24 @@ def _floor(score: int) -> int:
     return {"low": 0, "medium": 30, "high": 60, "critical": 85}[risk_level(score)]
 
 
+def best_picture(sightings: Sequence[Sighting], evidence: Collection[int]) -> str | None:
+    """Where the API serves the thumbnail that says most: that of the surest evidence, else of the surest detection."""
+    cited = [s for s in sightings if s.id in evidence]
+    best = max(cited or sightings, key=lambda s: s.confidence, default=None)
+    return None if best is None else url(path(best.frame_id, best.at))
+
+
+def standing(record: Record, event: int) -> Event:
+    """The event as its last revision told it."""
+    row = record.one(f"SELECT {_ROW} FROM events WHERE id = ?", event)
+    (name,) = record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])
+    (type,) = record.one("SELECT type FROM event_history WHERE event_id = ? AND revision = ? AND NOT shadow", event, row[3])
+    ids = record.rows("SELECT id FROM detections WHERE event_id = ? ORDER BY id", event)
+    return _event(row, type, name, tuple(i for (i,) in ids), None)
+
+
 def _event(
-    row: tuple[Any, ...], type: EventType, name: str, detection_ids: tuple[int, ...], verdict: Verdict | None
+    row: tuple[Any, ...], type: EventType, name: str, sightings: Sequence[Sighting], verdict: Verdict | None
 ) -> Event:
     (id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, score, summary, reasoning,
      evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay) = row  # fmt: skip
@@ -207,6 +234,6 @@ def _event(
     return Event(
         id, batch_id, camera_id, type, revision, from_microseconds(started_at),
         None if ended_at is None else from_microseconds(ended_at), status, frame_count, json.loads(objects or "{}"),
-        standing, detection_ids, camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
-        delay_seconds=delay / 1e6,
+        standing, tuple(s.id for s in sightings), camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
+        delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, standing.evidence),
     )  # fmt: skip
