@@ -214,13 +214,13 @@ def best_picture(sightings: Sequence[Sighting], evidence: Collection[int]) -> st
     return None if best is None else url(path(best.frame_id, best.at))
 
 
-def standing(record: Record, event: int) -> Event:
-    """The event as its last revision told it."""
-    row = record.one(f"SELECT {_ROW} FROM events WHERE id = ?", event)
-    (name,) = record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])
-    (type,) = record.one("SELECT type FROM event_history WHERE event_id = ? AND revision = ? AND NOT shadow", event, row[3])
-    ids = record.rows("SELECT id FROM detections WHERE event_id = ? ORDER BY id", event)
-    return _event(row, type, name, tuple(i for (i,) in ids), None)
+def standing(record: Record, facts: Facts) -> Event:
+    """The event of these facts as its last revision told it."""
+    row = record.one(f"SELECT {_ROW} FROM events WHERE id = ?", facts.event_id)
+    (type,) = record.one(
+        "SELECT type FROM event_history WHERE event_id = ? AND revision = ? AND NOT shadow", facts.event_id, row[3]
+    )
+    return _event(row, type, facts.camera_name, tuple(s.id for s in facts.sightings), None)
 
 
 def _event(
