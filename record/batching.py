@@ -14,8 +14,9 @@ from typing import NamedTuple, TypeVar
 from record import Record
 from record.events import EVENT_OPEN, Announcer, Judge
 from record.ledger import PER_FRAME
+from record.still import Stillness, Suppression
 from record.thumbnails import path as thumbnail_path
-from schemas.items import DUPLICATE, DeadLetter, Detected, Event, Tick, to_microseconds
+from schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Event, Tick, to_microseconds
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,19 @@ class Near(NamedTuple):
 class Batching:
     """Decides frames and keeps events. One per process: it is the only one that places frames."""
 
-    def __init__(self, record: Record, judge: Judge, rules: Cut | None = None, *, analysis: bool = False) -> None:
+    def __init__(
+        self,
+        record: Record,
+        judge: Judge,
+        rules: Cut | None = None,
+        *,
+        analysis: bool = False,
+        stillness: Stillness | None = None,
+    ) -> None:
         self.record = record
         self.rules = rules or Cut()
         self.announcer = Announcer(record, judge, analysis=analysis)
+        self.suppression = Suppression(record, stillness or Stillness())
         self.due = self._next_due()
 
     def write(self, items: Sequence[Detected | Tick]) -> list[Event]:
@@ -129,9 +139,10 @@ class Batching:
         if len(boxes) > PER_FRAME:
             log.warning("%s: %d detections, the %d surest are kept", frame.path, len(boxes), PER_FRAME)
             boxes = tuple(sorted(boxes, key=lambda d: -d.confidence)[:PER_FRAME])
-        counts["detections"] += len(boxes)
+        kept = self._kept(item, captured, boxes) if boxes else []
+        counts["detections"] += len(kept)
         opened = frame.opened
-        event_id = self._place(frame.id, frame.camera_id, captured, arrived) if boxes else None
+        event_id = self._place(frame.id, frame.camera_id, captured, arrived) if kept else None
         thumbnail = None if error or not item.detections else thumbnail_path(frame.id, captured)
         self.record.execute(
             "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
@@ -146,7 +157,7 @@ class Batching:
             "bbox_x, bbox_y, bbox_width, bbox_height, thumbnail_path) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 (
-                    frame.id * PER_FRAME + n,
+                    id,
                     frame.id,
                     event_id,
                     frame.camera_id,
@@ -157,10 +168,25 @@ class Batching:
                     *d.bbox,
                     thumbnail,
                 )
-                for n, d in enumerate(boxes)
+                for id, d in kept
             ],
         )
         self.announcer.flush()
+
+    def _kept(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
+        """The boxes that matter, with their ids; the others are stored with the reason why they do not."""
+        frame = item.frame
+        reasons = self.suppression.reasons(frame.camera_id, captured, (item.width, item.height), boxes)
+        numbered = list(zip(range(frame.id * PER_FRAME, (frame.id + 1) * PER_FRAME), boxes, reasons, strict=False))
+        self.record.many(
+            "INSERT INTO suppressed VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            [
+                (id, frame.id, frame.camera_id, captured, d.object_type, d.confidence, *d.bbox, reason)
+                for id, d, reason in numbered
+                if reason
+            ],
+        )
+        return [(id, d) for id, d, reason in numbered if not reason]
 
     def _final(self, error: DeadLetter | None) -> DeadLetter | None:
         """A duplicate of a picture that turned out bad is bad for the same reason."""

@@ -26,6 +26,7 @@ from schemas.items import (
 
 PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
 DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
+CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can say later, calendars cannot
 KNOWN_AT_ONCE = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
 
 
@@ -126,7 +127,8 @@ class Ledger:
 
     def _insert(self, found: Sequence[Found], now: int, taken: list[int]) -> tuple[int, int]:
         at, new, bad, cameras = self.clock.at, 0, 0, {}
-        for f in found:
+        for one in found:
+            f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
             if f.camera_id is not None and f.error is None:
                 cameras[f.camera_id] = f.folder
             stamp = max(at, min(f.arrived, now))
@@ -236,11 +238,13 @@ class Ledger:
         width, height, stage, error, model, detect_ms = self.record.one(
             "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id
         )
+        first, last = frame.id * PER_FRAME, frame.id * PER_FRAME + PER_FRAME - 1
+        columns = "id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
         boxes = self.record.rows(
-            "SELECT object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM detections "
-            "WHERE id BETWEEN ? AND ? ORDER BY id", frame.id * PER_FRAME, frame.id * PER_FRAME + PER_FRAME - 1,
+            f"SELECT {columns} FROM detections WHERE id BETWEEN ? AND ? "
+            f"UNION ALL SELECT {columns} FROM suppressed WHERE id BETWEEN ? AND ? ORDER BY id", first, last, first, last,
         )  # fmt: skip
-        detections = tuple(Detection(label, score, (x, y, w, h)) for label, score, x, y, w, h in boxes)
+        detections = tuple(Detection(label, score, (x, y, w, h)) for _, label, score, x, y, w, h in boxes)
         letter = None if error is None else DeadLetter(stage, error)
         return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
 

@@ -22,6 +22,7 @@ from pydantic import Field
 from record import Record, now
 from record.batching import SECOND, Batching, Cut
 from record.feed import Feed
+from record.still import VEHICLES, Stillness
 from schemas import Detected, Event, Stage, Tick
 from schemas.settings import from_settings
 from stages.rules import judge
@@ -45,6 +46,12 @@ class Batch(Stage):
     """A camera that shows nothing for this long, in seconds of capture time, has ended its event."""
     lateness_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long after its deadline an event waits for pictures that come out of order, in seconds of arrival time."""
+    still_objects: tuple[str, ...] = VEHICLES
+    """What neither opens nor prolongs an event while it stands still; empty: everything always does."""
+    still_frames: Annotated[int, Field(ge=1)] = 3
+    """Seen at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
+    still_seconds: Annotated[float, Field(ge=0)] = 60
+    """… the first of them at least this many seconds of capture time ago."""
     timezone: str | None = from_settings("hearthwatch_timezone")
     """Zone of the hours in the rules and in summaries, such as `Europe/Berlin`; unset: the system's."""
     record_path: Path = from_settings("database_path")
@@ -77,6 +84,10 @@ class Batch(Stage):
 
         return Logic
 
+    def stillness(self) -> Stillness:
+        """The options in the record's unit."""
+        return Stillness(self.still_objects, self.still_frames, round(self.still_seconds * SECOND))
+
     def cut(self) -> Cut:
         """The options in the record's unit."""
         return Cut(
@@ -90,7 +101,7 @@ class Writer:
     def __init__(self, options: Batch, resumed: int | None) -> None:
         self.record = Record(options.record_path)
         zone: tzinfo | None = ZoneInfo(options.timezone) if options.timezone else None
-        self.batching = Batching(self.record, partial(judge, zone=zone), options.cut())
+        self.batching = Batching(self.record, partial(judge, zone=zone), options.cut(), stillness=options.stillness())
         self.feed = Feed(self.record)
         self.told = self.feed.last() if resumed is None else resumed
         self.behind = resumed is not None

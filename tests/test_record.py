@@ -171,6 +171,13 @@ def test_arrival_never_decreases_with_the_id_and_never_lies_in_the_future(record
     assert record.rows("SELECT arrived_at FROM frames ORDER BY id") == [(150 * S,), (150 * S,), (200 * S,)]
 
 
+@pytest.mark.parametrize("captured, year", [(-5 * S, 1970), (1 << 62, 9999)])
+def test_a_capture_time_that_no_calendar_knows_is_the_nearest_that_one_does(record, captured, year):
+    ledger = Ledger(record)
+    ledger.discover([found(captured_at=captured)], 200 * S)
+    assert ledger.todo(0, 1)[0].frame.captured_at.year == year
+
+
 def test_what_is_known_to_be_bad_goes_straight_to_quarantine(record):
     ledger = Ledger(record)
     ledger.discover(

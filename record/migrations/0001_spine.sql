@@ -40,6 +40,21 @@ CREATE INDEX detections_camera ON detections(camera_id);
 CREATE INDEX detections_time ON detections(detected_at);
 CREATE INDEX detections_camera_time ON detections(camera_id, detected_at);
 
+-- Boxes that neither open nor prolong an event, and why; numbered together with those in `detections`.
+CREATE TABLE suppressed(
+  id INTEGER PRIMARY KEY, frame_id INTEGER NOT NULL, camera_id TEXT NOT NULL, detected_at INTEGER NOT NULL,
+  object_type TEXT NOT NULL, confidence REAL NOT NULL,
+  bbox_x INTEGER NOT NULL, bbox_y INTEGER NOT NULL, bbox_width INTEGER NOT NULL, bbox_height INTEGER NOT NULL,
+  reason TEXT NOT NULL);
+
+-- Where vehicles stand: the mean box, and in how many frames since when.
+CREATE TABLE spots(
+  id INTEGER PRIMARY KEY, camera_id TEXT NOT NULL, object_type TEXT NOT NULL,
+  x REAL NOT NULL, y REAL NOT NULL, width REAL NOT NULL, height REAL NOT NULL,
+  frames INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL);
+CREATE INDEX spots_place ON spots(camera_id, object_type, x);
+CREATE INDEX spots_age ON spots(camera_id, last_at);
+
 CREATE TABLE events(
   id INTEGER PRIMARY KEY,                        -- the smallest id of its frames
   batch_id TEXT NOT NULL UNIQUE, camera_id TEXT NOT NULL,
