@@ -104,6 +104,7 @@ class Show(NamedTuple):
     record: Record
     feed: Feed
     last_frame: int
+    last_seq: int
 
     @classmethod
     def at(cls, home: Path) -> Show:
@@ -117,7 +118,8 @@ class Show(NamedTuple):
                 f"{home.resolve()}: {error.strerror}; the demo keeps its data there: start it in a folder you can write to"
             ) from error
         record = Record(home / "hearthwatch.db")
-        return cls(home, uploads, record, Feed(record), record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
+        feed, last_frame = Feed(record), record.one("SELECT coalesce(max(id), 0) FROM frames")[0]
+        return cls(home, uploads, record, feed, last_frame, feed.last())
 
     @contextmanager
     def pipeline(self) -> Iterator[Pipeline]:
@@ -140,7 +142,7 @@ class Show(NamedTuple):
 
     def play(self, uploader: Uploader, pipeline: Pipeline, stop: threading.Event, until: float) -> int:
         """Upload and tell until it is time or something ends it, then until all is decided; -> the last `seq` told."""
-        told = self.feed.last()
+        told = self.last_seq
         uploader.start()
         while time.monotonic() < until and pipeline.runs() and not uploader.error and not stop.wait(LOOK_SECONDS):
             told = self.tell(told)
@@ -174,12 +176,15 @@ class Show(NamedTuple):
     def balance(self) -> Balance:
         """What this run came to; of the whole record, whether files, rows and counters agree."""
         mine, one, counters = (self.last_frame,), self.record.one, self.record.counters()
-        of_events = "SELECT status, count(*) FROM events WHERE id > ? AND status <> 'merged' GROUP BY status"
+        of_events = (
+            "SELECT status, count(*) FROM events WHERE status <> 'merged' AND id IN"
+            " (SELECT event_id FROM frames WHERE id > ? UNION SELECT event_id FROM feed WHERE seq > ?) GROUP BY status"
+        )
         return Balance(
             states=self.states(),
             detections=one("SELECT count(*) FROM detections WHERE frame_id > ?", *mine)[0],
             detect_ms=one("SELECT coalesce(avg(detect_ms), 0) FROM frames WHERE id > ?", *mine)[0],
-            events=dict(self.record.rows(of_events, *mine)),
+            events=dict(self.record.rows(of_events, *mine, self.last_seq)),
             rows=one("SELECT count(*) FROM frames")[0],
             counted=sum(counters[state] for state in self.states()),
             unknown=len(self._files() - {path for (path,) in self.record.rows("SELECT path FROM frames")}),
@@ -217,7 +222,7 @@ class Balance(NamedTuple):
             f"pictures    {pictures}, {pictures / seconds:.1f}/s over {seconds:.0f} s, {self.detect_ms:.0f} ms each to detect\n"
             f"detections  {self.detections}\n"
             f"events      {sum(self.events.values())}" + (f", {still_open} still open" if still_open else "") + "\n"
-            f"ledger      {uploaded} uploaded, {pictures} files = {ledger}: {verdict}"
+            f"ledger      {uploaded} uploaded, {pictures} taken in = {ledger}: {verdict}"
         )
 
     def _gap(self) -> str:
