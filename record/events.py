@@ -220,7 +220,7 @@ def standing(record: Record, facts: Facts) -> Event:
     (type,) = record.one(
         "SELECT type FROM event_history WHERE event_id = ? AND revision = ? AND NOT shadow", facts.event_id, row[3]
     )
-    return _event(row, type, facts.camera_name, tuple(s.id for s in facts.sightings), None)
+    return _event(row, type, facts.camera_name, facts.sightings, None)
 
 
 def _event(
