@@ -18,13 +18,14 @@ from bytewax.inputs import DynamicSource, FixedPartitionedSource, StatefulSource
 from bytewax.inputs import Source as BytewaxSource
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.process import plainly
+from flows.process import end_after, plainly
 from schemas import Stage
 from schemas.errors import UserError
 
 log = logging.getLogger(__name__)
 
 STOP_LATENCY = timedelta(seconds=0.2)  # a source that sleeps for an hour still looks this often whether to stop
+STOP_SECONDS_MAX = 4.5  # then the process ends all the same: a stage may wait for a service that is away
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -91,6 +92,9 @@ class Life:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self.stopping:
             log.info("%s: stopping", signal.Signals(number).name)
+            end_after(
+                STOP_SECONDS_MAX, "stopped in the middle of a step: what was in hand comes again at the next start"
+            )
         self.stopping = True
         before = self._handlers.get(signal.Signals(number))
         if callable(before) and before is not signal.default_int_handler:

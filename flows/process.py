@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,14 @@ def end(words: str, code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
+
+
+def end_after(seconds: float, words: str) -> None:
+    """End the pipeline with code 0 unless it has ended by itself until then."""
+    if _ours:
+        timer = threading.Timer(seconds, end, (words, 0))
+        timer.daemon = True
+        timer.start()
 
 
 def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -20,6 +20,7 @@ from bytewax.testing import TestingSource, run_main
 from bytewax.visualize import to_mermaid
 from pydantic import SecretStr
 
+import flows.life
 from flows.around import Process, StageError
 from flows.graph import DEFAULT, Graph, GraphError, configured
 from record import Record
@@ -652,6 +653,9 @@ class Unlucky(Look):
         self.fail("process")
         return super().process(items)
 
+    def fail_now(self, item: Any) -> None:
+        self.fail("process")
+
     def fail(self, where: str) -> None:
         from schemas.errors import UserError
 
@@ -671,6 +675,40 @@ def test_a_message_for_the_user_is_all_that_is_shown(tmp_path: Path, where: str,
     flow = TOML.replace("test_graph:Look", "test_graph:Unlucky").replace("threshold = 0.25", f"where = '{where}'")
     done = pipeline(tmp_path, flow.replace("test_graph:Camera", "test_graph:One"))
     assert (done.returncode, done.stderr) == (code, "the model is in the other coat: look there\n")
+
+
+class Coat(Look):
+    """Has a message for the user in a step of its own, where only Bytewax can catch it."""
+
+    def attach(self, step_id: str, up: Any) -> Any:
+        import bytewax.operators as op
+
+        return op.map(f"{step_id}_look", up, Unlucky(where="process").fail_now)
+
+
+def test_no_traceback_comes_from_a_step_of_ones_own(tmp_path: Path) -> None:
+    flow = TOML.replace("test_graph:Look", "test_graph:Coat").replace("test_graph:Camera", "test_graph:One")
+    done = pipeline(tmp_path, flow)
+    assert done.returncode == 1
+    assert done.stderr.endswith("\nthe model is in the other coat: look there\n")
+    assert "Traceback" not in done.stderr
+
+
+class Stuck(Look):
+    """Is told to stop while it waits for something that never comes."""
+
+    def process(self, items: list[Frame]) -> list[Detected]:
+        flows.life.STOP_SECONDS_MAX = 0.01
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            threading.Event().wait(1)
+
+
+def test_a_stage_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    flow = TOML.replace("test_graph:Look", "test_graph:Stuck").replace("test_graph:Camera", "test_graph:One")
+    done = pipeline(tmp_path, flow)
+    assert done.returncode == 0
+    assert done.stderr.endswith("stopped in the middle of a step: what was in hand comes again at the next start\n")
 
 
 def test_importing_the_flow_opens_nothing(tmp_path: Path) -> None:
