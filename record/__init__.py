@@ -74,6 +74,7 @@ class Record:
         _patiently(lambda: self.db.executescript(pragmas), self.path)
         if known < SCHEMA_VERSION:
             _patiently(lambda: upgrade(self.db), self.path)
+        if self.one("SELECT 1 FROM meta WHERE key = 'store_id'") is None:  # also if a kill came between the two
             self.transact(
                 lambda: self.db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (_new_store_id(),))
             )
