@@ -31,7 +31,7 @@ def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str
 
 def test_a_demo_tells_events_as_they_come_adds_up_and_ignores_the_users_settings(tmp_path: Path):
     (tmp_path / ".env").write_text("FOSCAM_BASE_PATH=/nowhere\nBATCH_WINDOW_SECONDS=not a number\n")
-    demo = start(tmp_path, "--seconds", "16", HEARTHWATCH_DETECTOR_MODEL="/nowhere", DEBUG="perhaps")
+    demo = start(tmp_path, "--seconds", "12", HEARTHWATCH_DETECTOR_MODEL="/nowhere", DEBUG="perhaps")
     said, _ = demo.communicate(timeout=110)
     assert demo.returncode == 0, said
     assert re.search(r"^\d\d:\d\d:\d\d  \S.* opened ", said, re.MULTILINE), said
