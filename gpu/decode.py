@@ -135,16 +135,15 @@ def _header(data: bytes) -> ImageFile:
     else:
         raise Unusable("not a picture: neither JPEG nor PNG")
     try:
-        image = kind(BytesIO(data))
+        return kind(BytesIO(data))
     except Exception as error:  # Pillow's parsers raise anything on made-up bytes; any of it means the same here
         raise Unusable(f"not a picture, or truncated in its header: {error}") from None
-    width, height = image.size
-    if width * height > MEGAPIXELS_MAX * 1e6:
-        raise Unusable(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
-    return image
 
 
 def _decoded(image: ImageFile, data: bytes) -> Image.Image:
+    width, height = image.size
+    if width * height > MEGAPIXELS_MAX * 1e6:
+        raise Unusable(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
     try:
         image.load()
         picture = _rgb(image)
