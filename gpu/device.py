@@ -8,15 +8,11 @@ from pathlib import Path
 
 import torch
 
-from schemas.errors import UserError
+from gpu import DetectorError
 
 log = logging.getLogger(__name__)
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-
-
-class DetectorError(UserError):
-    """The detector cannot start: what, which value, and what to do."""
 
 
 def choose(device: str) -> torch.device:
@@ -59,4 +55,4 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def is_fatal(error: Exception) -> bool:
     """Whether the device is lost to this process: every later call would fail, so no picture is to blame."""
-    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)

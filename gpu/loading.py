@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu.device import DetectorError
+from gpu import DetectorError
 
 YARD = Path(__file__).parent / "models" / "yard"
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
@@ -31,6 +31,7 @@ def load(model: str) -> tuple[Any, Preparation]:
     """The model, float32 on the CPU, and its preparation. Raises `DetectorError`."""
     os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")  # one `.item()` per decoder layer is a CUDA sync
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForObjectDetection
     from transformers.utils import cached_file, logging
 
@@ -45,7 +46,7 @@ def load(model: str) -> tuple[Any, Preparation]:
         network, report = AutoModelForObjectDetection.from_pretrained(
             where, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:  # what transformers raises: files, JSON, hub, shapes
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, hub, JSON, shapes, weights
         raise DetectorError(
             f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
             f"to a hub id that this machine can reach, or to a folder with {', '.join(FILES)}"
