@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from gpu import StoppedError
 from gpu.boxes import Corners, Wanted
 from gpu.detector import Looked
 from gpu.labels import canonical
@@ -33,10 +34,6 @@ TIMEOUT_SECONDS = 30.0  # for the whole exchange; the contract's
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts, the last one from then on
 REQUESTS_MAX = 4  # in flight; one for the service to work on, the others on their way
 ANSWER_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
-
-
-class StoppedError(Exception):
-    """`stop` was called while pictures waited for the service. They were not looked at."""
 
 
 class BadAnswer(Exception):  # noqa: N818  (an answer about a picture, not a fault of the program)
@@ -74,7 +71,7 @@ class RemoteDetector:
     def look(self, opened: Sequence[Opened]) -> list[Looked]:
         """Have pictures looked at; waits for as long as the service is away. Raises `StoppedError` after `stop`."""
         if self._stopped:
-            raise StoppedError
+            raise StoppedError(f"{self.describe()} is not asked any more: stopped")
         self._task = self._loop.create_task(self._all(opened))
         if self._stopped:  # a signal came in between
             self._task.cancel()

@@ -55,6 +55,11 @@ class _Detect(Stage):
         looked = dict(zip(map(id, good), self._backend.look([frame.opened for frame in good]), strict=True))
         return [self._detected(frame, looked.get(id(frame))) for frame in items]
 
+    def stop(self) -> None:
+        """End a `process` that waits for a service, now: it raises `gpu.StoppedError`. Fit for a signal handler."""
+        if isinstance(self._backend, RemoteDetector):
+            self._backend.stop()
+
     def close(self) -> None:
         """Let go of the model or the connections."""
         if self._backend:
