@@ -14,13 +14,14 @@ from schemas import Component, Consumer, Sink, Source, Stage
 from schemas.errors import UserError
 
 BUILT_IN = {
-    "sources": {"files": "sources.files:Files", "yard": "sources.yard:Yard"},
+    "sources": {"files": "sources.files:Files", "pending": "sources.pending:Pending", "yard": "sources.yard:Yard"},
     "stages": {
         "rtdetr": "stages.detect:RtDetr",
         "rtdetr-remote": "stages.detect:RemoteRtDetr",
         "batch": "stages.batch:Batch",
+        "nemotron": "stages.analyze:Nemotron",
     },
-    "sinks": {},
+    "sinks": {"sqlite": "sinks.sqlite:Sqlite", "thumbnails": "sinks.thumbnails:Thumbnails"},
 }
 KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer)}
 

@@ -121,7 +121,7 @@ def draw(picture: Image.Image, detections: Sequence[Detection], size: tuple[int,
     for box in reversed(found):  # the surest one has the first choice of where its label goes
         _label(pen, box, size, taken)
     out = BytesIO()
-    canvas.save(out, "JPEG", quality=QUALITY)
+    canvas.save(out, "JPEG", quality=QUALITY, subsampling=0)  # halved colour would wash thin lines and letters out
     return out.getvalue()
 
 

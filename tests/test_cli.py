@@ -75,7 +75,7 @@ def test_check_finds_nothing_wrong_and_says_what_is_off(folder: Path) -> None:
 
 
 def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Path) -> None:
-    assert hearthwatch(folder, "check").stdout == "3 nodes, no mistakes: files, detect, batch\n"
+    assert " nodes, no mistakes: files, detect, batch, " in hearthwatch(folder, "check").stdout
     assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
 
 

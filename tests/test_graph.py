@@ -584,6 +584,8 @@ hearthwatch.batch.batch_chunks
 hearthwatch.batch.batch_place
 hearthwatch.batch.batch_events.flat_map_batch
 hearthwatch.batch.close
+hearthwatch.thumbnails.take
+hearthwatch.thumbnails.write
 """.split()
 
 

@@ -1,0 +1,145 @@
+"""Draw one thumbnail per frame with detections, beside the flow and never in front of an alert.
+
+At most once, out of order: a few threads of low priority draw what they can. What they cannot keep up with, what is
+waiting at a kill and what a full disk refuses is left out: whoever finds a thumbnail missing draws it again from the
+upload (`record.thumbnails.find`), so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from pydantic import Field
+
+from record.thumbnails import SIZE, draw, path, write
+from schemas import Detected, Sink
+from schemas.items import to_microseconds
+from schemas.settings import from_settings
+
+log = logging.getLogger(__name__)
+
+PIXELS_WAITING_MAX = 25_000_000  # x 4 bytes = 100 MB of decoded pictures: twelve of 1080p, half of the largest allowed
+FLUSH_SECONDS_MAX = 1.0  # for what waits at the end: some hundred pictures
+NICENESS = 10  # the threads draw when nobody else wants the processor
+
+
+class Thumbnails(Sink):
+    """One JPEG per frame with its boxes drawn, at `thumbnails/<date>/<frame id>_thumb.jpg` in the data dir."""
+
+    accepts = Detected
+
+    size: tuple[Annotated[int, Field(ge=160)], Annotated[int, Field(ge=120)]] = SIZE
+    """Pixels, width × height; the picture is fitted inside and padded with black."""
+    threads: Annotated[int, Field(ge=1, le=16)] = 2
+    """How many pictures are drawn at once; one takes about 6 ms."""
+    data_dir: Path = from_settings("hearthwatch_data_dir")
+    """The folder that holds `thumbnails/`."""
+
+    def label(self) -> str:
+        return f"{self.size[0]} × {self.size[1]} JPEG"
+
+    def build(self) -> DynamicSink[Detected]:
+        return _Built(self)
+
+
+class _Built(DynamicSink[Detected]):
+    def __init__(self, options: Thumbnails) -> None:
+        self.options = options
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> Pool:
+        return Pool(self.options)
+
+
+class Pool(StatelessSinkPartition[Detected]):
+    """Threads that draw, and the pictures that wait for them, bounded in pixels."""
+
+    def __init__(self, options: Thumbnails) -> None:
+        self.options = options
+        self.left_out = 0
+        self._waiting: deque[Detected] = deque()
+        self._pixels = 0
+        self._drawing = 0
+        self._ends = self._fails = False
+        self._turn = threading.Condition()
+        for n in range(options.threads):  # daemons: a disk that hangs must not keep the process
+            threading.Thread(target=self._run, name=f"thumbnails {n}", daemon=True).start()
+
+    def write_batch(self, items: list[Detected]) -> None:
+        self.offer([item for item in items if item.detections and not item.error and item.frame.opened])
+
+    def offer(self, items: Sequence[Detected]) -> None:
+        """Have these drawn unless too many wait already; returns at once."""
+        with self._turn:
+            for item in items:
+                pixels = item.width * item.height
+                if self._waiting and self._pixels + pixels > PIXELS_WAITING_MAX:
+                    self._leave_out(1)
+                else:
+                    self._waiting.append(item)
+                    self._pixels += pixels
+            self._turn.notify(len(items))
+
+    def close(self) -> None:
+        """Draw what waits, for a bounded time."""
+        deadline = time.monotonic() + FLUSH_SECONDS_MAX
+        with self._turn:
+            self._ends = True
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: not self._waiting and not self._drawing, deadline - time.monotonic())
+            self._leave_out(len(self._waiting))
+            self._waiting.clear()
+        if self.left_out:
+            log.info("%d thumbnails were left out; they are drawn when somebody looks at them", self.left_out)
+
+    def _leave_out(self, count: int) -> None:
+        if count and not self.left_out:
+            log.warning("thumbnails cannot keep up: some are drawn only when somebody looks at them")
+        self.left_out += count
+
+    def _run(self) -> None:
+        _yield_to_others()
+        while (item := self._next()) is not None:
+            try:
+                self._draw(item)
+            finally:
+                with self._turn:
+                    self._drawing -= 1
+                    self._turn.notify_all()
+            del item  # the picture, while this thread waits for the next one
+
+    def _next(self) -> Detected | None:
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting or self._ends)
+            if not self._waiting:
+                return None
+            item = self._waiting.popleft()
+            self._pixels -= item.width * item.height
+            self._drawing += 1
+            return item
+
+    def _draw(self, item: Detected) -> None:
+        frame = item.frame
+        there = self.options.data_dir / path(frame.id, to_microseconds(frame.captured_at))
+        try:
+            write(there, draw(frame.picture(), item.detections, self.options.size))
+            self._fails = False
+        except OSError as error:
+            if not self._fails:
+                log.warning("%s: %s; thumbnails are left out until this is mended", there, error.strerror or error)
+            self._fails = True
+        except Exception:  # whatever is odd about one picture, the thread has others to draw
+            log.exception("%s could not be drawn", there)
+
+
+def _yield_to_others() -> None:
+    """Lower this thread's priority: on Linux each has its own."""
+    me = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))
