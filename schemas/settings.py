@@ -26,6 +26,8 @@ ENV_FILE = Path(".env")
 SECONDS_MAX = 1e9  # 32 years; in microseconds it still fits SQLite's integers with room for sums
 DAYS_MAX = 36_500
 BATCH_MAX = 512  # pictures of 640x640 in one forward pass: 2.5 GB of float32 input, more than any detector gains from
+CONCURRENCY_MAX = 256  # vLLM's own default bound of sequences in one batch
+ATTEMPTS_MAX = 100
 NOT_SETTINGS = re.compile(r"HEARTHWATCH_(TEST_.*|VENV|VLLM)")  # read by scripts, tests and `hearthwatch llm`
 
 
@@ -165,6 +167,23 @@ class Settings(BaseModel):
         *("backpack", "handbag", "suitcase", "package"),
     )
     """Labels that count, with commas between them; `*` is all."""
+    hearthwatch_nemotron_model: Annotated[str, Allowed("the name of a model on that server")] = "nemotron"
+    """The name under which the server at NEMOTRON_URL serves the model."""
+    hearthwatch_nemotron_concurrency: Annotated[
+        int, Field(ge=1, le=CONCURRENCY_MAX), Allowed(f"a whole number, 1 to {CONCURRENCY_MAX}")
+    ] = 8
+    """Events that the language model is asked about at a time, at most."""
+    hearthwatch_nemotron_timeout_seconds: Seconds = 60
+    """How long one answer of the language model may take."""
+    hearthwatch_nemotron_attempts: Annotated[
+        int, Field(ge=1, le=ATTEMPTS_MAX), Allowed(f"a whole number, 1 to {ATTEMPTS_MAX}")
+    ] = 5
+    """How often the language model is asked about an event before the rules' verdict stays for good; a server that cannot
+    be reached does not count."""
+    hearthwatch_redis_channel: Annotated[str, Field(pattern=r"^\S+$"), Allowed("a name without spaces")] = (
+        "security_events"
+    )
+    """Pub/sub channel on which events are published; they are kept in the stream `<channel>:stream`."""
     hearthwatch_capture_time: Annotated[
         Literal["auto", "mtime", "name", "exif"], Allowed("auto, mtime, name or exif")
     ] = "auto"
@@ -179,6 +198,11 @@ class Settings(BaseModel):
     def database_path(self) -> Path:
         """The record's file."""
         return _sqlite_path(self.database_url) if self.database_url else self.hearthwatch_data_dir / "hearthwatch.db"
+
+    @property
+    def analysis(self) -> bool:
+        """Whether a language model judges events."""
+        return self.nemotron_url is not None
 
 
 def load(env_file: Path | None = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:

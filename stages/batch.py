@@ -52,6 +52,8 @@ class Batch(Stage):
     """Seen at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
     still_seconds: Annotated[float, Field(ge=0)] = 60
     """… the first of them at least this many seconds of capture time ago."""
+    analysis: bool = from_settings("analysis")
+    """Whether a language model judges closed events, too; unset: if NEMOTRON_URL is set."""
     timezone: str | None = from_settings("hearthwatch_timezone")
     """Zone of the hours in the rules and in summaries, such as `Europe/Berlin`; unset: the system's."""
     record_path: Path = from_settings("database_path")
@@ -101,7 +103,8 @@ class Writer:
     def __init__(self, options: Batch, resumed: int | None) -> None:
         self.record = Record(options.record_path)
         zone: tzinfo | None = ZoneInfo(options.timezone) if options.timezone else None
-        self.batching = Batching(self.record, partial(judge, zone=zone), options.cut(), stillness=options.stillness())
+        rules, still = partial(judge, zone=zone), options.stillness()
+        self.batching = Batching(self.record, rules, options.cut(), analysis=options.analysis, stillness=still)
         self.feed = Feed(self.record)
         self.told = self.feed.last() if resumed is None else resumed
         self.behind = resumed is not None

@@ -1,0 +1,204 @@
+"""The queue of events that a language model has yet to judge, and the verdicts that come back.
+
+The queue is the record itself (closed, pending, due), so it survives anything. A verdict applies only to the revision it
+was asked for; of two, the first wins. Wrong answers are counted here and capped; then the rules' verdict stays for good.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from record import Record, now
+from record.events import Announcer, Facts, standing
+from schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
+
+OFF = "NEMOTRON_URL is not set: rules alone judge"
+NEVER = 1 << 62
+PAGE = 50  # cases read at once when all are judged again: a few MB
+FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
+USUAL_DAYS = 30
+
+_PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
+
+
+class Usual(NamedTuple):
+    """How often this camera sees something at this hour: the mean over the `days` that it has been watched."""
+
+    hour: int
+    days: int
+    events_per_day: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An event to be judged: as it stands, and all that may be known about it."""
+
+    event: Event
+    facts: Facts
+    attempts: int = 0
+    notes: str = ""
+    usual: Usual | None = None
+
+    def judged(self, verdict: Verdict) -> Event:
+        """The revision that this verdict makes, if the event is still as it was."""
+        e = self.event
+        return replace(e, type="event.analyzed", revision=e.revision + 1, verdict=verdict, analysis_status="done")
+
+
+@dataclass(frozen=True, slots=True)
+class Missed(DeadLetter):
+    """An attempt to judge an event that brought no verdict. `final`: asking again cannot help, or is not allowed."""
+
+    event_id: int
+    revision: int
+    final: bool
+    wait_seconds: float = 0.0
+
+
+class Desk:
+    """What is on the judge's desk: shared by the nodes of one process that take cases, judge them and put them away."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.taken: set[int] = set()
+        self.places: Callable[[], int] = lambda: 8  # how many cases may lie here now; whoever judges says
+
+    def free(self) -> int:
+        return max(0, self.places() - len(self.taken))
+
+
+_desks: dict[str, Desk] = {}
+
+
+def desk(path: Path) -> Desk:
+    """The desk of the record at `path` in this process."""
+    return _desks.setdefault(str(path.resolve()), Desk())
+
+
+class Verdicts:
+    """Cases out of the record, verdicts into it. One per thread."""
+
+    def __init__(self, record: Record, zone: tzinfo | None = None) -> None:
+        self.record, self.zone = record, zone
+        self.announcer = Announcer(record, _nobody, analysis=True)
+
+    # -- what is to be judged
+
+    def due(self, limit: int, taken: Collection[int] = ()) -> list[Case]:
+        """Up to `limit` cases that nobody has taken: the oldest first, or the newest when far behind."""
+        order = "started_at DESC" if self.waiting(FAR_BEHIND + 1) > FAR_BEHIND else "id"
+        sql = f"SELECT id {_PENDING} AND retry_at <= ? ORDER BY {order} LIMIT ?"
+        with self._one_instant():
+            ids = [i for (i,) in self.record.rows(sql, now(), limit + len(taken)) if i not in taken]
+            return [self._case(i) for i in ids[:limit]]
+
+    def waiting(self, limit: int = 1_000_000) -> int:
+        """How many events wait for a verdict, due or not; counted up to `limit`."""
+        return int(self.record.one(f"SELECT count(*) FROM (SELECT 1 {_PENDING} LIMIT ?)", limit)[0])
+
+    def closed(self, since: int = 0) -> Iterator[Case]:
+        """Every closed event that started at or after `since` (microseconds), oldest first."""
+        last = (since, -1)
+        sql = "SELECT started_at, id FROM events WHERE (started_at, id) > (?, ?) AND status = 'closed' ORDER BY 1, 2 LIMIT ?"
+        while True:
+            with self._one_instant():
+                rows = self.record.rows(sql, *last, PAGE)
+                cases = [self._case(i) for _, i in rows]
+            if not cases:
+                return
+            yield from cases
+            last = rows[-1]
+
+    @contextmanager
+    def _one_instant(self) -> Iterator[None]:
+        """All that is read inside belongs together, whatever others write meanwhile."""
+        self.record.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.record.execute("COMMIT")
+
+    def _case(self, event: int) -> Case:
+        facts = self.announcer.facts(event)
+        (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
+        notes, since = self.record.one("SELECT notes, created_at FROM cameras WHERE id = ?", facts.camera_id) or ("", NEVER)
+        return Case(standing(self.record, facts), facts, attempts, notes or "", self._usual(facts, since))
+
+    def _usual(self, facts: Facts, watched_since: int) -> Usual:
+        """Thirty short index lookups rather than a walk through a month of events."""
+        start = from_microseconds(facts.started_at).astimezone(self.zone)
+        hour = start.replace(minute=0, second=0, microsecond=0)
+        (first,) = self.record.one(
+            "SELECT min(started_at) FROM events WHERE camera_id = ? AND status <> 'merged'", facts.camera_id
+        )
+        watched = from_microseconds(min(watched_since, first)).astimezone(self.zone)
+        days = min(USUAL_DAYS, (start.date() - watched.date()).days)
+        seen = sum(self._events_within(facts.camera_id, hour - timedelta(days=n)) for n in range(1, days + 1))
+        return Usual(hour.hour, days, round(seen / days, 2) if days else 0.0)
+
+    def _events_within(self, camera: str, hour: datetime) -> int:
+        begin = to_microseconds(hour)
+        sql = "SELECT count(*) FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
+        return int(self.record.one(sql, camera, begin, begin + 3_600_000_000)[0])
+
+    # -- what was judged
+
+    def write(self, items: Sequence[Event | DeadLetter]) -> list[Event]:
+        """Verdicts (`event.analyzed`) and missed attempts into the record; the revisions that came of it."""
+        return self.record.transact(lambda: self._write(items))
+
+    def _write(self, items: Sequence[Event | DeadLetter]) -> list[Event]:
+        self.announcer.begin()
+        for item in items:
+            if isinstance(item, Event) and item.type == "event.analyzed":
+                if self._still(item.id, item.revision - 1):
+                    self.announcer.analyzed(item.id, item.verdict)
+            elif isinstance(item, Missed) and self._still(item.event_id, item.revision, pending=True):
+                self._missed(item)
+        return self.announcer.told
+
+    def _still(self, event: int, revision: int, *, pending: bool = False) -> bool:
+        """Whether the event is as it was when the question was asked. A late frame opens it again: then it is not."""
+        sql = "SELECT status = 'closed' AND revision = ? AND (NOT ? OR analysis_status = 'pending') FROM events WHERE id = ?"
+        row = self.record.one(sql, revision, pending, event)
+        return bool(row and row[0])
+
+    def _missed(self, item: Missed) -> None:
+        retry_at = now() + round(item.wait_seconds * 1e6)
+        self.record.execute("UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id)
+        if item.final:
+            self.announcer.failed(item.event_id)
+
+    def shadow(self, event: Event) -> None:
+        """Keep a verdict in the history only: nobody is told, and what stands stays."""
+        v, at = event.verdict, now()
+        self.record.transact(
+            lambda: self.record.execute(
+                "INSERT INTO event_history(event_id, revision, type, shadow, risk_score, risk_level, summary, reasoning, evidence, "
+                "analyzer, model, prompt_version, analysis_status, frame_count, latency_ms, at) VALUES (?,?,?,1,?,?,?,?,?,?,?,?,?,?,?,?)",
+                event.id, event.revision - 1, event.type, v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
+                v.analyzer, v.model, v.prompt_version, event.analysis_status, event.frame_count, v.latency_ms, at,
+            )
+        )  # fmt: skip
+
+    def shadowed(self, event: Event, model: str, prompt_version: str) -> bool:
+        """Whether this revision has a shadow verdict of this model and prompt already."""
+        sql = "SELECT 1 FROM event_history WHERE shadow AND event_id = ? AND revision = ? AND model = ? AND prompt_version = ?"
+        return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None
+
+    def beat(self, pid: int, counters: dict[str, Any]) -> None:
+        """The chain's sign of life."""
+        row = ("judge", pid, now(), json.dumps(counters))
+        self.record.transact(lambda: self.record.execute("INSERT OR REPLACE INTO heartbeat VALUES (?,?,?,?)", *row))
+
+
+def _nobody(facts: Facts) -> Verdict:
+    raise AssertionError(f"event {facts.event_id}: verdicts come from the language model here")

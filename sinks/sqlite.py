@@ -1,0 +1,59 @@
+"""Verdicts into the record, each in a transaction with its history row and its message.
+
+Exactly once in effect: a verdict applies only to the revision that it was asked for, so one that comes again, or too
+late, changes nothing. One partition: there is one record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from record import Record
+from record.verdicts import Missed, Verdicts, desk
+from schemas.components import Sink
+from schemas.items import Event
+from schemas.settings import from_settings
+
+
+class Sqlite(Sink):
+    """Puts judged events, and attempts that missed, into the record."""
+
+    accepts: ClassVar[type | tuple[type, ...]] = (Event, Missed)
+
+    record_path: Path = from_settings("database_path")
+    """The record to write to; the same as that of `pending`."""
+
+    def label(self) -> str:
+        return "verdicts into the record"
+
+    def build(self) -> FixedPartitionedSink[Event | Missed, None]:
+        return _Sink(self.record_path)
+
+
+class _Sink(FixedPartitionedSink[Event | Missed, None]):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def list_parts(self) -> list[str]:
+        return ["record"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Part:
+        return _Part(self.path)
+
+
+class _Part(StatefulSinkPartition[Event | Missed, None]):
+    def __init__(self, path: Path) -> None:
+        self.verdicts, self.desk = Verdicts(Record(path)), desk(path)
+
+    def write_batch(self, values: list[Event | Missed]) -> None:
+        self.verdicts.write(values)
+        self.desk.taken.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in values)
+
+    def snapshot(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.verdicts.record.close()

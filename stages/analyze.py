@@ -1,0 +1,134 @@
+"""Ask the language model about events: `Case` in, `Event` with its verdict out, in the order in which answers come.
+
+Up to `concurrency` questions are in flight, none of them on the dataflow's thread, so nothing else waits for them. What
+brings no verdict comes out as a `Missed`, and is the port `errors`; what could not be asked comes out as nothing at all
+and is asked again, because the queue is the record. So there is nothing to snapshot, and a killed process loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, PrivateAttr
+
+from record.verdicts import OFF, Case, Desk, Missed, desk
+from schemas.components import Stage
+from schemas.errors import UserError
+from schemas.items import Event
+from schemas.settings import HttpUrl, from_settings, masked
+from stages.analyst import Analyst, Options
+from stages.prompt import LATEST, PROMPTS
+
+if TYPE_CHECKING:
+    from bytewax.dataflow import Stream
+
+POLL = timedelta(seconds=0.02)  # looks so often whether an answer has come, while it waits for one
+
+
+def known(version: str) -> str:
+    """The name of a prompt that exists."""
+    if version not in PROMPTS:
+        raise ValueError(f"there is no such prompt; there are {', '.join(PROMPTS)}")
+    return version
+
+
+class Nemotron(Stage):
+    """A language model behind vLLM, or anything that speaks its protocol, judges closed events."""
+
+    accepts = Case
+    emits = Event
+
+    url: HttpUrl = from_settings("nemotron_url")
+    """Base URL of the server, such as http://localhost:8002; unset: rules alone judge."""
+    model: str = from_settings("hearthwatch_nemotron_model")
+    """The model's name on that server."""
+    concurrency: Annotated[int, Field(ge=1)] = from_settings("hearthwatch_nemotron_concurrency")
+    """Questions in flight at most; the server answers several together in hardly more time than one."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = from_settings("hearthwatch_nemotron_timeout_seconds")
+    """How long one answer may take."""
+    attempts: Annotated[int, Field(ge=1)] = from_settings("hearthwatch_nemotron_attempts")
+    """How often an event is asked about before the rules' verdict stays for good."""
+    prompt: Annotated[str, AfterValidator(known)] = LATEST
+    """Version of the prompt."""
+    timezone: str | None = from_settings("hearthwatch_timezone")
+    """Zone of the hours that the model is told, such as `Europe/Berlin`; unset: the system's."""
+    record_path: Path = from_settings("database_path")
+    """The record that the cases come from; the same as that of `pending`."""
+
+    _analyst: Analyst | None = PrivateAttr(None)
+
+    def label(self) -> str:
+        return f"{self.model}, prompt {self.prompt}" + (f" at {masked('NEMOTRON_URL', self.url)}" if self.url else "")
+
+    def off(self) -> str | None:
+        return None if self.url else OFF
+
+    def open(self) -> None:
+        """Make the client; the server may come later."""
+        if self.url:
+            zone = ZoneInfo(self.timezone) if self.timezone else None
+            self._analyst = Analyst(
+                Options(self.url, self.model, self.concurrency, self.timeout_seconds, self.attempts, self.prompt, zone)
+            )
+            desk(self.record_path).places = self._analyst.places
+
+    def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
+        import bytewax.operators as op
+
+        keyed = op.key_on(f"{step_id}_key", up, lambda item: "record")
+        judged = op.stateful_batch(f"{step_id}_judge", keyed, self._logic(step_id))
+        return op.map(f"{step_id}_verdicts", judged, lambda pair: pair[1])
+
+    def close(self) -> None:
+        """Let go of the questions in flight."""
+        if self._analyst:
+            self._analyst.close()
+            self._analyst = None
+
+    def _logic(self, step_id: str) -> Callable[[None], Any]:
+        from bytewax.operators import StatefulBatchLogic
+
+        stage = self
+
+        class Logic(StatefulBatchLogic[Any, Event | Missed, None]):
+            def __init__(self, resumed: None) -> None:
+                if stage._analyst is None:
+                    raise UserError(f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`")
+                self.analyst, self.desk = stage._analyst, desk(stage.record_path)
+                self.analyst.stage = step_id
+
+            def on_batch(self, values: list[Any]) -> tuple[list[Event | Missed], bool]:
+                for item in values:
+                    if isinstance(item, Case):
+                        self.analyst.take(item)
+                others = [item for item in values if not isinstance(item, Case)]
+                return others + put_away(self.analyst, self.desk), False
+
+            def on_notify(self) -> tuple[list[Event | Missed], bool]:
+                return put_away(self.analyst, self.desk), False
+
+            def on_eof(self) -> tuple[list[Event | Missed], bool]:
+                return put_away(self.analyst, self.desk), False
+
+            def notify_at(self) -> datetime | None:
+                return datetime.now(UTC) + POLL if self.analyst.busy() else None
+
+            def snapshot(self) -> None:
+                return None
+
+        return Logic
+
+
+def put_away(analyst: Analyst, desk: Desk) -> list[Event | Missed]:
+    """What was answered; what could not be asked is off the desk at once, and free to be taken again."""
+    out: list[Event | Missed] = []
+    for case, outcome in analyst.done():
+        if outcome is None:
+            desk.taken.discard(case.event.id)
+        else:
+            out.append(outcome)
+    return out
