@@ -86,6 +86,11 @@ class Discovery(threading.Thread):
         """Whether all that is known to be complete is in the ledger."""
         return not self._busy and self._hints.empty()
 
+    @property
+    def ignored(self) -> int:
+        """Symlinks out of the tree, FIFOs and devices that were seen and left alone."""
+        return self._tree.ignored
+
     def stop(self) -> None:
         self._stopping.set()
         self._hints.put(None)
@@ -224,7 +229,8 @@ class Discovery(threading.Thread):
                 backlog, self._everything = heapq.nsmallest(BACKLOG_MAX, backlog), True
             if self._stopping.is_set():
                 return
-        self._take(backlog)
+        # What was left out arrived after the first BACKLOG_MAX: only those are surely next.
+        self._take(heapq.nsmallest(BACKLOG_MAX, backlog) if self._everything else backlog)
         self._first = self._everything
 
     def _sweep_again(self, everything: bool) -> None:

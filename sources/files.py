@@ -35,7 +35,7 @@ from sources.recent import Recent
 
 AHEAD_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
 PATIENCE_SECONDS = 0.005  # waits so long for a picture that is being decoded, and lets the rest of the graph run
-IDLE_SECONDS = 0.005  # looks so often whether discovery has news: half of it is added to every alert
+IDLE_SECONDS = 0.01  # looks so often whether discovery has news (1 % of a CPU); half of it is added to every alert
 TICK_SECONDS = 0.25  # an event closes this late at most; also how soon a row of another process (a retry) is seen
 
 
