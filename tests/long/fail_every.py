@@ -1,0 +1,62 @@
+"""Every single disk call of a run over the small world fails once: EIO, ENOSPC, EACCES in turn; or the process ends there.
+
+    python tests/long/fail_every.py [--all] [--call CALL] [--folder DIR]
+
+Each time the process recovers or ends with a clear message, and the next start without the fault reaches the record of an
+uninterrupted run (see tests/test_faults.py for the two allowed differences). `--all`: each call with each of the three.
+Deaths go through bare runs and runs with `-r` in turn, Bytewax's own store included. Goes on after a failure and lists all.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from pipeline import Nursery  # noqa: E402
+from test_faults import CALLS, ERRORS, RULES, SPEED, Faults, compiled  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="each call with each error")
+    parser.add_argument("--call", choices=CALLS, action="append", help="only this kind of call")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="fail_every_"))
+    folder.mkdir(parents=True, exist_ok=True)
+    began, wrong, points = time.monotonic(), [], 0
+    with Nursery(preload=compiled(folder)) as nursery:
+        faults = Faults(folder, nursery, RULES, SPEED)
+        for call in given.call or CALLS:
+            for errors in [*([[e] for e in ERRORS] if given.all else [ERRORS]), [None]]:
+                outcomes = every(faults, call, errors, wrong)
+                points += outcomes.total()
+                told = ", ".join(f"{n} {how}" for how, n in sorted(outcomes.items())) or "never called"
+                print(f"{call:<9} {'/'.join(e or 'death' for e in errors):<18} {told}", flush=True)
+    print(f"{points} fault points in {time.monotonic() - began:.0f} s, {len(wrong)} wrong")
+    return int(bool(wrong))
+
+
+def every(faults, call, errors, wrong):
+    """How each of the calls ended, counted."""
+    outcomes, n = Counter(), 1
+    while True:
+        error = errors[n % len(errors)]
+        try:
+            how = faults.outcome(call, n, error, resume=error is None and n % 2 == 0)
+        except AssertionError as failure:
+            how = "WRONG"
+            wrong.append(f"{call} {n} {error}: {failure}")
+            print(f"WRONG {wrong[-1]}", flush=True)
+        if how is None:
+            return outcomes
+        outcomes[how] += 1
+        n += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
