@@ -55,15 +55,15 @@ class Record:
                 self._turn = _turns.setdefault(str(self.path.resolve()), threading.RLock())
             with self._turn:
                 self._prepare()
-        except sqlite3.OperationalError as error:
-            raise RecordError(f"{self.path}: {_reason(error)}") from error
+            self.store_id: str = self.one("SELECT value FROM meta WHERE key = 'store_id'")[0]
         except sqlite3.DatabaseError as error:
+            if _code(error) != sqlite3.SQLITE_NOTADB:
+                raise RecordError(f"{self.path}: {_reason(error)}") from error
             raise RecordError(
                 f"{self.path} is not a Hearthwatch record ({error}): set DATABASE_URL to another file"
             ) from error
         except OSError as error:
             raise RecordError(f"{self.path}: the folder of the record cannot be used: {error.strerror}") from error
-        self.store_id: str = self.db.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()[0]
 
     def _prepare(self) -> None:
         try:
@@ -80,13 +80,17 @@ class Record:
             )
 
     def rows(self, sql: str, *args: Any) -> list[Any]:
-        return self.db.execute(sql, args).fetchall()
+        return self._steadily(lambda: self.db.execute(sql, args).fetchall())
 
     def one(self, sql: str, *args: Any) -> Any:
-        return self.db.execute(sql, args).fetchone()
+        return self._steadily(lambda: self.db.execute(sql, args).fetchone())
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        return self.db.execute(sql, args)
+        return self._steadily(lambda: self.db.execute(sql, args))
+
+    def _steadily(self, work: Callable[[], T]) -> T:
+        """One statement is waited for like a transaction; inside of one, it is that which runs again as a whole."""
+        return work() if self.db.in_transaction else _patiently(work, self.path)
 
     def many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> int:
         return self.db.executemany(sql, rows).rowcount
@@ -136,8 +140,10 @@ def _patiently(work: Callable[[], T], path: Path) -> T:
     while True:
         try:
             return work()
-        except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) not in _TRANSIENT:
+        except sqlite3.DatabaseError as error:
+            if _code(error) not in _REASONS and not isinstance(error, sqlite3.OperationalError):
+                raise  # a broken constraint, a wrong statement: ours, not the disk's
+            if _code(error) not in _TRANSIENT:
                 raise RecordError(f"{path}: {_reason(error)}") from error
             waited = time.monotonic() - began
             if waited > BUSY_SECONDS_MAX:
@@ -151,16 +157,22 @@ def _patiently(work: Callable[[], T], path: Path) -> T:
         wait = min(wait * 2, 1.0)
 
 
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "the record is locked by another program: end its write transaction",
+    sqlite3.SQLITE_FULL: "the disk is full: make room",
+    sqlite3.SQLITE_IOERR: "the disk reports an error (or is full): look at the system log",
+    sqlite3.SQLITE_READONLY: "the record is read-only: mend the permissions of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "the record cannot be opened: mend the permissions of the file and its folder",
+    sqlite3.SQLITE_CORRUPT: "the record is damaged, or the disk cannot read it: look at the system log, restore a backup",
+}
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _reason(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return {
-        sqlite3.SQLITE_BUSY: "the record is locked by another program: end its write transaction",
-        sqlite3.SQLITE_FULL: "the disk is full: make room",
-        sqlite3.SQLITE_IOERR: "the disk reports an error (or is full): look at the system log",
-        sqlite3.SQLITE_READONLY: "the record is read-only: mend the permissions of the file and its folder",
-        sqlite3.SQLITE_CANTOPEN: "the record cannot be opened: mend the permissions of the file and its folder",
-        sqlite3.SQLITE_CORRUPT: "the record is damaged: restore a backup",
-    }.get(code, str(error))
+    return _REASONS.get(_code(error), str(error))
 
 
 class Lock:
@@ -196,6 +208,10 @@ def hold(data_dir: Path, chain: str) -> Lock:
         raise RecordError(
             f"another pipeline (pid {holder}) already works on {data_dir}: stop it, or set HEARTHWATCH_DATA_DIR to another folder"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise RecordError(f"{path}: the lock cannot be written: {error.strerror}; is the disk full?") from error
     return Lock(descriptor)
