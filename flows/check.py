@@ -102,6 +102,8 @@ def _only(node: Node, nodes: Nodes) -> Iterator[str]:
         if _flowing(edge, nodes) not in (Event, Message, None):
             yield f"{node}: `only` chooses among events and messages; between `files` and `batch` no item may vanish"
             return
+    if isinstance(node.component, Consumer) and node.component.whole:
+        yield f"{node}: `only` cannot narrow it, it mirrors the whole feed: choose where you read"
     yield from (f"{node}: {line}" for line in only_mistakes(node.only))
 
 

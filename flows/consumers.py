@@ -97,7 +97,8 @@ class Reader:
             self._deliver(messages)
             return not self._stopping.is_set() or time.monotonic() < self._until
         if not self._stopping.is_set():
-            self.news.wait(LOOK_SECONDS)
+            if not self.news.wait(LOOK_SECONDS):
+                self.consumer.idle()
             return True
         return False
 

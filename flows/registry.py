@@ -21,7 +21,11 @@ BUILT_IN = {
         "batch": "stages.batch:Batch",
         "nemotron": "stages.analyze:Nemotron",
     },
-    "sinks": {"sqlite": "sinks.sqlite:Sqlite", "thumbnails": "sinks.thumbnails:Thumbnails"},
+    "sinks": {
+        "sqlite": "sinks.sqlite:Sqlite",
+        "redis": "sinks.redis:Redis",
+        "thumbnails": "sinks.thumbnails:Thumbnails",
+    },
 }
 KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer)}
 

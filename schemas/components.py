@@ -92,6 +92,8 @@ class Consumer(Component):
     """
 
     accepts: ClassVar[type | tuple[type, ...]] = Message
+    whole: ClassVar[bool] = False
+    """True: it mirrors the feed as it is, so `only` is a mistake."""
 
     def open(self) -> None:
         """Connect. Called on the consumer's own thread before the first `deliver`; raise = try again later."""
@@ -99,6 +101,9 @@ class Consumer(Component):
     def deliver(self, messages: Sequence[Message]) -> None:
         """Take these messages, oldest first. Raise to get the same ones again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a consumer: it needs `deliver(messages)`")
+
+    def idle(self) -> None:
+        """Called about once a second while there is no news, to look after a connection. Raise = as in `deliver`."""
 
     def close(self) -> None:
         """Disconnect. Called on the consumer's thread at a clean end."""

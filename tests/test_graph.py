@@ -579,12 +579,14 @@ def test_settings_and_graph_are_told_together(tmp_path: Path, monkeypatch: pytes
 STEPS = """
 hearthwatch.files.read
 hearthwatch.pending.read
+hearthwatch.feed.read
 hearthwatch.detect.process
 hearthwatch.detect.close
 hearthwatch.analyze.analyze_key.map.flat_map_batch
 hearthwatch.analyze.analyze_judge
 hearthwatch.analyze.analyze_verdicts.flat_map_batch
 hearthwatch.analyze.close
+hearthwatch.redis.deliver
 hearthwatch.batch.batch_chunks
 hearthwatch.batch.batch_place
 hearthwatch.batch.batch_events.flat_map_batch
