@@ -53,7 +53,7 @@ class Ahead:
         return out
 
     def _weighed(self, opened: Opened) -> Opened:
-        self._typical += (max(opened.nbytes, 1) - self._typical) / 16
+        self._typical = max(opened.nbytes, self._typical + (opened.nbytes - self._typical) / 16, 1.0)
         return opened
 
     def close(self) -> None:

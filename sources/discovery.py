@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import json
 import logging
 import os
 import queue
@@ -40,7 +41,7 @@ GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it
 INBOX_SECONDS = 0.5  # how often the inbox is looked at: one query on an empty table
 BASE_SECONDS = 1.0  # how often a missing base is looked for
 STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
-SWEEP_SHARE = 4  # a sweep that takes long is followed by a pause that is longer still
+SWEEP_SHARE = 3  # looking around takes at most a quarter of this thread's time, however large the tree
 
 
 class Pace(NamedTuple):
@@ -60,6 +61,20 @@ class _Waiting(NamedTuple):
     closed: bool
 
 
+class Notes(NamedTuple):
+    """`meta.discovery` of the record: a JSON object with these keys."""
+
+    base_missing: bool = False
+    unreadable: tuple[str, ...] = ()
+    """Folders that cannot be listed."""
+    second_folders: tuple[str, ...] = ()
+    """Folders whose pictures are quarantined, because another one has the same camera id."""
+    ignored: int = 0
+    """Symlinks out of the tree, FIFOs and devices that were left alone."""
+    doubted_clocks: int = 0
+    """Pictures whose camera's clock cannot be right; they count as taken when they were modified."""
+
+
 class Discovery(threading.Thread):
     """`start()` it, read `news`, `caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
@@ -77,6 +92,7 @@ class Discovery(threading.Thread):
         self._identity: tuple[int, int] | None = None
         self._watch: Watch | None = None
         self._warned: set[str] = set()
+        self._notes: str | None = None
         self._stopping = threading.Event()
         self._busy = self._first = self._everything = True
         self._sweep_due = self._inbox_due = 0.0
@@ -85,11 +101,6 @@ class Discovery(threading.Thread):
     def caught_up(self) -> bool:
         """Whether all that is known to be complete is in the ledger."""
         return not self._busy and self._hints.empty()
-
-    @property
-    def ignored(self) -> int:
-        """Symlinks out of the tree, FIFOs and devices that were seen and left alone."""
-        return self._tree.ignored
 
     def stop(self) -> None:
         self._stopping.set()
@@ -212,10 +223,15 @@ class Discovery(threading.Thread):
         self._sweep_due = began + BASE_SECONDS
         if self._standing():
             everything, self._everything = self._everything, False
-            self._sweep_first() if self._first else self._sweep_again(everything)
+            pause = self.pace.sweep_seconds
+            if self._first:
+                self._sweep_first()
+            else:
+                self._sweep_again(everything)
+                pause = max(pause, SWEEP_SHARE * (time.monotonic() - began))
             self._say_unreadable()
-            pause = max(self.pace.sweep_seconds, SWEEP_SHARE * (time.monotonic() - began))
-            self._sweep_due = 0.0 if self._everything else began + pause
+            self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
+        self._say_notes()
 
     def _sweep_first(self) -> None:
         """What came while nothing ran, in order of arrival; hints wait until it has its place in the ledger."""
@@ -259,6 +275,23 @@ class Discovery(threading.Thread):
         marked = {id for (id,) in self.ledger.record.rows("SELECT id FROM cameras WHERE status = 'error'")}
         for id in marked ^ (unreadable & set(self.ledger.cameras())):
             self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
+
+    def _say_notes(self) -> None:
+        """What health and metrics want to know of this run, in the record; written when it changes."""
+        notes = Notes(
+            self._identity is None,
+            tuple(sorted(map(escape, self._tree.unreadable))),
+            tuple(sorted(self.intake.second_folders)),
+            self._tree.ignored,
+            self.intake.doubted,
+        )
+        record, said = self.ledger.record, json.dumps(notes._asdict())
+        if self._notes is None:  # what an earlier run left; a run without remarks after one without writes nothing
+            before = record.one("SELECT value FROM meta WHERE key = 'discovery'")
+            self._notes = before[0] if before else json.dumps(Notes()._asdict())
+        if said != self._notes:
+            self._notes = said
+            record.transact(lambda: record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", said))
 
     # -- the base, and the watch on it
 

@@ -46,7 +46,8 @@ class Intake:
         self.base, self.ledger, self.clock = base, ledger, clock
         self.new = self.doubted = 0
         """Rows written; pictures whose camera's clock cannot be right."""
-        self._warned: set[str] = set()
+        self.second_folders: set[str] = set()
+        """Those that have the same camera id as another one."""
 
     def take(self, files: list[File]) -> None:
         """These files are complete: give them rows, in order of arrival."""
@@ -85,8 +86,8 @@ class Intake:
         if first == folder or not os.path.isdir(os.path.join(self.base, unescape(first))):  # noqa: PTH112
             return id, None  # a folder that was renamed is no second one
         reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): rename one of the two folders"
-        if folder not in self._warned:
-            self._warned.add(folder)
+        if folder not in self.second_folders:
+            self.second_folders.add(folder)
             log.warning("%s; the pictures in `%s` are quarantined", reason, folder)
         return id, DeadLetter(STAGE, reason)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = (b".jpg", b".jpeg", b".png")
 MTIME_NS_MAX = 2**63 - 1  # SQLite's integers; a file from after the year 2262 has a broken clock
 QUICK_FILES_MAX = 20_000  # this many are listed at every sweep: 50 ms; beyond it, quiet folders wait for their turn
-QUIET_SHARE = 10  # … and a folder without changes for an hour is listed every six minutes
+QUIET_SHARE = 10  # … and a folder unchanged for an hour is listed every six minutes
 SEEN_MAX = 200_000  # x 70 bytes = 14 MB of files known to be in the ledger; beyond it the ledger is asked again
 IGNORED_MAX = 10_000  # paths remembered so that each is counted once
 
@@ -40,7 +41,10 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class _Folder:
-    """What the last listing found; `changed` and `listed` on the monotonic clock."""
+    """What the last listing found; `changed` and `listed` on the monotonic clock.
+
+    `changed` is what the file system's clock says, right or wrong: it only decides how often a folder is looked at.
+    """
 
     mtime_ns: int
     changed: float
@@ -95,7 +99,7 @@ class Tree:
                 mtime_ns = os.stat(self.path(relative), follow_symlinks=not relative).st_mtime_ns
                 folder = self._folders.get(relative)
                 if folder is None or folder.mtime_ns != mtime_ns:
-                    folder = _Folder(mtime_ns, now, now)
+                    folder = _Folder(mtime_ns, now - max(0.0, time.time() - mtime_ns / 1e9), now)
                 elif not quick and now - folder.listed < (now - folder.changed) / QUIET_SHARE:
                     waiting += folder.folders
                     continue

@@ -4,6 +4,7 @@ Every test runs the real thread on a real tree and record; `told` waits for rows
 Where a file must not be taken yet, another one that comes after it tells that discovery has been there.
 """
 
+import json
 import os
 import time
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from sources.intake import Clock
 SLOW = 30.0
 QUICK = Pace(sweep_seconds=0.1, settle_seconds=0.2, still_seconds=0.5)
 TOLD = Pace(sweep_seconds=3600, settle_seconds=0.2, still_seconds=0.5)  # after the first sweep, by inotify alone
+MTIME = Clock("mtime")
 OLD = 1_700_000_000
 
 
@@ -54,10 +56,10 @@ class House:
         return file
 
     @contextmanager
-    def looking(self, pace=QUICK, notify=True):
+    def looking(self, pace=QUICK, notify=True, clock=MTIME):
         """Discovery runs inside; the first sweep is through when the block begins."""
         theirs = Ledger(Record(self.record.path), self.ledger.clock)
-        thread = Discovery(os.fsencode(self.base), theirs, pace, Clock("mtime"), notify)
+        thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify)
         thread.start()
         try:
             until(lambda: thread.caught_up or thread.failure)
@@ -74,6 +76,9 @@ class House:
         """Wait until exactly these are in the ledger."""
         until(lambda: len(self.paths()) >= len(paths), f"only {self.paths()}")
         assert sorted(self.paths()) == sorted(paths)
+
+    def notes(self) -> dict:
+        return json.loads((self.record.one("SELECT value FROM meta WHERE key = 'discovery'") or ("{}",))[0])
 
     def quarantined(self) -> dict[str, str]:
         return dict(self.record.rows("SELECT path, error FROM frames WHERE state = 'quarantined'"))
@@ -198,6 +203,13 @@ def test_a_file_from_the_future_is_taken(house):
     assert arrived <= time.time() * 1e6
 
 
+def test_a_camera_clock_that_cannot_be_right_is_counted(house):
+    house.put("front/20010101-000000.jpg", mtime=OLD)
+    with house.looking(clock=Clock("auto")):
+        until(lambda: house.notes().get("doubted_clocks") == 1)
+    assert house.record.rows("SELECT captured_at FROM frames") == [(OLD * 1_000_000,)]
+
+
 def test_the_same_path_with_new_content_is_a_new_frame(house):
     with house.looking():
         house.put("front/a.jpg", picture("one"), mtime=OLD)
@@ -270,9 +282,20 @@ def test_what_is_no_regular_file_inside_is_ignored_and_counted(house):
     (house.base / "back").symlink_to(front)
     (front / "inside.jpg").symlink_to(real)
     os.mkfifo(front / "fifo.jpg")
-    with house.looking() as thread:
+    with house.looking():
         house.told("front/real.jpg", "front/inside.jpg")
-        assert thread.ignored == 4
+        until(lambda: house.notes().get("ignored") == 4)
+
+
+def test_notes_of_an_earlier_run_are_taken_back(house):
+    stray = house.base / "front" / "out.jpg"
+    stray.parent.mkdir()
+    stray.symlink_to("/etc/passwd")
+    with house.looking():
+        until(lambda: house.notes().get("ignored") == 1)
+    stray.unlink()
+    with house.looking():
+        until(lambda: house.notes()["ignored"] == 0)
 
 
 def test_odd_names_are_taken_like_any_other(house):
@@ -310,6 +333,7 @@ def test_a_second_folder_with_the_same_camera_id_is_quarantined_and_says_so(hous
     assert house.quarantined() == {"Front Door/b.jpg": reason, "Front Door/c.jpg": reason}
     assert house.ledger.cameras() == {"front_door": "front_door"}
     assert sum("same camera id" in line for line in caplog.messages) == 1
+    assert house.notes()["second_folders"] == ["Front Door"]
 
 
 def test_a_camera_folder_that_is_renamed_goes_on(house):
@@ -324,6 +348,7 @@ def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
     house.base.rmdir()
     with house.looking():
         until(lambda: any("cannot be read" in line for line in caplog.messages))
+        until(lambda: house.notes().get("base_missing"))
         house.put("front/a.jpg")
         house.told("front/a.jpg")
         for file in (house.base / "front" / "a.jpg", house.base / "front", house.base):
@@ -331,6 +356,7 @@ def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
         until(lambda: sum("cannot be read" in line for line in caplog.messages) == 2)
         house.put("front/b.jpg")
         house.told("front/a.jpg", "front/b.jpg")
+        until(lambda: not house.notes()["base_missing"])
         house.put("front/c.jpg")  # the new base is watched again
         house.told("front/a.jpg", "front/b.jpg", "front/c.jpg")
 
@@ -349,6 +375,7 @@ def test_a_folder_that_cannot_be_read_puts_its_camera_in_error_until_it_can(hous
     with house.looking():
         locked.add(b"front")
         until(lambda: house.record.rows(status) == [("error",)])
+        until(lambda: house.notes().get("unreadable") == ["front"])
         locked.clear()
         until(lambda: house.record.rows(status) == [("offline",)])
         house.put("front/b.jpg")

@@ -193,7 +193,7 @@ def test_a_picture_that_ends_the_process_is_found_and_quarantined(tmp_path):
             pipeline.until(lambda: pipeline.states() == whole).stop()
             break
         except Ended:
-            assert pipeline.wait() == -signal.SIGABRT, crashes
+            assert pipeline.wait() == -signal.SIGABRT, f"start {crashes}: {pipeline.said()}"
     assert pipeline.states() == whole
     assert decided(pipeline)["front/07-abort.jpg"] == (
         ("front", "quarantined", "the process ended 5 times with this picture in hand"),
