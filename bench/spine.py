@@ -1,0 +1,284 @@
+"""What a picture costs besides its detector: CPU per part, pictures/s, memory; small JPEGs, 2 boxes a picture, no model.
+
+    scripts/bench spine [--pictures 20000] [--rounds 3] [--rows 1000000] [--memory 100000]
+
+Runs the real flow in a process of its own over a tree that is there already, and takes each thread's CPU time around its
+parts. `graph` is what is left: Bytewax, and Python between the parts. Beside it the bare record path in the same run: the
+same frames through ledger and batching alone, without files, threads or Bytewax.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+from pipeline import Pipeline  # noqa: E402
+
+from record import Record  # noqa: E402
+
+T = 1_700_000_000
+CAMERAS = 8
+APART = 0.1  # seconds between pictures: each camera sees somebody all the time, events end by their window
+PARTS = ("discovery", "watch", "decode", "hand-out", "detect", "record")
+CHUNK = 64  # frames per transaction on the bare path, the most that the files source hands out
+
+
+# -- the process that is measured
+
+
+class Meter:
+    """CPU seconds of threads, by part."""
+
+    def __init__(self):
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._turn = threading.Lock()
+
+    def around(self, part, owner, name):
+        """Count what `owner.name` takes from now on."""
+        function = getattr(owner, name)
+
+        def metered(*args, **options):
+            began = time.thread_time()
+            try:
+                return function(*args, **options)
+            finally:
+                with self._turn:
+                    self.seconds[part] += time.thread_time() - began
+
+        setattr(owner, name, metered)
+
+
+def measured():
+    """Runs `flow` as `python -m bytewax.run flow` does; prints the CPU seconds of its parts at its end."""
+    from bytewax.run import cli_main
+
+    import sources.ahead
+    from flow import flow
+    from flows.around import Process
+    from sources.discovery import Discovery
+    from sources.files import Partition
+    from sources.watch import Watch
+    from stages.batch import Writer
+
+    meter = Meter()
+    meter.around("discovery", Discovery, "run")
+    meter.around("watch", Watch, "run")
+    meter.around("decode", sources.ahead, "open_picture")
+    meter.around("hand-out", Partition, "next_batch")
+    meter.around("detect", Process, "__call__")
+    meter.around("record", Writer, "write")
+    began = time.process_time()
+    cli_main(flow)
+    told = {"whole": time.process_time() - began, **meter.seconds}
+    told["graph"] = told["whole"] - sum(meter.seconds.values())
+    print(json.dumps(told), flush=True)
+
+
+def bare(path, pictures):
+    """The same frames through ledger and batching alone; prints CPU seconds."""
+    from record.batching import Batching
+    from record.ledger import Found, Ledger
+    from schemas import Detected, Detection
+    from schemas.items import Tick, from_microseconds
+    from stages.rules import judge
+
+    record = Record(path)
+    ledger, batching = Ledger(record), Batching(record, judge)
+    found = [
+        Found(f"cam{i % CAMERAS}", f"cam{i % CAMERAS}", f"cam{i % CAMERAS}/{i}.jpg", 0, 1, at, at)
+        for i, at in ((i, round((T + i * APART) * 1e6)) for i in range(pictures))
+    ]
+    (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
+    wall, began = time.monotonic(), time.process_time()
+    for start in range(0, pictures, 500):
+        ledger.discover(found[start : start + 500], (T + pictures) * 10**6)
+    while entries := ledger.todo(last, CHUNK):
+        last = entries[-1].frame.id
+        batching.write([Detected(e.frame, 64, 48, _boxes(Detection, e.frame.id)) for e in entries])
+    batching.write([Tick(from_microseconds((T + pictures) * 10**6))])
+    print(json.dumps({"whole": time.process_time() - began, "wall": time.monotonic() - wall}))
+
+
+def _boxes(detection, n):
+    return tuple(detection("person", 0.9, (n * k % 600, n * k % 300, 20, 30)) for k in (7, 11))
+
+
+# -- what is measured
+
+
+def make_tree(base, pictures, first=0):
+    """Small JPEGs, all different, cameras in turn."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 48), 60).convert("RGB").save(buffer, "JPEG")
+    plain = buffer.getvalue()
+    for camera in range(CAMERAS):
+        (base / f"cam{camera}").mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + pictures):
+        comment = f"{i:09}".encode()
+        path = base / f"cam{i % CAMERAS}" / f"{i}.jpg"
+        path.write_bytes(plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:])
+        at = round((T + i * APART) * 1e9)
+        os.utime(path, ns=(at, at))
+
+
+def fill(path, rows):
+    """A record that holds so many old frames already, two boxes each, a hundred to an event."""
+    record = Record(path)
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
+    at = f"(1600000000 + i) * {10**6}"
+    event = "(i - 1) / 100 * 100 + 1"
+
+    def insert():
+        for camera in range(CAMERAS):
+            record.execute(
+                "INSERT INTO cameras(id, name, folder_path, created_at) VALUES (?,?,?,0)", *[f"cam{camera}"] * 3
+            )
+        record.execute(
+            f"{numbers} INSERT INTO frames(id, uid, camera_id, path, mtime_ns, size, content_hash, captured_at, arrived_at, "
+            f"discovered_at, width, height, state, event_id) SELECT i, printf('%032x', i), 'cam' || i / 100 % {CAMERAS}, "
+            f"'cam' || i / 100 % {CAMERAS} || '/old' || i || '.jpg', i, 1000, printf('%032x', i), {at}, {at}, {at}, 64, 48, "
+            f"'settled', {event} FROM n"
+        )
+        for k in (0, 1):
+            record.execute(
+                "INSERT INTO detections(id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, "
+                f"bbox_x, bbox_y, bbox_width, bbox_height) SELECT id * 512 + {k}, id, event_id, camera_id, path, captured_at, "
+                "'person', 0.9, 1, 2, 3, 4 FROM frames ORDER BY id"
+            )
+        record.execute(
+            "INSERT INTO events(id, batch_id, camera_id, started_at, ended_at, frame_count, status, last_at, close_at, sealed, "
+            "risk_score, revision) SELECT event_id, uid, camera_id, min(captured_at), max(captured_at), count(*), 'closed', "
+            "max(captured_at), max(captured_at), 1, 10, 2 FROM frames GROUP BY event_id"
+        )
+        record.count(settled=rows, detections=2 * rows, events=rows // 100)
+
+    record.transact(insert)
+    record.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    record.close()
+
+
+# -- measuring
+
+
+def run_flow(folder, pictures, rows, watch_memory=()):
+    """One run over `pictures` that are there when it starts. CPU ms per picture by part, pictures/s, MB at these counts."""
+    p = Pipeline(folder, options="boxes = 2", HEARTHWATCH_CAPTURE_TIME="mtime")
+    make_tree(p.base, pictures)
+    if rows:
+        p.data.mkdir()
+        fill(p.path, rows)
+    command = [sys.executable, __file__, "--measured"]
+    environment = {**os.environ, **p._environment}
+    memory = {}
+    with subprocess.Popen(command, cwd=p.folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        began = None
+        wanted = sorted(watch_memory)
+        while (done := _decided(p) - rows) < pictures:
+            if began is None and done > 0:
+                began, head = time.monotonic(), done
+            if wanted and done >= wanted[0]:
+                memory[wanted.pop(0)] = _resident(process.pid)
+            if process.poll() is not None:
+                raise SystemExit("the pipeline ended early")
+            time.sleep(0.02)
+        wall = time.monotonic() - began
+        memory.update(dict.fromkeys(wanted, _resident(process.pid)))
+        process.terminate()
+        seconds = json.loads(process.stdout.read())
+    shutil.rmtree(folder)
+    return {k: v / pictures * 1000 for k, v in seconds.items()}, (pictures - head) / wall, memory
+
+
+def _decided(p):
+    rows = p.rows("SELECT sum(n) FROM counters WHERE name IN ('settled', 'quarantined')")
+    return rows[0][0] if rows else 0
+
+
+def _resident(pid):
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def run_bare(folder, pictures, rows):
+    path = folder / "bare.db"
+    folder.mkdir(parents=True)
+    if rows:
+        fill(path, rows)
+    command = [sys.executable, __file__, "--bare", str(path), "--pictures", str(pictures)]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    shutil.rmtree(folder)
+    return told["whole"] / pictures * 1000, pictures / told["wall"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3, help="the table shows medians")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="frames in the record of the second column")
+    parser.add_argument("--memory", type=int, default=100_000, help="frames of the run that watches memory; 0: none")
+    parser.add_argument("--folder", type=Path, help="where trees and records are made")
+    parser.add_argument("--measured", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--bare", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measured:
+        measured()
+    elif given.bare:
+        bare(given.bare, given.pictures)
+    else:
+        compare(given)
+
+
+def compare(given):
+    folder = Path(tempfile.mkdtemp(prefix="spine_", dir=given.folder))
+    columns = [0, given.rows] if given.rows else [0]
+    flows, bares = {rows: [] for rows in columns}, {rows: [] for rows in columns}
+    for n in range(given.rounds):
+        for rows in columns:  # in turn, so that a noisy minute hits all
+            bares[rows].append(run_bare(folder / f"bare{n}{rows}", given.pictures, rows))
+            flows[rows].append(run_flow(folder / f"flow{n}{rows}", given.pictures, rows))
+            print(f"round {n + 1}, {rows} rows: {flows[rows][-1][0]['whole']:.3f} ms", file=sys.stderr, flush=True)
+    report(given, columns, flows, bares)
+    if given.memory:
+        tenth = given.memory // 10
+        *_, memory = run_flow(folder / "memory", given.memory, 0, (tenth, given.memory))
+        print(
+            f"\nresident after {tenth} frames {memory[tenth]:.0f} MB, after {given.memory} {memory[given.memory]:.0f} MB"
+        )
+    shutil.rmtree(folder)
+
+
+def report(given, columns, flows, bares):
+    def line(what, values, form="{:.3f}"):
+        print(f"| {what:<44} | " + " | ".join(f"{form.format(statistics.median(v)):>12}" for v in values) + " |")
+
+    print(
+        f"{given.pictures} pictures, medians of {given.rounds} rounds, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}\n"
+    )
+    print(f"| {'CPU ms per picture':<44} | " + " | ".join(f"{f'{rows:,} rows':>12}" for rows in columns) + " |")
+    print("|---" * (1 + len(columns)) + "|")
+    line("whole pipeline", [[run[0]["whole"] for run in flows[rows]] for rows in columns])
+    for part in (*PARTS, "graph"):
+        line(f"· {part}", [[run[0][part] for run in flows[rows]] for rows in columns])
+    rest = [[run[0]["whole"] - run[0]["decode"] - run[0]["detect"] for run in flows[rows]] for rows in columns]
+    line("everything but decode and detect", rest)
+    line("bare record path", [[cpu for cpu, _ in bares[rows]] for rows in columns])
+    line("pictures/s, whole pipeline", [[run[1] for run in flows[rows]] for rows in columns], "{:.0f}")
+    line("pictures/s, bare record path", [[rate for _, rate in bares[rows]] for rows in columns], "{:.0f}")
+
+
+if __name__ == "__main__":
+    main()
