@@ -44,4 +44,4 @@ class _Part(StatefulSinkPartition):
 
 
 def _key(item):
-    return item.frame.path if isinstance(item, Detected) else f"{item.id} {item.revision}"
+    return Path(item.frame.path).name if isinstance(item, Detected) else f"{item.id}.{item.revision}"

@@ -92,18 +92,19 @@ def test_a_recovery_store_of_another_record_is_refused_in_plain_words(pipeline):
     assert str(p.path) in p.said() and "Traceback" not in p.said() and "panicked" not in p.said()
 
 
-def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, tmp_path):
+def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, nursery, tmp_path):
+    """The process ends right after commits: what was committed there has not reached the sinks yet."""
     seen, events = tmp_path / "seen", tmp_path / "events"
     sinks = f'[seen]\nuse = "own_sink:Lines"\nfrom = "detect"\npath = "{seen}"\n'
     sinks += f'[events]\nuse = "own_sink:Lines"\nfrom = "batch"\npath = "{events}"\n'
-    p = old(pipeline(more=sinks, options="slow_seconds = 0.004"), 300, tag="slow")
-    for settled in (5, 60, 150, 151, 250):
-        p.start(resume=True, snapshot_seconds=0).until(lambda n=settled: p.states().get("settled", 0) >= n).kill()
+    p = old(pipeline(more=sinks, files="batch_max = 3", nursery=nursery), 200)
+    for commit in (8, 9, 12, 17, 20):
+        assert p.start(resume=True, snapshot_seconds=0, DIE_AT=f"after:{commit}").wait() == 9, p.said()
     p.run(resume=True)
-    assert p.states() == {"settled": 300}
-    assert set(seen.read_text().split("\n")[:-1]) == {path for (path,) in p.rows("SELECT path FROM frames")}
-    told = {f"{event} {revision}" for event, revision in p.rows("SELECT event_id, revision FROM feed")}
-    assert set(events.read_text().split("\n")[:-1]) == told
+    assert p.states() == {"settled": 200}
+    assert set(seen.read_text().split()) == {Path(path).name for (path,) in p.rows("SELECT path FROM frames")}
+    told = {f"{event}.{revision}" for event, revision in p.rows("SELECT event_id, revision FROM feed")}
+    assert set(events.read_text().split()) == told
     check(p.record)
 
 
