@@ -65,12 +65,14 @@ def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
 
 
 def detections(record: Record, frame_id: int) -> list[Detection]:
-    """What was found in a frame."""
+    """What was found in a frame, what stands still or lies in an ignored zone included."""
+    columns = "SELECT id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM"
+    mine = (frame_id * PER_FRAME, frame_id * PER_FRAME + PER_FRAME - 1)
     rows = record.rows(
-        "SELECT object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM detections "
-        "WHERE id BETWEEN ? AND ? ORDER BY id", frame_id * PER_FRAME, frame_id * PER_FRAME + PER_FRAME - 1,
+        f"{columns} detections WHERE id BETWEEN ? AND ? UNION ALL {columns} suppressed WHERE id BETWEEN ? AND ? ORDER BY id",
+        *mine, *mine,
     )  # fmt: skip
-    return [Detection(label, score, (x, y, w, h)) for label, score, x, y, w, h in rows]
+    return [Detection(label, score, (x, y, w, h)) for _, label, score, x, y, w, h in rows]
 
 
 def is_whole(thumbnail: Path) -> bool:

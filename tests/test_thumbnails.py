@@ -196,6 +196,14 @@ def test_a_missing_thumbnail_is_drawn_again_from_the_upload(house):
     assert near(image.getpixel((10, 200)), (255, 255, 255))
 
 
+def test_what_stands_still_is_drawn_as_well(house):
+    """The first drawing knows no difference, so neither does the second."""
+    house.record.execute("INSERT INTO suppressed VALUES (513, 1, 'c', 0, 'car', 0.8, 1300, 450, 300, 300, 'still')")
+    image = Image.open(house.find()).convert("RGB")
+    assert area(image, COLOURS["person"])
+    assert area(image, COLOURS["car"])
+
+
 def test_the_event_names_it(house):
     (there,) = house.record.one("SELECT thumbnail_path FROM frames")
     assert house.event.thumbnail == f"/api/media/{there}"
