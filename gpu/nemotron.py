@@ -123,7 +123,9 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(f"{self.name} cannot be reached: {str(error) or type(error).__name__}") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Failed(f"{self.name}: the connection broke before the answer was there: {str(error) or type(error).__name__}") from None
+            raise Failed(
+                f"{self.name}: the connection broke before the answer was there: {str(error) or type(error).__name__}"
+            ) from None
         if status != 200:
             raise self._refusal(status, answer[:300].decode(errors="replace"))
         return content(answer)

@@ -129,7 +129,10 @@ class Verdicts:
     def _case(self, event: int) -> Case:
         facts = self.announcer.facts(event)
         (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
-        notes, since = self.record.one("SELECT notes, created_at FROM cameras WHERE id = ?", facts.camera_id) or ("", NEVER)
+        notes, since = self.record.one("SELECT notes, created_at FROM cameras WHERE id = ?", facts.camera_id) or (
+            "",
+            NEVER,
+        )
         return Case(standing(self.record, facts), facts, attempts, notes or "", self._usual(facts, since))
 
     def _usual(self, facts: Facts, watched_since: int) -> Usual:
@@ -173,7 +176,9 @@ class Verdicts:
 
     def _missed(self, item: Missed) -> None:
         retry_at = now() + round(item.wait_seconds * 1e6)
-        self.record.execute("UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id)
+        self.record.execute(
+            "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
+        )
         if item.final:
             self.announcer.failed(item.event_id)
 

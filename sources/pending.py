@@ -77,9 +77,7 @@ class _Idle(StatefulSourcePartition[Case, None]):
 class _Part(StatefulSourcePartition[Case, None]):
     def __init__(self, options: Pending) -> None:
         self.lock = hold(options.data_dir, "judge")
-        self.verdicts = Verdicts(
-            Record(options.record_path), ZoneInfo(options.timezone) if options.timezone else None
-        )
+        self.verdicts = Verdicts(Record(options.record_path), ZoneInfo(options.timezone) if options.timezone else None)
         self.desk = desk(options.record_path)
         self.desk.clear()
         self.due, self.beat_due = datetime.now(UTC), 0.0

@@ -97,7 +97,9 @@ class Nemotron(Stage):
         class Logic(StatefulBatchLogic[Any, Event | Missed, None]):
             def __init__(self, resumed: None) -> None:
                 if stage._analyst is None:
-                    raise UserError(f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`")
+                    raise UserError(
+                        f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`"
+                    )
                 self.analyst, self.desk = stage._analyst, desk(stage.record_path)
                 self.analyst.stage = step_id
 

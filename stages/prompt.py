@@ -196,9 +196,7 @@ def schema(facts: Facts) -> dict[str, Any]:
 
 def citable(facts: Facts) -> list[int]:
     """The ids of the detections that the line names."""
-    return sorted(
-        s.id for kind in _kinds(facts) for s in _best(s for s in facts.sightings if s.object_type == kind)
-    )
+    return sorted(s.id for kind in _kinds(facts) for s in _best(s for s in facts.sightings if s.object_type == kind))
 
 
 def verdict(answer: dict[str, Any], facts: Facts, rules: Verdict) -> Verdict:

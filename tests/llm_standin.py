@@ -4,7 +4,7 @@
         ...; server.questions                             # what was asked, parsed
 
 Words: `ok`, a status number, `slow:SECONDS` (then ok), `hang` (until the server ends), `drop` (hangs up), `half` (hangs up in
-the middle of the answer), `truncate` (finish_reason length), `garbage` (a fenced block), `prose`, `array`, or a dict: that
+the middle of the answer), `drip` (a byte now and then), `truncate` (finish_reason length), `garbage` (a fenced block), `prose`, `array`, or a dict: that
 is the answer. Like vLLM it ignores fields that it does not know, and it keeps to the schema it was given: enums are echoed.
 """
 
@@ -62,6 +62,10 @@ class Standin:
         self.server.shutdown()
         self.server.server_close()
 
+    def deaf(self):
+        """From now on connections are taken by the kernel and by nobody else."""
+        self.server.shutdown()
+
     def wait_for(self, questions, seconds=20):
         """Until so many questions have come."""
         with self.changed:
@@ -103,6 +107,13 @@ class Standin:
                 if cut:
                     self.hang_up()
 
+            def drip(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                while not standin.ended.wait(0.05):
+                    self.wfile.write(b" ")
+
             def hang_up(self):
                 self.close_connection = True
                 self.wfile.flush()
@@ -132,10 +143,14 @@ class Standin:
                     return self.hang_up()
                 if word == "drop":
                     return self.hang_up()
+                if word == "drip":
+                    return self.drip()
                 if isinstance(word, int):
                     return self.reply(word, {"error": {"message": "as the script says", "type": "X", "code": word}})
                 if self.path != "/v1/chat/completions" or question.get("model") != standin.model:
-                    return self.reply(404, {"error": {"message": f"The model `{question.get('model')}` does not exist."}})
+                    return self.reply(
+                        404, {"error": {"message": f"The model `{question.get('model')}` does not exist."}}
+                    )
                 return self.reply(200, completion(question, word), cut=word == "half")
 
         return Handler
@@ -145,7 +160,9 @@ def completion(question, word):
     """What vLLM answers; `guided_json` and other fields of old are ignored, as vLLM ignores them."""
     schema = question.get("response_format", {}).get("json_schema", {}).get("schema")
     said = question["messages"][-1]["content"]
-    text = json.dumps(word if isinstance(word, dict) else instance(schema, said)) if schema else "Hello! How can I help?"
+    text = (
+        json.dumps(word if isinstance(word, dict) else instance(schema, said)) if schema else "Hello! How can I help?"
+    )
     finish = "stop"
     match word:
         case "truncate":
