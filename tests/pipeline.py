@@ -290,6 +290,8 @@ class Content(NamedTuple):
 
     frames: dict
     detections: dict
+    suppressed: dict
+    spots: dict
     events: dict
     feed: dict
 
@@ -339,8 +341,14 @@ def content(record):
     feed = {batch_id: [] for batch_id in batch.values()}
     for row in _table(record, "feed"):
         feed[batch[row["event_id"]]].append({**same(json.loads(row["payload"])), "type": row["type"]})
-    detections = {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "detections")}
-    return Content({key[f["id"]]: same(f) for f in frames}, detections, {e["batch_id"]: same(e) for e in events}, feed)
+    return Content(
+        {key[f["id"]]: same(f) for f in frames},
+        {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "detections")},
+        {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "suppressed")},
+        dict(enumerate(same(spot) for spot in _table(record, "spots"))),
+        {e["batch_id"]: same(e) for e in events},
+        feed,
+    )
 
 
 def _table(record, name):
