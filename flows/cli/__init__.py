@@ -13,7 +13,7 @@ import typer
 from schemas.errors import UserError
 from schemas.settings import SettingsError
 
-COMMANDS = ("demo", "check", "graph", "components")
+COMMANDS = ("run", "demo", "check", "graph", "components", "evaluate", "llm", "replay")
 
 app = typer.Typer(help="Home camera uploads to security events.", no_args_is_help=True, add_completion=False)
 
