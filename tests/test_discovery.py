@@ -4,6 +4,7 @@ Every test runs the real thread on a real tree and record; `told` waits for rows
 Where a file must not be taken yet, another one that comes after it tells that discovery has been there.
 """
 
+import itertools
 import json
 import os
 import time
@@ -21,6 +22,7 @@ from schemas import Upload
 from sources import discovery, tree
 from sources.discovery import Discovery, Pace
 from sources.intake import Clock
+from sources.watch import Hint
 
 SLOW = 30.0
 QUICK = Pace(sweep_seconds=0.1, settle_seconds=0.2, still_seconds=0.5)
@@ -163,9 +165,26 @@ def test_a_half_written_file_that_is_finished_in_a_second_go_is_taken_once(house
     assert house.record.rows("SELECT size FROM frames WHERE path = 'front/resumed.jpg'") == [(len(data),)]
 
 
+def test_a_closed_file_that_goes_on_growing_is_not_taken_before_its_end(house):
+    """Step by step on this thread: what comes between two looks is decided here and not by the scheduler."""
+    thread = Discovery(os.fsencode(house.base), house.ledger, Pace(3600, 0, 3600), MTIME, notify=False)
+    growing = house.put("front/growing.jpg", picture()[:50])
+    hint = Hint(os.fsencode(growing.parent), b"growing.jpg", is_folder=False, moved=False)
+    thread._take_hints([hint])
+    with growing.open("ab") as file:
+        for _ in range(3):
+            file.write(b"more")
+            file.flush()
+            thread._take_waiting()
+            assert house.paths() == []
+        file.write(b"\xff\xd9")
+    thread._take_hints([hint])
+    assert house.paths() == ["front/growing.jpg"]
+
+
 def test_a_closed_file_that_stays_broken_is_taken_all_the_same(house):
     (house.base / "front").mkdir()
-    with house.looking(TOLD):
+    with house.looking(TOLD._replace(still_seconds=3600)):
         house.put("front/empty.jpg", b"")
         house.put("front/truncated.jpg", picture()[:-2])
         house.put("front/text.jpg", b"hello")
@@ -216,6 +235,15 @@ def test_the_same_path_with_new_content_is_a_new_frame(house):
         house.told("front/a.jpg")
         house.put("front/a.jpg", picture("two"), mtime=OLD + 1)
         house.told("front/a.jpg", "front/a.jpg")
+
+
+def test_a_new_file_in_a_folder_that_was_quiet_for_years_is_swept(house, monkeypatch):
+    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
+    folder = house.put("front/a.jpg", mtime=OLD).parent
+    os.utime(folder, (OLD, OLD))
+    with house.looking(notify=False):
+        house.put("front/b.jpg", mtime=OLD + 1)
+        house.told("front/a.jpg", "front/b.jpg")
 
 
 @pytest.mark.parametrize("quick", [20_000, -1], ids=["a small tree", "a large tree"])
@@ -361,6 +389,16 @@ def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
         house.told("front/a.jpg", "front/b.jpg", "front/c.jpg")
 
 
+def test_a_base_that_is_exchanged_is_watched_anew(house):
+    other = house.outside / "other"
+    (other / "front").mkdir(parents=True)
+    with house.looking(Pace(sweep_seconds=0.1, settle_seconds=3600, still_seconds=3600)):
+        house.base.rename(house.outside / "before")
+        other.rename(house.base)
+        names = itertools.count()
+        until(lambda: house.put(f"front/{next(names)}.jpg") and house.paths())
+
+
 def test_a_folder_that_cannot_be_read_puts_its_camera_in_error_until_it_can(house, monkeypatch):
     locked, real = set(), tree.Tree._entries
 
@@ -426,9 +464,13 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
 def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(house, monkeypatch):
     monkeypatch.setattr(tree, "SEEN_MAX", 3)
     monkeypatch.setattr(discovery, "WAITING_MAX", 2)
+    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
     for n in range(12):
-        house.put(f"cam{n % 3}/{n}.jpg", mtime=OLD + n)
+        house.put(f"cam{n % 3}/{n}.jpg", mtime=time.time() + 3600)
+    for folder in house.base.iterdir():
+        os.utime(folder, (OLD, OLD))
     with house.looking(notify=False):
+        house.told(*(f"cam{n % 3}/{n}.jpg" for n in range(12)))
         for n in range(12, 20):
             house.put(f"cam{n % 3}/{n}.jpg")
         house.told(*(f"cam{n % 3}/{n}.jpg" for n in range(20)))
