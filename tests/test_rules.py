@@ -31,7 +31,7 @@ def test_two_people_at_night_read_like_a_sentence_and_score_higher_than_by_day()
     assert night.summary == "2 people for 45 s at the front door, 02:13"
     assert (
         night.reasoning
-        == "25 person + 6 1 more at once + 10 stays 45 s + 30 at night (23–5 h) = 71 of 100, by the rules"
+        == "person +22, 1 more at once +4, stays 45 s +9, at night (22–5 h) +25: 60 of 100, by the rules"
     )
     assert (night.risk_level, day.risk_level, day.analyzer) == ("high", "medium", "rules")
 
@@ -76,6 +76,54 @@ def test_evidence_is_the_surest_of_each_kind():
         2048,
         2049,
     )
+
+
+def moving(start, *objects, camera="Front Door"):
+    """Each object is (label, where its left edge is in each second or None); people 120 pixels tall, packages 20."""
+    first, seen = to_microseconds(start), []
+    for n, (label, xs) in enumerate(objects):
+        size = (30, 20) if label == "package" else (40, 120)
+        at = {second: x for second, x in enumerate(xs) if x is not None}
+        seen += [
+            Sighting((second + 1) * 512 + n, first + second * 1_000_000, label, 0.9, x, 220 - size[1], *size)
+            for second, x in at.items()
+        ]
+    seen.sort(key=lambda s: (s.at, s.id))
+    frames = len({s.frame_id for s in seen})
+    return Facts(1, "front_door", camera, first, seen[-1].at, frames, 640, 360, tuple(seen))
+
+
+COMES, GOES = range(0, 281, 40), range(240, -1, -40)
+THEFT = ("person", [*COMES, 290, 290, *GOES]), ("package", [300] * 9)
+PACES = [*range(0, 200, 40), *[200] * 5, *range(200, 400, 40), *[400] * 5]
+
+
+def test_a_package_that_is_taken_is_told_by_day_and_cites_the_package_and_the_person():
+    known = moving(NOON, *THEFT)
+    verdict = judge(known, UTC)
+    assert verdict.summary == "1 person and 1 package for 16 s at the front door, 12:00, a package is gone"
+    assert "a package is gone after somebody stood beside it +45" in verdict.reasoning
+    assert verdict.risk_level == "high"
+    assert {9 * 512, 9 * 512 + 1} <= set(verdict.evidence)
+    brought = moving(NOON, THEFT[0], ("package", [None] * 9 + [300] * 12))
+    assert judge(brought, UTC).risk_level == "low"
+
+
+def test_who_stays_about_at_night_is_graver_than_who_comes_and_goes():
+    visit = [*COMES, *[290] * 8, *GOES]
+    scores = [judge(moving(NIGHT, ("person", xs)), UTC).risk_level for xs in (PACES, visit, [200] * 60)]
+    assert scores == ["high", "medium", "high"]
+    assert judge(moving(NOON, ("person", PACES)), UTC).risk_level == "medium"
+
+
+def test_cars_that_pass_at_night_are_no_reason_to_get_up():
+    assert judge(moving(NIGHT, ("car", range(0, 400, 100))), UTC).risk_level == "low"
+
+
+@given(st.text(min_size=1, max_size=20), st.sampled_from([THEFT, (("person", PACES),)]))
+def test_the_score_does_not_depend_on_the_cameras_name(name, story):
+    named = moving(NIGHT, *story, camera=name)._replace(camera_id=name)
+    assert judge(named, UTC).risk_score == judge(moving(NIGHT, *story), UTC).risk_score
 
 
 def test_the_hour_is_that_of_the_cameras_clock():
