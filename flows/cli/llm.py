@@ -7,6 +7,7 @@ a session of its own, and at the end the whole session is ended with it.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import shlex
 import shutil
@@ -33,12 +34,13 @@ DEFAULT_MODEL = "nvidia/NVIDIA-Nemotron-3-Nano-4B-BF16"  # fits a card of 24 GB
 READY_SECONDS_MAX = 3600.0  # the first start downloads the weights
 LOOK_SECONDS = 0.5
 TOLD_SECONDS = 15.0  # says so often that it still waits
-STOP_SECONDS_MAX = 20.0  # then it is killed
+STOP_SECONDS_MAX = 6.0  # then it is killed; `hearthwatch run` has 9 s for all its parts
 FLAGS = (
     *("--max-model-len", "8192"),
     *("--reasoning-parser", "nemotron_v3"),
     *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
 )
+PR_SET_PDEATHSIG = 1
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # what happens at home is nobody's statistic
 OTHERS = typer.Argument(help="More options for `vllm serve`, behind `--`; of an option given twice, theirs counts.")
 
@@ -108,7 +110,10 @@ def place(url: str) -> tuple[str, int]:
 @contextmanager
 def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The server in a session of its own; at the end nothing of it is left."""
-    server = subprocess.Popen(command, env={**QUIET, **os.environ}, stdin=subprocess.DEVNULL, start_new_session=True)
+    environment = {**QUIET, **os.environ}
+    server = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_ends_with_us
+    )
     try:
         yield server
     finally:
@@ -122,6 +127,11 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         except ProcessLookupError:
             pass
         server.wait()
+
+
+def _ends_with_us() -> None:
+    """Have Linux tell the server to end when we are killed: it would keep the GPU otherwise."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], url: str, stop: threading.Event) -> bool:
