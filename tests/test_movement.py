@@ -1,5 +1,7 @@
 """Promise: who stops, who goes on and what was taken is read from boxes alone, near or far, at any camera."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +50,16 @@ def test_two_who_cross_are_two_and_stay_who_they_are_apart_from_each_other():
     assert {tuple(s.y for s in track) for track in found} == {(100,) * 16, (140,) * 16}
 
 
+def test_the_nearest_boxes_go_together_in_whatever_order_the_detector_names_them():
+    pictures = [(100, 160), (165, 105), (110, 170)]
+    seen = [
+        Sighting(n * 512 + i, n * 1_000_000, "person", 0.9, x, 100, WIDE, TALL)
+        for n, xs in enumerate(pictures)
+        for i, x in enumerate(xs)
+    ]
+    assert {tuple(s.x for s in track) for track in tracks(seen)} == {(100, 105, 110), (160, 165, 170)}
+
+
 def test_a_gap_of_some_pictures_does_not_make_two_of_one():
     (track,) = tracks(walk(0, 40, None, None, 160, 200))
     assert seconds(track) == 5
@@ -59,7 +71,7 @@ def test_every_sighting_is_in_exactly_one_track_in_order_of_capture(boxes):
     seen.sort(key=lambda s: (s.at, s.id))
     found = tracks(seen)
     assert sorted(s.id for track in found for s in track) == sorted(s.id for s in seen)
-    assert all(a.at < b.at for track in found for a, b in zip(track, track[1:], strict=False))
+    assert all(a.at < b.at for track in found for a, b in pairwise(track))
 
 
 def package(*pictures):
@@ -82,6 +94,14 @@ def test_a_package_that_is_brought_hidden_or_only_carried_was_not():
     hidden = walk(*COMES_AND_GOES[:10], *[290] * 6)  # still stands in front of it when the event ends
     assert taken(package(*range(9)), hidden) is None
     assert taken(package(8, 9), courier) is None
+
+
+def test_one_of_two_packages_is_taken_and_the_other_stays():
+    stays = [s._replace(id=s.id + 1, x=100, y=260) for s in package(*range(20))]
+    seen = sorted([*package(*range(9)), *stays], key=lambda s: s.id)
+    last, _ = taken(seen, walk(*COMES_AND_GOES))
+    assert last.x == 300
+    assert taken(stays, walk(*COMES_AND_GOES)) is None
 
 
 def test_a_package_that_vanishes_with_nobody_near_is_a_box_that_the_detector_missed():

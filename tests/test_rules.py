@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from record.events import Facts, Sighting
 from schemas.items import to_microseconds
-from stages.rules import evidence, judge, place
+from stages.rules import Signs, evidence, judge, place, points
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 22, 2, 13, tzinfo=UTC)
@@ -114,6 +115,29 @@ def test_who_stays_about_at_night_is_graver_than_who_comes_and_goes():
     scores = [judge(moving(NIGHT, ("person", xs)), UTC).risk_level for xs in (PACES, visit, [200] * 60)]
     assert scores == ["high", "medium", "high"]
     assert judge(moving(NOON, ("person", PACES)), UTC).risk_level == "medium"
+
+
+@pytest.mark.parametrize(
+    ("signs", "score"),
+    [
+        (Signs({"person": 1}, "person", 0, 0, False, None, False), 22),
+        (Signs({"person": 3}, "person", 0, 0, False, None, False), 22 + 8),
+        (Signs({"person": 9}, "person", 0, 0, False, None, False), 22 + 12),
+        (Signs({"person": 1}, "person", 60, 1, True, None, False), 22 + 12 + 10),
+        (Signs({"person": 1}, "person", 10, 3, True, None, False), 22 + 4 + 12),
+        (Signs({"person": 1}, "person", 30, 9, True, None, True), 22 + 9 + 16 + 25 + 15),
+        (Signs({"car": 2, "cat": 1}, "car", 5, 0, False, None, True), 10 + 4 + 10),
+        (Signs({"cat": 1}, "cat", 5, 0, False, None, True), 4),
+        (Signs({"kite": 1}, "kite", 5, 0, False, None, True), 5),
+    ],
+)
+def test_the_score_is_the_sum_of_the_terms_in_the_docs(signs, score):
+    assert sum(n for n, _ in points(signs)) == score
+
+
+def test_only_one_and_the_same_person_stays():
+    relay = moving(NOON, ("person", range(0, 300, 40)), ("person", [None] * 20 + list(range(600, 300, -40))))
+    assert "stays" not in judge(relay, UTC).reasoning
 
 
 def test_cars_that_pass_at_night_are_no_reason_to_get_up():
