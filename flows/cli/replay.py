@@ -21,7 +21,7 @@ from record import Record
 from record.verdicts import OFF, Case, Missed, Verdicts
 from schemas.errors import UserError
 from schemas.items import Event, to_microseconds
-from schemas.settings import did_you_mean, settings
+from schemas.settings import settings
 from stages.analyst import Analyst, Done, Options
 from stages.prompt import LATEST, PROMPTS
 
@@ -41,9 +41,7 @@ def replay(
 ) -> None:
     """Ask the language model about stored events again. Verdicts replace those that stand, unless it is a shadow."""
     if prompt not in PROMPTS:
-        raise UserError(
-            f"--prompt {prompt}: there is no such prompt{did_you_mean(prompt, PROMPTS)}; there are {', '.join(PROMPTS)}"
-        )
+        raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
     s = settings()
     if not s.nemotron_url:
         raise UserError(f"{OFF}; set it to judge events again")
