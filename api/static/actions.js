@@ -1,0 +1,99 @@
+// What a person does to events: mark, undo, note, walk. Marks show at once; the server hears of them right after, in order.
+import { patchEvent, patchEvents, retry } from "./api.js";
+import { drawDetail } from "./detail.js";
+import { $, h, put } from "./dom.js";
+import { clear } from "./filters.js";
+import { drawInbox, order, select } from "./inbox.js";
+import { drawFunnel, drawStatus } from "./status.js";
+import { cameraName, sorted, state } from "./state.js";
+import { plural } from "./text.js";
+import { filters, go } from "./url.js";
+
+const TOAST_MS = 6000;
+let fading, refresh = () => {};
+export const onChange = (f) => { refresh = f; };
+
+export function toast(text, undo) {
+  clearTimeout(fading);
+  put($("toast"), text, " ", undo && h("button.quiet", { type: "button", data: { do: "undo" } }, "Undo ", h("kbd", "u")));
+  $("toast").hidden = false;
+  fading = setTimeout(() => { $("toast").hidden = true; }, TOAST_MS);
+}
+
+const known = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
+let writing = Promise.resolve();
+/** Writes one after the other; a failure is told and what the server knows is shown again. */
+function write(ids, work) {
+  writing = writing.then(work).catch((error) => toast(error.message))
+    .then(() => { for (const id of ids) state.decided.delete(id); return refresh(); });
+  return writing;
+}
+function show(ids, reviewed) {
+  const changed = ids.filter((id) => known(id) && known(id).reviewed !== reviewed).length;
+  for (const id of ids) state.decided.set(id, reviewed);
+  for (const e of [state.event, ...state.events?.events ?? []]) if (e && ids.includes(e.id)) e.reviewed = reviewed;
+  if (state.status) state.status.to_review = Math.max(0, state.status.to_review - (reviewed ? changed : -changed));
+  if (state.events) sorted(state.events.events);
+  drawStatus(); drawFunnel(); drawInbox();
+  if (state.event) drawDetail();
+}
+
+/** Marks an event as reviewed and goes on to the next one that is not. */
+export function review(id) {
+  const e = known(id);
+  if (!e || e.reviewed) return step(1);
+  const ids = order(), waiting = ids.filter((i) => i !== id && !known(i).reviewed);
+  const next = waiting.find((i) => ids.indexOf(i) > ids.indexOf(id)) ?? waiting.at(-1), opened = state.event?.id === id;
+  const notes = opened ? $("note").value : null, changes = { reviewed: true, ...opened && notes !== (e.notes ?? "") && { notes: notes || null } };
+  state.undo.push([id]);
+  show([id], true);
+  write([id], () => patchEvent(id, changes));
+  toast(`Reviewed: ${cameraName(e.camera_id)}, ${e.risk_score} ${e.risk_level}.`, true);
+  if (next) select(next);
+  return opened && go({ event: next ?? "" }, true);
+}
+export async function reviewLow() {
+  const said = await patchEvents({ reviewed: true, risk_level: "low" }), ids = said.ids ?? [];
+  state.undo.push(ids);
+  toast(`${plural(said.count ?? ids.length, "low event")} reviewed.`, ids.length > 0);
+  return refresh();
+}
+export function undo(ids = state.undo.pop() ?? (state.event?.reviewed ? [state.event.id] : [])) {
+  if (!ids.length) return;
+  $("toast").hidden = true;
+  show(ids, false);
+  write(ids, () => ids.length === 1 ? patchEvent(ids[0], { reviewed: false }) : patchEvents({ reviewed: false, ids }));
+  select(ids[0]);
+  if (state.event && ids.length === 1) go({ event: ids[0] }, true);
+}
+export async function saveNote(value) {
+  const { id } = state.event;
+  state.event.notes = value || null;
+  await patchEvent(id, { notes: value || null });
+  toast("Note saved.");
+}
+export async function again(frame) {
+  await retry(frame);
+  toast("Queued again.");
+}
+
+export function step(by) {
+  const ids = order(), i = ids.indexOf(state.event?.id ?? state.selected);
+  const id = ids[i < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, i + by))];
+  if (id === undefined) return;
+  select(id);
+  if (state.event) go({ event: id }, true);
+}
+export function showFrame(i) {
+  state.frame = Math.min(state.event.frames.length - 1, Math.max(0, i));
+  drawDetail();
+  document.querySelector(".strip [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+/** Esc: the drawer, else the event, else the filters. */
+export function close() {
+  const dialog = document.querySelector("dialog[open]:not(#token)");
+  if (dialog) return dialog.close();
+  if (!state.event) return filters().size && clear();
+  const { id } = state.event;
+  return go({ event: "" }).then(() => select(id));
+}

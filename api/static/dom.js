@@ -1,0 +1,69 @@
+// Elements from data, and data into the page without flicker.
+// Text only ever becomes text nodes and attributes: nothing here or elsewhere parses a string as HTML.
+
+const SVG = new Set(["svg", "g", "rect", "circle", "path", "polyline", "text"]);
+
+export const $ = (id) => document.getElementById(id);
+
+/** h("li.card", { data: { id: 5 }, onlyIfTrue: false }, "text", node, [nodes]): falsy children and attributes are left out. */
+export function h(spec, ...rest) {
+  const [tag, ...classes] = spec.split(".");
+  const el = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  if (classes.length) el.setAttribute("class", classes.join(" "));
+  const [first] = rest;
+  const props = first && typeof first === "object" && !Array.isArray(first) && !(first instanceof Node) ? rest.shift() : {};
+  for (const [name, value] of Object.entries(props)) set(el, name, value);
+  add(el, rest);
+  return el;
+}
+
+function set(el, name, value) {
+  if (value === null || value === undefined || value === false) return;
+  if (name === "data") Object.assign(el.dataset, value);
+  else if (name === "class") el.setAttribute("class", [el.getAttribute("class"), value].filter(Boolean).join(" "));
+  else if (name === "style") for (const [property, v] of Object.entries(value)) el.style.setProperty(property, v);
+  else el.setAttribute(name, value === true ? "" : String(value));
+}
+
+function add(el, children) {
+  for (const child of children) {
+    if (Array.isArray(child)) add(el, child);
+    else if (child instanceof Node) el.append(child);
+    else if (child !== null && child !== undefined && child !== false && child !== "") el.append(String(child));
+  }
+}
+
+/** Makes the children of `el` look like these: what stays the same is left alone, so pictures, focus and typed text stay. */
+export function put(el, ...children) {
+  const fresh = document.createElement("template").content, held = document.activeElement;
+  add(fresh, children);
+  const inside = held !== el && el.contains(held);
+  children_(el, [...fresh.childNodes]);
+  if (!inside || document.activeElement === held) return;
+  const again = el.contains(held) ? held : [...el.querySelectorAll("a, button, input")].find((x) => identity(x) === identity(held));
+  again?.focus({ preventScroll: true });
+}
+
+const key = (node) => node.dataset?.key || node.dataset?.id || node.id || null;
+const identity = (el) => el.id || el.getAttribute("href") || JSON.stringify({ ...el.dataset });
+
+function children_(parent, fresh) {
+  const keyed = new Map();
+  for (const node of parent.childNodes) if (key(node)) keyed.set(key(node), node);
+  let at = parent.firstChild;
+  for (const node of fresh) {
+    const old = key(node) ? keyed.get(key(node)) : at && !key(at) ? at : null;
+    if (old?.nodeName !== node.nodeName) { parent.insertBefore(node, at); continue; }
+    if (old === at) at = at.nextSibling; else parent.insertBefore(old, at);
+    become(old, node);
+  }
+  while (at) { const next = at.nextSibling; at.remove(); at = next; }
+}
+
+function become(old, node) {
+  if (old.nodeType !== Node.ELEMENT_NODE) { if (old.data !== node.data) old.data = node.data; return; }
+  for (const { name } of [...old.attributes]) if (name !== "style" && !node.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of node.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  if (old.style.cssText !== node.style.cssText) old.style.cssText = node.style.cssText; // an attribute would be inline style to the CSP
+  children_(old, [...node.childNodes]);
+}

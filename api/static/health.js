@@ -1,0 +1,68 @@
+// The health drawer: a ledger that must balance, what each service says, how long each stage takes, what was set aside.
+import { request } from "./api.js";
+import { $, h, put } from "./dom.js";
+import { ago, bytes, number, plural, seconds } from "./text.js";
+
+const EVERY_MS = 5000;
+let timer;
+
+export async function openHealth() {
+  const dialog = $("health");
+  if (dialog.open) return;
+  put(dialog, top());
+  dialog.showModal();
+  await loadHealth();
+  timer ??= setInterval(() => dialog.open && loadHealth(), EVERY_MS);
+}
+export async function loadHealth() {
+  try {
+    const [health, stats, gpu, set] = await Promise.all(["health", "stats", "gpu", "quarantine"].map((what) => request("GET", `api/system/${what}`)));
+    put($("health"), top(health.timestamp), ledger(stats.ledger), services(health.services), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));
+  } catch (error) { put($("health"), top(), h("section", h("p", error.message))); }
+}
+
+const top = (at) => h("header", h("h2", { id: "health-title" }, "Health"), at && h("p", ago(at)),
+  h("button.quiet", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc")));
+
+/** The page adds up itself: a server that miscounts would not notice. */
+function ledger(l) {
+  const parts = ["settled", "discovered", "quarantined"], off = l.files - parts.reduce((sum, name) => sum + l[name], 0);
+  return h("section", h("h3", "Every file is accounted for"),
+    h("p.ledger", ["files", ...parts].map((name, i) => [i > 0 && h("i", i === 1 ? "=" : "+"),
+      h("span", { class: name === "quarantined" && l[name] && "warn" }, h("b", number(l[name])), name)])),
+    off ? h("p.odd", `Off by ${number(Math.abs(off))}: this should never happen. Please report it.`) : h("p.even", "✓ Balanced: nothing lost, nothing counted twice."));
+}
+function services(all) {
+  return h("section", h("h3", "Services"), h("ul.services", Object.entries(all).map(([name, s]) =>
+    h("li", { class: ["healthy", "ok", "disabled"].includes(s.status) ? "" : "warn" }, h("b", name), h("span", s.status === "disabled" ? "off" : s.status), h("p", s.message ?? "")))));
+}
+function stages(all) {
+  if (!all?.length) return null;
+  const log = (s) => Math.log10(1 + (s ?? 0) * 1000), slowest = Math.max(...all.map((s) => log(s.p95_s)), 1);
+  return h("section", h("h3", "Stages"), h("table.stages",
+    h("thead", h("tr", h("th", { scope: "col" }, h("span.sr", "Stage")), h("th", { scope: "col" }, "p50"), h("th", { scope: "col" }, "p95"),
+      h("th", { scope: "col" }, h("span.sr", "p95, log scale")), h("th", { scope: "col" }, "waiting"))),
+    h("tbody", all.map((s) => h("tr", h("th", { scope: "row" }, s.name), h("td", seconds(s.p50_s)), h("td", seconds(s.p95_s)),
+      h("td", h("i", { style: { "--n": (log(s.p95_s) / slowest).toFixed(2) } })), h("td", s.waiting === null || s.waiting === undefined ? "–" : number(s.waiting)))))));
+}
+const share = (label, a, b) => h("meter", { min: 0, max: b, value: a, "aria-label": label }, `${Math.round(100 * a / b)} %`);
+function pair(stats, gpu) {
+  const speed = stats.images_per_s_history ?? [], peak = Math.max(...speed, 0.01), d = stats.disk, l = stats.llm;
+  return h("section.pair",
+    h("div", h("h3", "Pictures"), h("p", h("b", (stats.images_per_s ?? 0).toFixed(2)), " per second"),
+      speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last hour" },
+        h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last hour, peak ${peak.toFixed(2)}`)]),
+    l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, the rules alone judge"),
+      l.model && h("small", l.model)),
+    gpu?.gpu_utilization !== null && gpu?.gpu_utilization !== undefined
+      ? h("div", h("h3", "GPU"), h("p", h("b", `${Math.round(gpu.gpu_utilization)} %`), " busy, ", h("b", `${Math.round(gpu.temperature)} °C`)),
+        share("GPU memory", gpu.memory_used, gpu.memory_total), h("small", `${bytes(gpu.memory_used)} of ${bytes(gpu.memory_total)} memory`))
+      : h("div", h("h3", "GPU"), h("p", "none, detection runs on the CPU")),
+    d && h("div", h("h3", "Disk"), h("p", h("b", bytes(d.used)), ` of ${bytes(d.total)}`), share("Disk", d.used, d.total),
+      h("small", `Kept ${plural(d.retention_days, "day")}.`, d.full_in_days && ` Without deletion full in ${plural(d.full_in_days, "day")}.`)));
+}
+function quarantined(frames) {
+  return h("section", h("h3", "Quarantined"), frames.length ? h("ul.bad-files", frames.map((f) => h("li", { data: { key: f.id } },
+    h("code", f.path), h("p", `${f.stage}: ${f.reason}. `, f.attempt > 1 && `Tried ${f.attempt} times. `, f.at && ago(f.at)),
+    h("button.quiet", { type: "button", data: { do: "again", frame: f.id } }, "Try again")))) : h("p", "No file is set aside."));
+}

@@ -1,0 +1,65 @@
+// Clicks and keys become actions. What can be clicked says so itself: data-do, data-set (URL), data-event, data-cell.
+import { again, close, review, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
+import { $ } from "./dom.js";
+import { drawDetail } from "./detail.js";
+import { clear, toggleLevel, unfold } from "./filters.js";
+import { walk } from "./heat.js";
+import { openHealth } from "./health.js";
+import { order } from "./inbox.js";
+import { state } from "./state.js";
+import { go } from "./url.js";
+
+const boxes = () => { state.boxes = !state.boxes; drawDetail(); };
+const help = () => $("help").showModal();
+
+/** The actions of buttons; `start` and `more` are the page's own. */
+const actions = ({ start, more }) => ({
+  close, clear, help, boxes, retry: start, health: openHealth, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
+  review: (b) => { const id = +b.dataset.id; return state.event?.id === id && state.event.reviewed ? undo([id]) : review(id); },
+  prev: () => step(-1), next: () => step(1), frame: (b) => showFrame(+b.dataset.i), level: (b) => toggleLevel(b.dataset.level),
+  again: (b) => again(+b.dataset.frame),
+  copy: async (b) => { await navigator.clipboard?.writeText(b.dataset.text); toast("Copied."); },
+});
+const KEYS = {
+  j: () => step(1), k: () => step(-1), u: () => undo(), h: openHealth, "?": help,
+  r: () => { const id = state.event?.id ?? state.selected ?? order()[0]; return id === undefined ? null : review(id); },
+  b: () => state.event && boxes(),
+  f: () => { unfold(true); $("levels").querySelector("button").focus(); },
+  "/": () => $("filters").elements.q.focus(),
+  ArrowLeft: () => state.event && showFrame(state.frame - 1), ArrowRight: () => state.event && showFrame(state.frame + 1),
+};
+
+export function listen(page) {
+  const act = actions(page), tell = (work) => Promise.resolve(work).catch((error) => toast(error.message));
+  document.addEventListener("click", (ev) => {
+    const t = ev.target.closest("[data-do], [data-set], [data-event], [data-cell]");
+    if (ev.target.matches("dialog:not(#token)")) return ev.target.close(); // the backdrop
+    if (!t || ev.metaKey || ev.ctrlKey || ev.shiftKey) return null;
+    ev.preventDefault();
+    return tell(clicked(t, act));
+  });
+  document.addEventListener("keydown", (ev) => tell(pressed(ev)));
+  document.addEventListener("change", (ev) => ev.target.id === "note" && tell(saveNote(ev.target.value)));
+  document.addEventListener("error", ({ target }) => {
+    if (target.tagName !== "IMG" || target.src.endsWith("none.svg")) return;
+    state.gone.add(target.getAttribute("src"));
+    target.setAttribute("src", "static/none.svg");
+  }, true);
+}
+function clicked(t, act) {
+  if (t.dataset.do) return act[t.dataset.do](t);
+  if (t.dataset.event) return go({ event: t.dataset.event });
+  if (t.dataset.set) return go(JSON.parse(t.dataset.set));
+  const off = t.getAttribute("aria-pressed") === "true", cell = JSON.parse(t.dataset.cell);
+  return go(off ? { camera_id: "", from: "", to: "" } : { ...cell, day: "", event: "" });
+}
+function pressed(ev) {
+  if (ev.metaKey || ev.ctrlKey || ev.altKey) return null;
+  const typing = ev.target.matches("input, select, textarea"), dialog = document.querySelector("dialog[open]");
+  if (ev.key === "Escape") return typing && !dialog ? ev.target.blur() : dialog ? null : close();
+  if (typing || dialog) return null;
+  if (ev.target.closest?.("#heat td button") && walk(ev.target, ev.key)) return ev.preventDefault();
+  if (!KEYS[ev.key]) return null;
+  ev.preventDefault();
+  return KEYS[ev.key]();
+}

@@ -1,0 +1,65 @@
+// The first line, the banner and the day's funnel. Red only when a person is needed; old data looks old.
+// "Alive" is the pipeline's heartbeat (`at`); that the web server answers proves nothing about the cameras.
+import { $, h, put } from "./dom.js";
+import { cameraName, state } from "./state.js";
+import { age, ago, capital, clock, glyph, now, number } from "./text.js";
+import { href } from "./url.js";
+
+const STALE_MS = 15_000; // the heartbeat comes every second or two, the push every two
+
+/** Why what is shown may be old: the server is away, or the pipeline is; null while all is live. */
+function stale() {
+  const s = state.status, at = s?.at && +new Date(s.at);
+  if (state.lost) return { why: state.lost, since: s && state.heard };
+  if (!s) return null;
+  if (now() - state.heard > STALE_MS) return { why: "The server has stopped sending.", since: state.heard };
+  if (!at) return { why: "The pipeline has not run yet. Start it with", command: "hearthwatch run" };
+  if (now() - at > STALE_MS) return { why: "The pipeline shows no sign of life. Pictures wait on disk and are taken in when it is back.", since: at };
+  return null;
+}
+
+export function drawStatus() {
+  const s = state.status, old = stale();
+  document.body.classList.toggle("stale", Boolean(old));
+  document.body.classList.toggle("bare", !s || s.cameras_total === 0);
+  drawBanner(old);
+  if (!s) {
+    put($("status"), old ? h("li.head.off", h("i.dot"), "No connection") : h("li.head", "Connecting…"));
+    return;
+  }
+  const bad = s.needs_person, silent = state.cameras.filter((c) => c.silent);
+  document.title = [old && "(stale)", bad && "!", s.to_review ? `${s.to_review} to review · Hearthwatch` : "Hearthwatch"].filter(Boolean).join(" ");
+  put($("status"),
+    bad
+      ? h("li.head.bad", { data: { level: bad.level } }, h("a", { href: href({ event: bad.event_id }), data: { event: bad.event_id } },
+        glyph("critical"), ` ${capital(bad.level)} at ${cameraName(bad.camera_id)}`))
+      : h("li.head", { class: old && "off" }, h("i.dot"), old ? "Was quiet" : s.cameras_total ? "All quiet" : "Ready"),
+    h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
+      h("b", number(s.to_review)), " to review")),
+    h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
+      h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
+    h("li", { class: s.backlog > 100 && "warn" }, "backlog ", h("b", number(s.backlog ?? 0))),
+    part("detector", s.detector), part("LLM", s.llm),
+    s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
+    h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
+}
+/** The detector is worth a word only when something is wrong with it; a language model is optional, so "off" is no fault. */
+function part(label, is) {
+  if (label === "detector" && (is === "ok" || !is)) return null;
+  return h("li", { class: !["ok", "disabled", "off"].includes(is ?? "off") && "warn" }, `${label} `, h("b", is === "disabled" || !is ? "off" : is));
+}
+function drawBanner(old) {
+  $("banner").hidden = !old;
+  if (!old) return put($("banner"));
+  put($("banner"), h("strong", state.status ? "Not live." : "No answer."), ` ${old.why} `,
+    old.command && [h("code", old.command), ". "],
+    old.since ? [`Everything below is from ${clock(old.since)}, `, ago(new Date(old.since).toISOString()), ". "]
+      : !state.status && "Nothing is lost: cameras keep uploading, pictures wait on disk. ",
+    h("button.quiet", { type: "button", data: { do: "retry" } }, "Try again"));
+}
+
+export function drawFunnel() {
+  const t = state.status?.today, n = (value, label, kind) => h("li", { class: kind }, h("b", number(value)), ` ${label}`);
+  put($("funnel"), t && [h("h2", "Since midnight"), h("ol", n(t.images, "pictures"), n(t.with_objects, "with something in them"),
+    n(t.events, t.events === 1 ? "event" : "events"), n(state.status.to_review, "for you", "yours"))]);
+}
