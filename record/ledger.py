@@ -109,7 +109,9 @@ class Ledger:
             marks = ",".join(["(?,?,?)"] * len(part))
             out.update(
                 self.record.rows(
-                    f"SELECT path, mtime_ns, size FROM frames WHERE (path, mtime_ns, size) IN (VALUES {marks})",
+                    # CROSS JOIN asks the index once per key; `(path, mtime_ns, size) IN (VALUES …)` reads all of it.
+                    f"WITH k(path, mtime_ns, size) AS (VALUES {marks}) SELECT k.* FROM k CROSS JOIN frames f "
+                    "ON f.path = k.path AND f.mtime_ns = k.mtime_ns AND f.size = k.size",
                     *(value for key in part for value in key),
                 )
             )
