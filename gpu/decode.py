@@ -65,14 +65,16 @@ class Unusable(Exception):  # noqa: N818  (an answer about a file, not a fault o
     """Why a file is not a picture we can look at."""
 
 
-def open_picture(path: Path | str | bytes, mtime_ns: int | None = None, size: int | None = None) -> Opened:
-    """The picture at `path`, which had this time and size when it was discovered (None: whatever it has now).
+def open_picture(path: Path | str | bytes, size: int | None = None) -> Opened:
+    """The picture at `path`, which had this many bytes when it was discovered (None: whatever it has now).
+
+    Its time may have changed since: many FTP clients set it after the upload.
 
     Raises `OSError` only where this process has run out of something, such as open files.
     """
     opened = Opened()
     try:
-        opened.data = _read(path, mtime_ns, size)
+        opened.data = _read(path, size)
         opened.content_hash = blake2b(opened.data, digest_size=16).hexdigest()
         image = _header(opened.data)
         opened.width, opened.height = image.size
@@ -83,10 +85,10 @@ def open_picture(path: Path | str | bytes, mtime_ns: int | None = None, size: in
     return opened
 
 
-def _read(path: Path | str | bytes, mtime_ns: int | None, size: int | None) -> bytes:
+def _read(path: Path | str | bytes, size: int | None) -> bytes:
     for pause in (*READ_PAUSES_SECONDS, None):
         try:
-            return _read_once(path, mtime_ns, size)
+            return _read_once(path, size)
         except (FileNotFoundError, NotADirectoryError):
             raise Unusable("vanished before it was read") from None
         except OSError as error:
@@ -98,7 +100,7 @@ def _read(path: Path | str | bytes, mtime_ns: int | None, size: int | None) -> b
     raise AssertionError("the last pause is None")
 
 
-def _read_once(path: Path | str | bytes, mtime_ns: int | None, size: int | None) -> bytes:
+def _read_once(path: Path | str | bytes, size: int | None) -> bytes:
     # O_NONBLOCK: opening a FIFO that took the picture's place would wait for a writer, perhaps for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         before = os.fstat(file.fileno())
@@ -110,10 +112,8 @@ def _read_once(path: Path | str | bytes, mtime_ns: int | None, size: int | None)
             )
         data = file.read(BYTES_MAX + 1)
         after = os.fstat(file.fileno())
-    if (after.st_mtime_ns, after.st_size) != (
-        before.st_mtime_ns if mtime_ns is None else mtime_ns,
-        before.st_size if size is None else size,
-    ):
+    changed = (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size)
+    if changed or size not in (None, after.st_size):
         raise Unusable("replaced by a newer upload before it was read")
     return data
 

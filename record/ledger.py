@@ -7,11 +7,13 @@ The ledger stamps arrival: never decreasing with the id, and never before a tick
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from record import Record, RecordError
+from record.paths import escape, unescape
 from schemas.items import (
     DUPLICATE,
     DeadLetter,
@@ -108,10 +110,9 @@ class Ledger:
             part = wanted[start : start + KNOWN_AT_ONCE]
             marks = ",".join(["(?,?,?)"] * len(part))
             out.update(
-                self.record.rows(
-                    # CROSS JOIN asks the index once per key; `(path, mtime_ns, size) IN (VALUES …)` reads all of it.
-                    f"WITH k(path, mtime_ns, size) AS (VALUES {marks}) SELECT k.* FROM k CROSS JOIN frames f "
-                    "ON f.path = k.path AND f.mtime_ns = k.mtime_ns AND f.size = k.size",
+                self.record.rows(  # CROSS JOIN: one look-up per key; SQLite would scan the whole index otherwise
+                    f"SELECT f.path, f.mtime_ns, f.size FROM (VALUES {marks}) AS k CROSS JOIN frames AS f "
+                    "WHERE f.path = k.column1 AND f.mtime_ns = k.column2 AND f.size = k.column3",
                     *(value for key in part for value in key),
                 )
             )
@@ -146,7 +147,8 @@ class Ledger:
         for camera_id, folder in cameras.items():
             self.record.execute(
                 "INSERT INTO cameras(id, name, folder_path, status, created_at, last_seen_at) VALUES (?,?,?,'online',?,?) "
-                "ON CONFLICT(id) DO UPDATE SET status = 'online', last_seen_at = max(coalesce(last_seen_at, 0), excluded.last_seen_at)",
+                "ON CONFLICT(id) DO UPDATE SET status = 'online', folder_path = excluded.folder_path, "
+                "last_seen_at = max(coalesce(last_seen_at, 0), excluded.last_seen_at)",
                 camera_id, folder, folder, now, at,
             )  # fmt: skip
         self.record.many("DELETE FROM inbox WHERE id = ?", [(i,) for i in taken])
@@ -188,7 +190,10 @@ class Ledger:
 
     def enqueue(self, uploads: Sequence[Upload]) -> None:
         """Leave these for the files source to take in. Durable when it returns."""
-        rows = [(u.camera, u.path, None if u.captured_at is None else to_microseconds(u.captured_at)) for u in uploads]
+        rows = [
+            (u.camera, escape(os.fsencode(u.path)), None if u.captured_at is None else to_microseconds(u.captured_at))
+            for u in uploads
+        ]
         self.record.transact(
             lambda: self.record.many("INSERT INTO inbox(camera, path, captured_at) VALUES (?,?,?)", rows)
         )
@@ -196,7 +201,8 @@ class Ledger:
     def inbox(self, limit: int) -> list[tuple[int, Upload]]:
         rows = self.record.rows("SELECT id, camera, path, captured_at FROM inbox ORDER BY id LIMIT ?", limit)
         return [
-            (i, Upload(camera, path, None if at is None else from_microseconds(at))) for i, camera, path, at in rows
+            (i, Upload(camera, os.fsdecode(unescape(path)), None if at is None else from_microseconds(at)))
+            for i, camera, path, at in rows
         ]
 
     # -- handing out

@@ -38,7 +38,7 @@ class Ahead:
     def put(self, entry: Entry, look: bool = True) -> None:
         """Queue an entry; without `look` its file stays closed."""
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
-        opened = self._pool.submit(open_picture, path, entry.mtime_ns, entry.size) if look else None
+        opened = self._pool.submit(open_picture, path, entry.size) if look else None
         self._queue.append((entry, opened))
 
     def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, Opened | None]]:

@@ -1,6 +1,7 @@
 """Promise: the record opens, upgrades, waits and refuses in plain words, and never leaves half a change."""
 
 import multiprocessing
+import os
 import sqlite3
 import subprocess
 import sys
@@ -221,6 +222,19 @@ def test_an_upload_waits_in_the_inbox_until_it_is_in_the_ledger(record):
     assert upload == Upload("Door", "/tmp/x.jpg", None)
     ledger.discover([found("/tmp/x.jpg")], 200 * S, [number])
     assert ledger.inbox(10) == [] and record.counters()["discovered"] == 1
+
+
+def test_an_upload_whose_name_is_not_utf8_waits_like_any_other(record):
+    odd = os.fsdecode(b"/cams/caf\xe9\\.jpg")
+    Ledger(record).enqueue([Upload("Door", odd, None)])
+    assert Ledger(record).inbox(10) == [(1, Upload("Door", odd, None))]
+
+
+def test_a_camera_folder_that_was_renamed_is_the_cameras_folder(record):
+    ledger = Ledger(record)
+    ledger.discover([found()], 200 * S)
+    ledger.discover([found("DOOR/b.jpg", folder="DOOR")], 200 * S)
+    assert ledger.cameras() == {"door": "DOOR"}
 
 
 def test_starts_are_counted_for_the_frame_that_was_reached(record):
