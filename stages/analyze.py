@@ -92,37 +92,46 @@ class Nemotron(Stage):
     def _logic(self, step_id: str) -> Callable[[None], Any]:
         from bytewax.operators import StatefulBatchLogic
 
-        stage = self
+        stage, on_desk = self, desk(self.record_path)
 
         class Logic(StatefulBatchLogic[Any, Event | Missed, None]):
+            """Resumed before the stage is opened, so it looks for the analyst when there is something to ask."""
+
             def __init__(self, resumed: None) -> None:
-                if stage._analyst is None:
-                    raise UserError(
-                        f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`"
-                    )
-                self.analyst, self.desk = stage._analyst, desk(stage.record_path)
-                self.analyst.stage = step_id
+                self.analyst: Analyst | None = None
 
             def on_batch(self, values: list[Any]) -> tuple[list[Event | Missed], bool]:
+                self.analyst = self.analyst or stage._opened(step_id)
                 for item in values:
                     if isinstance(item, Case):
                         self.analyst.take(item)
                 others = [item for item in values if not isinstance(item, Case)]
-                return others + put_away(self.analyst, self.desk), False
+                return others + self._done(), False
 
             def on_notify(self) -> tuple[list[Event | Missed], bool]:
-                return put_away(self.analyst, self.desk), False
+                return self._done(), False
 
             def on_eof(self) -> tuple[list[Event | Missed], bool]:
-                return put_away(self.analyst, self.desk), False
+                return self._done(), False
+
+            def _done(self) -> list[Event | Missed]:
+                return put_away(self.analyst, on_desk) if self.analyst else []
 
             def notify_at(self) -> datetime | None:
-                return datetime.now(UTC) + POLL if self.analyst.busy() else None
+                return datetime.now(UTC) + POLL if self.analyst and self.analyst.busy() else None
 
             def snapshot(self) -> None:
                 return None
 
         return Logic
+
+    def _opened(self, step_id: str) -> Analyst:
+        if self._analyst is None:
+            raise UserError(
+                f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`"
+            )
+        self._analyst.stage = step_id
+        return self._analyst
 
 
 def put_away(analyst: Analyst, desk: Desk) -> list[Event | Missed]:

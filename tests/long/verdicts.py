@@ -1,0 +1,172 @@
+"""A slow, failing, missing language model while pictures keep coming and the pipeline is killed -9.
+
+    python tests/long/verdicts.py kill [KILLS=30] [SEED=1]     # verdicts of 0.5 to 2 s, one in five a 500
+    python tests/long/verdicts.py dead [SECONDS=60]            # no server for so long, then one; against a run with one
+
+`kill`: bare runs and runs with `-r` at random; at the end every closed event has to be analyzed, no revision twice, the
+feed without a gap. `dead`: events have to open and close as if nothing was missing, and to be analyzed afterwards.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from llm_standin import Standin  # noqa: E402
+from pipeline import Nursery, Pipeline, name, rules_and_options  # noqa: E402
+
+_, BATCH = rules_and_options(1.8, 0.6, 0.4)
+CAMERAS = 6
+JUDGED = """
+[pending]
+use = "pending"
+
+[analyze]
+use = "nemotron"
+from = "pending"
+attempts = 50
+
+[sqlite]
+use = "sqlite"
+from = "analyze"
+"""
+
+
+class Uploads(threading.Thread):
+    """Pictures of six cameras, a walk of a second each and a pause, until it is told to stop."""
+
+    def __init__(self, pipeline, seed):
+        super().__init__(daemon=True)
+        self.pipeline, self.random, self.stopping, self.count = pipeline, random.Random(seed), threading.Event(), 0
+
+    def run(self):
+        while not self.stopping.wait(0.12):
+            camera = f"cam {int(time.time() / 2 + self.random.randint(0, 1)) % CAMERAS}"
+            self.pipeline.upload(camera, name(time.time(), str(self.count)))
+            self.count += 1
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+def kill(kills, seed):
+    rnd, done = random.Random(seed), Counter()
+    with (
+        Nursery() as nursery,
+        tempfile.TemporaryDirectory() as folder,
+        Standin(seconds=(0.5, 2.0), failing=0.2) as server,
+    ):
+        p = Pipeline(folder, options="boxes = 1", batch=BATCH, more=JUDGED, nursery=nursery, NEMOTRON_URL=server.url)
+        uploads = Uploads(p, seed)
+        uploads.start()
+        for _ in range(kills):
+            resume = rnd.random() < 0.5
+            p.start(resume=resume, snapshot_seconds=1)
+            time.sleep(rnd.uniform(0.3, 4.0))
+            assert not p.ended(), f"it died by itself:\n{p.said()}"
+            p.kill()
+            done["with -r" if resume else "bare"] += 1
+        uploads.stop()
+        p.start().until(lambda: all_judged(p, uploads.count), timeout=180).stop()
+        events, asked = prove(p), len(server.questions)
+        print(
+            f"{sum(done.values())} kills ({dict(done)}), {uploads.count} pictures, {events} events, {asked} questions, most at once {server.most_at_once}"
+        )
+
+
+def all_judged(p, pictures):
+    if p.rows("SELECT count(*) FROM frames WHERE state <> 'discovered'") != [(pictures,)]:
+        return False
+    return p.rows(
+        "SELECT count(*) FROM events WHERE status = 'open' OR (status = 'closed' AND analysis_status = 'pending')"
+    ) == [(0,)]
+
+
+def prove(p):
+    """Every event analyzed, no revision twice, no gap in the feed; how many events."""
+    feed = p.rows("SELECT seq, event_id, revision, type FROM feed ORDER BY seq")
+    assert [row[0] for row in feed] == list(range(1, len(feed) + 1)), "the feed has a gap"
+    revisions = {}
+    for _, event, revision, kind in feed:
+        revisions.setdefault(event, []).append((revision, kind))
+    for event, told in revisions.items():
+        assert [revision for revision, _ in told] == list(range(1, len(told) + 1)), (event, told)
+        kinds = [kind for _, kind in told]
+        if kinds[-1] != "event.merged":
+            assert kinds[-1] == "event.analyzed", (event, kinds)
+        assert all(a == "event.closed" for a, b in zip(kinds, kinds[1:], strict=False) if b == "event.analyzed"), (
+            event,
+            kinds,
+        )
+    wrong = p.rows(
+        "SELECT id, analysis_status, analyzer FROM events WHERE status = 'closed' AND (analysis_status, analyzer) <> ('done', 'nemotron')"
+    )
+    assert not wrong, wrong
+    return len(revisions)
+
+
+def dead(seconds):
+    delays = {}
+    for kind in ("up", "dead"):
+        with tempfile.TemporaryDirectory() as folder:
+            server = Standin(seconds=(0.5, 2.0))
+            if kind == "dead":
+                server.server.server_close()
+            else:
+                server.__enter__()
+            p = Pipeline(folder, options="boxes = 1", batch=BATCH, more=JUDGED, NEMOTRON_URL=server.url)
+            p.start().until(lambda p=p: p.rows("SELECT 1 FROM heartbeat WHERE chain = 'see'"))
+            uploads = Uploads(p, 1)
+            uploads.start()
+            time.sleep(seconds)
+            waiting = p.rows("SELECT count(*) FROM events WHERE analysis_status = 'pending'")[0][0]
+            judged = p.rows("SELECT count(*) FROM events WHERE analyzer = 'nemotron'")[0][0]
+            if kind == "dead":
+                assert not judged
+                server.__init__(seconds=(0.5, 2.0), port=server.port)
+                server.__enter__()
+                back = time.monotonic()
+                server.wait_for(1, 30)
+                print(f"the first question came {time.monotonic() - back:.1f} s after the server")
+            uploads.stop()
+            p.until(lambda p=p, uploads=uploads: all_judged(p, uploads.count), timeout=180).stop()
+            prove(p)
+            server.__exit__()
+            delays[kind] = latencies(p)
+            print(
+                f"{kind}: {uploads.count} pictures, after {seconds:g} s {waiting} waiting and {judged} judged; {json.dumps(delays[kind])}"
+            )
+    opened = [delays[kind]["opened p99 ms"] for kind in ("dead", "up")]
+    print(f"opened p99 without / with a server: {opened[0] / opened[1]:.2f}")
+
+
+def latencies(p):
+    """Milliseconds from a picture's arrival to its event's first word; from when it was due to its close."""
+    opened = sorted(
+        p.rows(
+            "SELECT (e.opened_at - f.mtime_ns / 1000) / 1000 FROM events e JOIN frames f ON f.id = e.id WHERE f.id > 20"
+        )
+    )
+    closed = sorted(p.rows("SELECT (closed_at - close_at) / 1000 FROM events WHERE id > 20"))
+    return {
+        f"{what} p{share} ms": rows[min(len(rows) - 1, len(rows) * share // 100)][0]
+        for what, rows in (("opened", opened), ("closed", closed))
+        for share in (50, 99)
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["kill", "dead"])
+    parser.add_argument("amount", type=float, nargs="?")
+    parser.add_argument("seed", type=int, nargs="?", default=1)
+    a = parser.parse_args()
+    kill(int(a.amount or 30), a.seed) if a.what == "kill" else dead(a.amount or 60.0)
