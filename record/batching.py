@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from record import Record
-from record.events import EVENT_OPEN, Announcer, Judge
+from record.events import EVENT_AGAIN, EVENT_NEW, Announcer, Judge
 from record.ledger import PER_FRAME
 from record.still import Stillness, Suppression
 from record.thumbnails import path as thumbnail_path
@@ -287,9 +287,9 @@ class Batching:
         first, last, event = part[0][0], part[-1][0], min(i for _, i in part)
         close_at = self.rules.close_at(first, last, arrival)
         (uid,) = self.record.one("SELECT uid FROM frames WHERE id = ?", event)
-        self.record.execute(
-            EVENT_OPEN, event, self.announcer.batch_id(uid), camera, first, len(part), last, close_at, delay
-        )
+        row = (first, len(part), last, close_at, delay, event)
+        if not self.record.execute(EVENT_AGAIN, *row).rowcount:
+            self.record.execute(EVENT_NEW, *row, self.announcer.batch_id(uid), camera)
         self.due = min(self.due, close_at)
 
     def _move(self, event: int, frames: Sequence[int]) -> None:

@@ -63,10 +63,13 @@ class Facts(NamedTuple):
 
 Judge = Callable[[Facts], Verdict]
 
-EVENT_OPEN = """
-INSERT INTO events(id, batch_id, camera_id, started_at, frame_count, last_at, close_at, delay, status) VALUES (?,?,?,?,?,?,?,?,'open')
-ON CONFLICT(id) DO UPDATE SET started_at = excluded.started_at, frame_count = excluded.frame_count, last_at = excluded.last_at,
-  close_at = excluded.close_at, delay = excluded.delay, status = 'open', ended_at = NULL, merged_into = NULL"""
+# Two statements and no upsert: inside triggers, SQLite lets the outer statement's conflict clause override their own.
+EVENT_AGAIN = """
+UPDATE events SET started_at = ?, frame_count = ?, last_at = ?, close_at = ?, delay = ?, status = 'open', ended_at = NULL,
+  merged_into = NULL WHERE id = ?"""
+EVENT_NEW = """
+INSERT INTO events(started_at, frame_count, last_at, close_at, delay, id, batch_id, camera_id, status)
+VALUES (?,?,?,?,?,?,?,?,'open')"""
 
 _ROW = (
     "id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, risk_score, summary, reasoning, "
