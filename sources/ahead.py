@@ -6,7 +6,9 @@ is lost at a stop and costs nothing but being decoded again.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -14,8 +16,11 @@ from gpu.decode import Opened, open_picture
 from record.ledger import Entry
 from record.paths import unescape
 
+log = logging.getLogger(__name__)
+
 BYTES_MAX = 512 * 1024 * 1024  # 60 decoded pictures of 1080p: 0.1 s of work for a large GPU, minutes for a CPU
 PICTURE_BYTES = 8 * 1024 * 1024  # what a picture is taken for until one was seen: 1080p, 4 bytes a pixel
+AWAY_SECONDS = 1.0  # how often a picture is tried again whose whole tree is gone: a network mount that is away
 
 
 class Ahead:
@@ -26,6 +31,7 @@ class Ahead:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._queue: deque[tuple[Entry, Future[Opened] | None]] = deque()
         self._typical = float(PICTURE_BYTES)
+        self._warned = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -37,8 +43,7 @@ class Ahead:
 
     def put(self, entry: Entry, look: bool = True) -> None:
         """Queue an entry; without `look` its file stays closed."""
-        path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
-        opened = self._pool.submit(open_picture, path, entry.size) if look else None
+        opened = self._pool.submit(open_picture, self._path(entry), entry.size) if look else None
         self._queue.append((entry, opened))
 
     def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, Opened | None]]:
@@ -48,9 +53,29 @@ class Ahead:
             entry, opening = self._queue[0]
             if opening and not opening.done() and (out or not wait([opening], patience_seconds).done):
                 break
+            if opening and opening.result().content_hash is None and self._away(entry):
+                self._queue[0] = entry, self._pool.submit(_open_later, self._path(entry), entry.size)
+                break
             self._queue.popleft()
             out.append((entry, self._weighed(opening.result()) if opening else None))
         return out
+
+    def _path(self, entry: Entry) -> bytes:
+        return os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+
+    def _away(self, entry: Entry) -> bool:
+        """Whether a file cannot be read because the whole tree is gone: then it did not vanish, it will come back."""
+        if entry.frame.path.startswith("/"):
+            return False
+        try:
+            with os.scandir(self.base) as tree:
+                away = next(tree, None) is None  # what an unmounted folder looks like
+        except OSError:
+            away = True
+        if away and not self._warned:
+            log.warning("%s is missing or empty: %s waits for it", os.fsdecode(self.base), entry.frame.path)
+        self._warned = away
+        return away
 
     def _weighed(self, opened: Opened) -> Opened:
         self._typical = max(opened.nbytes, self._typical + (opened.nbytes - self._typical) / 16, 1.0)
@@ -58,3 +83,8 @@ class Ahead:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _open_later(path: bytes, size: int) -> Opened:
+    time.sleep(AWAY_SECONDS)
+    return open_picture(path, size)

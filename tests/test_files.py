@@ -282,6 +282,29 @@ def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
     ledger.record.close()
 
 
+@pytest.mark.parametrize("unmounted", [False, True])
+def test_pictures_of_a_tree_that_is_away_did_not_vanish_and_wait_for_it(tmp_path, monkeypatch, unmounted):
+    monkeypatch.setattr("sources.ahead.AWAY_SECONDS", 0.01)
+    ledger, base, away = ledger_of(tmp_path, 3), tmp_path / "base", tmp_path / "away"
+    (away / "c").mkdir(parents=True)
+    for n in (1, 3):
+        (away / "c" / f"{n}.jpg").write_bytes(picture(str(n)))
+    if unmounted:
+        base.mkdir()  # what is left of a network mount: an empty folder
+    ahead, out = Ahead(os.fsencode(base), 1), []
+    for entry in ledger.todo(0, 3):
+        ahead.put(entry._replace(size=None))
+    assert [ahead.take(7, 0.05) for _ in range(3)] == [[], [], []]
+    if unmounted:
+        base.rmdir()
+    away.rename(base)
+    while ahead:
+        out += ahead.take(7, 1.0)
+    ahead.close()
+    ledger.record.close()
+    assert [opened.error and opened.error.reason for _, opened in out] == [None, "vanished before it was read", None]
+
+
 STEPS = st.lists(st.tuples(st.integers(0, WITHIN), st.sampled_from("ab"), st.sampled_from("xyz"), st.booleans()))
 
 
