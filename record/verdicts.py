@@ -21,6 +21,7 @@ from schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_micr
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 NEVER = 1 << 62
 PAGE = 50  # cases read at once when all are judged again: a few MB
+PLACES = 8  # for a judge of yours that does not say how many cases it takes
 FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
 USUAL_DAYS = 30
 
@@ -65,11 +66,8 @@ class Desk:
     """What is on the judge's desk: shared by the nodes of one process that take cases, judge them and put them away."""
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
         self.taken: set[int] = set()
-        self.places: Callable[[], int] = lambda: 8  # how many cases may lie here now; whoever judges says
+        self.places: Callable[[], int] = lambda: PLACES  # how many cases may lie here now; whoever judges says
 
     def free(self) -> int:
         return max(0, self.places() - len(self.taken))

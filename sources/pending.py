@@ -79,7 +79,7 @@ class _Part(StatefulSourcePartition[Case, None]):
         self.lock = hold(options.data_dir, "judge")
         self.verdicts = Verdicts(Record(options.record_path), ZoneInfo(options.timezone) if options.timezone else None)
         self.desk = desk(options.record_path)
-        self.desk.clear()
+        self.desk.taken.clear()
         self.due, self.beat_due = datetime.now(UTC), 0.0
 
     def next_batch(self) -> list[Case]:
@@ -98,7 +98,7 @@ class _Part(StatefulSourcePartition[Case, None]):
         return None
 
     def close(self) -> None:
-        self.desk.clear()
+        self.desk.taken.clear()
         self.verdicts.record.close()
         self.lock.release()
 

@@ -128,19 +128,13 @@ class Standin:
             def do_POST(self):
                 question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 word, seconds = standin._next(question)
-                try:
-                    self.answer(question, word, seconds)
-                finally:
-                    standin._done()
-
-            def answer(self, question, word, seconds):
                 if str(word).startswith("slow:"):
                     word, seconds = "ok", float(word[5:])
-                if seconds and standin.ended.wait(seconds):
-                    return self.hang_up()
-                if word == "hang":
-                    standin.ended.wait()
-                    return self.hang_up()
+                away = standin.ended.wait(1e6 if word == "hang" else seconds) if seconds or word == "hang" else False
+                standin._done()  # before the answer, which the next question may follow at once
+                return self.hang_up() if away else self.answer(question, word)
+
+            def answer(self, question, word):
                 if word == "drop":
                     return self.hang_up()
                 if word == "drip":

@@ -318,6 +318,14 @@ def test_every_event_is_judged_though_one_answer_in_five_fails(cameras, monkeypa
     assert cameras.record.one("SELECT sum(attempts) FROM events") == (len(server.questions),)
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_no_more_questions_are_in_flight_than_asked_for(cameras, concurrency):
+    cameras.see(*(T + 100 * n for n in range(12))).close()
+    with Standin(seconds=(0.05, 0.05)) as server:
+        run(cameras, server.url, lambda: statuses(cameras) == {"done"}, concurrency=concurrency)
+    assert server.most_at_once == concurrency
+
+
 def test_an_event_that_no_answer_fits_ends_as_failed_and_the_others_go_on(cameras):
     cameras.see(T, labels=("bear",)).see(T + 100).close()
 
@@ -388,7 +396,7 @@ def test_a_pipeline_killed_at_random_judges_every_event_once_per_revision(tmp_pa
             for n in range(12):
                 at = T + 1000 * kill + 5 * n
                 p.upload(f"cam{n % 4}", name(at, str(n)), mtime=at)
-            p.start(resume=kill == 1)
+            p.start(resume=kill > 0)
             enough = len(server.questions) + 6
             p.until(lambda enough=enough: len(server.questions) >= enough).kill()
         p.start().until(

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -102,7 +103,7 @@ def prove(p):
         kinds = [kind for _, kind in told]
         if kinds[-1] != "event.merged":
             assert kinds[-1] == "event.analyzed", (event, kinds)
-        assert all(a == "event.closed" for a, b in zip(kinds, kinds[1:], strict=False) if b == "event.analyzed"), (
+        assert all(a == "event.closed" for a, b in pairwise(kinds) if b == "event.analyzed"), (
             event,
             kinds,
         )

@@ -1,0 +1,97 @@
+"""Verdicts per second with 1 and with 8 questions in flight: the judge chain against a server that takes its time.
+
+    python bench/verdicts.py [--events 200] [--seconds 0.3] [--url http://localhost:8002]
+
+Without `--url` the server is the tests' stand-in on a real socket, which answers each question after `--seconds`, however
+many there are; with it, whatever runs there. The events are closed ones in a fresh record; the graph is the built-in one's
+judge chain, so what is measured includes reading the case, the thread hand-over, and the transaction of each verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from bytewax.testing import run_main
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
+
+from cases import Cameras  # noqa: E402
+from llm_standin import Standin  # noqa: E402
+
+from flows.graph import Graph  # noqa: E402
+from record import Record  # noqa: E402
+from schemas import Source  # noqa: E402
+from sinks.sqlite import Sqlite  # noqa: E402
+from sources.pending import Pending  # noqa: E402
+from stages.analyze import Nemotron  # noqa: E402
+
+T = 1_790_000_000
+
+
+class UntilJudged(Source):
+    """Keeps the graph alive until no event waits."""
+
+    path: Path
+    """The record."""
+
+    def build(self):
+        return _UntilJudged(Record(self.path))
+
+
+class _UntilJudged(DynamicSource, StatelessSourcePartition):
+    def __init__(self, record):
+        self.record, self.due = record, datetime.now(UTC)
+
+    def build(self, *where):
+        return self
+
+    def next_batch(self):
+        self.due = datetime.now(UTC) + timedelta(seconds=0.02)
+        if self.record.one("SELECT count(*) FROM events WHERE analysis_status = 'pending'") == (0,):
+            raise StopIteration
+        return []
+
+    def next_awake(self):
+        return self.due
+
+
+def verdicts_per_second(url, events, concurrency):
+    """-> verdicts/s, CPU milliseconds of this process per verdict."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "r.db"
+        Cameras(path).see(*(T + 100 * n for n in range(events))).close().record.close()
+        graph = Graph().add("until", UntilJudged(path=path))
+        graph.add("pending", Pending(analysis=True, record_path=path, data_dir=Path(folder)))
+        graph.add("analyze", Nemotron(url=url, concurrency=concurrency, record_path=path), after="pending")
+        graph.add("sqlite", Sqlite(record_path=path), after="analyze")
+        flow = graph.build()
+        began, cpu = time.perf_counter(), time.process_time()
+        run_main(flow)
+        return events / (time.perf_counter() - began), (time.process_time() - cpu) * 1e3 / events
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--url")
+    a = parser.parse_args()
+    with Standin(seconds=(a.seconds, a.seconds)) as server:
+        rates = {}
+        for concurrency in (1, 8):
+            events = a.events if concurrency > 1 else max(10, a.events // 8)
+            rates[concurrency], cpu = verdicts_per_second(a.url or server.url, events, concurrency)
+            print(
+                f"{concurrency} in flight: {rates[concurrency]:.1f} verdicts/s, {cpu:.1f} ms CPU each (server included)"
+            )
+    print(f"ratio {rates[8] / rates[1]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
