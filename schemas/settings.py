@@ -96,6 +96,13 @@ def _labels(value: object) -> object:
     return value
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+            raise ValueError(f"{origin} is not an origin")
+    return origins
+
+
 Seconds = Annotated[
     float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False), Allowed("seconds, a number greater than 0")
 ]
@@ -193,6 +200,24 @@ class Settings(BaseModel):
         str | None, AfterValidator(_zone), Allowed("a name such as Europe/Berlin, or nothing for the system's zone")
     ] = None
     """The zone of the cameras' clocks (file names, EXIF), such as Europe/Berlin; unset: the system's."""
+    hearthwatch_retention_gb: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), Allowed("gigabytes, a number greater than 0, or nothing")
+    ] = None
+    """Keep the data dir below this many gigabytes by forgetting what is oldest; unset: days alone count."""
+    hearthwatch_retention_originals: Annotated[bool, Allowed("true or false")] = False
+    """Delete the uploads of what is forgotten, too; without it uploads are never touched."""
+    hearthwatch_api_host: Annotated[str, Field(pattern=r"^[^\s/@]+$"), Allowed("a host name or an address")] = "127.0.0.1"
+    """Where API and page are served; any host but this machine's own loopback wants HEARTHWATCH_API_TOKEN, too."""
+    hearthwatch_api_port: Annotated[int, Field(ge=1, le=65_535), Allowed("a port, 1 to 65535")] = 8000
+    """Their port."""
+    hearthwatch_api_token: Annotated[
+        str | None, Field(repr=False, pattern=r"^[\x21-\x7e]+$"), Allowed("printable ASCII without spaces, or nothing")
+    ] = None
+    """What a client has to present (`Authorization: Bearer …`; the page asks for it once); unset: nothing."""
+    hearthwatch_cors_origins: Annotated[
+        tuple[str, ...], BeforeValidator(_labels), AfterValidator(_origins), Allowed("http://host:port, commas between them")
+    ] = ()
+    """Origins of other web pages that may read the API, with commas between them, such as https://home.example."""
 
     @property
     def database_path(self) -> Path:

@@ -1,0 +1,98 @@
+"""`python -m api`: serve API and page until SIGTERM or Ctrl-C. Exit codes: 0 stopped, 2 something has to be mended first.
+
+Ends within a few seconds whoever listens: live streams are ended first, and come back to the next server.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from api.app import create
+from api.security import is_loopback
+from record import Record
+from schemas.errors import UserError
+from schemas.settings import Settings, SettingsError, settings
+
+STOP_SECONDS_MAX = 3
+PING_SECONDS = 30.0
+BACKLOG = 512
+MESSAGE_BYTES_MAX = 4096  # clients of the WebSocket have nothing to say
+
+
+class Server(uvicorn.Server):
+    """Lets listeners go before it waits for answers in flight."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.config.app.state.here.hub.stop()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def serve(chosen: Settings) -> None:
+    """Raises UserError for what a user has to mend: the port, the token, the record."""
+    host, port = chosen.hearthwatch_api_host, chosen.hearthwatch_api_port
+    if not is_loopback(host) and chosen.hearthwatch_api_token is None:
+        raise UserError(
+            f"HEARTHWATCH_API_HOST = {host} is open to others, and without HEARTHWATCH_API_TOKEN anybody could look through your cameras: set a token, or leave the host at 127.0.0.1"
+        )
+    with listen(host, port) as listening:
+        if chosen.database_path.exists():
+            Record(chosen.database_path).close()  # brings an older record up to date, and refuses what is none
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Hearthwatch is at http://{shown}:{port}", flush=True)  # noqa: T201
+        Server(config(chosen)).run(sockets=[listening])
+
+
+def config(chosen: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create(chosen), log_level="debug" if chosen.debug else "warning", access_log=chosen.debug, server_header=False, proxy_headers=False,
+        ws="websockets-sansio", ws_ping_interval=PING_SECONDS, ws_ping_timeout=PING_SECONDS, ws_max_size=MESSAGE_BYTES_MAX,
+        timeout_graceful_shutdown=STOP_SECONDS_MAX, backlog=BACKLOG,
+    )  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises UserError if the port is taken or may not be used."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise UserError(f"HEARTHWATCH_API_HOST = {host}: no such host ({error.strerror})") from None
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise UserError(_why(error, host, port)) from None
+    return listening
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by another program: end it, or set HEARTHWATCH_API_PORT to another port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"HEARTHWATCH_API_HOST = {host} is no address of this machine"
+    return f"port {port} on {host} cannot be used: {error.strerror}; set HEARTHWATCH_API_PORT to another one (1024 and up need no root)"
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        serve(settings())
+    except (UserError, SettingsError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

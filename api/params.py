@@ -1,0 +1,114 @@
+"""What may stand in a URL: times, filters, pages. One place, so that every route understands the same words."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator, WithJsonSchema
+
+from record.queries import DAY, FOREVER, Filter, Place
+from schemas.items import RiskLevel, to_microseconds
+
+OFFSET_MAX = 1 << 53  # the largest whole number that every JSON client can count to
+
+
+def moment(text: object) -> object:
+    """ISO 8601 -> microseconds; without a zone it is UTC. Raises ValueError."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text.strip())  # a plus sign that nobody encoded
+    try:
+        when = datetime.fromisoformat(text)
+        return to_microseconds(when if when.tzinfo else when.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        raise ValueError("not a time: write 2026-11-22T08:15:30Z or 2026-11-22") from None
+
+
+def end_of(text: object) -> object:
+    """The same; a day alone means to its end."""
+    at = moment(text)
+    whole_day = isinstance(text, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip())
+    return at + DAY if whole_day and isinstance(at, int) else at
+
+
+def _commas(value: object) -> object:
+    given = [value] if isinstance(value, str) else value
+    return (
+        [part for item in given for part in str(item).split(",") if part] if isinstance(given, list | tuple) else given
+    )
+
+
+def _given(value: object) -> object:
+    return None if value == "" else value
+
+
+_TIME = WithJsonSchema({"type": "string", "format": "date-time"})
+Start = Annotated[
+    int | None, BeforeValidator(moment), _TIME,
+    Query(description="Not before this: ISO 8601; without a zone UTC.", examples=["2026-11-22T08:00:00Z"]),
+]  # fmt: skip
+End = Annotated[
+    int | None, BeforeValidator(end_of), _TIME,
+    Query(description="Before this; a day alone (`2026-11-22`) counts whole.", examples=["2026-11-23T00:00:00Z"]),
+]  # fmt: skip
+CameraId = Annotated[
+    str | None, BeforeValidator(_given), Query(max_length=300, description="One camera.", examples=["front_door"])
+]
+ObjectType = Annotated[
+    str | None, BeforeValidator(_given), Query(max_length=100, description="What was seen.", examples=["person"])
+]
+Levels = Annotated[
+    list[RiskLevel], BeforeValidator(_commas), Query(description="Levels, repeated or with commas between them.", examples=[["high", "critical"]])
+]  # fmt: skip
+Reviewed = Annotated[bool | None, BeforeValidator(_given), Query(description="Whether somebody has looked at it.")]
+Words = Annotated[
+    str | None,
+    BeforeValidator(_given),
+    Query(max_length=200, description="Words in summary, reasoning or notes; `%` and `_` mean themselves."),
+]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to pass over; `cursor` is faster.")]
+
+
+async def _event_filter(
+    camera_id: CameraId = None, risk_level: Levels = [], object_type: ObjectType = None, start_date: Start = None,  # noqa: B006
+    end_date: End = None, reviewed: Reviewed = None, q: Words = None,
+) -> Filter:  # fmt: skip
+    start, end = span(start_date, end_date)
+    return Filter(camera_id, tuple(dict.fromkeys(risk_level)), object_type, start, end, reviewed, q)
+
+
+EventFilter = Annotated[Filter, Depends(_event_filter)]
+
+
+def span(start: int | None, end: int | None) -> tuple[int, int]:
+    """Never backwards, never before 1970, so that sums of days are right."""
+    first = max(0, start or 0)
+    return first, max(first, FOREVER if end is None else end)
+
+
+def wrong(name: str, message: str) -> RequestValidationError:
+    """422 for a query parameter, in the usual form."""
+    error: dict[str, Any] = {"type": "value_error", "loc": ("query", name), "msg": message}
+    return RequestValidationError([error])
+
+
+def cursor(place: Place, sort: str) -> str:
+    """Where the next page begins, as text."""
+    numbers = place if sort == "inbox" else place[:2]
+    return ".".join([sort[0], *(str(number) for number in numbers)])
+
+
+def placed(text: str | None, sort: str) -> Place | None:
+    """A cursor -> a place in the list. 422 for one that we did not write for this order."""
+    if not text:
+        return None
+    if not re.fullmatch(r"n(\.\d{1,18}){2}|i(\.\d{1,18}){4}", text) or text[0] != sort[0]:
+        raise wrong(
+            "cursor", f"not a cursor of sort={sort}: take next_cursor of the page before, with the same filters"
+        )
+    return Place(*(int(number) for number in text.split(".")[1:]))

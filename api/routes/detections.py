@@ -1,0 +1,58 @@
+"""Detections: lists, and the picture that each was found in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+
+from api import models
+from api.here import Shared, answer
+from api.media import opened, sent
+from api.params import CameraId, End, Limit, ObjectType, Offset, Start, span
+from record import queries, thumbnails
+from record.ledger import PER_FRAME
+from record.queries import Filter
+
+router = APIRouter(prefix="/api/detections", tags=["detections"])
+
+AN_HOUR = "public, max-age=3600"
+
+
+@router.get("", response_model=models.Detections, responses={422: models.INVALID})
+def list_detections(
+    here: Shared,
+    camera_id: CameraId = None,
+    object_type: ObjectType = None,
+    min_confidence: Annotated[float, Query(ge=0, le=1, description="At least this sure.")] = 0.0,
+    start_date: Start = None,
+    end_date: End = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> Response:
+    """Boxes, newest first; `count` is the total."""
+    start, end = span(start_date, end_date)
+    f = Filter(camera_id=camera_id, object_type=object_type, start=start, end=end)
+    with here.reader.reading() as record:
+        count = queries.count_detections(record, f, min_confidence)
+        found = queries.list_detections(record, f, min_confidence, limit, offset) if count > offset else []
+    return answer({"detections": found, "count": count, "limit": limit, "offset": offset})
+
+
+@router.get(
+    "/{detection_id}/image",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
+)
+def detection_image(here: Shared, detection_id: int, request: Request) -> Response:
+    """Its picture, small, with all boxes drawn on it; made anew if it is missing and the upload is still there."""
+    with here.reader.reading() as record:
+        if not 0 <= detection_id < 1 << 63 or queries.detection(record, detection_id) is None:
+            raise HTTPException(404, f"Detection with id {detection_id} not found")
+        data, base = here.settings.hearthwatch_data_dir, here.settings.foscam_base_path
+        try:
+            path = thumbnails.find(record, data, base, detection_id // PER_FRAME)
+        except thumbnails.ThumbnailError as error:
+            raise HTTPException(404, str(error)) from None
+    name = str(path.relative_to(data)).encode()
+    return sent(opened(data, name, str(path)), request, AN_HOUR)

@@ -1,0 +1,167 @@
+"""Events: lists, one in full, review, totals, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from api import models
+from api.here import Here, Shared, answer
+from api.params import End, EventFilter, Limit, Offset, Start, cursor, placed, span
+from record import edits, queries
+from record.events import LEVELS
+from record.queries import BEFORE_ALL, Filter
+
+router = APIRouter(prefix="/api/events", tags=["events"])
+
+ID_MAX = 1 << 63
+CSV_COLUMNS = (
+    "id batch_id camera_id camera_name started_at ended_at status risk_score risk_level summary reasoning analyzer analysis_status "
+    "model prompt_version revision reviewed notes frame_count detection_count objects thumbnail_url"
+).split()
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # a spreadsheet would run these
+
+
+@router.get("", response_model=models.Events, responses={422: models.INVALID})
+def list_events(
+    here: Shared,
+    filter: EventFilter,
+    sort: Annotated[
+        Literal["newest", "inbox"], Query(description="`inbox`: unreviewed ones by risk, then time; then the reviewed.")
+    ] = "newest",
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before; `offset` is then left alone.")
+    ] = None,
+) -> Response:
+    """Events that match, in order. `count` is the total, `levels` the totals without the level filter."""
+    return answer(page(here, filter, sort, limit, offset, cursor))
+
+
+def page(here: Here, f: Filter, sort: str, limit: int, offset: int, text: str | None) -> dict[str, Any]:
+    after = placed(text, sort)
+    which = queries.inbox if sort == "inbox" else queries.newest
+    with here.reader.reading() as record:
+        levels = queries.count_levels(record, f)
+        count = sum(levels[level] for level in f.risk_levels or LEVELS)
+        places = which(record, f, limit + 1, 0 if after else offset, after or BEFORE_ALL) if count else []
+        events = queries.events(record, places[:limit])
+    more = cursor(places[limit - 1], sort) if len(places) > limit else None
+    return {"events": events, "count": count, "levels": levels, "limit": limit, "offset": offset, "next_cursor": more}
+
+
+@router.patch("", response_model=models.Reviewed, responses={422: models.INVALID})
+def review_events(here: Shared, body: models.ReviewMany) -> Response:
+    """Mark all events of a level, or those with these ids; `ids` in the answer are those that changed."""
+    ids = here.write(lambda record: edits.review(record, body.reviewed, body.ids, body.risk_level, body.camera_id))
+    return answer({"count": len(ids), "ids": ids})
+
+
+@router.get("/stats", response_model=models.EventStats, responses={422: models.INVALID})
+def event_stats(here: Shared, start_date: Start = None, end_date: End = None) -> Response:
+    """Totals by level and by camera."""
+    start, end = span(start_date, end_date)
+    f = Filter(start=start, end=end)
+    with here.reader.reading() as record:
+        levels, cameras = queries.count_levels(record, f), queries.count_cameras(record, f)
+        unreviewed = queries.count_levels(record, f._replace(reviewed=False))
+        names = dict(record.rows("SELECT id, name FROM cameras"))
+    by_camera = [
+        {"camera_id": id, "camera_name": names.get(id, id), "event_count": n} for id, n in cameras.items() if n
+    ]
+    total = sum(levels.values())
+    return answer({
+        "total_events": total, "events_by_risk_level": levels, "events_by_camera": by_camera, "unreviewed": sum(unreviewed.values()),
+    })  # fmt: skip
+
+
+@router.get(
+    "/export", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}, 422: models.INVALID}
+)
+def export_events(here: Shared, filter: EventFilter) -> StreamingResponse:
+    """All events that match as CSV, newest first. A cell that a spreadsheet would run as a formula begins with `'`."""
+    headers = {"content-disposition": 'attachment; filename="hearthwatch-events.csv"'}
+    return StreamingResponse(_csv(here, filter), 200, headers, "text/csv; charset=utf-8")
+
+
+def _csv(here: Here, f: Filter) -> Iterator[str]:
+    yield _lines([list(CSV_COLUMNS)])
+    after = BEFORE_ALL
+    while True:
+        with here.reader.reading() as record:  # a page at a time: no long transaction keeps the log from shrinking
+            places = queries.newest(record, f, 200, after=after)
+            rows = queries.events(record, places)
+        if not places:
+            return
+        yield _lines([[cell(row[column]) for column in CSV_COLUMNS] for row in rows])
+        after = places[-1]
+
+
+def _lines(rows: list[list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
+    return out.getvalue()
+
+
+def cell(value: object) -> str:
+    """One value for a spreadsheet: never a formula."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{n} {kind}" for kind, n in value.items())
+    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"'{text}" if text.lstrip(" \u00a0").startswith(FORMULA) or text.startswith(FORMULA) else text
+
+
+@router.get("/{event_id}", response_model=models.EventDetail, responses={404: models.NO_EVENT, 422: models.INVALID})
+def get_event(here: Shared, event_id: int) -> Response:
+    """One event with its history, its pictures and how long each step took. A merged one names what it went into."""
+    with here.reader.reading() as record:
+        found = _in_range(event_id) and queries.event(record, event_id)
+        if not found:
+            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+        found |= {
+            "history": queries.history(record, event_id), "frames": queries.frames(record, event_id),
+            "latencies": queries.latencies(record, event_id),
+        }  # fmt: skip
+    return answer(found)
+
+
+@router.patch("/{event_id}", response_model=models.Event, responses={404: models.NO_EVENT, 422: models.INVALID})
+def edit_event(here: Shared, event_id: int, body: models.EventEdit) -> Response:
+    """Set `reviewed` or `notes`; an absent key is left alone, null clears the notes."""
+    changes = body.model_dump(exclude_unset=True)
+    if changes.get("reviewed", False) is None:
+        del changes["reviewed"]
+    if not _in_range(event_id) or not here.write(lambda record: edits.edit_event(record, event_id, changes)):
+        with here.reader.reading() as record:
+            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+    with here.reader.reading() as record:
+        return answer(queries.event(record, event_id))
+
+
+@router.get(
+    "/{event_id}/detections", response_model=models.Detections, responses={404: models.NO_EVENT, 422: models.INVALID}
+)
+def event_detections(here: Shared, event_id: int, limit: Limit = 1000, offset: Offset = 0) -> Response:
+    """The event's boxes in order of capture."""
+    with here.reader.reading() as record:
+        if not _in_range(event_id) or queries.event(record, event_id) is None:
+            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+        found = queries.detections_of(record, event_id)
+    return answer({"detections": found[offset : offset + limit], "count": len(found), "limit": limit, "offset": offset})
+
+
+def _in_range(id: int) -> bool:
+    return 0 <= id < ID_MAX
+
+
+def _missing(id: int, merged_into: int | bool | None) -> Response:
+    body: dict[str, Any] = {"detail": f"Event with id {id} not found"}
+    if merged_into:
+        body["merged_into"] = merged_into
+    return JSONResponse(body, 404)

@@ -1,0 +1,111 @@
+"""The page, its files, the session of a browser, and the documentation of all this."""
+
+from __future__ import annotations
+
+import html
+import time
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from api import models
+from api.here import Shared
+from api.security import COOKIE, SESSION_SECONDS, Session
+
+router = APIRouter()
+
+STATIC = Path(__file__).resolve().parents[1] / "static"
+NO_CACHE = {"cache-control": "no-cache"}
+
+
+class Static(StaticFiles):
+    """The page's files; asked for again each time, so that an update of Hearthwatch is one of the page."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=STATIC, check_dir=False)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(NO_CACHE)
+        return response
+
+
+@router.get("/health", tags=["system"], response_model=models.Ok)
+async def health() -> Response:
+    """This server runs; nothing is looked at."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/", tags=["system"], response_model=models.Ok)
+async def root(request: Request) -> Response:
+    """The dashboard for a browser, else `{"status":"ok"}`."""
+    if "text/html" in request.headers.get("accept", "") and (STATIC / "index.html").is_file():
+        return FileResponse(STATIC / "index.html", headers={**NO_CACHE, "vary": "accept"})
+    return JSONResponse({"status": "ok"}, headers={"vary": "accept"})
+
+
+@router.post(
+    "/api/session", tags=["system"], response_model=models.Ok, responses={401: models.NOT_FOUND, 422: models.INVALID}
+)
+async def begin_session(here: Shared, body: models.Token, request: Request) -> Response:
+    """Trade the token for a cookie that scripts cannot read."""
+    session = Session(here.settings.hearthwatch_api_token)
+    if not session.is_token(body.token):
+        raise HTTPException(401, "that is not the token", {"www-authenticate": "Bearer"})
+    response = JSONResponse({"status": "ok"})
+    if session.token is not None:
+        response.set_cookie(
+            COOKIE,
+            session.cookie(time.time()),
+            SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+    return response
+
+
+@router.delete("/api/session", tags=["system"], status_code=204)
+async def end_session() -> Response:
+    """Forget the cookie."""
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The OpenAPI document for people; made here, so that it needs no script and nothing from elsewhere."""
+    return HTMLResponse(describe(request.app.openapi()))
+
+
+def describe(api: dict[str, Any]) -> str:
+    """OpenAPI -> plain HTML."""
+    text = [
+        f"<p>{html.escape(api['info']['description'])}</p><p>For programs: <a href='openapi.json'>openapi.json</a></p>"
+    ]
+    for tag in api["tags"]:
+        text.append(f"<h2>{tag['name']}</h2><p>{html.escape(tag['description'])}</p>")
+        for path, methods in api["paths"].items():
+            text += [
+                _route(method, path, route) for method, route in methods.items() if tag["name"] in route.get("tags", ())
+            ]
+    title = html.escape(f"{api['info']['title']} {api['info']['version']}")
+    head = f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{title} API</title>"
+    return f"{head}<h1>{title}: OpenAPI</h1>{''.join(text)}</html>"
+
+
+def _route(method: str, path: str, route: dict[str, Any]) -> str:
+    parameters = "".join(
+        f"<li><code>{html.escape(p['name'])}</code> {html.escape(p.get('description', ''))}</li>"
+        for p in route.get("parameters", ())
+    )
+    answers = ", ".join(f"{code} {html.escape(answer['description'])}" for code, answer in route["responses"].items())
+    return (
+        f"<h3><code>{method.upper()} {html.escape(path)}</code></h3><p>{html.escape(route.get('description', ''))}</p>"
+        f"<ul>{parameters}</ul><p>{answers}</p>"
+    )

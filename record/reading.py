@@ -1,0 +1,78 @@
+"""Read the record beside a running pipeline: read-only connections, one per thread, each answer from one instant.
+
+The record may not exist yet, and may be replaced while we run: until it is there, an empty one answers. No reader ever
+creates, changes or locks anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from record import Record, RecordError
+from record.migrate import SCHEMA_VERSION, version
+
+CACHE_KIB = 8 * 1024  # per connection; the rest is read through the page cache
+BUSY_SECONDS = 2.0  # readers of a WAL wait only while it is recovered
+
+
+class Snapshot(Record):
+    """A connection that can only read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        address = f"file:{quote(str(path.resolve()))}?mode=ro"
+        self.db = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self.db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        try:
+            known = version(self.db)
+        except ValueError as error:
+            raise RecordError(f"{path} {error}") from None
+        if known != SCHEMA_VERSION:
+            raise RecordError(f"{path} has schema version {known}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
+        self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
+
+
+class Reader:
+    """The record at `path` for the threads of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mine = threading.local()
+
+    @contextmanager
+    def reading(self) -> Iterator[Record]:
+        """All that is read inside belongs together, whatever others write meanwhile."""
+        record = self.here()
+        record.execute("BEGIN")
+        try:
+            yield record
+        finally:
+            record.execute("ROLLBACK")
+
+    def here(self) -> Record:
+        """This thread's connection; an empty record in memory while there is none on disk."""
+        identity = self._identity()
+        if getattr(self._mine, "identity", 0) != identity:
+            if record := getattr(self._mine, "record", None):
+                record.close()
+            self._mine.identity = 0
+            self._mine.record = Record(":memory:") if identity is None else Snapshot(self.path)
+            self._mine.identity = identity
+        return self._mine.record  # type: ignore[no-any-return]
+
+    def exists(self) -> bool:
+        return self._identity() is not None
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return (found.st_dev, found.st_ino) if found.st_size else None
