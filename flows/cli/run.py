@@ -148,9 +148,13 @@ class Part:
             self._tell("does not end: killed")
             self._process.kill()
             code = self._process.wait()
-        if code:
+        well = code in (
+            0,
+            -signal.SIGTERM,
+        )  # told to stop before it was listening, or, as web servers do, by that signal
+        if not well:
             self._tell(f"ended with exit code {code}")
-        return code == 0
+        return well
 
     def _tell(self, words: str) -> None:
         print(f"{self.name} {words}", flush=True)
