@@ -57,7 +57,7 @@ def run(
 
 def commands(llm: bool, model: str | None) -> Iterator[tuple[str, list[str]]]:
     """What has to run: names and command lines."""
-    ours = [sys.executable, "-m", "flows.cli"]
+    ours = [sys.executable, "-P", "-m", "flows.cli"]  # -P: a folder `flows` where somebody happens to be is not ours
     yield "pipeline", [sys.executable, "-m", "bytewax.run", "flow"]
     if find_spec("flows.cli.api"):
         yield "api", [*ours, "api"]
