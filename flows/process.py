@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -70,7 +71,25 @@ def end_after(seconds: float, words: str) -> None:
 
 
 def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, UserError):
-        cause = cause.__cause__ or cause.__context__
-    end("".join(traceback.format_exception(kind, error, trace)) if cause is None else str(cause), 1)
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    ours = next((str(cause) for cause in causes if isinstance(cause, UserError)), None)
+    words, code = (ours, 1) if ours else _of_the_store(causes)
+    end(words or "".join(traceback.format_exception(kind, error, trace)), code)
+
+
+def _of_the_store(causes: list[BaseException]) -> tuple[str | None, int]:
+    """What Bytewax says about its recovery store, for people; it has no exceptions of its own for most of it."""
+    for cause in causes:
+        said = str(cause)
+        if type(cause).__module__ == "bytewax.recovery" or "recovery directory" in said:
+            return f"{said.partition(';')[0]}: make the recovery store once with `python -m bytewax.recovery DIR 1`", 2
+        if re.search(r"SqliteFailure|recovery DB|src/recovery\.rs", said):
+            reason = re.search(r'Some\("(.+?)"\)', said) or re.search(r"^([^(]+)$", str(causes[-1]))
+            why = f" ({reason[1]})" if reason else ""
+            return (
+                f"Bytewax's recovery store cannot be used{why}: look at its disk. Nothing is lost: start again, "
+                "or without `-r` if the store is beyond repair"
+            ), 1
+    return None, 1

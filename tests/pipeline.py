@@ -99,12 +99,12 @@ class Pipeline:
 
     # -- the process
 
-    def start(self, resume=False, snapshot_seconds=1, **environment):
+    def start(self, resume=False, snapshot_seconds=1, make_store=True, **environment):
         """Start it; `resume`: with Bytewax's own recovery store, made if there is none."""
         assert self.pid is None, "it runs already"
         arguments = ["flow"]
         if resume:
-            if not self.store.exists():
+            if make_store and not self.store.exists():
                 from bytewax.recovery import init_db_dir
 
                 self.store.mkdir()
@@ -189,8 +189,8 @@ class Pipeline:
         try:
             return db.execute(sql, arguments).fetchall()
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error) or "unable to open" in str(error):
-                return []
+            if any(words in str(error) for words in ("no such table", "unable to open", "readonly database")):
+                return []  # not yet: it is being made, or the restart has to repair it first
             raise
         finally:
             db.close()

@@ -47,10 +47,13 @@ class Faults(World):
         shutil.copytree(self.base, p.base, dirs_exist_ok=True)
         return p
 
-    def outcome(self, call, at, error, resume=False, times=1):
-        """What the fault led to, in a word; None if there was no such call. `error` None: the process ends there."""
+    def outcome(self, call, at, error, resume=False, times=1, store=False):
+        """What the fault led to, in a word; None if there was no such call. `error` None: the process ends there.
+
+        `store`: only calls on Bytewax's recovery store count and fail, else those on everything.
+        """
         p = self.pipeline()
-        code = self.live(p, resume, **self.fault(p, call, at, error, times))
+        code = self.live(p, resume, **self.fault(p, call, at, error, times, store))
         if self.calls(p) < at:
             shutil.rmtree(p.folder)
             return None
@@ -64,10 +67,10 @@ class Faults(World):
         shutil.rmtree(p.folder)
         return how
 
-    def fault(self, p, call, at, error, times):
+    def fault(self, p, call, at, error, times=1, store=False):
         (p.folder / "count").write_bytes(bytes(8))
         return {
-            "FAIL_UNDER": str(p.world), "FAIL_CALL": call, "FAIL_AT": str(at), "FAIL_TIMES": str(times),
+            "FAIL_UNDER": str(p.store if store else p.world), "FAIL_CALL": call, "FAIL_AT": str(at), "FAIL_TIMES": str(times),
             "FAIL_ERRNO": str(getattr(errno, error) if error else 0), "FAIL_COUNT": str(p.folder / "count"),
         }  # fmt: skip
 
@@ -140,7 +143,7 @@ def faults(tmp_path_factory):
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_that_fails_costs_a_clear_message_or_nothing(faults, call):
     p = faults.pipeline()
-    assert faults.live(p, **faults.fault(p, call, 0, "EIO", 1)) == 0, p.said()
+    assert faults.live(p, **faults.fault(p, call, 0, "EIO")) == 0, p.said()
     calls, rnd = faults.calls(p), random.Random(SEED)
     if call in ("rename", "unlink", "truncate"):
         return  # only at the end of a life, if at all
@@ -157,3 +160,8 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(faults):
 def test_death_at_a_call_of_the_disk_changes_nothing(faults, call):
     for at in random.Random(SEED).sample(range(1, 30), 2):
         assert faults.outcome(call, at, None, resume=bool(at % 2)) in ("death", None)
+
+
+@pytest.mark.parametrize("call", ["open", "read", "write", "fsync"])
+def test_a_recovery_store_that_fails_ends_in_words_and_the_next_start_is_fine(faults, call):
+    assert faults.outcome(call, 3, "EIO", resume=True, store=True) in ("message", "recovered")

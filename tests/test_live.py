@@ -92,6 +92,15 @@ def test_a_recovery_store_of_another_record_is_refused_in_plain_words(pipeline):
     assert str(p.path) in p.said() and "Traceback" not in p.said() and "panicked" not in p.said()
 
 
+@pytest.mark.parametrize("store", ["empty folder", "missing folder"])
+def test_a_recovery_store_that_nobody_made_is_explained(pipeline, store):
+    p = pipeline()
+    if store == "empty folder":
+        p.store.mkdir()
+    assert p.start(resume=True, make_store=False).wait() == 2
+    assert "python -m bytewax.recovery DIR 1" in p.said() and "Traceback" not in p.said()
+
+
 def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, nursery, tmp_path):
     """The process ends right after commits: what was committed there has not reached the sinks yet."""
     seen, events = tmp_path / "seen", tmp_path / "events"

@@ -4,7 +4,7 @@
 
 Each time the process recovers or ends with a clear message, and the next start without the fault reaches the record of an
 uninterrupted run (see tests/test_faults.py for the two allowed differences). `--all`: each call with each of the three.
-Deaths go through bare runs and runs with `-r` in turn, Bytewax's own store included. Goes on after a failure and lists all.
+Deaths go through bare runs and runs with `-r` in turn, Bytewax's own store included; the store fails by itself as well. Goes on after a failure and lists all.
 """
 
 import argparse
@@ -32,22 +32,24 @@ def main():
     with Nursery(preload=compiled(folder)) as nursery:
         faults = Faults(folder, nursery, RULES, SPEED)
         for call in given.call or CALLS:
-            for errors in [*([[e] for e in ERRORS] if given.all else [ERRORS]), [None]]:
-                outcomes = every(faults, call, errors, wrong)
+            rounds = [([e], False) for e in ERRORS] if given.all else [(ERRORS, False)]
+            for errors, store in [*rounds, (ERRORS, True), ([None], False)]:
+                outcomes = every(faults, call, errors, store, wrong)
                 points += outcomes.total()
                 told = ", ".join(f"{n} {how}" for how, n in sorted(outcomes.items())) or "never called"
-                print(f"{call:<9} {'/'.join(e or 'death' for e in errors):<18} {told}", flush=True)
+                what = "/".join(e or "death" for e in errors) + (", store" if store else "")
+                print(f"{call:<9} {what:<25} {told}", flush=True)
     print(f"{points} fault points in {time.monotonic() - began:.0f} s, {len(wrong)} wrong")
     return int(bool(wrong))
 
 
-def every(faults, call, errors, wrong):
+def every(faults, call, errors, store, wrong):
     """How each of the calls ended, counted."""
     outcomes, n = Counter(), 1
     while True:
         error = errors[n % len(errors)]
         try:
-            how = faults.outcome(call, n, error, resume=error is None and n % 2 == 0)
+            how = faults.outcome(call, n, error, resume=store or (error is None and n % 2 == 0), store=store)
         except AssertionError as failure:
             how = "WRONG"
             wrong.append(f"{call} {n} {error}: {failure}")
