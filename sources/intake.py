@@ -83,7 +83,7 @@ class Intake:
             why = f": `{folder}` has no letter or digit to name a camera by" if folder else ""
             return None, DeadLetter(STAGE, f"not in a camera folder{why}")
         first = cameras.setdefault(id, folder)
-        if first == folder or not os.path.isdir(os.path.join(self.base, unescape(first))):  # noqa: PTH112
+        if first == folder or not _stands(os.path.join(self.base, unescape(first))):
             return id, None  # a folder that was renamed is no second one
         reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): rename one of the two folders"
         if folder not in self.second_folders:
@@ -118,6 +118,16 @@ class Intake:
         at, doubted = taken(path, mtime_ns, read(absolute, 0, HEAD_BYTES) if looks else b"", *self.clock)
         self.doubted += doubted
         return at
+
+
+def _stands(folder: bytes) -> bool:
+    """Whether the folder is there; one that cannot be asked has not been renamed."""
+    try:
+        return stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def ends(path: bytes, size: int) -> bool:
