@@ -43,14 +43,15 @@ export function review(id) {
   const e = known(id);
   if (!e || e.reviewed) return step(1);
   const ids = order(), waiting = ids.filter((i) => i !== id && !known(i).reviewed);
-  const next = waiting.find((i) => ids.indexOf(i) > ids.indexOf(id)) ?? waiting.at(-1), opened = state.event?.id === id;
-  const notes = opened ? $("note").value : null, changes = { reviewed: true, ...opened && notes !== (e.notes ?? "") && { notes: notes || null } };
+  const next = waiting.find((i) => ids.indexOf(i) > ids.indexOf(id)) ?? waiting.at(-1);
+  const notes = state.event?.id === id ? $("note").value : null, noted = notes !== null && notes !== (e.notes ?? "");
+  const changes = { reviewed: true, ...noted && { notes: notes || null } };
   state.undo.push([id]);
   show([id], true);
   write([id], () => patchEvent(id, changes));
   toast(`Reviewed: ${cameraName(e.camera_id)}, ${e.risk_score} ${e.risk_level}.`, true);
   if (next) select(next);
-  return opened && go({ event: next ?? "" }, true);
+  return state.event && go({ event: next ?? "" }, true);
 }
 export async function reviewLow() {
   const said = await patchEvents({ reviewed: true, risk_level: "low" }), ids = said.ids ?? [];
@@ -78,7 +79,7 @@ export async function again(frame) {
 }
 
 export function step(by) {
-  const ids = order(), i = ids.indexOf(state.event?.id ?? state.selected);
+  const ids = order(), i = ids.indexOf(state.selected);
   const id = ids[i < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, i + by))];
   if (id === undefined) return;
   select(id);

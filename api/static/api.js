@@ -20,7 +20,8 @@ export async function request(method, path, body) {
   return said;
 }
 function reason(said, answer) {
-  const detail = said?.detail?.error ?? said?.detail;
+  const wrong = Array.isArray(said?.detail) && said.detail.map((d) => `${d.loc?.at(-1)}: ${d.msg}`).join("; ");
+  const detail = wrong || (said?.detail?.error ?? said?.detail);
   return typeof detail === "string" ? `${capital(detail.replace(/\.$/, ""))}.` : `The server answered ${answer.status} ${answer.statusText}`.trim() + ".";
 }
 

@@ -20,7 +20,11 @@ const QUIET_MS = 6_000; // the server tells its status every two seconds; where 
 async function loadEvents() {
   const query = asked(), wanted = query.toString();
   query.set("limit", state.limit);
-  const answer = await getEvents(query);
+  const answer = await getEvents(query).catch((error) => {
+    if (error.status !== 422) throw error; // somebody wrote a filter by hand
+    toast(error.message);
+    return { events: [], count: 0, levels: {} };
+  });
   if (asked().toString() !== wanted) return; // the filters moved on meanwhile
   state.events = { ...answer, events: sorted(answer.events) };
   drawInbox();
@@ -70,16 +74,17 @@ const refresh = () => trying(async () => {
   await Promise.all([loadCameras(), loadHeat()]);
 });
 let gathering = null;
-const soon = () => { gathering ??= setTimeout(() => { gathering = null; refresh(); }, GATHER_MS); };
+const soon = () => { gathering ??= setTimeout(() => { gathering = null; state.events ? refresh() : start(); }, GATHER_MS); };
 async function trying(work) {
   try {
     await work();
     state.lost = null;
   } catch (error) {
+    if (error.status < 500) return toast(error.message);
     state.lost = error.message;
     if (!state.events) drawInbox();
   }
-  drawStatus();
+  return drawStatus();
 }
 
 onChange(refresh);

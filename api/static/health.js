@@ -50,8 +50,8 @@ function pair(stats, gpu) {
   const speed = stats.images_per_s_history ?? [], peak = Math.max(...speed, 0.01), d = stats.disk, l = stats.llm;
   return h("section.pair",
     h("div", h("h3", "Pictures"), h("p", h("b", (stats.images_per_s ?? 0).toFixed(2)), " per second"),
-      speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last hour" },
-        h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last hour, peak ${peak.toFixed(2)}`)]),
+      speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last 15 hours" },
+        h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last 15 hours, peak ${peak.toFixed(2)}`)]),
     l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, the rules alone judge"),
       l.model && h("small", l.model)),
     gpu?.gpu_utilization !== null && gpu?.gpu_utilization !== undefined
@@ -64,5 +64,5 @@ function pair(stats, gpu) {
 function quarantined(frames) {
   return h("section", h("h3", "Quarantined"), frames.length ? h("ul.bad-files", frames.map((f) => h("li", { data: { key: f.id } },
     h("code", f.path), h("p", `${f.stage}: ${f.reason}. `, f.attempt > 1 && `Tried ${f.attempt} times. `, f.at && ago(f.at)),
-    h("button.quiet", { type: "button", data: { do: "again", frame: f.id } }, "Try again")))) : h("p", "No file is set aside."));
+    f.retried ? h("span.quiet", "taken in again") : h("button.quiet", { type: "button", data: { do: "again", frame: f.id } }, "Try again")))) : h("p", "No file is set aside."));
 }

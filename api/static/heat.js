@@ -7,7 +7,7 @@ import { filters, param } from "./url.js";
 
 export async function loadHeat() {
   const week = param("span") === "7d";
-  state.heat = await request("GET", `api/timeline?hours=${week ? 168 : 24}&step=${week ? 21600 : 3600}`);
+  state.heat = await request("GET", `api/timeline?hours=${week ? 168 : 24}&step=${week ? 21600 : 3600}&tz_offset_minutes=${-new Date().getTimezoneOffset()}`);
   drawHeat();
 }
 

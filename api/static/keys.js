@@ -22,7 +22,7 @@ const actions = ({ start, more }) => ({
 });
 const KEYS = {
   j: () => step(1), k: () => step(-1), u: () => undo(), h: openHealth, "?": help,
-  r: () => { const id = state.event?.id ?? state.selected ?? order()[0]; return id === undefined ? null : review(id); },
+  r: () => { const id = state.selected ?? order()[0]; return id === undefined ? null : review(id); },
   b: () => state.event && boxes(),
   f: () => { unfold(true); $("levels").querySelector("button").focus(); },
   "/": () => $("filters").elements.q.focus(),

@@ -38,7 +38,7 @@ export function drawStatus() {
       h("b", number(s.to_review)), " to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
       h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
-    h("li", { class: s.backlog > 100 && "warn" }, "backlog ", h("b", number(s.backlog ?? 0))),
+    h("li", { class: s.stalled && "warn" }, "backlog ", h("b", number(s.backlog), s.stalled && ", stalled")),
     part("detector", s.detector), part("LLM", s.llm),
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
