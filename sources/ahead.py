@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -32,6 +32,7 @@ class Ahead:
         self._queue: deque[tuple[Entry, Future[Opened] | None]] = deque()
         self._typical = float(PICTURE_BYTES)
         self._warned = False
+        self._closing = threading.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -43,7 +44,7 @@ class Ahead:
 
     def put(self, entry: Entry, look: bool = True) -> None:
         """Queue an entry; without `look` its file stays closed."""
-        opened = self._pool.submit(open_picture, self._path(entry), entry.size) if look else None
+        opened = self._pool.submit(self._open, entry) if look else None
         self._queue.append((entry, opened))
 
     def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, Opened | None]]:
@@ -53,20 +54,21 @@ class Ahead:
             entry, opening = self._queue[0]
             if opening and not opening.done() and (out or not wait([opening], patience_seconds).done):
                 break
-            if opening and opening.result().content_hash is None and self._away(entry):
-                self._queue[0] = entry, self._pool.submit(_open_later, self._path(entry), entry.size)
-                break
             self._queue.popleft()
             out.append((entry, self._weighed(opening.result()) if opening else None))
         return out
 
-    def _path(self, entry: Entry) -> bytes:
-        return os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+    def _open(self, entry: Entry) -> Opened:
+        """On the pool: a file that cannot be read because the whole tree is away did not vanish, it will come back."""
+        path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+        opened = open_picture(path, entry.size)
+        if opened.content_hash is None and not entry.frame.path.startswith("/"):
+            while self._away(entry) and not self._closing.wait(AWAY_SECONDS):
+                pass
+            opened = open_picture(path, entry.size)
+        return opened
 
     def _away(self, entry: Entry) -> bool:
-        """Whether a file cannot be read because the whole tree is gone: then it did not vanish, it will come back."""
-        if entry.frame.path.startswith("/"):
-            return False
         try:
             with os.scandir(self.base) as tree:
                 away = next(tree, None) is None  # what an unmounted folder looks like
@@ -82,9 +84,5 @@ class Ahead:
         return opened
 
     def close(self) -> None:
+        self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _open_later(path: bytes, size: int) -> Opened:
-    time.sleep(AWAY_SECONDS)
-    return open_picture(path, size)

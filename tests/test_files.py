@@ -156,8 +156,8 @@ def test_a_stop_ends_soon_with_exit_code_0_and_leaves_the_rest_for_the_next_star
     assert code == 0, pipeline.said()
     assert time.monotonic() - began < 5
     assert pipeline.states()["discovered"] > 0, "it went on"
-    shutil.rmtree(pipeline.base)  # what is left vanishes: decided at once
-    pipeline.base.mkdir()
+    shutil.rmtree(pipeline.base / "front")  # what is left vanishes: decided at once
+    (pipeline.base / "another camera").mkdir()
     pipeline.start(resume).until(lambda: "discovered" not in pipeline.states()).stop()
 
 
