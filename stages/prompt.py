@@ -22,7 +22,7 @@ from schemas.items import Verdict, from_microseconds
 NAME_MAX, NOTES_MAX = 60, 400  # characters
 KINDS_MAX = 8  # classes told of, those with the most detections first
 BEST_MAX = 3  # detections per class that can be cited
-REASONING_MAX, SUMMARY_MAX, EVIDENCE_MAX = 600, 160, 6
+REASONING_MAX, SUMMARY_MAX, EVIDENCE_MAX = 400, 140, 6  # characters, characters, ids: well within the 400 tokens of an answer
 
 FLOOR = {"low": 0, "medium": 0, "high": 30, "critical": 60}
 """The lowest score by the rules' level: a text may lower that level by one, never by more."""
