@@ -3,7 +3,7 @@ import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { order, picture, select } from "./inbox.js";
 import { WIDE, cameraName, state } from "./state.js";
-import { LEVELS, badges, capital, clock, dayName, plural, risk, seconds, things } from "./text.js";
+import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
 
 /** Shows this event, or none. Throws what the API says. */
@@ -49,7 +49,7 @@ export function drawDetail() {
       h("button.quiet.esc", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc"))),
     h("figure", { id: "stage" }, stage(e)),
     h("div.verdict", risk(e), h("div", h("h2", e.summary || "Something was seen."),
-      h("ul.chips", things(e.objects), badges(e), h("li.plain", `revision ${e.revision}, judged by ${e.analyzer === "nemotron" ? "the language model" : "rules"}`)))),
+      h("ul.chips", things(e.objects), badges(e), !provisional(e) && h("li.plain", `revision ${e.revision}, judged by ${e.analyzer === "nemotron" ? "the language model" : "rules"}`)))),
     h("div.facts",
       h("section.why", h("h3", "Reasoning"), h("p", e.reasoning || "None given.")),
       h("section", h("h3", "Score"), scores(e)),

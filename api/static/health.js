@@ -11,6 +11,7 @@ export async function openHealth() {
   if (dialog.open) return;
   put(dialog, top());
   dialog.showModal();
+  dialog.focus(); // rather than its first button
   await loadHealth();
   timer ??= setInterval(() => dialog.open && loadHealth(), EVERY_MS);
 }
