@@ -24,6 +24,9 @@ BUILT_IN = {
     "sinks": {
         "sqlite": "sinks.sqlite:Sqlite",
         "redis": "sinks.redis:Redis",
+        "webhook": "sinks.webhook:Webhook",
+        "mqtt": "sinks.mqtt:Mqtt",
+        "ntfy": "sinks.ntfy:Ntfy",
         "thumbnails": "sinks.thumbnails:Thumbnails",
     },
 }

@@ -1,0 +1,52 @@
+"""A real HTTP server on loopback that answers as told and keeps what it was sent."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+
+class HttpEar:
+    """`answers`: status codes to give, one per request; 200 when there are none left. `pages`: path -> body of a GET."""
+
+    def __init__(self, *answers, pages=None):
+        self.heard, self.answers, self.pages = [], list(answers), pages or {}
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(handler):  # noqa: N805
+                body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+                status = self.answers.pop(0) if self.answers else 200
+                self.heard.append((handler.path, dict(handler.headers), body, status))
+                handler.answer(status, b"secret words", {"Location": "http://there/"} if status == 301 else {})
+
+            def do_GET(handler):  # noqa: N805
+                page = self.pages.get(handler.path)
+                page = page() if callable(page) else page
+                handler.answer(404 if page is None else 200, page or b"")
+
+            def answer(handler, status, body, headers=None):  # noqa: N805
+                handler.send_response(status)
+                for name, value in (headers or {}).items():
+                    handler.send_header(name, value)
+                handler.send_header("Content-Length", str(len(body)))
+                handler.end_headers()
+                handler.wfile.write(body)
+
+            def log_message(handler, *_):  # noqa: N805
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def taken(self):
+        """The bodies that were answered with 200, as JSON."""
+        return [json.loads(body) for _, _, body, status in self.heard if status == 200]
