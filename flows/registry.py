@@ -14,7 +14,13 @@ from schemas import Component, Consumer, Sink, Source, Stage
 from schemas.errors import UserError
 
 BUILT_IN = {
-    "sources": {"files": "sources.files:Files", "pending": "sources.pending:Pending", "yard": "sources.yard:Yard"},
+    "sources": {
+        "files": "sources.files:Files",
+        "pending": "sources.pending:Pending",
+        "clock": "sources.clock:Clock",
+        "gpu_stats": "sources.gpu_stats:GpuStats",
+        "yard": "sources.yard:Yard",
+    },
     "stages": {
         "rtdetr": "stages.detect:RtDetr",
         "rtdetr-remote": "stages.detect:RemoteRtDetr",
@@ -23,6 +29,8 @@ BUILT_IN = {
     },
     "sinks": {
         "sqlite": "sinks.sqlite:Sqlite",
+        "duckdb": "sinks.duckdb:DuckDB",
+        "retention": "sinks.retention:Retention",
         "redis": "sinks.redis:Redis",
         "webhook": "sinks.webhook:Webhook",
         "mqtt": "sinks.mqtt:Mqtt",

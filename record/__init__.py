@@ -70,7 +70,7 @@ class Record:
             known = version(self.db)
         except ValueError as error:
             raise RecordError(f"{self.path} {error}") from error
-        pragmas = f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {WAL_BYTES}"
+        pragmas = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {WAL_BYTES}"
         _patiently(lambda: self.db.executescript(pragmas), self.path)
         if known < SCHEMA_VERSION:
             _patiently(lambda: upgrade(self.db), self.path)

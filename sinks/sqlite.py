@@ -1,4 +1,4 @@
-"""Verdicts into the record, each in a transaction with its history row and its message.
+"""Verdicts into the record, each in a transaction with its history row and its message; samples of the machine, too.
 
 Exactly once in effect: a verdict applies only to the revision that it was asked for, so one that comes again, or too
 late, changes nothing. One partition: there is one record.
@@ -12,6 +12,8 @@ from typing import ClassVar
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from record import Record
+from record.samples import Sample
+from record.samples import write as write_samples
 from record.verdicts import Missed, Verdicts, desk
 from schemas.components import Sink
 from schemas.items import Event
@@ -19,21 +21,21 @@ from schemas.settings import from_settings
 
 
 class Sqlite(Sink):
-    """Puts judged events, and attempts that missed, into the record."""
+    """Puts judged events, attempts that missed, and samples of the machine into the record."""
 
-    accepts: ClassVar[type | tuple[type, ...]] = (Event, Missed)
+    accepts: ClassVar[type | tuple[type, ...]] = (Event, Missed, Sample)
 
     record_path: Path = from_settings("database_path")
     """The record to write to; the same as that of `pending`."""
 
     def label(self) -> str:
-        return "verdicts into the record"
+        return "verdicts and samples into the record"
 
-    def build(self) -> FixedPartitionedSink[Event | Missed, None]:
+    def build(self) -> FixedPartitionedSink[Event | Missed | Sample, None]:
         return _Sink(self.record_path)
 
 
-class _Sink(FixedPartitionedSink[Event | Missed, None]):
+class _Sink(FixedPartitionedSink[Event | Missed | Sample, None]):
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -44,13 +46,16 @@ class _Sink(FixedPartitionedSink[Event | Missed, None]):
         return _Part(self.path)
 
 
-class _Part(StatefulSinkPartition[Event | Missed, None]):
+class _Part(StatefulSinkPartition[Event | Missed | Sample, None]):
     def __init__(self, path: Path) -> None:
         self.verdicts, self.desk = Verdicts(Record(path)), desk(path)
 
-    def write_batch(self, values: list[Event | Missed]) -> None:
-        self.verdicts.write(values)
-        self.desk.taken.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in values)
+    def write_batch(self, values: list[Event | Missed | Sample]) -> None:
+        if samples := [v for v in values if isinstance(v, Sample)]:
+            write_samples(self.verdicts.record, samples)
+        if judged := [v for v in values if not isinstance(v, Sample)]:
+            self.verdicts.write(judged)
+            self.desk.taken.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)
 
     def snapshot(self) -> None:
         return None

@@ -580,6 +580,8 @@ STEPS = """
 hearthwatch.files.read
 hearthwatch.pending.read
 hearthwatch.feed.read
+hearthwatch.clock.read
+hearthwatch.gpu_stats.read
 hearthwatch.detect.process
 hearthwatch.detect.close
 hearthwatch.analyze.analyze_key.map.flat_map_batch
@@ -587,6 +589,13 @@ hearthwatch.analyze.analyze_judge
 hearthwatch.analyze.analyze_verdicts.flat_map_batch
 hearthwatch.analyze.close
 hearthwatch.redis.deliver
+hearthwatch.duckdb.take
+hearthwatch.duckdb.write
+hearthwatch.retention.take
+hearthwatch.retention.write
+hearthwatch.samples.take
+hearthwatch.samples.key.map.flat_map_batch
+hearthwatch.samples.write
 hearthwatch.batch.batch_chunks
 hearthwatch.batch.batch_place
 hearthwatch.batch.batch_events.flat_map_batch

@@ -1,0 +1,48 @@
+"""A tick now and then, for what is done from time to time: export, retention. Keeps nothing, waits for nobody."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar
+
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from pydantic import Field
+
+from schemas import Source, Tick
+
+
+class Clock(Source):
+    """Tells the time at an interval."""
+
+    emits: ClassVar[type | None] = Tick
+    follows: ClassVar[bool] = True
+
+    interval_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """Seconds between two ticks; the lake is as fresh as this."""
+
+    def label(self) -> str:
+        return f"every {self.interval_seconds:g} s"
+
+    def build(self) -> DynamicSource[Tick]:
+        return _Source(timedelta(seconds=self.interval_seconds))
+
+
+class _Source(DynamicSource[Tick]):
+    def __init__(self, interval: timedelta) -> None:
+        self.interval = interval
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[Tick]:
+        return _Part(self.interval)
+
+
+class _Part(StatelessSourcePartition[Tick]):
+    def __init__(self, interval: timedelta) -> None:
+        self.interval, self.due = interval, datetime.now(UTC)
+
+    def next_batch(self) -> list[Any]:
+        at = datetime.now(UTC)
+        self.due = max(self.due + self.interval, at)
+        return [Tick(at)]
+
+    def next_awake(self) -> datetime:
+        return self.due

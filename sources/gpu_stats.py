@@ -1,0 +1,150 @@
+"""Samples of the graphics card (NVML) and of the detector's pace, for the page and the lake.
+
+Measured on a thread of its own, because a driver may take its time. Without a card, without nvidia-ml-py or with a driver
+that does not answer, a sample tells the pace alone; while nothing at all happens there are none. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from pydantic import Field
+
+from record import Record, now
+from record.samples import Pace, Sample
+from schemas import Source
+from schemas.errors import UserError
+from schemas.settings import from_settings
+
+log = logging.getLogger(__name__)
+
+LOOK_AFTER = timedelta(seconds=0.5)
+STOP_SECONDS_MAX = 0.5
+WAITING_MAX = 100  # samples, should the dataflow's thread be busy for minutes
+
+
+class GpuStats(Source):
+    """How busy the graphics card is, and how many pictures a second are looked at."""
+
+    emits: ClassVar[type | None] = Sample
+    follows: ClassVar[bool] = True
+
+    interval_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds between two samples."""
+    device: str = from_settings("hearthwatch_device")
+    """Which card: `cuda:1` is the second; everything else the first."""
+    record_path: Path = from_settings("database_path")
+    """The record whose pictures are counted."""
+
+    def label(self) -> str:
+        return f"every {self.interval_seconds:g} s"
+
+    def build(self) -> DynamicSource[Sample]:
+        return _Source(self)
+
+
+class _Source(DynamicSource[Sample]):
+    def __init__(self, options: GpuStats) -> None:
+        self.options = options
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[Sample]:
+        return _Part(self.options)
+
+
+class _Part(StatelessSourcePartition[Sample]):
+    def __init__(self, options: GpuStats) -> None:
+        self.options = options
+        self._samples: deque[Sample] = deque(maxlen=WAITING_MAX)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gpu_stats", daemon=True)
+        self._thread.start()
+
+    def next_batch(self) -> list[Any]:
+        return [self._samples.popleft() for _ in range(len(self._samples))]
+
+    def next_awake(self) -> datetime:
+        return datetime.now(UTC) + LOOK_AFTER
+
+    def close(self) -> None:
+        self._ends.set()
+        self._thread.join(STOP_SECONDS_MAX)
+
+    def _run(self) -> None:
+        index = re.fullmatch(r"cuda:(\d+)", self.options.device)
+        card = open_card(int(index[1]) if index else 0)
+        try:
+            sampler = Sampler(Record(self.options.record_path), card)
+            while not self._ends.wait(self.options.interval_seconds):
+                if sample := sampler.sample(now(), time.monotonic()):
+                    self._samples.append(sample)
+        except UserError as error:
+            log.warning("gpu_stats: %s; no samples from now on", error)
+
+
+class Reading(NamedTuple):
+    """What a card says: utilization 0-100, memory in bytes, temperature in °C."""
+
+    gpu_utilization: float
+    memory_used: int
+    memory_total: int
+    temperature: float
+
+
+NOTHING = (None, None, None, None)
+Card = Callable[[], Reading | None]
+
+
+class Sampler:
+    """Samples worth keeping: all where there is a card, else those while something happens and the first after it."""
+
+    def __init__(self, record: Record, card: Card) -> None:
+        self.card, self.pace = card, Pace(record)
+        self._last, self._idle = time.monotonic(), True
+
+    def sample(self, at: int, clock: float) -> Sample | None:
+        """A sample for `at` (microseconds); `clock` is monotonic, in seconds."""
+        pictures, seconds, reading = self.pace.pictures(), clock - self._last, self.card()
+        was_idle, self._idle, self._last = self._idle, not pictures, clock
+        if reading is None and was_idle and self._idle:
+            return None
+        fps = round(pictures / seconds, 2) if seconds > 0 else 0.0
+        busy, used, total, degrees = reading or NOTHING
+        return Sample(at, busy, used, total, degrees, fps)
+
+
+def open_card(index: int) -> Card:
+    """How to read the card of this number; always None where there is none."""
+    try:
+        import pynvml as nvml
+
+        nvml.nvmlInit()
+        card = nvml.nvmlDeviceGetHandleByIndex(index)
+        name = nvml.nvmlDeviceGetName(card)
+    except ImportError:
+        return lambda: None
+    except Exception as error:  # NVML has an exception for each of its forty codes
+        log.debug("no graphics card: %s", error)
+        return lambda: None
+    log.info("gpu_stats: %s", name)
+
+    def read() -> Reading | None:
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(card)
+            busy = nvml.nvmlDeviceGetUtilizationRates(card).gpu
+            return Reading(
+                busy, memory.used, memory.total, nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU)
+            )
+        except Exception as error:
+            log.debug("the graphics card does not answer: %s", error)
+            return None
+
+    return read
