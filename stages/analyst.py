@@ -18,8 +18,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from gpu.nemotron import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
-from record.events import Facts
-from record.verdicts import Case, Missed, Usual
+from record.verdicts import Case, Missed
 from schemas.items import Event, Verdict
 from stages import prompt, rules
 
@@ -35,14 +34,14 @@ Done = tuple[Case, Event | Missed | None]
 """A case with its verdict, with a missed attempt, or with nothing: not asked, ask again when there is a place."""
 
 
-async def judge(
-    client: Client, facts: Facts, notes: str = "", usual: Usual | None = None, version: str = prompt.LATEST, zone: tzinfo | None = None,
-) -> Verdict:  # fmt: skip
+async def judge(client: Client, case: Case, version: str = prompt.LATEST, zone: tzinfo | None = None) -> Verdict:
     """One event, one question. Raises `NemotronError`."""
-    began = time.perf_counter()
-    answer = await client.ask(prompt.messages(facts, notes, usual, version, zone), prompt.schema(facts))
+    began, facts, standing = time.perf_counter(), case.facts, case.event.verdict
+    told = prompt.messages(facts, case.notes, case.usual, version, zone)
+    answer = await client.ask(told, prompt.schema(facts))
+    by_rules = standing if standing.analyzer == "rules" else rules.judge(facts, zone)
     try:
-        verdict = prompt.verdict(answer, facts, rules.judge(facts, zone))
+        verdict = prompt.verdict(answer, facts, by_rules)
     except ValueError as error:
         raise Wrong(f"the answer is no verdict: {error}") from None
     took = (time.perf_counter() - began) * 1e3
@@ -141,8 +140,7 @@ class Analyst:
             self._heard = self._loop.time()
         self._tasks.add(task)
         try:
-            o = self.options
-            verdict = await judge(self.client, case.facts, case.notes, case.usual, o.prompt, o.zone)
+            verdict = await judge(self.client, case, self.options.prompt, self.options.zone)
         except NemotronError as error:
             self.breaker.failed(error)
             self._is_back() if isinstance(error, Wrong) else self._is_away(error)

@@ -22,7 +22,11 @@ from schemas.items import Verdict, from_microseconds
 NAME_MAX, NOTES_MAX = 60, 400  # characters
 KINDS_MAX = 8  # classes told of, those with the most detections first
 BEST_MAX = 3  # detections per class that can be cited
-REASONING_MAX, SUMMARY_MAX, EVIDENCE_MAX = 400, 140, 6  # characters, characters, ids: well within the 400 tokens of an answer
+REASONING_MAX, SUMMARY_MAX, EVIDENCE_MAX = (
+    400,
+    140,
+    6,
+)  # characters, characters, ids: well within the 400 tokens of an answer
 
 FLOOR = {"low": 0, "medium": 0, "high": 30, "critical": 60}
 """The lowest score by the rules' level: a text may lower that level by one, never by more."""
@@ -91,6 +95,7 @@ def messages(
 def line(facts: Facts, notes: str = "", usual: Usual | None = None, zone: tzinfo | None = None) -> str:
     """An event as one line of ASCII."""
     start, end = (from_microseconds(at).astimezone(zone) for at in (facts.started_at, facts.last_at))
+    most = facts.objects
     data: dict[str, Any] = {
         "camera": plain(facts.camera_name, NAME_MAX),
         "from": f"{start:%Y-%m-%d %H:%M:%S}",
@@ -98,7 +103,7 @@ def line(facts: Facts, notes: str = "", usual: Usual | None = None, zone: tzinfo
         "seconds": _seconds(facts.started_at, facts.last_at),
         "part_of_day": part_of_day(start),
         "frames": facts.frame_count,
-        "objects": [_object(kind, facts) for kind in _kinds(facts)],
+        "objects": [_object(kind, facts, most[kind]) for kind in _kinds(facts)],
     }
     if usual:
         data["usual"] = usual._asdict()
@@ -126,13 +131,13 @@ def _counted(facts: Facts) -> Counter[str]:
     return Counter(s.object_type for s in facts.sightings)
 
 
-def _object(kind: str, facts: Facts) -> dict[str, Any]:
+def _object(kind: str, facts: Facts, most: int) -> dict[str, Any]:
     seen = [s for s in facts.sightings if s.object_type == kind]
     best = _best(seen)
     return {
         "type": plain(kind, NAME_MAX),
         "frames": len({s.frame_id for s in seen}),
-        "most_at_once": facts.objects[kind],
+        "most_at_once": most,
         "best_confidence": round(best[0].confidence, 2),
         "seconds": _seconds(min(s.at for s in seen), max(s.at for s in seen)),
         "where": where(best[0], facts),
