@@ -157,6 +157,7 @@ def latencies(p):
         )
     )
     closed = sorted(p.rows("SELECT (closed_at - close_at) / 1000 FROM events WHERE id > 20"))
+    print(f"the slowest to open: {[round(row[0]) for row in opened[-4:]]} ms")
     return {
         f"{what} p{share} ms": rows[min(len(rows) - 1, len(rows) * share // 100)][0]
         for what, rows in (("opened", opened), ("closed", closed))
