@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import redis
+from pipeline import Pipeline, name
 from redis_server import SECONDS_MAX, RedisServer
 
 import sinks.redis
@@ -375,3 +376,28 @@ def test_each_message_once_though_the_relay_is_killed_five_times(house: House) -
         relay.wait()
     with house.relay():
         assert house.stream() == house.told()
+
+
+def test_a_pipeline_killed_again_and_again_tells_redis_everything_once(tmp_path: Path) -> None:
+    """The whole flow, bare and with a recovery store in turns; pictures three hours apart: each opens an event."""
+    dice = random.Random(9)
+    node = '\n[redis]\nuse = "redis"\nfrom = "feed"\n'
+    with RedisServer(tmp_path / "redis") as server, server.client() as client:
+        p = Pipeline(tmp_path, options="boxes = 2", more=node, REDIS_URL=server.url)
+
+        def stream() -> list[int]:
+            return [int(id.removesuffix("-0")) for id, _ in client.xrange(f"{CHANNEL}:stream")]
+
+        def told() -> list[int]:
+            return [seq for (seq,) in p.rows("SELECT seq FROM feed ORDER BY seq")]
+
+        for start in range(3):
+            for n in range(10):
+                p.upload("porch", name(1_700_000_000 + 10_800 * (10 * start + n)))
+            p.start(resume=start % 2 == 1)
+            enough = 10 * start + dice.randint(1, 10)
+            p.until(lambda n=enough: len(stream()) >= n).kill()
+        p.start().until(lambda: p.rows("SELECT 1 FROM heartbeat WHERE pid = ?", p.pid))
+        p.until(lambda: p.states() == {"settled": 30} and stream()[-1:] == told()[-1:]).stop()
+        assert stream() == told()
+        assert len(stream()) >= 30
