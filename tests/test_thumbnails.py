@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+import sinks.thumbnails
 from record import Record
 from record.batching import Batching
 from record.ledger import Found, Ledger
@@ -241,6 +242,12 @@ def test_what_cannot_be_drawn_is_said_in_words(house, happens, reason):
 # -- in the flow
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """What waits at the end is drawn, however busy the machine is."""
+    monkeypatch.setattr(sinks.thumbnails, "FLUSH_SECONDS_MAX", SECONDS_MAX)
+
+
 def taken(sink, *items):
     """What one run of the sink leaves on disk for these."""
     part = sink.build().build("flow.thumbnails", 0, 1)
@@ -299,7 +306,8 @@ def test_a_disk_that_refuses_is_told_once_and_nothing_else_happens(tmp_path, cap
     assert caplog.text.count("thumbnails are left out until this is mended") == 1
 
 
-def test_a_stop_ends_though_the_disk_hangs(tmp_path):
+def test_a_stop_ends_though_the_disk_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks.thumbnails, "FLUSH_SECONDS_MAX", 0.1)
     Held.gate.clear()
     assert taken(Thumbnails(data_dir=tmp_path), Detected(frame(1, opened=Held()), 64, 48, detected(1).detections)) == []
     Held.gate.set()
