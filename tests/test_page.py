@@ -117,7 +117,8 @@ def cards(page):
 
 def ready(page):
     expect(page.locator("#status .live")).to_have_text("live")
-    expect(page.locator("#inbox .card, #inbox .empty, #inbox .first").first).to_be_visible()
+    shown = "#inbox :is(.card, .empty, .first), #detail .verdict"
+    wait_for(page, "what => [...document.querySelectorAll(what)].some(e => e.checkVisibility())", shown)
     return page
 
 
@@ -360,7 +361,8 @@ def test_a_phone_never_scrolls_sideways(visit, still, view):
 
 def axe(page, state, rules=None):
     """What axe-core finds wrong; the page stays as it is."""
-    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
+    if not page.evaluate("'axe' in window"):
+        page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
     only = {"runOnly": {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}}
     found = page.evaluate("only => axe.run(document, { ...only, resultTypes: ['violations'] })", only)["violations"]
     return [f"{state}: {v['id']}: {n['target']} {n['failureSummary']}" for v in found for n in v["nodes"]]

@@ -1,6 +1,6 @@
 // What a person does to events: mark, undo, note, walk. Marks show at once; the server hears of them right after, in order.
 import { patchEvent, patchEvents, retry } from "./api.js";
-import { drawDetail } from "./detail.js";
+import { drawDetail, showStrip } from "./detail.js";
 import { $, h, put } from "./dom.js";
 import { clear } from "./filters.js";
 import { drawInbox, order, select } from "./inbox.js";
@@ -88,7 +88,7 @@ export function step(by) {
 export function showFrame(i) {
   state.frame = Math.min(state.event.frames.length - 1, Math.max(0, i));
   drawDetail();
-  document.querySelector(".strip [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  showStrip();
 }
 /** Esc: the drawer, else the event, else the filters. */
 export function close() {

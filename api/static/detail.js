@@ -27,8 +27,12 @@ export async function openEvent(id) {
   drawDetail();
   if (!changed) return;
   box.scrollTop = 0;
+  showStrip("center");
   if (!WIDE.matches) { scrollTo(0, 0); box.focus(); }
 }
+/** Brings the current picture's place in the film strip into view. */
+export const showStrip = (inline = "nearest") => document.querySelector(".strip [aria-current]")?.scrollIntoView({ block: "nearest", inline });
+
 /** The picture to begin with: the one on the event's thumbnail, else the middle one. */
 function best(event) {
   const i = event.frames.findIndex((f) => f.thumbnail_url && f.thumbnail_url === event.thumbnail_url);
@@ -93,11 +97,11 @@ function scores(e) {
   const said = e.history.filter((r) => !r.shadow && r.risk_score !== null)
     .filter((r, i, all) => !i || r.risk_score !== all[i - 1].risk_score || r.analyzer !== all[i - 1].analyzer);
   const waits = e.status === "closed" && e.analysis_status === "pending";
-  return [said.length > 0 && ruler(said), h("ol.scores", said.map((r) => h("li", { data: { level: r.risk_level } },
+  return [said.length > 0 && ruler(said, e), h("ol.scores", said.map((r) => h("li", { data: { level: r.risk_level } },
     h("b", r.risk_score), ` ${BY[r.analyzer] ?? r.analyzer} `, h("time", { datetime: r.at }, clock(r.at, true)))),
   waits && h("li.busy", "language model ", h("span.badge.busy", "analyzing…")))];
 }
-function ruler(said) {
+function ruler(said, e) {
   const marks = [0, 30, 60, 85, 100], first = said[0], last = said.at(-1), x = (v) => 4 + v * 2.92, shift = (i) => i ? 1 : 0;
   return h("svg.ruler", { viewBox: "0 0 300 40", role: "img", "aria-label": `Score from ${first.risk_score} to ${last.risk_score} of 100` },
     LEVELS.map((level, i) => [
@@ -105,7 +109,7 @@ function ruler(said) {
       h("text", { x: x(marks[i]) + shift(i), y: 36 }, `${marks[i]} ${level}`)]),
     Math.abs(x(last.risk_score) - x(first.risk_score)) > 14 && h("path", { d: `M${x(first.risk_score)} 8H${x(last.risk_score)}` }),
     said.length > 1 && h("circle.from", { cx: x(first.risk_score), cy: 8, r: 4 }),
-    h("circle", { class: last.analyzer === "nemotron" ? "to" : "from", data: { level: last.risk_level }, cx: x(last.risk_score), cy: 8, r: 5 }));
+    h("circle", { class: provisional(e) ? "from" : "to", data: { level: last.risk_level }, cx: x(last.risk_score), cy: 8, r: 5 }));
 }
 /** Seconds from the arrival of the first file; null = not yet. Without a language model nothing is awaited of it. */
 function steps(e) {
