@@ -50,7 +50,7 @@ def run(
         _use_our_own_llm()
     for name, reason in configured().off().items():
         print(f"{name} is off: {reason}", flush=True)
-    with _told_to_stop() as stop:
+    with told_to_stop() as stop:
         code = supervise([Part(name, command) for name, command in commands(llm, model)], stop)
     raise typer.Exit(code)
 
@@ -109,7 +109,7 @@ class Part:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C is for us: each part is told once, and in the same way as by SIGTERM
-            preexec_fn=_end_with_us,
+            preexec_fn=end_with_us,
         )
         self._tell(f"started, pid {self._process.pid}")
 
@@ -173,14 +173,14 @@ _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def _end_with_us() -> None:
+def end_with_us() -> None:
     """In the child: be told to stop when the supervisor dies, however it dies; Linux can do that."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def told_to_stop() -> Iterator[threading.Event]:
     """An event that is set by Ctrl-C, SIGTERM or a closed terminal."""
     stop = threading.Event()
 
