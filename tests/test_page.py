@@ -167,6 +167,28 @@ def test_all_low_ones_are_marked_at_once_and_that_can_be_undone(visit, place):
     wait_for(page, "n => fetch('api/status').then(a => a.json()).then(s => s.to_review === n)", len(order))
 
 
+def test_an_answer_from_before_a_mark_does_not_undo_it_on_the_screen(visit, place):
+    here = place()
+    page, order, held = ready(visit(here.url)), here.inbox(), []
+    page.route("**/api/events?*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
+    new = here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 1, "Somebody passes.")
+    while not held:
+        page.wait_for_timeout(50)
+    page.keyboard.press("r")
+    expect(page.locator(f"#inbox .row[data-id='{order[0]}']")).to_be_visible()
+    wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => e.reviewed)", order[0])
+    seen = page.evaluate_handle(
+        """id => { const seen = []; new MutationObserver(() =>
+            seen.push(Boolean(document.querySelector(`.card[data-id="${id}"]`)))).observe(document.getElementById("inbox"), { subtree: true, childList: true });
+            return seen; }""",
+        order[0],
+    )
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    expect(page.locator(f"#inbox .card[data-id='{new}']")).to_be_visible()
+    assert seen.json_value() and not any(seen.json_value())
+
+
 def test_a_note_is_kept_while_the_event_changes_under_it(visit, place):
     here = place(llm=True)
     page = ready(visit(f"{here.url}/?event={here.ids['event 4']}"))

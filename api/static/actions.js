@@ -11,6 +11,7 @@ import { filters, go } from "./url.js";
 
 const TOAST_MS = 6000;
 let fading, refresh = () => {};
+/** `f` shows anew what the server knows; soon, not at once. */
 export const onChange = (f) => { refresh = f; };
 
 export function toast(text, undo) {
@@ -22,15 +23,15 @@ export function toast(text, undo) {
 
 const known = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
 let writing = Promise.resolve();
-/** Writes one after the other; a failure is told and what the server knows is shown again. */
-function write(ids, work) {
-  writing = writing.then(work).catch((error) => toast(error.message))
-    .then(() => { for (const id of ids) state.decided.delete(id); return refresh(); });
-  return writing;
+/** Writes one after the other; a failure is told, and what the server knows is shown again. */
+function write(ids, reviewed, work) {
+  const mark = { reviewed, turn: Infinity };
+  for (const id of ids) state.decided.set(id, mark);
+  writing = writing.then(work).then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
+  show(ids, reviewed);
 }
 function show(ids, reviewed) {
   const changed = ids.filter((id) => known(id) && known(id).reviewed !== reviewed).length;
-  for (const id of ids) state.decided.set(id, reviewed);
   for (const e of [state.event, ...state.events?.events ?? []]) if (e && ids.includes(e.id)) e.reviewed = reviewed;
   if (state.status) state.status.to_review = Math.max(0, state.status.to_review - (reviewed ? changed : -changed));
   if (state.events) sorted(state.events.events);
@@ -47,8 +48,7 @@ export function review(id) {
   const notes = state.event?.id === id ? $("note").value : null, noted = notes !== null && notes !== (e.notes ?? "");
   const changes = { reviewed: true, ...noted && { notes: notes || null } };
   state.undo.push([id]);
-  show([id], true);
-  write([id], () => patchEvent(id, changes));
+  write([id], true, () => patchEvent(id, changes));
   toast(`Reviewed: ${cameraName(e.camera_id)}, ${e.risk_score} ${e.risk_level}.`, true);
   if (next) select(next);
   return state.event && go({ event: next ?? "" }, true);
@@ -57,13 +57,12 @@ export async function reviewLow() {
   const said = await patchEvents({ reviewed: true, risk_level: "low" }), ids = said.ids ?? [];
   state.undo.push(ids);
   toast(`${plural(said.count ?? ids.length, "low event")} reviewed.`, ids.length > 0);
-  return refresh();
+  refresh();
 }
 export function undo(ids = state.undo.pop() ?? (state.event?.reviewed ? [state.event.id] : [])) {
   if (!ids.length) return;
   $("toast").hidden = true;
-  show(ids, false);
-  write(ids, () => ids.length === 1 ? patchEvent(ids[0], { reviewed: false }) : patchEvents({ reviewed: false, ids }));
+  write(ids, false, () => ids.length === 1 ? patchEvent(ids[0], { reviewed: false }) : patchEvents({ reviewed: false, ids }));
   select(ids[0]);
   if (state.event && ids.length === 1) go({ event: ids[0] }, true);
 }

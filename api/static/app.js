@@ -8,27 +8,32 @@ import { drawHeat, loadHeat } from "./heat.js";
 import { openHealth } from "./health.js";
 import { drawInbox } from "./inbox.js";
 import { listen } from "./keys.js";
-import { PAGE, sorted, state } from "./state.js";
+import { PAGE, remember, sorted, state } from "./state.js";
 import { drawFunnel, drawStatus } from "./status.js";
 import { now, tick } from "./text.js";
 import { asked, go, onRoute, param } from "./url.js";
 
 const GATHER_MS = 250; // events that come closer together are shown together
-const SIDE_MS = 15_000; // cameras and heat strip are renewed this often while nothing happens
+const EVERY_MS = 1000; // and in a flood of them the page is renewed this often
+const ASIDE_MS = 5000; // cameras and heat strip this often
+const SIDE_MS = 15_000; // and this often while nothing happens
 const QUIET_MS = 6_000; // the server tells its status every two seconds; where a proxy swallows that, we ask
 
+let newest = 0;
 async function loadEvents() {
-  const query = asked(), wanted = query.toString();
+  const query = asked(), wanted = query.toString(), turn = ++state.turn;
   query.set("limit", state.limit);
   const answer = await getEvents(query).catch((error) => {
     if (error.status !== 422) throw error; // somebody wrote a filter by hand
     toast(error.message);
     return { events: [], count: 0, levels: {} };
   });
-  if (asked().toString() !== wanted) return; // the filters moved on meanwhile
-  state.events = { ...answer, events: sorted(answer.events) };
+  if (turn < newest || asked().toString() !== wanted) return; // a later answer is there, or the filters moved on
+  newest = turn;
+  state.events = { ...answer, events: sorted(remember(answer.events, turn)) };
   drawInbox();
   drawFilters();
+  if (state.event) drawDetail();
 }
 function heard(status) {
   const first = state.status?.cameras_total === 0 && status.cameras_total > 0;
@@ -68,13 +73,25 @@ const start = () => trying(async () => {
 });
 /** What is shown, once more. */
 const refresh = () => trying(async () => {
-  await loadEvents();
-  await loadStatus();
-  if (state.event) await open(state.event.id);
-  await Promise.all([loadCameras(), loadHeat()]);
+  await Promise.all([loadEvents(), loadStatus(), state.event && open(state.event.id)]);
+  if (performance.now() - aside > ASIDE_MS) await loadAside();
 });
-let gathering = null;
-const soon = () => { gathering ??= setTimeout(() => { gathering = null; state.events ? refresh() : start(); }, GATHER_MS); };
+let aside = -ASIDE_MS, renewed = -EVERY_MS, renewing = false, again = false;
+function loadAside() {
+  aside = performance.now();
+  return Promise.all([loadCameras(), loadHeat()]);
+}
+function soon() {
+  again = true;
+  if (renewing) return;
+  renewing = true;
+  setTimeout(async () => {
+    again = false;
+    await (state.events ? refresh() : start());
+    [renewed, renewing] = [performance.now(), false];
+    if (again) soon();
+  }, Math.max(GATHER_MS, renewed + EVERY_MS - performance.now()));
+}
 async function trying(work) {
   try {
     await work();
@@ -87,19 +104,19 @@ async function trying(work) {
   return drawStatus();
 }
 
-onChange(refresh);
+onChange(soon);
 onRoute(() => trying(route));
 listenToFilters();
 listen({ start, more: () => { state.limit += 40; return loadEvents(); } });
 setInterval(() => { tick(); drawStatus(); }, 1000);
 setInterval(() => {
   if (document.hidden || state.lost || !state.status) return;
-  trying(() => Promise.all([loadCameras(), loadHeat(), now() - state.heard > QUIET_MS && loadStatus()]));
+  trying(() => Promise.all([loadAside(), now() - state.heard > QUIET_MS && loadStatus()]));
 }, SIDE_MS);
 let connected = false;
 live({
   status: heard, event: soon,
-  back: () => { if (connected || state.lost) start(); connected = true; },
+  back: () => { connected = true; state.gone.clear(); soon(); }, // what came between the first answer and now was told to nobody
   gone: () => { if (connected) trying(loadStatus); },
 });
 start();

@@ -2,7 +2,7 @@
 import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { order, picture, select } from "./inbox.js";
-import { WIDE, cameraName, state } from "./state.js";
+import { WIDE, cameraName, remember, state } from "./state.js";
 import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
 
@@ -17,7 +17,7 @@ export async function openEvent(id) {
   }
   const event = await getEvent(id);
   if (Number(param("event")) !== id) return; // somebody went on meanwhile
-  if (state.decided.has(id)) event.reviewed = state.decided.get(id);
+  remember([event]);
   if (!changed) state.frame = Math.max(0, event.frames.findIndex((f) => f.id === state.event.frames[state.frame]?.id));
   state.event = event;
   if (changed) state.frame = best(event);
@@ -71,7 +71,7 @@ function stage(e) {
   const f = e.frames[state.frame];
   if (!f) return h("p.none", "Its pictures are no longer there.");
   const what = f.detections.map((d) => d.object_type).join(", ") || "nothing found", start = new Date(e.frames[0].captured_at);
-  for (const near of [e.frames[state.frame + 1], e.frames[state.frame - 1]]) if (near) new Image().src = near.image_url;
+  for (const near of [e.frames[state.frame + 1], e.frames[state.frame - 1]]) if (near?.image_url) new Image().src = near.image_url;
   return [
     h("div.shot", { style: { "--ratio": ((f.width || 16) / (f.height || 9)).toFixed(4) } },
       picture(f.image_url, f.width, f.height, { alt: `${cameraName(e.camera_id)} at ${clock(f.captured_at, true)}: ${what}`, decoding: "sync", data: { key: f.image_url } }),

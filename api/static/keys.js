@@ -25,6 +25,7 @@ const KEYS = {
   r: () => { const id = state.selected ?? order()[0]; return id === undefined ? null : review(id); },
   b: () => state.event && boxes(),
   f: () => { unfold(true); $("levels").querySelector("button").focus(); },
+  Enter: (ev) => ev.target === document.body && state.selected && go({ event: state.selected }),
   "/": () => $("filters").elements.q.focus(),
   ArrowLeft: () => state.event && showFrame(state.frame - 1), ArrowRight: () => state.event && showFrame(state.frame + 1),
 };
@@ -60,6 +61,6 @@ function pressed(ev) {
   if (typing || dialog) return null;
   if (ev.target.closest?.("#heat td button") && walk(ev.target, ev.key)) return ev.preventDefault();
   if (!KEYS[ev.key]) return null;
-  ev.preventDefault();
-  return KEYS[ev.key]();
+  if (ev.key !== "Enter") ev.preventDefault(); // links and buttons know what it means
+  return KEYS[ev.key](ev);
 }

@@ -10,14 +10,19 @@ export const state = {
   heard: 0,           // server time of its last word, ms
   gone: new Set(),    // pictures that are no longer there
   undo: [],           // ids that were marked, newest last
-  decided: new Map(), // event id -> reviewed, until the server has it
+  decided: new Map(), // event id -> {reviewed, turn}: a mark that answers asked for before `turn` do not know yet
+  turn: 0,            // counts how often events were asked for
 };
 
 export const camera = (id) => state.cameras.find((c) => c.id === id);
 export const cameraName = (id) => camera(id)?.name ?? id;
+/** Answers can be older than what was marked here: the mark holds until the server was asked after it had it. */
+export function remember(events, turn = 0) {
+  for (const [id, mark] of state.decided) if (turn > mark.turn) state.decided.delete(id);
+  for (const e of events) if (state.decided.has(e.id)) e.reviewed = state.decided.get(e.id).reviewed;
+  return events;
+}
 const rank = (e) => e.reviewed ? -1 : e.risk_score;
 /** The order of the inbox: unreviewed by risk, then time; after them the reviewed by time. */
-export function sorted(events) {
-  for (const e of events) if (state.decided.has(e.id)) e.reviewed = state.decided.get(e.id);
-  return events.sort((a, b) => rank(b) - rank(a) || (a.started_at < b.started_at ? 1 : -1) || b.id - a.id);
-}
+export const sorted = (events) =>
+  events.sort((a, b) => rank(b) - rank(a) || (a.started_at === b.started_at ? b.id - a.id : a.started_at < b.started_at ? 1 : -1));
