@@ -1,6 +1,6 @@
 """What a picture costs besides its detector: CPU per part, pictures/s, memory; small JPEGs, 2 boxes a picture, no model.
 
-    scripts/bench spine [--pictures 20000] [--rounds 3] [--rows 1000000] [--memory 100000]
+    scripts/bench spine [--pictures 20000] [--rounds 3] [--rows 1000000] [--memory 200000]
 
 Runs the real flow in a process of its own over a tree that is there already, and takes each thread's CPU time around its
 parts. `graph` is what is left: Bytewax, and Python between the parts. Beside it the bare record path in the same run: the
@@ -193,7 +193,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3, help="the table shows medians")
     parser.add_argument("--rows", type=int, default=1_000_000, help="frames in the record of the second column")
-    parser.add_argument("--memory", type=int, default=100_000, help="frames of the run that watches memory; 0: none")
+    parser.add_argument("--memory", type=int, default=200_000, help="frames of the run that watches memory; 0: none")
     parser.add_argument("--folder", type=Path, help="where trees and records are made")
     parser.add_argument("--measured", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bare", help=argparse.SUPPRESS)
@@ -217,11 +217,9 @@ def compare(given):
             print(f"round {n + 1}, {rows} rows: {flows[rows][-1][0]['whole']:.3f} ms", file=sys.stderr, flush=True)
     report(given, columns, flows, bares)
     if given.memory:
-        tenth = given.memory // 10
-        *_, memory = run_flow(folder / "memory", given.memory, 0, (tenth, given.memory))
-        print(
-            f"\nresident after {tenth} frames {memory[tenth]:.0f} MB, after {given.memory} {memory[given.memory]:.0f} MB"
-        )
+        points = (given.memory // 20, given.memory // 2, given.memory)
+        *_, memory = run_flow(folder / "memory", given.memory, 0, points)
+        print("\nresident: " + ", ".join(f"{memory[n]:.0f} MB after {n:,} frames" for n in points))
     shutil.rmtree(folder)
 
 

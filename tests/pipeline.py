@@ -447,13 +447,20 @@ class Nursery:
 def _serve():
     for module in ("flows.main", "flows.wiring", "sources.files", "stages.batch", "null_detector", "own_sink"):
         importlib.import_module(module)  # so that a child need not
+    alive = set()
     for line in sys.stdin:
         question = json.loads(line)
         if "reap" in question:
             answer = os.waitstatus_to_exitcode(os.waitpid(question["reap"], 0)[1])
-        elif not (answer := os.fork()):
+            alive.discard(question["reap"])
+        elif answer := os.fork():
+            alive.add(answer)
+        else:
             _child(**question)
         print(json.dumps(answer), flush=True)
+    for pid in alive:  # whoever asked has ended, or has failed: nothing outlives a test
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _child(arguments, environment, folder, errors):
