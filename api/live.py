@@ -115,7 +115,9 @@ class Hub:
     async def listen(self, client: Client, after: int | None) -> AsyncIterator[tuple[list[Told], str | None]]:
         """(messages, status or None), for ever: first what came after `after`, then what comes."""
         seq = client.start if after is None else after
-        yield [], json.dumps(await run_in_threadpool(self._status))
+        first = json.dumps(await run_in_threadpool(self._status))
+        client.status = None  # older than this one
+        yield [], first
         while seq < client.start and not client.dropped:
             missed = await run_in_threadpool(self._after, seq, client.start)
             if not missed:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from record.queries import DAY, FOREVER, Filter, Place
 from schemas.items import RiskLevel, to_microseconds
@@ -56,19 +56,23 @@ End = Annotated[
     Query(description="Before this; a day alone (`2026-11-22`) counts whole.", examples=["2026-11-23T00:00:00Z"]),
 ]  # fmt: skip
 CameraId = Annotated[
-    str | None, BeforeValidator(_given), Query(max_length=300, description="One camera.", examples=["front_door"])
+    Annotated[str, Field(max_length=300)] | None,
+    BeforeValidator(_given),
+    Query(description="One camera.", examples=["front_door"]),
 ]
 ObjectType = Annotated[
-    str | None, BeforeValidator(_given), Query(max_length=100, description="What was seen.", examples=["person"])
+    Annotated[str, Field(max_length=100)] | None,
+    BeforeValidator(_given),
+    Query(description="What was seen.", examples=["person"]),
 ]
 Levels = Annotated[
     list[RiskLevel], BeforeValidator(_commas), Query(description="Levels, repeated or with commas between them.", examples=[["high", "critical"]])
 ]  # fmt: skip
 Reviewed = Annotated[bool | None, BeforeValidator(_given), Query(description="Whether somebody has looked at it.")]
 Words = Annotated[
-    str | None,
+    Annotated[str, Field(max_length=200)] | None,
     BeforeValidator(_given),
-    Query(max_length=200, description="Words in summary, reasoning or notes; `%` and `_` mean themselves."),
+    Query(description="Words in summary, reasoning or notes; `%` and `_` mean themselves."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to pass over; `cursor` is faster.")]
