@@ -146,8 +146,9 @@ def test_frames_come_in_order_of_arrival_and_events_close_by_ticks(pipeline, tmp
 
 
 @pytest.mark.parametrize(("number", "resume"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=["TERM -r", "INT"])
-def test_a_stop_ends_soon_with_exit_code_0_and_leaves_the_rest_for_the_next_start(tmp_path, number, resume):
+def test_a_stop_ends_soon_with_exit_code_0_and_leaves_the_rest_for_the_next_start(tmp_path, request, number, resume):
     pipeline = Pipeline(tmp_path, files=QUICK, options="slow_seconds = 0.1")
+    request.addfinalizer(pipeline.kill)
     for n in range(100):
         pipeline.upload("front", f"slow{n}.jpg", mtime=OLD + n)
     pipeline.start(resume).until(lambda: pipeline.states().get("settled", 0) > 2)
