@@ -206,7 +206,9 @@ class Settings(BaseModel):
     """Keep the data dir below this many gigabytes by forgetting what is oldest; unset: days alone count."""
     hearthwatch_retention_originals: Annotated[bool, Allowed("true or false")] = False
     """Delete the uploads of what is forgotten, too; without it uploads are never touched."""
-    hearthwatch_api_host: Annotated[str, Field(pattern=r"^[^\s/@]+$"), Allowed("a host name or an address")] = "127.0.0.1"
+    hearthwatch_api_host: Annotated[str, Field(pattern=r"^[^\s/@]+$"), Allowed("a host name or an address")] = (
+        "127.0.0.1"
+    )
     """Where API and page are served; any host but this machine's own loopback wants HEARTHWATCH_API_TOKEN, too."""
     hearthwatch_api_port: Annotated[int, Field(ge=1, le=65_535), Allowed("a port, 1 to 65535")] = 8000
     """Their port."""
@@ -215,7 +217,10 @@ class Settings(BaseModel):
     ] = None
     """What a client has to present (`Authorization: Bearer …`; the page asks for it once); unset: nothing."""
     hearthwatch_cors_origins: Annotated[
-        tuple[str, ...], BeforeValidator(_labels), AfterValidator(_origins), Allowed("http://host:port, commas between them")
+        tuple[str, ...],
+        BeforeValidator(_labels),
+        AfterValidator(_origins),
+        Allowed("http://host:port, commas between them"),
     ] = ()
     """Origins of other web pages that may read the API, with commas between them, such as https://home.example."""
 
