@@ -171,22 +171,24 @@ def test_an_answer_from_before_a_mark_does_not_undo_it_on_the_screen(visit, plac
     here = place()
     page, order, held = ready(visit(here.url)), here.inbox(), []
     page.route("**/api/events?*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
-    new = here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 1, "Somebody passes.")
+    here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 1, "Somebody passes.")
     while not held:
         page.wait_for_timeout(50)
     page.keyboard.press("r")
     expect(page.locator(f"#inbox .row[data-id='{order[0]}']")).to_be_visible()
     wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => e.reviewed)", order[0])
-    seen = page.evaluate_handle(
-        """id => { const seen = []; new MutationObserver(() =>
-            seen.push(Boolean(document.querySelector(`.card[data-id="${id}"]`)))).observe(document.getElementById("inbox"), { subtree: true, childList: true });
-            return seen; }""",
+    page.evaluate(
+        """id => { window.seen = []; const box = document.getElementById("inbox"); new MutationObserver(() =>
+            seen.push([box.textContent.includes("As it was."), Boolean(box.querySelector(`.card[data-id="${id}"]`))]))
+            .observe(box, { subtree: true, childList: true, characterData: true }); }""",
         order[0],
     )
     route, answer = held[0]
-    route.fulfill(response=answer)
-    expect(page.locator(f"#inbox .card[data-id='{new}']")).to_be_visible()
-    assert seen.json_value() and not any(seen.json_value())
+    old = answer.json()
+    old["events"][1]["summary"] = "As it was."
+    route.fulfill(json=old)
+    wait_for(page, "() => seen.some(([old]) => old)")
+    assert not any(card for _, card in page.evaluate("seen"))
 
 
 def test_a_note_is_kept_while_the_event_changes_under_it(visit, place):
