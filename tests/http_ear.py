@@ -6,9 +6,10 @@ from threading import Thread
 
 
 class HttpEar:
-    """`answers`: status codes to give, one per request; 200 when there are none left. `pages`: path -> body of a GET."""
+    """`answers`: status codes to give, one per POST; 200 when there are none left; with `said` as the body.
+    `pages`: path -> body of a GET, or what makes it."""
 
-    def __init__(self, *answers, pages=None):
+    def __init__(self, *answers, said=b"secret words", pages=None):
         self.heard, self.answers, self.pages = [], list(answers), pages or {}
 
         class Handler(BaseHTTPRequestHandler):
@@ -18,7 +19,7 @@ class HttpEar:
                 body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
                 status = self.answers.pop(0) if self.answers else 200
                 self.heard.append((handler.path, dict(handler.headers), body, status))
-                handler.answer(status, b"secret words", {"Location": "http://there/"} if status == 301 else {})
+                handler.answer(status, said, {"Location": "http://there/"} if status == 301 else {})
 
             def do_GET(handler):  # noqa: N805
                 page = self.pages.get(handler.path)
