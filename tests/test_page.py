@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
-from house import SLOW, Api, House, busy_house
+from house import ROOT, SLOW, Api, House, busy_house
 
 from schemas.items import Tick
 
@@ -124,6 +124,16 @@ def ready(page):
 
 def wait_for(page, expression, *args):
     page.wait_for_function(expression, arg=args[0] if args else None, timeout=SLOW * 1000)
+
+
+def test_the_documented_keys_and_links_are_those_of_the_page():
+    page, read = (ROOT / "docs" / "page.md").read_text(), lambda name: (ROOT / "api" / "static" / name).read_text()
+    keys = re.search(r"const KEYS = \{(.*?)\n\};", read("keys.js"), re.DOTALL)[1]
+    bound = set(re.findall(r'(?:^  |, )"?(\w+|[/?])"?: (?:\(|[a-z])', keys, re.MULTILINE))
+    told = {key.strip("`") for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE) for key in row.split()}
+    assert bound | {"Esc"} == {{"←": "ArrowLeft", "→": "ArrowRight"}.get(key, key) for key in told}
+    links = json.loads(re.search(r"FILTERS = (\[.*?\])", read("url.js"))[1])
+    assert not [name for name in links if f"`{name}" not in page]
 
 
 # -- triage
