@@ -106,21 +106,23 @@ class Part:
 
     def __init__(self, inner: Any, life: Life, follows: bool) -> None:
         self.inner, self.life, self.follows = inner, life, follows
+        self.due: datetime | None = inner.next_awake()
+        """When to ask again. As Bytewax does, it is asked for once after each batch: `now + pause` is a fine answer."""
         life.joins(self)
 
     def next_batch(self) -> Any:
         self.life.start()
         if self.life.ends(self):
             raise StopIteration
-        due = self.inner.next_awake()
-        if due is not None and due > datetime.now(UTC):
+        if self.due is not None and self.due > datetime.now(UTC):
             return []
         with plainly(1):
-            return self.inner.next_batch()
+            batch = self.inner.next_batch()
+        self.due = self.inner.next_awake()
+        return batch
 
     def next_awake(self) -> datetime | None:
-        due: datetime | None = self.inner.next_awake()
-        return None if due is None else min(due, datetime.now(UTC) + STOP_LATENCY)
+        return None if self.due is None else min(self.due, datetime.now(UTC) + STOP_LATENCY)
 
     def close(self) -> None:
         self.inner.close()
