@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from flows.cli.demo import UNIQUE_IOU, Balance, environment, flow, line
@@ -18,9 +20,16 @@ from schemas.items import EPOCH, Event, Message, Verdict
 ROOT = Path(__file__).parents[1]
 
 
-def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def start(folder: Path, *arguments: str, port: int = 0, **environ: str) -> subprocess.Popen[str]:
+    page = ["--port", str(port or free_port())]
     return subprocess.Popen(
-        [sys.executable, "-c", "from flows.cli import main; main()", "demo", *arguments],
+        [sys.executable, "-c", "from flows.cli import main; main()", "demo", *arguments, *page],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environ,
         stdout=subprocess.PIPE,
@@ -31,8 +40,14 @@ def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str
 
 def test_a_demo_tells_events_as_they_come_adds_up_and_ignores_the_users_settings(tmp_path: Path):
     (tmp_path / ".env").write_text("FOSCAM_BASE_PATH=/nowhere\nBATCH_WINDOW_SECONDS=not a number\n")
-    demo = start(tmp_path, "--seconds", "12", HEARTHWATCH_DETECTOR_MODEL="/nowhere", DEBUG="perhaps")
+    port = free_port()
+    demo = start(tmp_path, "--seconds", "12", port=port, HEARTHWATCH_DETECTOR_MODEL="/nowhere", DEBUG="perhaps")
+    assert demo.stdout
+    early = "".join(iter(demo.stdout.readline, f"The page: http://127.0.0.1:{port}\n"))
+    page = httpx.get(f"http://127.0.0.1:{port}/", headers={"Accept": "text/html"})
+    assert page.status_code == 200 and "<html" in page.text
     said, _ = demo.communicate(timeout=110)
+    said = early + said
     assert demo.returncode == 0, said
     assert re.search(r"^\d\d:\d\d:\d\d  \S.* opened ", said, re.MULTILINE), said
     assert "adds up" in said
@@ -55,6 +70,15 @@ def test_ctrl_c_while_the_pipeline_still_starts_ends_it_without_a_word_of_failur
     demo.send_signal(signal.SIGINT)
     said, _ = demo.communicate(timeout=60)
     assert (demo.returncode, said) == (0, "")
+
+
+def test_a_port_that_is_taken_is_said_in_words(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = start(tmp_path, port=port)
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 2
+    assert f"{port}" in said and "Traceback" not in said
 
 
 def test_a_folder_that_cannot_be_used_is_said_in_words(tmp_path: Path):

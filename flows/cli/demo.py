@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -44,33 +44,36 @@ MESSAGES_AT_ONCE = 100
 LOG_LINES_SHOWN = 12
 UNIQUE_IOU = 0.6  # measured on 600 drawn frames: people: precision 0.85 → 0.95, recall 0.86 → 0.85
 PICTURES = (".jpg", ".jpeg", ".png")
+STOPPED = (0, -signal.SIGTERM)  # of a part that was told to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def demo(
     seconds: Annotated[int | None, typer.Option(min=5, help="End after so many seconds; else at Ctrl-C.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8000,
 ) -> None:
     """Drawn cameras upload pictures, the whole real pipeline judges them; data in ./demo-data, `.env` is ignored."""
     show = Show.at(HOME)
-    with interrupts() as stop, show.pipeline() as pipeline:
+    with interrupts() as stop, show.page(port) as page, show.pipeline() as pipeline:
         print(f"Starting the pipeline; its log is {pipeline.log}", flush=True)
-        if not pipeline.wait_until_ready(show.record, stop):
+        if not page.wait_until_listening(stop) or not pipeline.wait_until_ready(show.record, stop):
             return
-        print("Four drawn cameras upload pictures now; all that follows is real. Ctrl-C ends it.\n", flush=True)
+        print("Four drawn cameras upload pictures now; all that follows is real. Ctrl-C ends it.")
+        print(f"The page: http://127.0.0.1:{port}\n", flush=True)
         uploader = Uploader(show.uploads, schedule(stories_until=_last_story(seconds)), datetime.now())
         began = time.monotonic()
         told = show.play(uploader, pipeline, stop, until=began + (seconds or float("inf")))
         took = time.monotonic() - began
-        died = not pipeline.runs()
-        code = pipeline.stop()
+        died = [part for part in (pipeline, page) if not part.runs()]
+        ended = [part for part in (pipeline, page) if part.stop() not in STOPPED or part in died]
         show.tell(told)
     balance = show.balance()
     print(f"\n{balance.text(took, uploader.uploaded)}\nThe record: {show.record.path}", flush=True)
     if uploader.error:
         raise UserError(f"{show.uploads}: {uploader.error.strerror}: pictures cannot be uploaded there")
-    if died or code:
-        print(f"The pipeline ended with exit code {code}:\n{pipeline.last_words()}", file=sys.stderr)
-    if died or code or not balance.adds_up(uploader.uploaded):
+    for part in ended:
+        print(f"The {part.name} ended with exit code {part.stop()}:\n{part.last_words()}", file=sys.stderr)
+    if ended or not balance.adds_up(uploader.uploaded):
         raise typer.Exit(1)
 
 
@@ -121,26 +124,33 @@ class Show(NamedTuple):
         feed, last_frame = Feed(record), record.one("SELECT coalesce(max(id), 0) FROM frames")[0]
         return cls(home, uploads, record, feed, last_frame, feed.last())
 
+    def pipeline(self) -> AbstractContextManager[Part]:
+        return self._part("pipeline", ["-m", "bytewax.run", "flow"], {})
+
+    def page(self, port: int) -> AbstractContextManager[Part]:
+        """The read API and its page, on loopback."""
+        return self._part("page", ["-P", "-m", "api"], {"HEARTHWATCH_API_PORT": str(port)})
+
     @contextmanager
-    def pipeline(self) -> Iterator[Pipeline]:
-        log = self.home / "pipeline.log"
+    def _part(self, name: str, arguments: list[str], settings: dict[str, str]) -> Iterator[Part]:
+        log = self.home / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flow"],
+                [sys.executable, *arguments],
                 cwd=self.home,  # there is no `.env`
-                env=environment(self.home, os.environ),
+                env=environment(self.home, os.environ) | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C is for us: the pictures uploaded last are judged before it ends
             )
-        pipeline = Pipeline(process, log, now())
+        part = Part(name, process, log, now())
         try:
-            yield pipeline
+            yield part
         finally:
-            pipeline.stop()
+            part.stop()
 
-    def play(self, uploader: Uploader, pipeline: Pipeline, stop: threading.Event, until: float) -> int:
+    def play(self, uploader: Uploader, pipeline: Part, stop: threading.Event, until: float) -> int:
         """Upload and tell until it is time or something ends it, then until all is decided; -> the last `seq` told."""
         told = self.last_seq
         uploader.start()
@@ -229,21 +239,30 @@ class Balance(NamedTuple):
         return f"DOES NOT ADD UP: {self.unknown} files without a row, {self.rows} rows, {self.counted} counted"
 
 
-class Pipeline:
-    """`python -m bytewax.run flow` as a process."""
+class Part:
+    """The pipeline, or the page, as a process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, began: int) -> None:
-        self.process, self.log, self.began = process, log, began
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, began: int) -> None:
+        self.name, self.process, self.log, self.began = name, process, log, began
 
     def runs(self) -> bool:
         return self.process.poll() is None
 
     def wait_until_ready(self, record: Record, stop: threading.Event) -> bool:
-        """Until its first heartbeat; False: `stop` came first. Raises UserError with its last words if it ends."""
+        """Until the pipeline's first heartbeat; False: `stop` came first."""
+        beat = "SELECT 1 FROM heartbeat WHERE pid = ? AND at >= ?"
+        return self._wait(lambda: bool(record.one(beat, self.process.pid, self.began)), stop)
+
+    def wait_until_listening(self, stop: threading.Event) -> bool:
+        """Until the page says where it is; False: `stop` came first."""
+        return self._wait(lambda: b"http://" in self.log.read_bytes(), stop)
+
+    def _wait(self, ready: Callable[[], bool], stop: threading.Event) -> bool:
+        """Raises UserError with the part's last words if it ends before it is ready."""
         until = time.monotonic() + READY_SECONDS_MAX
-        while not record.one("SELECT 1 FROM heartbeat WHERE pid = ? AND at >= ?", self.process.pid, self.began):
+        while not ready():
             if not self.runs() or time.monotonic() > until:
-                raise UserError(f"the pipeline did not start:\n{self.last_words()}")
+                raise UserError(f"the {self.name} did not start:\n{self.last_words()}")
             if stop.wait(LOOK_SECONDS):
                 return False
         return True
