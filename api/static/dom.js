@@ -38,7 +38,7 @@ export function put(el, ...children) {
   const fresh = document.createElement("template").content, held = document.activeElement;
   add(fresh, children);
   const inside = held !== el && el.contains(held);
-  children_(el, [...fresh.childNodes]);
+  align(el, [...fresh.childNodes]);
   if (!inside || document.activeElement === held) return;
   const again = el.contains(held) ? held : [...el.querySelectorAll("a, button, input")].find((x) => identity(x) === identity(held));
   again?.focus({ preventScroll: true });
@@ -47,7 +47,7 @@ export function put(el, ...children) {
 const key = (node) => node.dataset?.key || node.dataset?.id || node.id || null;
 const identity = (el) => el.id || el.getAttribute("href") || JSON.stringify({ ...el.dataset });
 
-function children_(parent, fresh) {
+function align(parent, fresh) {
   const keyed = new Map();
   for (const node of parent.childNodes) if (key(node)) keyed.set(key(node), node);
   let at = parent.firstChild;
@@ -65,5 +65,5 @@ function become(old, node) {
   for (const { name } of [...old.attributes]) if (name !== "style" && !node.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of node.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
   if (old.style.cssText !== node.style.cssText) old.style.cssText = node.style.cssText; // an attribute would be inline style to the CSP
-  children_(old, [...node.childNodes]);
+  align(old, [...node.childNodes]);
 }

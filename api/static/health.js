@@ -15,7 +15,7 @@ export async function openHealth() {
   await loadHealth();
   timer ??= setInterval(() => dialog.open && loadHealth(), EVERY_MS);
 }
-export async function loadHealth() {
+async function loadHealth() {
   try {
     const [health, stats, gpu, set] = await Promise.all(["health", "stats", "gpu", "quarantine"].map((what) => request("GET", `api/system/${what}`)));
     put($("health"), top(health.timestamp), ledger(stats.ledger), services(health.services), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));

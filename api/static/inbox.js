@@ -5,7 +5,7 @@ import { ago, badges, clock, dayName, glyph, number, plural, risk, things } from
 import { filters, href } from "./url.js";
 
 const MORE = 40;
-export const LIMIT_MAX = 1000; // the API's
+const LIMIT_MAX = 1000; // of the API
 
 /** A picture, or a sign that it is gone: uploads can be pruned or deleted while their events stay. */
 export const picture = (src, width, height, rest = {}) =>

@@ -14,8 +14,7 @@ export const state = {
   turn: 0,            // counts how often events were asked for
 };
 
-export const camera = (id) => state.cameras.find((c) => c.id === id);
-export const cameraName = (id) => camera(id)?.name ?? id;
+export const cameraName = (id) => state.cameras.find((c) => c.id === id)?.name ?? id;
 /** Answers can be older than what was marked here: the mark holds until the server was asked after it had it. */
 export function remember(events, turn = 0) {
   for (const [id, mark] of state.decided) if (turn > mark.turn) state.decided.delete(id);
