@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
+from api import models
 from api.here import Here
 from api.media import Refused
 from api.routes import cameras, detections, events, live, media, page, system
@@ -63,7 +64,7 @@ def create(settings: Settings) -> FastAPI:
     )  # fmt: skip
     app.state.here = here
     for part in (page, events, cameras, detections, media, live, system):
-        app.include_router(part.router)
+        app.include_router(part.router, responses=models.ALWAYS)
     app.mount("/static", page.Static())
     app.add_middleware(Gate, settings=settings)
     if settings.hearthwatch_cors_origins:

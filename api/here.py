@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -23,6 +24,9 @@ from schemas.settings import Settings
 
 T = TypeVar("T")
 
+ANSWERS_MAX = 256  # a page of fifty events has 40 kB: 10 MB
+ANSWER_BYTES_MAX = 256 * 1024
+
 
 class Here:
     """One per application. Reading is free for all threads; writing is done by one at a time."""
@@ -34,6 +38,8 @@ class Here:
         self.hub = Hub(self.reader, self.status)
         self.steps = Steps()
         self.began = time.monotonic()
+        self._answers: OrderedDict[Hashable, tuple[object, bytes]] = OrderedDict()
+        self._making = [threading.Lock() for _ in range(16)]
         self._writer: Record | None = None
         self._turn = threading.Lock()
 
@@ -43,6 +49,23 @@ class Here:
             if self._writer is None or not self.reader.exists():
                 self._writer = Record(self.settings.database_path)
             return work(self._writer)
+
+    def answer(self, key: Hashable, make: Callable[[Record], Any]) -> Response:
+        """What `make` reads, as JSON; made once for all who ask the same before the record changes."""
+        with self._making[hash(key) % len(self._making)]:
+            version = self.reader.version()  # first: an answer may be newer than its version, never older
+            known = self._answers.get(key)
+            if known is None or known[0] != version:
+                with self.reader.reading() as record:
+                    known = version, to_json(make(record), inf_nan_mode="null")
+                self._keep(key, known)
+        return Response(known[1], media_type="application/json")
+
+    def _keep(self, key: Hashable, answer: tuple[object, bytes]) -> None:
+        if len(answer[1]) <= ANSWER_BYTES_MAX:
+            self._answers[key] = answer
+        while len(self._answers) > ANSWERS_MAX:
+            self._answers.popitem(last=False)
 
     def midnight(self) -> int:
         """When today began where the cameras are, in microseconds."""

@@ -40,6 +40,12 @@ class MediaProblem(Model):
     detail: MediaError
 
 
+ALWAYS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no JSON, or the Host header is not this server's."},
+    401: {"model": Problem, "description": "A token is set, and was not given."},
+    413: {"model": Problem, "description": "The body is too long."},
+    503: {"model": Problem, "description": "The record cannot be used now."},
+}
 INVALID: dict[str, Any] = {"model": Problem, "description": "Something in the request is not valid."}
 NOT_FOUND: dict[str, Any] = {"model": Problem, "description": "There is no such thing."}
 NO_EVENT: dict[str, Any] = {"model": NoEvent, "description": "There is no such event, or it was merged."}

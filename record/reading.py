@@ -45,6 +45,8 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._mine = threading.local()
+        self._turn = threading.Lock()
+        self._watch: tuple[tuple[int, int] | None, Record | None] = None, None
 
     @contextmanager
     def reading(self) -> Iterator[Record]:
@@ -66,6 +68,18 @@ class Reader:
             self._mine.record = Record(":memory:") if identity is None else Snapshot(self.path)
             self._mine.identity = identity
         return self._mine.record  # type: ignore[no-any-return]
+
+    def version(self) -> object:
+        """Something that changes with every commit of anybody: what was read before is still so while it is the same."""
+        with self._turn:
+            identity, watch = self._identity(), self._watch[1]
+            if identity != self._watch[0] or watch is None:
+                if watch:
+                    watch.close()
+                self._watch = None, None
+                watch = Snapshot(self.path) if identity else None
+                self._watch = identity, watch
+            return identity, watch and watch.one("PRAGMA data_version")
 
     def exists(self) -> bool:
         return self._identity() is not None

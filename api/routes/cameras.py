@@ -106,9 +106,10 @@ def timeline(
     cells = max(1, min(CELLS_MAX, -(-hours * 3600 // step)))
     end = (at - east % wide) // QUARTER * QUARTER + wide
     start = end - cells * wide
-    with here.reader.reading() as record:
-        rows = pulse.timeline(record, start, end, wide)
-    return answer({"from": iso(start), "step_seconds": step, "cameras": rows})
+    return here.answer(
+        ("timeline", start, end, wide),
+        lambda record: {"from": iso(start), "step_seconds": step, "cameras": pulse.timeline(record, start, end, wide)},
+    )
 
 
 def _camera(here: Here, id: str) -> dict[str, Any]:

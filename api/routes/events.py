@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from api import models
 from api.here import Here, Shared, answer
 from api.params import End, EventFilter, Limit, Offset, Start, cursor, placed, span
-from record import edits, queries
+from record import Record, edits, queries
 from record.events import LEVELS
-from record.queries import BEFORE_ALL, Filter
+from record.queries import BEFORE_ALL, Filter, Place
 
 router = APIRouter(prefix="/api/events", tags=["events"])
 
@@ -41,17 +41,19 @@ def list_events(
     ] = None,
 ) -> Response:
     """Events that match, in order. `count` is the total, `levels` the totals without the level filter."""
-    return answer(page(here, filter, sort, limit, offset, cursor))
+    after = placed(cursor, sort)
+    return here.answer(
+        ("events", filter, sort, limit, offset, after),
+        lambda record: _page(record, filter, sort, limit, offset, after),
+    )
 
 
-def page(here: Here, f: Filter, sort: str, limit: int, offset: int, text: str | None) -> dict[str, Any]:
-    after = placed(text, sort)
+def _page(record: Record, f: Filter, sort: str, limit: int, offset: int, after: Place | None) -> dict[str, Any]:
+    levels = queries.count_levels(record, f)
+    count = sum(levels[level] for level in f.risk_levels or LEVELS)
     which = queries.inbox if sort == "inbox" else queries.newest
-    with here.reader.reading() as record:
-        levels = queries.count_levels(record, f)
-        count = sum(levels[level] for level in f.risk_levels or LEVELS)
-        places = which(record, f, limit + 1, 0 if after else offset, after or BEFORE_ALL) if count else []
-        events = queries.events(record, places[:limit])
+    places = which(record, f, limit + 1, 0 if after else offset, after or BEFORE_ALL) if count else []
+    events = queries.events(record, [place.id for place in places[:limit]])
     more = cursor(places[limit - 1], sort) if len(places) > limit else None
     return {"events": events, "count": count, "levels": levels, "limit": limit, "offset": offset, "next_cursor": more}
 
@@ -68,17 +70,17 @@ def event_stats(here: Shared, start_date: Start = None, end_date: End = None) ->
     """Totals by level and by camera."""
     start, end = span(start_date, end_date)
     f = Filter(start=start, end=end)
-    with here.reader.reading() as record:
-        levels, cameras = queries.count_levels(record, f), queries.count_cameras(record, f)
-        unreviewed = queries.count_levels(record, f._replace(reviewed=False))
-        names = dict(record.rows("SELECT id, name FROM cameras"))
-    by_camera = [
-        {"camera_id": id, "camera_name": names.get(id, id), "event_count": n} for id, n in cameras.items() if n
-    ]
-    total = sum(levels.values())
-    return answer({
-        "total_events": total, "events_by_risk_level": levels, "events_by_camera": by_camera, "unreviewed": sum(unreviewed.values()),
-    })  # fmt: skip
+    return here.answer(("stats", f), lambda record: _stats(record, f))
+
+
+def _stats(record: Record, f: Filter) -> dict[str, Any]:
+    levels, cameras = queries.count_levels(record, f), queries.count_cameras(record, f)
+    unreviewed = queries.count_levels(record, f._replace(reviewed=False))
+    names = dict(record.rows("SELECT id, name FROM cameras"))
+    return {
+        "total_events": sum(levels.values()), "events_by_risk_level": levels, "unreviewed": sum(unreviewed.values()),
+        "events_by_camera": [{"camera_id": id, "camera_name": names.get(id, id), "event_count": n} for id, n in cameras.items() if n],
+    }  # fmt: skip
 
 
 @router.get(
@@ -96,7 +98,7 @@ def _csv(here: Here, f: Filter) -> Iterator[str]:
     while True:
         with here.reader.reading() as record:  # a page at a time: no long transaction keeps the log from shrinking
             places = queries.newest(record, f, 200, after=after)
-            rows = queries.events(record, places)
+            rows = queries.events(record, [place.id for place in places])
         if not places:
             return
         yield _lines([[cell(row[column]) for column in CSV_COLUMNS] for row in rows])
