@@ -129,7 +129,7 @@ class Ledger:
         return new
 
     def _insert(self, found: Sequence[Found], now: int, taken: list[int]) -> tuple[int, int]:
-        at, new, bad, cameras = self.clock.at, 0, 0, {}
+        at, new, bad, cameras = self._newest(), 0, 0, {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
             if f.camera_id is not None and f.error is None:
@@ -155,6 +155,11 @@ class Ledger:
         self.record.count(discovered=new - bad, quarantined=bad)
         return new, at
 
+    def _newest(self) -> int:
+        """The arrival clock, inside a transaction: another process may have stamped a later frame meanwhile."""
+        row = self.record.one("SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1")
+        return max(self.clock.at, row[0] if row else 0)
+
     def retry(self, frame_id: int, now: int) -> int:
         """Take a quarantined picture in again as a new frame; its id. RecordError if it is not quarantined."""
         with self.clock.turn:
@@ -177,7 +182,7 @@ class Ledger:
             "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
         )
         again = Found(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
-        at = max(self.clock.at, now)
+        at = max(self._newest(), now)
         new_id = self.record.execute(
             "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
             "VALUES (?,?,?,?,?,?,?,?,?)",
