@@ -8,7 +8,6 @@ rewritten. Readers never find a file missing: an hour that became empty is repla
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from record import Record, RecordError, hold
+from record.parquet import fsync, put, slim, write
 from schemas.arrow import CAMERAS, TABLES
 from schemas.items import from_microseconds, to_microseconds
 
@@ -59,6 +59,7 @@ class Lake:
         self._cameras: pa.Table | None = None
         self._swept: date | None = None
         self._touched: set[Path] = set()
+        self._fat: set[Path] = set()
 
     def seed(self) -> None:
         """Views want one file at least, and one that has every column: that of the first hour of 1970, mostly empty."""
@@ -81,8 +82,16 @@ class Lake:
             part, hours = hours[:HOURS_AT_ONCE], hours[HOURS_AT_ONCE:]
             written += sum(self._rewrite(hour) for hour in part)
             self._settle(part)
-        self._remove_old_empty_files()
         return written
+
+    def tidy(self) -> None:
+        """Once a day remove the files of hours that are empty for long; leave out of the others what nobody reads any more."""
+        today = datetime.now(UTC).date()
+        if self._swept != today:
+            self._swept = today
+            self._remove_empty([path for name in TABLES for path in self.files(name)])
+            self._fat.update(path for name in TABLES for path in self.files(name))
+        self._fat = {path for path in self._fat if path.exists() and not slim(path)}
 
     def noted(self) -> list[Hour]:
         """The hours that differ from the record, or may, the newest first."""
@@ -113,6 +122,7 @@ class Lake:
         for path, table in needed:
             write(path, table, last=False)
             self._touched.add(path.parent)
+            self._fat.add(path)
         return len(needed)
 
     def _export_cameras(self) -> int:
@@ -144,7 +154,7 @@ class Lake:
     def _settle(self, hours: Iterable[Hour]) -> None:
         """These are on the disk. The marker is one ahead of the record if a kill comes in between: they are still noted."""
         while self._touched:
-            _fsync(self._touched.pop())
+            fsync(self._touched.pop())
         following = self._round() + 1
         put(self._marker(), f"{self.record.store_id} {following}".encode())
 
@@ -160,7 +170,9 @@ class Lake:
             store, number = self._marker().read_text().split()
         except (OSError, ValueError):
             return False
-        return store == self.record.store_id and int(number) - self._round() in (0, 1)
+        ahead = int(number) - self._round()
+        under_way = self.record.one("SELECT 1 FROM dirty_hours WHERE taken") is not None
+        return store == self.record.store_id and (ahead == 0 or (ahead == 1 and under_way))
 
     def _round(self) -> int:
         row = self.record.one("SELECT value FROM meta WHERE key = 'lake_round'")
@@ -181,14 +193,10 @@ class Lake:
                 Hour(kind, hour) for name in tables for path in self.files(name) if (hour := hour_of(path)) is not None
             )
 
-    def _remove_old_empty_files(self) -> None:
-        """Once a day; ten thousand small files would make every query slow."""
-        today = datetime.now(UTC).date()
-        if self._swept == today:
-            return
-        self._swept = today
+    def _remove_empty(self, files: Iterable[Path]) -> None:
+        """Ten thousand small files would make every query slow."""
         before = time.time() - EMPTY_DAYS * 86400
-        for path in [path for name in TABLES for path in self.files(name)]:
+        for path in files:
             if path.stat().st_mtime < before and hour_of(path) != 0 and pq.read_metadata(path).num_rows == 0:
                 path.unlink()
                 if not any(path.parent.iterdir()):
@@ -239,36 +247,6 @@ def _array(field: pa.Field, values: tuple[Any, ...]) -> pa.Array:
 def _verdict(kind: pa.StructType, row: list[Any]) -> dict[str, Any]:
     named = dict(zip((field.name for field in kind), row, strict=True))
     return named | {"shadow": bool(named["shadow"])}
-
-
-def write(path: Path, table: pa.Table, *, last: bool = True) -> None:
-    """Put a table in place, whole or not at all."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    put(path, sink.getvalue(), last=last)
-
-
-def put(path: Path, content: bytes | pa.Buffer, *, last: bool = True) -> None:
-    """Replace a file: temporary name → fsync → rename → fsync of the folder, unless it is not the `last` one there."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True)
-        _fsync(path.parent.parent)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    if last:
-        _fsync(path.parent)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _has(path: Path, schema: pa.Schema) -> bool:

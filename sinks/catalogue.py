@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
-from record.lake import Lake, put, turn
+from record.lake import Lake, turn
+from record.parquet import put
 from schemas.arrow import CAMERAS, TABLES
 
 FILE = "analytics.duckdb"
@@ -75,21 +77,25 @@ def write(data_dir: Path) -> bool:
     wanted = hashlib.sha256("\n".join(script).encode("utf-8", "surrogateescape")).hexdigest().encode()
     if there.exists() and stamp.exists() and stamp.read_bytes() == wanted:
         return False
-    part = data_dir / ".views.duckdb"
-    for old in (part, data_dir / ".views.duckdb.wal"):
-        old.unlink(missing_ok=True)
-    with duckdb.connect() as db:
-        db.execute(f"ATTACH {quoted(part)} AS made (STORAGE_VERSION '{STORAGE}')")
-        db.execute("USE made")
-        for statement in script:
-            db.execute(statement)
-        db.execute("USE memory")
-        db.execute("DETACH made")
     (data_dir / f"{FILE}.wal").unlink(missing_ok=True)  # of somebody who wrote into the old one and died
-    put(there, part.read_bytes())
-    part.unlink()
+    put(there, _made(script))
     put(stamp, wanted)
     return True
+
+
+def _made(script: list[str]) -> bytes:
+    """The catalogue's bytes; made elsewhere, because DuckDB reads a `?` in a path that it writes to as more than a name."""
+    with TemporaryDirectory(prefix="hearthwatch-") as folder, duckdb.connect() as db:
+        part = Path(folder) / FILE
+        db.execute(f"ATTACH {quoted(part)} AS made (STORAGE_VERSION '{STORAGE}')")
+        db.execute("USE made")
+        db.execute("BEGIN")
+        for statement in script:
+            db.execute(statement)
+        db.execute("COMMIT")
+        db.execute("USE memory")
+        db.execute("DETACH made")
+        return part.read_bytes()
 
 
 def statements(lake: Path) -> list[str]:

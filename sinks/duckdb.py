@@ -43,5 +43,7 @@ class DuckDB(Sink):
 
         def work(at: datetime, stop: Callable[[], bool]) -> None:
             export(lake, stop)
+            if not stop():
+                lake.tidy()
 
         return work
