@@ -1,4 +1,4 @@
-// What a person does to events: mark, undo, note, walk. Marks show at once; the server hears of them right after, in order.
+// What a person does to events: mark, undo, note, walk. Marks show at once; the server hears of them right after.
 import { patchEvent, patchEvents, retry } from "./api.js";
 import { drawDetail, showStrip } from "./detail.js";
 import { $, h, put } from "./dom.js";
@@ -22,12 +22,13 @@ export function toast(text, undo) {
 }
 
 const known = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
-let writing = Promise.resolve();
-/** Writes one after the other; a failure is told, and what the server knows is shown again. */
+const writing = new Map(); // event id -> its last write
+/** Writes to one event come one after the other; a failure is told, and what the server knows is shown again. */
 function write(ids, reviewed, work) {
   const mark = { reviewed, turn: Infinity };
-  for (const id of ids) state.decided.set(id, mark);
-  writing = writing.then(work).then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
+  const written = Promise.all(ids.map((id) => writing.get(id))).then(work)
+    .then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
+  for (const id of ids) { state.decided.set(id, mark); writing.set(id, written); }
   show(ids, reviewed);
 }
 function show(ids, reviewed) {

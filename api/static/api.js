@@ -10,7 +10,7 @@ export async function request(method, path, body) {
   try {
     answer = await fetch(path, {
       method, signal: AbortSignal.timeout(ANSWER_MS), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
-      body: body && JSON.stringify(body),
+      body: body && JSON.stringify(body), keepalive: method === "PATCH", // a mark counts even if the tab is closed right after
     });
   } catch { throw new Error("The server does not answer."); }
   if (answer.status === 401) { await token(); return request(method, path, body); }
