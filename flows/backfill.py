@@ -27,8 +27,9 @@ from sources.intake import read
 from sources.tree import MTIME_NS_MAX, is_picture_path
 
 AHEAD_SECONDS = 0.75  # of work in front of a live picture; the inbox is looked at every 0.5 s
-AHEAD_MIN, AHEAD_MAX = 4, 1000  # pictures; the first is what is tried before it is known how fast they go
-RATE_SECONDS = 0.25  # how often the speed is measured anew
+AHEAD_MIN, AHEAD_MAX = 2, 1000  # pictures; the first is what is tried before it is known how fast they go
+RATE_SECONDS = 0.25  # how often the speed is measured anew …
+RATE_KEPT = 0.8  # … of which so much is believed of the last one: a moment without pictures is no slow pipeline
 
 Key = tuple[str, int, int]
 
@@ -114,6 +115,8 @@ class Feeder:
         """All; decided; those that changed or vanished before they were taken in (a part of `done`)."""
         self._later, self._sent = deque(pictures), deque[Old]()
         self._folders = self.ledger.cameras()
+        self.ahead = AHEAD_MIN
+        """How many undecided pictures there may be."""
         self._rate, self._rated = 0.0, (time.monotonic(), 0)
 
     @property
@@ -124,17 +127,13 @@ class Feeder:
         """See what was decided, and send as many as are decided in `AHEAD_SECONDS`."""
         (waiting,) = self.record.one("SELECT count(*) FROM inbox")
         self._settle(taken_in=not waiting)
-        self._measure(time.monotonic())
         behind = waiting + self.record.counters()["discovered"]
-        room = min(len(self._later), self.ahead() - behind)
+        self._adapt(time.monotonic(), behind)
+        room = min(len(self._later), self.ahead - behind)
         if room > 0:
             part = [self._later.popleft() for _ in range(room)]
             self.ledger.enqueue([self._upload(picture) for picture in part])
             self._sent.extend(part)
-
-    def ahead(self) -> int:
-        """How many undecided pictures there may be."""
-        return max(AHEAD_MIN, min(AHEAD_MAX, int(self._rate * AHEAD_SECONDS)))
 
     def _upload(self, picture: Old) -> Upload:
         folder = self._folders.get(camera_id(picture.camera), picture.camera)  # its live folder keeps its name
@@ -151,9 +150,13 @@ class Feeder:
             self.done += 1
             self._sent.popleft()
 
-    def _measure(self, now: float) -> None:
+    def _adapt(self, now: float, behind: int) -> None:
+        """A pipeline that has nothing left gets twice as much; else as much as it does in `AHEAD_SECONDS`."""
         since, before = self._rated
-        if now - since >= RATE_SECONDS and self.done > before:
-            rate = (self.done - before) / (now - since)
-            self._rate = (self._rate + rate) / 2 if self._rate else rate
+        if not behind and self.done:
+            self.ahead = min(AHEAD_MAX, 2 * self.ahead)
+            self._rated = (now, self.done)
+        elif now - since >= RATE_SECONDS and self.done > before:
+            self._rate = max((self.done - before) / (now - since), self._rate * RATE_KEPT)
+            self.ahead = max(AHEAD_MIN, min(AHEAD_MAX, int(self._rate * AHEAD_SECONDS)))
             self._rated = (now, self.done)
