@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from record.retention import DAY, Retention
 from record.thumbnails import ThumbnailError, find
 from schemas.items import to_microseconds
 
-YOUNG_SECONDS = 600.0  # a thumbnail may be drawn before its frame is decided; a file being written is younger than this
+YOUNG_SECONDS = 600.0  # a file that is being written, and a folder that one is put into, is younger than this
 ROWS_AT_ONCE = 500
 LOOKS_MAX = 50_000  # files looked at in one run: some seconds of a thread of low priority
 DRAWN_MAX = 2_000  # x 10 ms
@@ -88,7 +89,6 @@ def days(record: Record, thumbnails: Path) -> list[str]:
 
 def compare(record: Record, folder: Path) -> Folder:
     """Which thumbnails of this day belong to nothing, and which frames lack theirs."""
-    before = time.time() - YOUNG_SECONDS
     there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
     wanted: set[str] = set()
     missing: list[int] = []
@@ -96,16 +96,24 @@ def compare(record: Record, folder: Path) -> Folder:
         wanted.add(name)
         if name not in there:
             missing.append(frame)
-    strangers = [path for name, path in there.items() if name not in wanted]
-    return Folder(folder, [path for path in strangers if _age(path) < before], missing, len(there) + len(wanted))
+    orphans = [path for name, path in there.items() if name not in wanted and _belongs_to_nothing(record, path)]
+    return Folder(folder, orphans, missing, len(there) + len(wanted))
+
+
+def _belongs_to_nothing(record: Record, path: Path) -> bool:
+    """A thumbnail may be there before its frame is decided, and a hidden file is one that is being written."""
+    if path.name.startswith("."):
+        return _age(path) < time.time() - YOUNG_SECONDS
+    if (number := re.fullmatch(r"(\d{1,18})_thumb\.jpg", path.name)) is None:
+        return True
+    sql = "SELECT 1 FROM frames WHERE id = ? AND pruned = 0 AND (state = 'discovered' OR thumbnail_path LIKE ?)"
+    return record.one(sql, int(number[1]), f"%/{path.parent.name}/{path.name}") is None
 
 
 def _wanted(record: Record, day: str) -> Iterator[tuple[int, str]]:
     """The frames of a day that have a thumbnail, and its name; in pages, so that no reader is in the way for long."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
         return
-    from datetime import UTC, datetime
-
     start = to_microseconds(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC))
     last = (start, -1)
     sql = (

@@ -116,3 +116,17 @@ def quoted(folder: Path, pattern: str = "") -> str:
     if pattern:
         name = "".join(f"[{c}]" if c in "*?[" else c for c in name) + f"/{pattern}"
     return "'" + name.replace("'", "''") + "'"
+
+
+def problems(data_dir: Path) -> list[str]:
+    """What is wrong with the views, in words; nothing if there are none yet."""
+    there = data_dir / FILE
+    if not there.exists():
+        return []
+    try:
+        with duckdb.connect(there, read_only=True) as db:
+            for name in (*TABLES, "cameras", *VIEWS):
+                db.execute(f"SELECT count(*) FROM {name}").fetchall()
+    except duckdb.Error as error:
+        return [f"{there}: {str(error).splitlines()[0]}; delete it and `{data_dir / 'lake'}`: both are written again"]
+    return []

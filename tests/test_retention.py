@@ -293,6 +293,7 @@ def test_thumbnails_that_belong_to_nothing_go_and_missing_ones_are_drawn(house, 
 
 def test_a_thumbnail_whose_frame_is_not_decided_yet_stays(house):
     house.see("front_door", 0)
+    house.ledger.discover([Found("garden", "garden", "garden/1.jpg", 1, 1, START, START)], START)
     young = house.data / "thumbnails/2026-11-22/2_thumb.jpg"
     young.write_bytes(b"drawn before its frame is decided")
     assert run(house, START).orphans == 0

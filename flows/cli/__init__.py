@@ -13,7 +13,23 @@ import typer
 from schemas.errors import UserError
 from schemas.settings import SettingsError
 
-COMMANDS = ("run", "api", "demo", "check", "graph", "components", "evaluate", "llm", "replay", "backfill", "doctor", "sql", "prune")
+COMMANDS = (
+    "run",
+    "api",
+    "demo",
+    "check",
+    "graph",
+    "components",
+    "evaluate",
+    "llm",
+    "replay",
+    "backfill",
+    "doctor",
+    "sql",
+    "prune",
+    "verify",
+    "why",
+)
 
 app = typer.Typer(help="Home camera uploads to security events.", no_args_is_help=True, add_completion=False)
 
