@@ -60,10 +60,11 @@ class Life:
         with self._turn:
             if not self._started:
                 self._started = True
+                self._listen()  # before the models: loading one takes longer than anybody waits for a stop
                 with plainly(2):
                     for start in self.starts:
-                        start()
-                self._listen()
+                        if not self.stopping:
+                            start()
 
     def joins(self, part: Part) -> None:
         with self._turn:

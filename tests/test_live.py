@@ -136,6 +136,17 @@ def test_a_picture_that_kills_the_process_is_found_and_quarantined(pipeline, nur
     check(p.record)
 
 
+def test_a_stop_while_the_model_is_loaded_is_clean_too(pipeline, tmp_path):
+    gate = tmp_path / "gate"
+    p = old(pipeline(options=f'gate = "{gate}"'), 3).start().until(lambda: gate.with_suffix(".reached").exists())
+    p.signal(signal.SIGTERM)
+    gate.touch()
+    assert p.wait() == 0, p.said()
+    assert undecided(p) == 3
+    p.run()
+    assert p.states() == {"settled": 3}
+
+
 def test_who_was_only_near_when_the_model_failed_to_load_is_innocent(pipeline, nursery, tmp_path):
     gate = tmp_path / "gate"
     p = old(pipeline(options=f'gate = "{gate}"', nursery=nursery), 3)
