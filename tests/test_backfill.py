@@ -133,16 +133,16 @@ def until_free(pipeline: Pipeline) -> None:
 def test_beside_a_live_pipeline_it_only_enqueues_and_live_pictures_go_first(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.01")
     old = Archive(tmp_path / "slow", 150)  # `slow` in a path makes the null detector take its time
-    pipeline.start().until(lambda: pipeline.rows("SELECT 1 FROM heartbeat"))
+    pipeline.upload("porch", name(1_759_000_000)).start().until(lambda: pipeline.states() == {"settled": 1})
     process = command(pipeline, str(old.folder))
     pipeline.until(lambda: pipeline.states().get("settled", 0) > 30)
-    pipeline.upload("porch", name(1_760_000_000))
+    pipeline.upload("porch", name(1_760_000_000))  # into a folder that is watched already
     said = finish(process)
     assert "a pipeline is running" in said
-    ((live_id,),) = pipeline.rows("SELECT id FROM frames WHERE camera_id = 'porch'")
+    _, (live_id,) = pipeline.rows("SELECT id FROM frames WHERE camera_id = 'porch' ORDER BY id")
     assert live_id < 130, "it waited behind all others"
-    pipeline.until_quiet(151).stop()
-    assert pipeline.states() == {"settled": 151}
+    pipeline.until_quiet(152).stop()
+    assert pipeline.states() == {"settled": 152}
     record = pipeline.record
     check(record, RULES)
     reference = live(record, tmp_path / "live.db")

@@ -284,7 +284,10 @@ def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, path: Pat
         mqtt.close()
 
 
-def test_a_broker_that_was_killed_gets_everything_again(tmp_path: Path, path: Path) -> None:
+def test_a_broker_that_was_killed_gets_everything_again(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.mqtt.ANSWER_SECONDS", 1.0)
     with Broker(tmp_path / "broker") as broker:
         mqtt = Mqtt(url=broker.url, record_path=path, pause_seconds=0)
         mqtt.open()
