@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -104,6 +105,14 @@ def check_backfilled(pipeline: Pipeline, old: Archive) -> None:
 # -- the command, with a real pipeline
 
 
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Pipeline]:
+    """One whose detector takes its time with pictures that have `slow` in their path."""
+    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.01")
+    yield pipeline
+    pipeline.kill()
+
+
 def test_old_pictures_killed_half_way_give_the_events_of_a_live_run(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, batch=OPTIONS)
     old = Archive(tmp_path / "old", 210)
@@ -130,9 +139,8 @@ def until_free(pipeline: Pipeline) -> None:
             time.sleep(0.02)
 
 
-def test_beside_a_live_pipeline_it_only_enqueues_and_live_pictures_go_first(tmp_path: Path) -> None:
-    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.01")
-    old = Archive(tmp_path / "slow", 150)  # `slow` in a path makes the null detector take its time
+def test_beside_a_live_pipeline_it_only_enqueues_and_live_pictures_go_first(slow: Pipeline, tmp_path: Path) -> None:
+    pipeline, old = slow, Archive(tmp_path / "slow", 150)
     pipeline.upload("porch", name(1_759_000_000)).start().until(lambda: pipeline.states() == {"settled": 1})
     process = command(pipeline, str(old.folder))
     pipeline.until(lambda: pipeline.states().get("settled", 0) > 30)
