@@ -24,11 +24,13 @@ class Sample:
 
 
 def write(record: Record, samples: Sequence[Sample]) -> None:
-    """Keep these; durable when it returns."""
-    rows = [(s.at, s.gpu_utilization, s.memory_used, s.memory_total, s.temperature, s.inference_fps) for s in samples]
+    """Keep these; durable when it returns. One that comes again is the same one."""
+    rows = [
+        (s.at, s.gpu_utilization, s.memory_used, s.memory_total, s.temperature, s.inference_fps, s.at) for s in samples
+    ]
     sql = (
         "INSERT INTO gpu_stats(recorded_at, gpu_utilization, memory_used, memory_total, temperature, inference_fps) "
-        "VALUES (?,?,?,?,?,?)"
+        "SELECT ?,?,?,?,?,? WHERE NOT EXISTS (SELECT 1 FROM gpu_stats WHERE recorded_at = ?)"
     )
     record.transact(lambda: record.many(sql, rows))
 
