@@ -14,6 +14,8 @@ from schemas.items import Event, EventStatus, EventType, Message, Verdict
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 
+_END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
+
 _ROWS = """
 SELECT f.seq, f.type, f.payload, h.reasoning, h.evidence, h.model, h.prompt_version, h.latency_ms
 FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision = f.revision AND NOT h.shadow
@@ -27,8 +29,8 @@ class Feed:
         self.record = record
 
     def last(self) -> int:
-        """The newest `seq`; 0 on an empty feed."""
-        return int(self.record.one("SELECT coalesce(max(seq), 0) FROM feed")[0])
+        """The newest `seq` ever given; never moves back, whatever is pruned. 0 on a new feed."""
+        return int(self.record.one(f"SELECT {_END}")[0])
 
     def after(self, seq: int, limit: int) -> list[Message]:
         """The messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
@@ -38,9 +40,7 @@ class Feed:
         """How far this consumer has read. A new consumer starts at the feed's end."""
 
         def find_or_make() -> int:
-            self.record.execute(
-                "INSERT OR IGNORE INTO cursors VALUES (?, (SELECT coalesce(max(seq), 0) FROM feed))", name
-            )
+            self.record.execute(f"INSERT OR IGNORE INTO cursors VALUES (?, {_END})", name)
             return int(self.record.one("SELECT seq FROM cursors WHERE name = ?", name)[0])
 
         row = self.record.one("SELECT seq FROM cursors WHERE name = ?", name)

@@ -264,3 +264,9 @@ def test_a_new_consumer_starts_at_the_feeds_end_and_a_cursor_never_moves_back(re
     feed.advance("mine", 9)
     feed.advance("mine", 8)
     assert feed.cursor("mine") == 9
+
+
+def test_the_feeds_end_stays_where_it_is_when_its_newest_rows_are_removed(record):
+    record.execute("INSERT INTO feed VALUES (7, 1, 1, 'event.opened', '{}', 0)")
+    record.execute("DELETE FROM feed")
+    assert Feed(record).last() == Feed(record).cursor("mine") == 7
