@@ -3,8 +3,8 @@
     python tests/long/verdicts.py kill [KILLS=30] [SEED=1]     # verdicts of 0.5 to 2 s, one in five a 500
     python tests/long/verdicts.py dead [SECONDS=60]            # no server for so long, then one; against a run with one
 
-`kill`: bare runs and runs with `-r` at random; at the end every closed event has to be analyzed, no revision twice, the
-feed without a gap. `dead`: events have to open and close as if nothing was missing, and to be analyzed afterwards.
+`kill`: bare runs and runs with `-r` at random, a real Redis beside them; at the end every closed event has to be analyzed,
+no revision twice, the feed without a gap, and the stream in Redis the same, each row once and in order. `dead`: events have to open and close as if nothing was missing, and to be analyzed afterwards.
 """
 
 import argparse
@@ -22,9 +22,15 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from llm_standin import Standin  # noqa: E402
 from pipeline import Nursery, Pipeline, name, rules_and_options  # noqa: E402
+from redis_server import RedisServer  # noqa: E402
 
 _, BATCH = rules_and_options(1.8, 0.6, 0.4)
 CAMERAS = 6
+TOLD = """
+[redis]
+use = "redis"
+from = "feed"
+"""
 JUDGED = """
 [pending]
 use = "pending"
@@ -65,7 +71,9 @@ def kill(kills, seed):
         tempfile.TemporaryDirectory() as folder,
         Standin(seconds=(0.5, 2.0), failing=0.2) as server,
     ):
-        p = Pipeline(folder, options="boxes = 1", batch=BATCH, more=JUDGED, nursery=nursery, NEMOTRON_URL=server.url)
+        redis = RedisServer(Path(folder) / "redis").start()
+        urls = {"NEMOTRON_URL": server.url, "REDIS_URL": redis.url}
+        p = Pipeline(folder, options="boxes = 1", batch=BATCH, more=JUDGED + TOLD, nursery=nursery, **urls)
         uploads = Uploads(p, seed)
         uploads.start()
         for _ in range(kills):
@@ -76,11 +84,21 @@ def kill(kills, seed):
             p.kill()
             done["with -r" if resume else "bare"] += 1
         uploads.stop()
-        p.start().until(lambda: all_judged(p, uploads.count), timeout=180).stop()
+        p.start().until(lambda: all_judged(p, uploads.count), timeout=180)
+        feed = [seq for (seq,) in p.rows("SELECT seq FROM feed ORDER BY seq")]
+        p.until(lambda: told(redis)[-1:] == feed[-1:]).stop()
+        assert told(redis) == feed, "the stream is not the feed"
+        redis.kill()
         events, asked = prove(p), len(server.questions)
         print(
             f"{sum(done.values())} kills ({dict(done)}), {uploads.count} pictures, {events} events, {asked} questions, most at once {server.most_at_once}"
         )
+
+
+def told(redis):
+    """The numbers of the entries in Redis's stream, in its order."""
+    with redis.client() as client:
+        return [int(id.split("-")[0]) for id, _ in client.xrange("security_events:stream")]
 
 
 def all_judged(p, pictures):
