@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NamedTuple
 
 import typer
 
+from flows.cli.run import told_to_stop
 from flows.graph import DEFAULT
 from record import Record, now
 from record.feed import Feed
@@ -45,7 +45,6 @@ LOG_LINES_SHOWN = 12
 UNIQUE_IOU = 0.6  # measured on 600 drawn frames: people: precision 0.85 → 0.95, recall 0.86 → 0.85
 PICTURES = (".jpg", ".jpeg", ".png")
 STOPPED = (0, -signal.SIGTERM)  # of a part that was told to end
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def demo(
@@ -54,7 +53,7 @@ def demo(
 ) -> None:
     """Drawn cameras upload pictures, the whole real pipeline judges them; data in ./demo-data, `.env` is ignored."""
     show = Show.at(HOME)
-    with interrupts() as stop, show.page(port) as page, show.pipeline() as pipeline:
+    with told_to_stop() as stop, show.page(port) as page, show.pipeline() as pipeline:
         print(f"Starting the pipeline; its log is {pipeline.log}", flush=True)
         if not page.wait_until_listening(stop) or not pipeline.wait_until_ready(show.record, stop):
             return
@@ -80,23 +79,6 @@ def demo(
 def _last_story(seconds: int | None) -> float:
     """A demo too short for events to close still has stories for most of it."""
     return max(seconds - LAST_STORY_SECONDS, seconds * 0.8) if seconds else float("inf")
-
-
-@contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """An event that is set by Ctrl-C, SIGTERM or a closed terminal, so that the demo ends cleanly."""
-    stop = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # `nohup` stays in force
-    before = {number: signal.signal(number, handler) for number in heard}
-    try:
-        yield stop
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 class Show(NamedTuple):
