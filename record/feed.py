@@ -10,10 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from record import Record
+from record.ledger import PER_FRAME
 from schemas.items import Event, EventStatus, EventType, Message, Verdict
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 
+_BOXES = (
+    f"SELECT d.id FROM frames f JOIN detections d ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} "
+    "WHERE f.event_id = ? ORDER BY d.id"
+)
 _END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
 
 _ROWS = """
@@ -67,10 +72,7 @@ class Feed:
             prompt_version,
             latency_ms,
         )
-        ids = self.record.rows(
-            "SELECT d.id FROM frames f JOIN detections d ON d.id BETWEEN f.id * 512 AND f.id * 512 + 511 WHERE f.event_id = ? ORDER BY d.id",
-            p["event_id"],
-        )
+        ids = self.record.rows(_BOXES, p["event_id"])
         event = Event(
             p["event_id"], p["batch_id"], p["camera_id"], type, p["revision"], datetime.fromisoformat(p["started_at"]),
             None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]), _STATUS.get(type, "closed"),
