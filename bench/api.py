@@ -1,31 +1,45 @@
-"""How fast the read API answers: pages of events, an event, totals, from a record of this many events.
+"""How fast the read API answers, alone and beside a pipeline that writes, and how soon 200 listeners hear of an event.
 
-    scripts/bench api [EVENTS] [SECONDS]
+    scripts/bench api [--events 1000000] [--seconds 4] [--keep FOLDER] [--only WORD] [--parts counts,alone,beside,live]
 
-Sixteen connections ask as fast as they are answered, from a process of their own on the same machine; then what counters
-save against count(*). Timings of a shared machine are noisy: trust ratios.
+Sixteen connections ask as fast as they are answered: `wrk` where there is one, else a loader in a process of its own. The
+pipeline is the real one with a null detector; 50 small JPEGs a second are moved into its tree. `--keep`: the record is made
+there once and used again. Timings of a shared machine are noisy: trust ratios.
 """
 
+import argparse
 import asyncio
 import json
+import math
 import os
 import random
+import re
+import shutil
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+from pipeline import Pipeline, picture, rules_and_options  # noqa: E402
 
 from record import Record  # noqa: E402
 from record.queries import Filter, count_detections, count_levels  # noqa: E402
 from schemas.items import risk_level  # noqa: E402
 
 CONNECTIONS = 16
+LISTENERS = 200
+PICTURES_PER_SECOND = 50
 S = 1_000_000
 KINDS = ("person", "person", "car", "dog", "cat", "package")
 
@@ -94,8 +108,40 @@ def write(record: Record, rows: list[dict]) -> None:
     record.count(settled=2 * len(rows), detections=5 * len(rows), events=len(rows))
 
 
-async def load(port: int, paths: list[str], seconds: float) -> list[float]:
-    """Latencies in ms of all answers."""
+# -- who asks
+
+LUA = """
+local paths, n = {%s}, 0
+request = function() n = n + 1; return wrk.format("GET", paths[n %% #paths + 1]) end
+done = function(summary, latency)
+  local e = summary.errors
+  io.write(string.format("told %%f %%f %%f %%d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3,
+    latency:percentile(99) / 1e3, e.status + e.connect + e.read + e.write + e.timeout))
+end
+"""
+
+
+def asked_by_wrk(port: int, paths: list[str], seconds: float) -> tuple[float, float, float]:
+    """Answers per second, p50 and p99 in ms."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(LUA % ",".join(json.dumps(path) for path in paths))
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{math.ceil(seconds)}s",
+            "-s",
+            script.name,
+            f"http://localhost:{port}",
+        ]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rate, p50, p99, wrong = re.search(r"^told (\S+) (\S+) (\S+) (\d+)$", said, re.M).groups()
+    assert wrong == "0", f"{wrong} answers were not 200:\n{said}"
+    return float(rate), float(p50), float(p99)
+
+
+async def asked_by_us(port: int, paths: list[str], seconds: float) -> tuple[float, float, float]:
     took: list[float] = []
     until = time.perf_counter() + seconds
 
@@ -112,24 +158,111 @@ async def load(port: int, paths: list[str], seconds: float) -> list[float]:
         writer.close()
 
     await asyncio.gather(*(one(n) for n in range(CONNECTIONS)))
-    return took
+    return len(took) / seconds, statistics.median(took), percentile(took, 99)
 
 
-def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[math.ceil(len(values) * share / 100) - 1]
+
+
+def questions(path: Path) -> dict[str, list[str]]:
+    """What is asked, by name; deep pages and single events from all over the record."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    first, last, count = db.execute("SELECT min(started_at), max(started_at), count(*) FROM events").fetchone()
+    chance = random.Random(1)
+    spans = [first + (last - first) * k // 30 for k in range(1, 30)]
+    some = [2 * chance.randrange(count * 9 // 10) + 1 for _ in range(2000)]
+    db.close()
+    return {
+        "newest 50": ["/api/events"],
+        "camera + level + reviewed": [f"/api/events?camera_id=camera_{n}&risk_level=high,critical&reviewed=false" for n in range(8)],
+        "one kind of object": ["/api/events?object_type=cat&limit=50"],
+        "deep by cursor": [f"/api/events?cursor=n.{at}.1" for at in spans],
+        "deep by offset": [f"/api/events?offset={count // 2}"],
+        "inbox": ["/api/events?sort=inbox"],
+        "one event": [f"/api/events/{i}" for i in some],
+        "totals": ["/api/events/stats"],
+        "heat strip, 24 h": ["/api/timeline"],
+        "the page's first line": ["/api/status"],
+        "cameras": ["/api/cameras"],
+        "words, 50 of them": ["/api/events?q=dog"],
+        "boxes, sure ones": ["/api/detections?min_confidence=0.8"],
+        "metrics": ["/metrics"],
+        "health only": ["/health"],
+    }  # fmt: skip
+
+
+# -- who answers, and who writes
+
+
+@contextmanager
+def serving(folder: Path):
+    """The API on this record as `hearthwatch api` runs it: its process, its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    env = {
-        **os.environ,
+    settings = {
         "HEARTHWATCH_DATA_DIR": str(folder),
         "HEARTHWATCH_API_PORT": str(port),
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": "",
     }
-    server = subprocess.Popen([sys.executable, "-P", "-m", "api"], env=env, stdout=subprocess.PIPE)
-    assert server.stdout and server.stdout.readline()
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        time.sleep(0.05)
-    return server, port
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", "api"], env={**os.environ, **settings}, stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout and server.stdout.readline()
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.05)
+        yield psutil.Process(server.pid), port
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+@contextmanager
+def writing(folder: Path):
+    """A pipeline on this record whose cameras send 50 pictures a second; events of two seconds, so that many are told."""
+    with tempfile.TemporaryDirectory(prefix="api_") as name:
+        _, options = rules_and_options(2, 1, 0.5)
+        p = Pipeline(
+            name,
+            options="boxes = 2",
+            batch=options,
+            HEARTHWATCH_DATA_DIR=str(folder),
+            HEARTHWATCH_CAPTURE_TIME="mtime",
+            DATABASE_URL="",
+        )
+        p.data, p.path = folder, folder / "hearthwatch.db"
+        (before,) = p.rows("SELECT n FROM counters WHERE name = 'settled'")[0]
+        stop, sent = threading.Event(), []
+
+        def upload() -> None:
+            began = time.monotonic()
+            while not stop.wait(max(0.0, began + len(sent) / PICTURES_PER_SECOND - time.monotonic())):
+                words = f"{folder} {before + len(sent)} {time.time()}"
+                p.upload(f"camera_{len(sent) % 8}", f"{before + len(sent)}.jpg", picture(words))
+                sent.append(words)
+
+        uploading = threading.Thread(target=upload)
+        p.start()
+        uploading.start()
+        try:
+            p.until(
+                lambda: p.rows("SELECT n FROM counters WHERE name = 'settled'")[0][0] > before + PICTURES_PER_SECOND
+            )
+            began, head = time.monotonic(), len(sent)
+            yield p
+            waits = p.rows("SELECT n FROM counters WHERE name = 'discovered'")[0][0]
+            print(
+                f"\n{(len(sent) - head) / (time.monotonic() - began):.0f} pictures/s were written meanwhile; {waits} waited at the end"
+            )
+        finally:
+            stop.set()
+            uploading.join()
+            p.kill()
+
+
+# -- what is measured
 
 
 def best(work, times: int = 5) -> float:
@@ -143,57 +276,94 @@ def best(work, times: int = 5) -> float:
 
 def counting(path: Path) -> None:
     record, week = Record(path), time.time_ns() // 1000 - 7 * 86_400 * S + 12_345
+    print("\n| counted | counters, ms | count(*), ms | ratio |\n|---|---|---|---|")
     for what, ours, plain in (
         ("events by level", lambda: count_levels(record, Filter()), "SELECT risk_level, count(*) FROM events WHERE status <> 'merged' GROUP BY 1"),
         ("… of a camera, a week", lambda: count_levels(record, Filter("camera_1", start=week)), f"SELECT risk_level, count(*) FROM events WHERE camera_id = 'camera_1' AND started_at >= {week} AND status <> 'merged' GROUP BY 1"),
         ("detections of a kind", lambda: count_detections(record, Filter(object_type="dog"), 0), "SELECT count(*) FROM detections WHERE object_type = 'dog'"),
     ):  # fmt: skip
-        counters, scan = best(ours), best(lambda plain=plain: record.rows(plain))
+        counters, scan = best(ours), best(lambda plain=plain: record.rows(plain), 2)
         print(f"| {what} | {counters:.2f} | {scan:.1f} | {scan / counters:.0f}× |")
     record.close()
 
 
-def main(events: int = 100_000, seconds: float = 4.0) -> None:
+def asking(folder: Path, given: argparse.Namespace, heading: str) -> None:
+    print(f"\n| {CONNECTIONS} clients, {heading} | answers/s | p50 ms | p99 ms |\n|---|---|---|---|", flush=True)
+    with serving(folder) as (_, port):
+        for what, paths in questions(folder / "hearthwatch.db").items():
+            if re.search(given.only, what):
+                asked = asked_by_wrk if shutil.which("wrk") else lambda *how: asyncio.run(asked_by_us(*how))
+                rate, p50, p99 = asked(port, paths, given.seconds)
+                print(f"| {what} | {rate:.0f} | {p50:.1f} | {p99:.1f} |", flush=True)
+
+
+def listening(folder: Path, seconds: float) -> None:
+    """From the moment a row of the feed is written (just before its commit) to the moment a listener has read it."""
+    with writing(folder) as p, serving(folder) as (server, port):
+        heard = asyncio.run(hear(port, seconds, server))
+        at = dict(p.rows("SELECT seq, at FROM feed ORDER BY seq DESC LIMIT 100000"))
+    late = [(when - at[seq]) / 1e3 for listener in heard.listeners for seq, when in listener]
+    counts = {len(listener) for listener in heard.listeners}
+    print(f"\n| {LISTENERS} listeners, {len(late) / LISTENERS / seconds:.0f} messages/s each | |\n|---|---|")
+    print(f"| row written → heard, p50 | {statistics.median(late):.0f} ms |")
+    print(f"| row written → heard, p99 | {percentile(late, 99):.0f} ms |")
+    print(f"| messages per listener, least and most | {min(counts)}, {max(counts)} |")
+    print(f"| CPU of the API's process | {heard.cpu:.0f} % of a core |")
+    print(f"| its memory, alone and with {LISTENERS} listeners | {heard.alone_mb:.0f} MB, {heard.mb:.0f} MB |")
+
+
+async def hear(port: int, seconds: float, server: psutil.Process) -> argparse.Namespace:
+    listeners: list[list[tuple[int, int]]] = [[] for _ in range(LISTENERS)]
+    alone_mb = server.memory_info().rss / 1e6
+
+    async def one(mine: list[tuple[int, int]]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        writer.write(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"id: "):
+                mine.append((int(line[4:]), time.time_ns() // 1000))
+
+    tasks = [asyncio.create_task(one(mine)) for mine in listeners]
+    await asyncio.sleep(3)
+    for mine in listeners:
+        mine.clear()
+    used, began = sum(server.cpu_times()[:2]), time.monotonic()
+    await asyncio.sleep(seconds)
+    cpu = 100 * (sum(server.cpu_times()[:2]) - used) / (time.monotonic() - began)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return argparse.Namespace(listeners=listeners, cpu=cpu, alone_mb=alone_mb, mb=server.memory_info().rss / 1e6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each line of a table")
+    parser.add_argument("--keep", type=Path, help="where the record is, or is made; else it is made anew and removed")
+    parser.add_argument("--only", default="", help="only questions whose name matches this pattern")
+    parser.add_argument("--parts", default="counts,alone,beside,live")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        began = time.perf_counter()
-        fill(folder / "hearthwatch.db", events)
+        folder = given.keep or Path(name)
+        path = folder / "hearthwatch.db"
+        if not path.exists():
+            fill(path, given.events)
+        record = Record(path)
         print(
-            f"{events:,} events, {events * 5:,} detections written in {time.perf_counter() - began:.0f} s\n\n| counted | counters, ms | count(*), ms | ratio |\n|---|---|---|---|"
+            "{events:,} events, {detections:,} detections, {settled:,} pictures".format(**record.counters()), flush=True
         )
-        counting(folder / "hearthwatch.db")
-        chance = random.Random(1)
-        some = [2 * chance.randrange(events) + 1 for _ in range(500)]
-        asked = {
-            "newest 50": ["/api/events"],
-            "camera + level + reviewed": [
-                f"/api/events?camera_id=camera_{n}&risk_level=high,critical&reviewed=false" for n in range(8)
-            ],
-            "one kind of object": ["/api/events?object_type=cat&limit=50"],
-            "deep by cursor": [
-                f"/api/events?cursor=n.{time.time_ns() // 1000 - d * 86_400 * S}.1" for d in range(1, 29)
-            ],
-            "deep by offset": [f"/api/events?offset={events // 2}"],
-            "inbox": ["/api/events?sort=inbox"],
-            "one event": [f"/api/events/{i}" for i in some],
-            "totals": ["/api/events/stats"],
-            "heat strip, 24 h": ["/api/timeline"],
-            "the page's first line": ["/api/status"],
-            "health only": ["/health"],
-        }
-        server, port = serve(folder)
-        try:
-            print(f"\n| {CONNECTIONS} clients | answers/s | p50 ms | p99 ms |\n|---|---|---|---|")
-            for what, paths in asked.items():
-                took = asyncio.run(load(port, paths, seconds))
-                print(
-                    f"| {what} | {len(took) / seconds:.0f} | {statistics.median(took):.1f} | {statistics.quantiles(took, n=100)[98]:.1f} |",
-                    flush=True,
-                )
-        finally:
-            server.terminate()
-            server.communicate()
+        record.close()
+        if "counts" in given.parts:
+            counting(path)
+        if "alone" in given.parts:
+            asking(folder, given, "nobody writes")
+        if "beside" in given.parts:
+            with writing(folder):
+                asking(folder, given, f"{PICTURES_PER_SECOND} pictures/s are written")
+        if "live" in given.parts:
+            listening(folder, max(10.0, given.seconds))
 
 
 if __name__ == "__main__":
-    main(*(kind(value) for kind, value in zip((int, float), sys.argv[1:], strict=False)))
+    main()
