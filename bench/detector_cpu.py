@@ -16,6 +16,7 @@ from PIL import Image
 
 from gpu.decode import open_picture
 from gpu.detector import Detector
+from gpu.options import Options
 from sources.yard_cameras import CAMERAS, story
 
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 def steps(model: str, pictures: list[Image.Image]) -> None:
     for fused, name in ((True, "folded"), (False, "as published")):
-        detector = Detector(model, "cpu", confidence=0.4, fused=fused)
+        detector = Detector(model, "cpu", confidence=0.4, options=Options(folded=fused))
         batches = [[picture] for picture in pictures]
         print(f"{'resize and scale':32}{milliseconds(detector._prepared, batches):8.1f} ms")
         print(f"{f'all of detect, {name}':32}{milliseconds(detector.detect, batches):8.1f} ms")

@@ -21,6 +21,7 @@ from gpu import DetectorError
 from gpu.boxes import Wanted
 from gpu.halving import Batches
 from gpu.labels import canonical
+from gpu.options import Options
 from schemas.items import Detection
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Detector:
         object_types: Sequence[str] = ("*",),
         unique_iou: float | None = None,
         batch_max: int | None = None,
-        fused: bool = True,
+        options: Options = Options(),  # noqa: B008  (frozen)
     ) -> None:
         import torch
 
@@ -77,7 +78,8 @@ class Detector:
         # Scores are float32: 0.7 is met by the float32 next to 0.7, which is a little less.
         self.wanted = Wanted(float(np.float32(confidence)), frozenset(map(canonical, object_types)), unique_iou)
         self._names = np.array([self.wanted.label(label) is not None for label in self.labels])
-        if fused:
+        self.options = options
+        if options.folded:
             from gpu.fuse import fuse
 
             fuse(network)
@@ -102,6 +104,10 @@ class Detector:
         """One line for logs and health."""
         size = f"{self.preparation.width}x{self.preparation.height}"
         return f"RT-DETRv2 {self.model} on {self.device}, {size}, up to {self.batch_max} a batch"
+
+    def details(self) -> dict[str, str]:
+        """What is on, what is off and why, for whoever measures."""
+        return {"device": str(self.device), "precision": "float32", "batch_max": str(self.batch_max)}
 
     def look(self, opened: Sequence[Opened]) -> list[Looked]:
         """Look at pictures in batches of `batch_max`, in order; what raises is said of the picture that did it.

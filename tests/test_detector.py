@@ -23,6 +23,7 @@ from gpu.fuse import fuse
 from gpu.halving import Batches
 from gpu.labels import canonical
 from gpu.loading import YARD
+from gpu.options import Options
 from schemas.items import DeadLetter, Detected, Detection, Frame
 from sources.yard_cameras import CAMERAS, story
 from stages.detect import RtDetr
@@ -147,7 +148,7 @@ def test_the_top_100_of_a_full_size_model_without_threshold(kind, tmp_path, yard
 
 def test_folding_changes_nothing_but_the_time(detector, yard_frames):
     pictures = [decoded(jpeg) for jpeg in yard_frames[:4]]
-    plain = Detector("yard", "cpu", fused=False)
+    plain = Detector("yard", "cpu", options=Options(folded=False))
     for one, other in zip(plain.raw(pictures), detector.raw(pictures), strict=True):
         assert np.abs(one.scores - other.scores).max() < 1e-4
     assert fuse(detector._network) == 0  # nothing was left to fold
