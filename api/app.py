@@ -1,7 +1,7 @@
 """The read API and the page as one ASGI application.
 
 Works whether or not a pipeline runs, and before there is a record: then lists are empty and health says so. Routes are
-plain functions on threads; the record's own connections are theirs alone.
+plain functions on a few threads, each with its own connection to the record.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from api import models
-from api.here import Here
+from api.here import THREADS, Here
 from api.media import Refused
 from api.routes import cameras, detections, events, live, media, page, system
 from api.security import Gate, plain
 from record import RecordError
 from schemas.settings import Settings
-
-THREADS = 12  # more would only wait for each other: the interpreter runs one at a time, SQLite the rest
 
 DESCRIPTION = """Cameras, events with their verdicts, detections, pictures, health; live over Server-Sent Events or WebSocket.
 Times are ISO 8601 in UTC. With `HEARTHWATCH_API_TOKEN` set, send `Authorization: Bearer …`."""

@@ -78,8 +78,10 @@ class Reader:
                     watch.close()
                 self._watch = None, None
                 watch = Snapshot(self.path) if identity else None
+                if watch:
+                    watch.execute("PRAGMA busy_timeout = 0")  # an event loop asks, which waits for nobody
                 self._watch = identity, watch
-            return identity, watch and watch.one("PRAGMA data_version")
+            return identity, watch and _data_version(watch)
 
     def exists(self) -> bool:
         return self._identity() is not None
@@ -90,3 +92,12 @@ class Reader:
         except FileNotFoundError:
             return None
         return (found.st_dev, found.st_ino) if found.st_size else None
+
+
+def _data_version(record: Record) -> object:
+    try:
+        return record.db.execute("PRAGMA data_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return object()  # it is being recovered: nothing that was known is sure

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from api import models
-from api.here import Here, Shared, answer
+from api.here import Here, Shared, answer, patient
 from api.media import ASK_AGAIN, Refused, checked, opened, sent
 from record import Record, edits, now, pulse
 from record.paths import camera_id, escape, unescape
@@ -77,6 +77,7 @@ def remove_camera(here: Shared, camera_id: str) -> Response:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
 )
+@patient
 def snapshot(here: Shared, camera_id: str, request: Request) -> Response:
     """The newest picture of the camera."""
     _camera(here, camera_id)
@@ -92,7 +93,7 @@ def snapshot(here: Shared, camera_id: str, request: Request) -> Response:
 
 
 @router.get("/timeline", response_model=models.Timeline, responses={422: models.INVALID})
-def timeline(
+async def timeline(
     here: Shared,
     hours: Annotated[int, Query(ge=1, le=24 * 31, description="How far back.")] = 24,
     step: Annotated[int, Query(ge=900, le=86_400, multiple_of=900, description="Seconds per cell.")] = 3600,
@@ -106,7 +107,7 @@ def timeline(
     cells = max(1, min(CELLS_MAX, -(-hours * 3600 // step)))
     end = (at - east % wide) // QUARTER * QUARTER + wide
     start = end - cells * wide
-    return here.answer(
+    return await here.answer(
         ("timeline", start, end, wide),
         lambda record: {"from": iso(start), "step_seconds": step, "cameras": pulse.timeline(record, start, end, wide)},
     )

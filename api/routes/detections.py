@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from api import models
-from api.here import Shared, answer
+from api.here import Shared, patient
 from api.media import opened, sent
 from api.params import CameraId, End, Limit, ObjectType, Offset, Start, span
-from record import queries, thumbnails
+from record import Record, queries, thumbnails
 from record.ledger import PER_FRAME
 from record.queries import Filter
 
@@ -20,7 +20,7 @@ AN_HOUR = "public, max-age=3600"
 
 
 @router.get("", response_model=models.Detections, responses={422: models.INVALID})
-def list_detections(
+async def list_detections(
     here: Shared,
     camera_id: CameraId = None,
     object_type: ObjectType = None,
@@ -33,10 +33,17 @@ def list_detections(
     """Boxes, newest first; `count` is the total."""
     start, end = span(start_date, end_date)
     f = Filter(camera_id=camera_id, object_type=object_type, start=start, end=end)
-    with here.reader.reading() as record:
-        count = queries.count_detections(record, f, min_confidence)
-        found = queries.list_detections(record, f, min_confidence, limit, offset) if count > offset else []
-    return answer({"detections": found, "count": count, "limit": limit, "offset": offset})
+    return await here.answer(
+        ("detections", f, min_confidence, limit, offset),
+        lambda record: _page(record, f, min_confidence, limit, offset),
+        patient=min_confidence > 0,
+    )
+
+
+def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int) -> dict[str, Any]:
+    count = queries.count_detections(record, f, confidence)
+    found = queries.list_detections(record, f, confidence, limit, offset) if count > offset else []
+    return {"detections": found, "count": count, "limit": limit, "offset": offset}
 
 
 @router.get(
@@ -44,6 +51,7 @@ def list_detections(
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
 )
+@patient
 def detection_image(here: Shared, detection_id: int, request: Request) -> Response:
     """Its picture, small, with all boxes drawn on it; made anew if it is missing and the upload is still there."""
     with here.reader.reading() as record:

@@ -28,7 +28,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # 
 
 
 @router.get("", response_model=models.Events, responses={422: models.INVALID})
-def list_events(
+async def list_events(
     here: Shared,
     filter: EventFilter,
     sort: Annotated[
@@ -42,9 +42,10 @@ def list_events(
 ) -> Response:
     """Events that match, in order. `count` is the total, `levels` the totals without the level filter."""
     after = placed(cursor, sort)
-    return here.answer(
+    return await here.answer(
         ("events", filter, sort, limit, offset, after),
         lambda record: _page(record, filter, sort, limit, offset, after),
+        patient=bool(filter.q),
     )
 
 
@@ -66,11 +67,11 @@ def review_events(here: Shared, body: models.ReviewMany) -> Response:
 
 
 @router.get("/stats", response_model=models.EventStats, responses={422: models.INVALID})
-def event_stats(here: Shared, start_date: Start = None, end_date: End = None) -> Response:
+async def event_stats(here: Shared, start_date: Start = None, end_date: End = None) -> Response:
     """Totals by level and by camera."""
     start, end = span(start_date, end_date)
     f = Filter(start=start, end=end)
-    return here.answer(("stats", f), lambda record: _stats(record, f))
+    return await here.answer(("stats", f), lambda record: _stats(record, f))
 
 
 def _stats(record: Record, f: Filter) -> dict[str, Any]:

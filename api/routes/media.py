@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api import models
-from api.here import Here, Shared
+from api.here import Here, Shared, patient
 from api.media import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
 from api.routes.cameras import folder_of
 from record import thumbnails
@@ -32,6 +32,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/cameras/{camera_id}/{filename:path}", response_class=Response, responses=ANSWERS)
+@patient
 def upload(
     here: Shared,
     camera_id: str,
@@ -58,6 +59,7 @@ def upload(
 
 
 @router.get("/thumbnails/{filename:path}", response_class=Response, responses=ANSWERS)
+@patient
 def thumbnail(here: Shared, filename: str, request: Request) -> Response:
     """A picture with its boxes; drawn anew if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
     return sent(_thumbnail(here, checked(filename), filename), request, FOREVER)

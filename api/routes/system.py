@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Response
 
 from api import metrics, models
 from api.health import overall
-from api.here import Here, Shared, answer
+from api.here import Here, Shared, answer, patient
 from api.params import Limit, Offset, Start
 from record import Record, now, pulse
 from record.ledger import Ledger
@@ -20,6 +20,7 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/api/system/health", response_model=models.SystemHealth)
+@patient
 def health(here: Shared) -> Response:
     """Every service, probed now; 200 whatever they say. Only a database that fails makes the whole unhealthy."""
     services = here.health.services()
