@@ -7,6 +7,7 @@ One `Record` is one connection and belongs to one thread; writers of one process
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -75,6 +76,7 @@ class Record:
         if known < SCHEMA_VERSION:
             _patiently(lambda: upgrade(self.db), self.path)
         if self.one("SELECT 1 FROM meta WHERE key = 'store_id'") is None:  # also if a kill came between the two
+            _keep_names(self.path)
             self.transact(
                 lambda: self.db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (_new_store_id(),))
             )
@@ -126,6 +128,25 @@ class Record:
 
     def close(self) -> None:
         self.db.close()
+
+
+def _keep_names(path: Path) -> None:
+    """Sync the folders above a new record: what is durable in a file is gone with the name of a folder that was not.
+
+    SQLite syncs the one that the file lies in; those that we or somebody else just made above it are nobody's business.
+    """
+    for folder in path.resolve().parents:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            continue  # nobody like us made anything in there
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):  # file systems that have nothing to sync in a folder
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _new_store_id() -> str:
