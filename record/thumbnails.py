@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
@@ -26,6 +27,9 @@ QUALITY = 85
 FONT_PIXELS = 13  # the smallest that reads well on a phone's lock screen
 BOX_PIXELS = 2
 LABEL_PAD = 3
+
+START = b"\xff\xd8"  # of every JPEG
+MARKED = START + b"\xff\xfe\x00\x0acrc:"  # … and of ours: a comment of eight bytes, the last four of them the sum
 
 COLOURS = {
     "person": "#E74856",
@@ -76,13 +80,14 @@ def detections(record: Record, frame_id: int) -> list[Detection]:
 
 
 def is_whole(thumbnail: Path) -> bool:
-    """Whether it is there to its end: what `write` put in place just before a power cut may be empty."""
+    """Whether it is as `write` put it in place: just before a power cut, any sector of it may have come to nothing."""
     try:
-        with thumbnail.open("rb") as file:
-            file.seek(-2, os.SEEK_END)
-            return file.read() == b"\xff\xd9"
+        jpeg = thumbnail.read_bytes()
     except OSError:
         return False
+    if jpeg.startswith(MARKED):
+        return jpeg[len(MARKED) : len(MARKED) + 4] == _sum(jpeg[len(MARKED) + 4 :])
+    return jpeg.startswith(START) and jpeg.endswith(b"\xff\xd9")  # of a version that wrote no sum
 
 
 def write(thumbnail: Path, jpeg: bytes) -> None:
@@ -90,10 +95,20 @@ def write(thumbnail: Path, jpeg: bytes) -> None:
     thumbnail.parent.mkdir(parents=True, exist_ok=True)
     part = thumbnail.with_name(f".{thumbnail.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
-        part.write_bytes(jpeg)
+        part.write_bytes(marked(jpeg))
         part.replace(thumbnail)
     finally:
         part.unlink(missing_ok=True)
+
+
+def marked(jpeg: bytes) -> bytes:
+    """The JPEG with a checksum of itself in a comment."""
+    rest = jpeg.removeprefix(START)
+    return MARKED + _sum(rest) + rest
+
+
+def _sum(rest: bytes) -> bytes:
+    return zlib.crc32(rest).to_bytes(4, "big")
 
 
 def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:

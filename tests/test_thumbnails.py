@@ -15,7 +15,7 @@ import sinks.thumbnails
 from record import Record
 from record.batching import Batching
 from record.ledger import Found, Ledger
-from record.thumbnails import COLOURS, OTHERS, ThumbnailError, draw, find, is_whole, path, write
+from record.thumbnails import COLOURS, OTHERS, ThumbnailError, draw, find, is_whole, marked, path, write
 from schemas import DeadLetter, Detected, Detection, Verdict
 from schemas.items import to_microseconds
 from schemas.testing import Picture, check_sink, detected, frame
@@ -149,9 +149,9 @@ def test_a_thumbnail_is_replaced_in_one_piece_and_leaves_nothing_else(tmp_path):
     write(there, b"first")
     with pytest.raises(TypeError):
         write(there, "not bytes")
-    assert there.read_bytes() == b"first"
+    assert there.read_bytes() == marked(b"first")
     write(there, b"second")
-    assert (there.read_bytes(), os.listdir(there.parent)) == (b"second", ["17_thumb.jpg"])
+    assert (there.read_bytes(), os.listdir(there.parent)) == (marked(b"second"), ["17_thumb.jpg"])
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_whole_one_is_served_as_it_is_and_a_torn_one_is_drawn_again(house):
     before = there.read_bytes()
     assert house.find().read_bytes() == before
     house.upload.touch()
-    for torn in (b"", before[:-7]):
+    for torn in (b"", before[:-7], before[:1024] + bytes(512) + before[1536:]):
         there.write_bytes(torn)
         assert not is_whole(there)
         with pytest.raises(ThumbnailError, match="newer upload"):
