@@ -148,8 +148,8 @@ def last_detected(record: Record) -> Row | None:
 def rate(record: Record, now: int) -> float:
     """Pictures found per second, over the last minute."""
     (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
-    rows = record.rows("SELECT discovered_at FROM frames WHERE id > ? ORDER BY id DESC", last - RATE_SECONDS * 1000)
-    return sum(1 for (at,) in rows if at > now - RATE_SECONDS * SECOND) / RATE_SECONDS
+    found = "SELECT count(*) FROM frames WHERE id > ? AND discovered_at > ?"
+    return int(record.one(found, last - RATE_SECONDS * 1000, now - RATE_SECONDS * SECOND)[0]) / RATE_SECONDS
 
 
 def rate_history(record: Record, now: int, quarters: int = 60) -> list[float]:
@@ -250,14 +250,13 @@ def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
         }
         for camera, name in record.rows("SELECT id, name FROM cameras ORDER BY name, id")
     }
-    for camera, at, risk in record.rows(
-        "SELECT camera_id, (started_at - ?) / ?, risk_score FROM events WHERE started_at >= ? AND started_at < ? AND status <> 'merged' AND risk_level IS NOT NULL",
+    for camera, at, n, risk in record.rows(
+        "SELECT camera_id, (started_at - ?) / ?, count(*), max(risk_score) FROM events "
+        "WHERE started_at >= ? AND started_at < ? AND status <> 'merged' AND risk_level IS NOT NULL GROUP BY 1, 2",
         start, step, start, end,
     ):  # fmt: skip
         if camera in cells:
-            cell = cells[camera]["cells"][at]
-            cell["events"] += 1
-            cell["max_risk"] = max(risk, cell["max_risk"] or 0)
+            cells[camera]["cells"][at] |= {"events": n, "max_risk": risk}
     for camera in cells:
         for at, n in record.rows(
             "SELECT (quarter * ? - ?) / ?, sum(n) FROM pictures WHERE camera_id = ? AND quarter >= ? AND quarter < ? GROUP BY 1",
