@@ -56,7 +56,7 @@ class Facts(NamedTuple):
     def objects(self) -> dict[str, int]:
         """The most of each kind that were seen in one frame, the surest kind of count a still picture gives."""
         most: Counter[str] = Counter()
-        for (_, kind), n in Counter((s.frame_id, s.object_type) for s in self.sightings).items():
+        for (_, kind), n in Counter([(s.id // PER_FRAME, s.object_type) for s in self.sightings]).items():
             most[kind] = max(most[kind], n)
         return dict(sorted(most.items()))
 
@@ -117,8 +117,9 @@ class Announcer:
             self._opened(event)
         standing = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
         keep = standing == "nemotron" and self.verdict_due == "pending"  # judged before: stands until judged again
+        facts = self.facts(event)
         self._publish(
-            event, "event.closed", None if keep else self.judge(self.facts(event)),
+            facts, "event.closed", None if keep else self.judge(facts),
             "status = 'closed', sealed = 1, ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, retry_at = 0",
             now(), self.verdict_due,
         )  # fmt: skip
@@ -126,21 +127,15 @@ class Announcer:
     def analyzed(self, event: int, verdict: Verdict) -> None:
         """The language model has judged it."""
         changes = "analysis_status = 'done', analyzed_at = ?, attempts = attempts + 1"
-        self._publish(event, "event.analyzed", verdict, changes, now())
+        self._publish(self.facts(event), "event.analyzed", verdict, changes, now())
 
     def failed(self, event: int) -> None:
         """The language model was asked often enough: the verdict that stands is the last one."""
-        self._publish(event, "event.failed", None, "analysis_status = 'failed'")
+        self._publish(self.facts(event), "event.failed", None, "analysis_status = 'failed'")
 
     def _opened(self, event: int) -> None:
-        self._publish(
-            event,
-            "event.opened",
-            self.judge(self.facts(event)),
-            "opened_at = ?, analysis_status = ?",
-            now(),
-            self.verdict_due,
-        )
+        facts, changes = self.facts(event), "opened_at = ?, analysis_status = ?"
+        self._publish(facts, "event.opened", self.judge(facts), changes, now(), self.verdict_due)
 
     def _hold_back(self, event: int) -> None:
         self.record.execute("UPDATE events SET opened_at = NULL WHERE id = ?", event)
@@ -149,7 +144,7 @@ class Announcer:
         if self.record.one("SELECT revision FROM events WHERE id = ?", event)[0] == 0:
             self.record.execute("DELETE FROM events WHERE id = ?", event)  # nobody ever heard of it
         else:
-            self._publish(event, "event.merged", None, "status = 'merged', frame_count = 0, merged_into = ?", into)
+            self._tell(event, "event.merged", None, (), "status = 'merged', frame_count = 0, merged_into = ?", into)
 
     def facts(self, event: int) -> Facts:
         """What the record knows about an event."""
@@ -169,17 +164,21 @@ class Announcer:
             event, camera_id, name, first, last, n, width or 0, height or 0, tuple(Sighting(*row) for row in rows)
         )
 
-    def _publish(self, event: int, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
+    def _publish(self, facts: Facts, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
+        """The next revision of an event; without a verdict of its own, the one that stands goes on."""
         if verdict is not None:
-            self._judge(event, verdict)
-        facts = self.facts(event) if type != "event.merged" else None
-        objects = json.dumps(facts.objects) if facts else None
+            self._judge(facts.event_id, verdict)
+        changes = f"objects = ?, {changes}"
+        self._tell(facts.event_id, type, verdict, facts.sightings, changes, json.dumps(facts.objects), *args)
+
+    def _tell(
+        self, event: int, type: EventType, verdict: Verdict | None, seen: Sequence[Sighting], changes: str, *args: Any
+    ) -> None:
         row = self.record.one(
-            f"UPDATE events SET revision = revision + 1, objects = coalesce(?, objects), {changes} WHERE id = ? RETURNING {_ROW}",
-            objects, *args, event,
-        )  # fmt: skip
+            f"UPDATE events SET revision = revision + 1, {changes} WHERE id = ? RETURNING {_ROW}", *args, event
+        )
         name = self.record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])[0]
-        revised = _event(row, type, name, facts.sightings if facts else (), verdict)
+        revised = _event(row, type, name, seen, verdict)
         self._append(revised)
         self.told.append(revised)
 

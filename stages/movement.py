@@ -2,19 +2,24 @@
 
 No pixels, no appearance, no camera's name: lengths are measured in heights of the box, so that a person counts the same
 near and far. Made for a picture every one to three seconds; with fewer, hardly anybody is seen to stop, and what is left
-is how many there were, for how long and when.
+is how many there were, for how long and when. Crowds for minutes are looked at in fewer pictures (`thinned`), so that no
+event takes longer than some milliseconds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
 from itertools import groupby
 
 from record.events import Sighting
 
 Track = list[Sighting]
 """One object through the pictures, in order of capture."""
+Foot = tuple[float, int, int]
+"""Where a box stands (x, y), and its height."""
 
 GAP_SECONDS = 12.0  # a person behind a bush, missed boxes, or a camera that uploads only every ten seconds
 STRIDE, SLACK = (
@@ -27,6 +32,22 @@ PLACE_REACH = 0.5  # of the package's height: the same place
 GONE_PICTURES, GONE_SECONDS = 3, 3.0  # so often, or for so long, an unhidden view of the place and nothing there
 BESIDE_SECONDS, BESIDE_REACH = 5.0, 1.0  # a person was that near, in time and in heights of the person
 
+# Together some 10 ms; what stays below them is looked at in full.
+PAIRS_MAX = 10_000  # of boxes that may be one and the same: 100 pictures of 10 boxes, 25 of 20
+PICTURES_MAX = 300  # three a second in a window of 90 s
+BOXES_MAX = 20  # of one kind in a picture; of more, the tallest: they are the nearest
+LIVE_MAX = 32  # objects that may still be there, and places where a package lay; of more, the newest
+
+
+def thinned(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
+    """Sightings in order of capture -> all of them, or, of a crowd for minutes, those of pictures at even distances."""
+    pictures = [list(group) for _, group in groupby(sightings, key=lambda s: s.frame_id)]
+    boxes = min(BOXES_MAX, max(map(len, pictures), default=0))
+    step = math.ceil(max(len(pictures) * boxes**2 / PAIRS_MAX, len(pictures) / PICTURES_MAX))
+    if step <= 1:
+        return sightings
+    return [s for picture in (*pictures[:-1:step], pictures[-1]) for s in picture]
+
 
 def tracks(sightings: Iterable[Sighting]) -> list[Track]:
     """Sightings of one kind, in order of capture -> who is who: in each picture the nearest feet go together."""
@@ -34,10 +55,13 @@ def tracks(sightings: Iterable[Sighting]) -> list[Track]:
     live: list[Track] = []
     for _, group in groupby(sightings, key=lambda s: s.frame_id):
         here = list(group)
+        if len(here) > BOXES_MAX:
+            here = nlargest(BOXES_MAX, here, key=lambda s: s.height)
         live = [t for t in live if (here[0].at - t[-1].at) / 1e6 <= GAP_SECONDS]
-        pairs = [(apart(t[-1], s), i, j) for i, t in enumerate(live) for j, s in enumerate(here) if reaches(t[-1], s)]
+        if len(live) > LIVE_MAX:
+            live = nlargest(LIVE_MAX, live, key=lambda t: t[-1].at)
         old, new = set[int](), set[int]()
-        for _, i, j in sorted(pairs):
+        for _, i, j in sorted(_pairs([t[-1] for t in live], here)):
             if i not in old and j not in new:
                 live[i].append(here[j])
                 old.add(i)
@@ -45,6 +69,16 @@ def tracks(sightings: Iterable[Sighting]) -> list[Track]:
         fresh = [[s] for j, s in enumerate(here) if j not in new]
         found, live = found + fresh, live + fresh
     return found
+
+
+def _pairs(before: Sequence[Sighting], here: Sequence[Sighting]) -> Iterator[tuple[float, int, int]]:
+    """Who may have walked to where: how far, and the two indices. All of `here` is one picture."""
+    feet = [foot(b) for b in here]
+    for i, a in enumerate(before):
+        start, reach = foot(a), STRIDE * max(1.0, (here[0].at - a.at) / 1e6) + SLACK
+        for j, end in enumerate(feet):
+            if (far := between(start, end)) <= reach:
+                yield far, i, j
 
 
 def seconds(track: Track) -> float:
@@ -73,18 +107,28 @@ def taken(packages: Iterable[Sighting], people: Sequence[Sighting]) -> tuple[Sig
     """The last sight of a package that lay there and was gone after a person had been beside it, and that person."""
     for place in _places(packages):
         last = place[-1]
+        if len(place) < LAID_PICTURES and (last.at - place[0].at) / 1e6 < LAID_SECONDS:
+            continue  # it did not lie there
         beside = [p for p in people if abs(p.at - last.at) / 1e6 <= BESIDE_SECONDS and apart(p, last) <= BESIDE_REACH]
-        laid = len(place) >= LAID_PICTURES or (last.at - place[0].at) / 1e6 >= LAID_SECONDS
-        if laid and beside and _gone(last, people):
+        if beside and _gone(last, people):
             return last, min(beside, key=lambda p: (abs(p.at - last.at), p.id))
     return None
 
 
 def _places(packages: Iterable[Sighting]) -> list[list[Sighting]]:
+    """Where packages were seen, each as its sightings there."""
     places: list[list[Sighting]] = []
+    ends: deque[tuple[Foot, int]] = deque(maxlen=LIVE_MAX)
     for s in packages:
-        here = next((place for place in places if apart(place[-1], s) <= PLACE_REACH), None)
-        places.append([s]) if here is None else here.append(s)
+        here = foot(s)
+        near = next((k for k, (end, _) in enumerate(ends) if between(end, here) <= PLACE_REACH), None)
+        if near is None:
+            ends.append((here, len(places)))
+            places.append([s])
+        else:
+            place = ends[near][1]
+            ends[near] = here, place
+            places[place].append(s)
     return places
 
 
@@ -95,15 +139,17 @@ def _gone(last: Sighting, people: Sequence[Sighting]) -> bool:
     return len(views) >= GONE_PICTURES or (bool(views) and (views[-1] - last.at) / 1e6 >= GONE_SECONDS)
 
 
-def reaches(a: Sighting, b: Sighting) -> bool:
-    """Whether what was at `a` can have walked to `b`."""
-    return apart(a, b) <= STRIDE * max(1.0, (b.at - a.at) / 1e6) + SLACK
-
-
 def apart(a: Sighting, b: Sighting) -> float:
     """Between the feet of two boxes, in heights of the taller one."""
-    across, down = (a.x + a.width / 2) - (b.x + b.width / 2), (a.y + a.height) - (b.y + b.height)
-    return math.hypot(across, down) / max(a.height, b.height, 1)
+    return between(foot(a), foot(b))
+
+
+def between(a: Foot, b: Foot) -> float:
+    return math.hypot(a[0] - b[0], a[1] - b[1]) / max(a[2], b[2], 1)
+
+
+def foot(s: Sighting) -> Foot:
+    return s.x + s.width / 2, s.y + s.height, s.height
 
 
 def overlap(a: Sighting, b: Sighting) -> bool:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from heapq import nsmallest
 from typing import NamedTuple
 
 from record.events import Facts, Sighting
 from schemas.items import Verdict, from_microseconds
-from stages.movement import seconds, stops, taken, tracks
+from stages.movement import seconds, stops, taken, thinned, tracks
 
 KIND = {
     "person": 22, "car": 10, "truck": 12, "bus": 10, "motorcycle": 12, "bicycle": 10, "package": 15, "backpack": 12,
@@ -76,16 +77,18 @@ def look(facts: Facts, start: datetime) -> Signs:
     """Facts -> signs; `start` is the event's begin on the camera's clock."""
     objects = facts.objects
     worst = max(objects, key=lambda kind: (KIND.get(kind, OTHER), kind))
-    people = [s for s in facts.sightings if s.object_type == "person"]
-    walkers, same = tracks(people), tracks(s for s in facts.sightings if s.object_type == worst)
+    seen = thinned(facts.sightings)
+    people = [s for s in seen if s.object_type == "person"]
+    walkers = tracks(people)
+    same = walkers if worst == "person" else tracks(s for s in seen if s.object_type == worst)
     places = max((stops(track) for track in walkers), default=0)
     return Signs(
         objects,
         worst,
-        max(seconds(track) for track in same),
+        max((seconds(track) for track in same), default=0.0),
         places,
         places >= 2 or any(seconds(track) >= ABOUT_SECONDS for track in walkers),
-        taken([s for s in facts.sightings if s.object_type == "package"], people),
+        taken([s for s in seen if s.object_type == "package"], people),
         start.hour >= NIGHT_FROM or start.hour < NIGHT_UNTIL,
     )
 
@@ -130,8 +133,10 @@ def evidence(sightings: Sequence[Sighting], decisive: Sequence[Sighting] = ()) -
     """The surest detections of each kind, at most three, and the decisive ones, as ids in order."""
     chosen = {s.id for s in decisive}
     for kind in {s.object_type for s in sightings}:
-        surest = sorted((s for s in sightings if s.object_type == kind), key=lambda s: (-s.confidence, s.id))
-        chosen.update(s.id for s in surest[:EVIDENCE_PER_KIND])
+        surest = nsmallest(
+            EVIDENCE_PER_KIND, (s for s in sightings if s.object_type == kind), key=lambda s: (-s.confidence, s.id)
+        )
+        chosen.update(s.id for s in surest)
     return tuple(sorted(chosen))
 
 

@@ -1,5 +1,6 @@
 """Promise: the rules' verdict says only what was detected, and is the same for the same facts."""
 
+import random
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from record.events import Facts, Sighting
 from schemas.items import to_microseconds
+from stages import movement
 from stages.rules import Signs, evidence, judge, place, points
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -157,3 +159,49 @@ def test_the_hour_is_that_of_the_cameras_clock():
         judge(facts(datetime(2026, 11, 22, 22, tzinfo=UTC), ["person"]), sofia).risk_score
         > judge(facts(NOON, ["person"]), sofia).risk_score
     )
+
+
+WORK = ("PAIRS_MAX", "PICTURES_MAX", "BOXES_MAX", "LIVE_MAX")
+PATHS = [*COMES, *GOES], PACES, list(range(600, 0, -40)), [200] * 60, [None] * 20 + [*range(0, 300, 40)] * 5
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["person", "package", "car"]), st.sampled_from(PATHS)), min_size=1, max_size=10)
+)
+def test_what_bounds_the_work_changes_no_verdict_of_an_ordinary_event(objects):
+    known = moving(NIGHT, *objects)
+    bounded = judge(known, UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in WORK:
+            patch.setattr(movement, name, 1 << 30)
+        assert bounded == judge(known, UTC)
+
+
+def test_a_crowd_at_ten_pictures_a_second_is_looked_at_in_fewer_pictures_and_says_the_same():
+    crowd = [("person", [60 * n + 2 * second for second in range(90)]) for n in range(20)]
+    often = moving(NOON, *[(label, [x for x in xs for _ in range(10)]) for label, xs in crowd])
+    often = often._replace(
+        sightings=tuple(s._replace(at=often.started_at + (s.frame_id - 1) * 100_000) for s in often.sightings)
+    )
+    assert len(often.sightings) == 900 * 20
+    looked_at = movement.thinned(often.sightings)
+    pictures = sorted({s.frame_id for s in looked_at})
+    assert len(pictures) * 20**2 <= movement.PAIRS_MAX + 20**2 and (pictures[0], pictures[-1]) == (1, 900)
+    assert all(sum(s.frame_id == picture for s in looked_at) >= 20 for picture in pictures), "pictures are whole"
+    once_a_second = moving(NOON, *crowd)
+    assert judge(often, UTC).risk_level == judge(once_a_second, UTC).risk_level
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_however_much_is_seen_there_is_a_verdict_over_it(seed):
+    chance = random.Random(seed)
+    kinds = ["person", "package", "kite"]
+    seen = [
+        Sighting((i + 1) * 512 + n, i * 30_000, chance.choice(kinds), 0.9, chance.randrange(600), chance.randrange(300), 30, 1 + i % 99)
+        for i in range(600) for n in range(chance.randrange(1, 60))
+    ]  # fmt: skip
+    verdict = judge(Facts(1, "c", "Porch", 0, seen[-1].at, 600, 640, 360, tuple(seen)), UTC)
+    assert 0 <= verdict.risk_score <= 100 and verdict.evidence
+    rare = Sighting(100 * 512 + 80, 100 * 30_000, "bear", 0.9, 1, 1, 30, 30)  # in a picture that is passed over
+    told = judge(Facts(1, "c", "Porch", 0, seen[-1].at, 600, 640, 360, tuple(sorted([*seen, rare]))), UTC)
+    assert told.reasoning.startswith("bear +60") and rare.id in told.evidence
