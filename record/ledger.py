@@ -25,8 +25,8 @@ from schemas.items import (
     from_microseconds,
     to_microseconds,
 )
+from schemas.items import PER_FRAME as PER_FRAME
 
-PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
 DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
 CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can say later, calendars cannot
 KNOWN_AT_ONCE = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999

@@ -18,6 +18,7 @@ from record import Record
 from record.lake import KINDS, Hour, Lake, hour_of, hours, read
 from record.thumbnails import is_whole
 from record.tidy import compare, days
+from schemas.items import PER_FRAME
 
 TOLD_MAX = 10  # of one kind; the rest is counted
 AGAIN_SECONDS = 3.0  # a thumbnail is drawn, an hour written again, a file taken in within this time
@@ -36,14 +37,14 @@ ROWS = {
     "frame {} belongs to event {}, which does not exist or was merged": """
         SELECT id, event_id FROM frames f WHERE event_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = f.event_id AND status <> 'merged')""",
-    "frame {} belongs to event {} but has no detections": """
+    "frame {} belongs to event {} but has no detections": f"""
         SELECT id, event_id FROM frames f WHERE event_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM detections WHERE id BETWEEN f.id * 512 AND f.id * 512 + 511)""",
-    "detection {} belongs to frame {} and event {}, which do not belong together": """
-        SELECT d.id, d.frame_id, d.event_id FROM detections d LEFT JOIN frames f ON f.id = d.id / 512
+        AND NOT EXISTS (SELECT 1 FROM detections WHERE id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1})""",
+    "detection {} belongs to frame {} and event {}, which do not belong together": f"""
+        SELECT d.id, d.frame_id, d.event_id FROM detections d LEFT JOIN frames f ON f.id = d.id / {PER_FRAME}
         WHERE f.id IS NULL OR d.frame_id <> f.id OR d.event_id IS NOT f.event_id OR d.event_id IS NULL""",
-    "detection {} is dated otherwise than its frame {}": """
-        SELECT d.id, f.id FROM detections d JOIN frames f ON f.id = d.id / 512 WHERE d.detected_at <> f.captured_at""",
+    "detection {} is dated otherwise than its frame {}": f"""
+        SELECT d.id, f.id FROM detections d JOIN frames f ON f.id = d.id / {PER_FRAME} WHERE d.detected_at <> f.captured_at""",
     "event {} says that it has {} frames, but {} belong to it": """
         SELECT e.id, frame_count, (SELECT count(*) FROM frames WHERE event_id = e.id) AS n FROM events e WHERE frame_count <> n""",
     "event {} is not named after its first frame, {}": """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
 DUPLICATE = "duplicate"
 """`DeadLetter.stage` of a frame that needs no second look: it is settled without detections, not quarantined."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from schemas.components import Component, Consumer, Sink, Source, Stage
-from schemas.items import DeadLetter, Detected, Detection, Event, Frame, Message, Reject, Tick, Verdict
+from schemas.items import PER_FRAME, DeadLetter, Detected, Detection, Event, Frame, Message, Reject, Tick, Verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,8 +62,8 @@ def event(id: int = 1, risk_score: int = 62, **more: Any) -> Event:
     at = START + timedelta(seconds=id)
     values: dict[str, Any] = {
         "camera_id": "front_door", "type": "event.closed", "revision": 2, "started_at": at, "ended_at": at, "status": "closed",
-        "frame_count": 1, "objects": {"person": 1}, "verdict": Verdict(risk_score, "1 person", "", (id * 512,)),
-        "detection_ids": (id * 512,), "camera_name": "front door",
+        "frame_count": 1, "objects": {"person": 1}, "verdict": Verdict(risk_score, "1 person", "", (id * PER_FRAME,)),
+        "detection_ids": (id * PER_FRAME,), "camera_name": "front door",
     }  # fmt: skip
     return Event(id, f"batch-{id}", **(values | more))
 
