@@ -1,7 +1,8 @@
 """Old pictures -> the inbox of the ledger, in the order in which they were taken, never many at a time.
 
 Nothing is taken twice: a picture whose path, mtime and size are in the ledger is passed over, so an interrupted backfill goes
-on where it was. A live picture waits behind `AHEAD_SECONDS` of work at most, whatever a picture takes on this machine.
+on where it was. A live picture waits behind one batch of the detector's at most: the inbox is emptied by portions of that
+(`sources.discovery`). The inbox itself holds `AHEAD_SECONDS` of work, behind which only plug-ins' pictures wait.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sources.files import Files
 from sources.intake import read
 from sources.tree import MTIME_NS_MAX, is_picture_path
 
-AHEAD_SECONDS = 0.75  # of work in front of a live picture; the inbox is looked at every 0.5 s
+AHEAD_SECONDS = 0.75  # of work in the inbox; `step` is called every 0.1 s, an empty inbox is looked at every 0.5 s
 AHEAD_MIN, AHEAD_MAX = 2, 1000  # pictures; the first is what is tried before it is known how fast they go
 RATE_SECONDS = 0.25  # how often the speed is measured anew …
 RATE_KEPT = 0.8  # … of which so much is believed of the last one: a moment without pictures is no slow pipeline

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from record.ledger import Ledger
 from record.paths import camera_id, escape
-from sources.intake import Clock, Intake, ends
+from sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
 from sources.tree import File, Tree, is_picture_path
 from sources.watch import Hint, Watch
 
@@ -39,6 +39,7 @@ WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next
 HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
 GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
 INBOX_SECONDS = 0.5  # how often the inbox is looked at: one query on an empty table
+HELD_SECONDS = 0.01  # … and whether there is room for what waits in it: one query on a small one, 20 us
 BASE_SECONDS = 1.0  # how often a missing base is looked for
 STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
 SWEEP_SHARE = 3  # looking around takes at most a quarter of this thread's time, however large the tree
@@ -85,6 +86,8 @@ class Discovery(threading.Thread):
         self.intake = Intake(base, ledger, clock)
         self.news = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
+        self.portion = TAKE_AT_ONCE
+        """Of the inbox no more is taken in than makes this many undecided pictures, so that a live one waits for no more."""
         self.failure: BaseException | None = None
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
@@ -130,8 +133,9 @@ class Discovery(threading.Thread):
     def _take_inbox(self) -> None:
         if time.monotonic() >= self._inbox_due:
             before = self.intake.new
-            more = self.intake.take_inbox()
-            self._inbox_due = 0.0 if more else time.monotonic() + INBOX_SECONDS
+            room = self.portion - self.ledger.record.counters()["discovered"]
+            held = 2 * room < self.portion or self.intake.take_inbox(room)  # by halves: one is looked at, one decoded
+            self._inbox_due = time.monotonic() + (HELD_SECONDS if held else INBOX_SECONDS)
             if self.intake.new != before:
                 self.news.set()
 

@@ -120,6 +120,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if self.discovery.failure:
             raise self.discovery.failure
         self.pacer.returned()
+        self.discovery.portion = self.pacer.limit
         self._fill()
         frames = self._handed_out()
         self.awake = None if frames or self.ahead else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)

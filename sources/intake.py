@@ -56,12 +56,12 @@ class Intake:
             cameras = self.ledger.cameras()
             self._write([self._found(file, cameras) for file in files[start : start + TAKE_AT_ONCE]])
 
-    def take_inbox(self) -> bool:
-        """Take what plug-in sources and backfills left; whether there may be more."""
-        uploads = self.ledger.inbox(TAKE_AT_ONCE)
+    def take_inbox(self, limit: int = TAKE_AT_ONCE) -> bool:
+        """Take what plug-in sources and backfills left, at most so many; whether there may be more."""
+        uploads = self.ledger.inbox(limit)
         if uploads:
             self._write([self._uploaded(upload) for _, upload in uploads], [id for id, _ in uploads])
-        return len(uploads) == TAKE_AT_ONCE
+        return len(uploads) == limit
 
     def _write(self, found: list[Found], inbox_ids: Iterable[int] = ()) -> None:
         self.new += self.ledger.discover(found, time.time_ns() // 1000, inbox_ids)

@@ -157,6 +157,24 @@ def test_beside_a_live_pipeline_it_only_enqueues_and_live_pictures_go_first(slow
     assert events(record) == events(reference)
 
 
+def test_a_slow_detector_has_one_batch_of_old_pictures_in_front_of_a_live_one(tmp_path: Path) -> None:
+    """A batch is what is looked at in half a second: at 0.2 s a picture, two of them at most."""
+    pipeline, old = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.2"), Archive(tmp_path / "slow", 24)
+    pipeline.upload("porch", name(1_759_000_000)).start().until(lambda: pipeline.states() == {"settled": 1})
+    process, in_front = command(pipeline, str(old.folder)), set[int]()
+
+    def looked() -> bool:
+        undecided = "SELECT count(*) FROM frames WHERE state = 'discovered' AND camera_id <> 'porch'"
+        in_front.add(pipeline.rows(undecided)[0][0])
+        return process.poll() is not None
+
+    pipeline.until(looked)
+    finish(process)
+    pipeline.stop()
+    assert pipeline.states() == {"settled": 25}
+    assert in_front <= {0, 1, 2} and in_front & {1, 2}
+
+
 def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.05")
     old = Archive(tmp_path / "slow", 90)

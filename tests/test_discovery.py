@@ -448,6 +448,28 @@ def test_uploads_of_plug_ins_are_taken_from_the_inbox(house):
     assert house.ledger.cameras() == {"drop": "drop", "door_bell": "Door Bell"}
 
 
+def test_of_a_full_inbox_no_more_is_taken_than_one_batch_so_a_live_picture_waits_for_no_more(house):
+    """Whoever decides, decides one at a time here; after each the next may come in, and never more than a batch."""
+    for n in range(40):
+        (house.outside / f"{n}.jpg").write_bytes(picture(f"old {n}"))
+    (house.base / "front").mkdir()
+    record, batch = house.record, 6
+    with house.looking(TOLD) as looking:
+        looking.portion = batch
+        house.ledger.enqueue([Upload("old", str(house.outside / f"{n}.jpg"), None) for n in range(40)])
+        for decided in range(41):
+            until(lambda: record.counters()["discovered"] >= batch // 2 or not house.ledger.inbox(1))
+            waiting = record.counters()["discovered"]
+            assert waiting <= batch + (decided > 10)
+            if decided == 10:
+                house.put("front/live.jpg")
+                until(lambda: "front/live.jpg" in house.paths())
+                assert house.paths().index("front/live.jpg") <= decided + batch
+            record.execute("UPDATE counters SET n = n - 1 WHERE name = 'discovered' AND n > 0")
+            record.execute("UPDATE counters SET n = n + 1 WHERE name = 'settled'")
+        until(lambda: len(house.paths()) == 41)
+
+
 def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, caplog, monkeypatch):
     def full(self, folder):
         raise OSError(28, os.strerror(28))
