@@ -1,19 +1,23 @@
-"""The lake at ten million detections: questions, exports, retention. `python bench/analytics.py [DETECTIONS] [FOLDER]`
+"""The lake at ten million detections: questions, exports, retention. `scripts/bench analytics FOLDER [DETECTIONS] [PART …]`
 
-Makes a record of 30 days (rows written directly, two boxes a picture), exports it, and then asks: hourly × camera × class
-over 30 days in DuckDB and the same SQL in SQLite, while another process goes on writing frames; the cost of an hour file;
-the cost of forgetting one day, and the longest time for which another writer had to wait.
+Makes a record of 30 days in FOLDER (rows written directly, two boxes a picture), once: a folder that has one is used again.
+Then the parts, all of them if none is named: `export` writes the lake anew; `ask` asks hourly × camera × class over the 30
+days, in DuckDB and by the same SQL in SQLite; `forget` forgets the oldest day that is left, and tells for how long it kept
+the record locked and for how long another writer had to wait. While `ask` and `forget` run, another process goes on writing
+20 pictures a second through ledger and batching.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -21,93 +25,184 @@ import duckdb
 from record import Record
 from record.batching import Batching
 from record.keeper import Keeper
-from record.lake import Lake
-from record.ledger import Found, Ledger
+from record.lake import Lake, turn
+from record.ledger import PER_FRAME, Found, Ledger
 from record.retention import DAY, Rules
 from schemas import Detected, Detection
 from sinks.catalogue import FILE, export
 from stages.rules import judge
+
+T = TypeVar("T")
 
 S = 1_000_000
 START = 1_792_000_000 * S
 DAYS = 30
 CAMERAS = 8
 CLASSES = ("person", "car", "dog", "cat")
+FRAMES_AT_ONCE = 20_000
 DUCKDB = "SELECT hour, camera_id, object_type, detections FROM hourly"
 SQLITE = "SELECT detected_at / 3600000000, camera_id, object_type, count(*) FROM detections GROUP BY 1, 2, 3"
+EMPTY = "UPDATE cameras SET notes = '' WHERE id = 'x'"
 
 
 def main() -> None:
-    boxes = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as folder:
-        data = Path(folder)
-        record = Record(data / "hearthwatch.db")
-        report("made", timed(lambda: make(record, boxes // 2)))
-        lake = Lake(record, data)
-        hours = DAYS * 24
-        seconds = timed(lambda: export(lake))
-        report(
-            f"first export of {hours} hours",
-            seconds,
-            f"{seconds / hours * 1000:.0f} ms an hour of {boxes // hours} boxes",
-        )
-        stop = multiprocessing.Event()
-        writer = multiprocessing.Process(target=write, args=(data, stop))
-        writer.start()
+    words = sys.argv[1:]
+    if not words:
+        sys.exit(__doc__)
+    data = Path(words.pop(0))
+    boxes = int(words.pop(0)) if words and words[0].isdigit() else 10_000_000
+    if unknown := set(words) - set(PARTS):
+        sys.exit(f"{', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
+    record = Record(data / "hearthwatch.db")
+    (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
+    if last < boxes // 2:
+        report("filled", timed(lambda: make(record, last + 1, boxes // 2)))
+    for part in words or PARTS:
+        PARTS[part](record, data)
+
+
+def write_the_lake(record: Record, data: Path) -> None:
+    """Every hour that has rows, and then what one more picture costs."""
+    lake = Lake(record, data)
+    hours = len({*record.rows("SELECT DISTINCT hour FROM dirty_hours WHERE kind = 'frames'")})
+    seconds = timed(lambda: export(lake))
+    report("export", seconds, f"{hours} hours, {seconds / max(1, hours) * 1000:.0f} ms each")
+    touched = "UPDATE frames SET event_id = event_id WHERE id = (SELECT max(id) FROM frames)"
+    record.execute(touched)
+    report("export after one picture", timed(lambda: export(lake)))
+
+
+def ask(record: Record, data: Path) -> None:
+    """The same question of both, while a pipeline writes."""
+    with somebody_writes(data), duckdb.connect(data / FILE, read_only=True) as db:
+        rows = len(db.execute(DUCKDB).fetchall())
+        times = sorted(timed(lambda: db.execute(DUCKDB).fetchall()) for _ in range(15))
+        duck = times[len(times) // 2]
+        report(f"DuckDB, {rows} rows", duck, f"best {times[0]:.2f}, worst {times[-1]:.2f} s of {len(times)}")
+        for view in ("camera_daily", "unusual_hours"):
+            report(view, timed(lambda view=view: db.execute(f"SELECT * FROM {view}").fetchall()))
+        lite = timed(lambda: record.rows(SQLITE))
+        report("SQLite, the same", lite, f"{lite / duck:.0f} x")
+
+
+def forget_a_day(record: Record, data: Path) -> None:
+    """The oldest day, by the retention of the product, with its pauses; there are no files, only their names."""
+    first, others = record.one("SELECT min(id) FROM frames")[0], list[float]()
+    oldest = record.one("SELECT discovered_at FROM frames WHERE id = ?", first)[0]
+    for camera in range(CAMERAS):  # a camera's folder that is not there would be a disk that is not mounted
+        (data / "uploads" / f"camera{camera}").mkdir(parents=True, exist_ok=True)
+    mine = Watched(data / "hearthwatch.db")
+    retention = Keeper(mine, data, data / "uploads", Rules(originals=True, unreviewed=True)).retention
+    before = retention.older_than(oldest + DAY)
+    with somebody_writes(data), somebody_waits(data, others):
+        seconds = timed(lambda: retention.forget(before))
+    n = retention.done.frames
+    report("a day forgotten", seconds, f"{n} pictures, {seconds / max(1, n) * 1e6:.0f} µs each, {len(mine.held)} steps")
+    told("the record was locked", mine.held)
+    told("another writer waited", others)
+    mine.close()
+    with turn(data, "lake"):
+        report("export of what it emptied", timed(lambda: Lake(record, data).export()))
+
+
+PARTS: dict[str, Callable[[Record, Path], None]] = {"export": write_the_lake, "ask": ask, "forget": forget_a_day}
+
+
+class Watched(Record):
+    """A record that notes for how long each of its transactions kept all others from writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.held = list[float]()
+        super().__init__(path)
+
+    def _once(self, work: Callable[[], T]) -> T:
+        began = 0.0
+
+        def noted() -> T:
+            nonlocal began
+            began = time.perf_counter()
+            return work()
+
         try:
-            questions(record, data)
-            record.execute("UPDATE events SET notes = 'seen' WHERE id = (SELECT max(id) FROM events)")
-            record.execute("UPDATE frames SET event_id = event_id WHERE id = (SELECT max(id) FROM frames)")
-            report("export of what changed", timed(lambda: export(lake)))
-            forget_a_day(record, data)
+            return super()._once(noted)
         finally:
-            stop.set()
-            writer.join()
-        report("export after it", timed(lambda: export(lake)))
+            if began:
+                self.held.append(time.perf_counter() - began)
 
 
-def make(record: Record, frames: int) -> None:
-    """Rows as the pipeline leaves them: an event for each minute of a camera with pictures, spread evenly."""
+@contextmanager
+def somebody_writes(data: Path) -> Iterator[None]:
+    """A pipeline that goes on, in a process of its own."""
+    stop = multiprocessing.Event()
+    writer = multiprocessing.Process(target=write, args=(data, stop))
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+@contextmanager
+def somebody_waits(data: Path, waits: list[float]) -> Iterator[None]:
+    """What one more writer in this process waits for, every 2 ms."""
+    done = threading.Event()
+    other = Record(data / "hearthwatch.db")
+
+    def work() -> None:
+        while not done.wait(0.002):
+            waits.append(timed(lambda: other.transact(lambda: other.execute(EMPTY))))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        other.close()
+
+
+def make(record: Record, begin: int, frames: int) -> None:
+    """Rows as the pipeline leaves them: an event for each minute of a camera with pictures, spread evenly, told of twice."""
     step = DAYS * DAY // frames
     per_event = max(1, 60 * S // (step * CAMERAS))
 
     def part(first: int, last: int) -> None:
-        rows = [(i, START + i * step, i % CAMERAS, first_of(i, per_event)) for i in range(first, last)]
+        rows = [
+            (i, START + i * step, f"camera{i % CAMERAS}", first_of(i, per_event)) for i in range(first, min(last, frames + 1))
+        ]  # fmt: skip
         record.many(
             "INSERT INTO frames(id, uid, camera_id, path, mtime_ns, size, captured_at, arrived_at, discovered_at, state, event_id, "
             "width, height, model, detect_ms) VALUES (?,?,?,?,?,1,?,?,?,'settled',?,1920,1080,'bench',31.5)",
-            [(i, f"{i:032x}", f"camera{c}", f"camera{c}/{at}.jpg", at * 1000, at, at, at, e) for i, at, c, e in rows],
+            [(i, f"{i:032x}", camera, f"{camera}/{at}.jpg", at * 1000, at, at, at, e) for i, at, camera, e in rows],
         )
         record.many(
-            "INSERT INTO detections VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL)",
+            "INSERT INTO detections VALUES (?,?,?,?,?,?,?,?,?,5,50,90,NULL)",
             [
-                (
-                    i * 512 + n,
-                    i,
-                    e,
-                    f"camera{c}",
-                    f"camera{c}/{at}.jpg",
-                    at,
-                    CLASSES[(i + n) % 4],
-                    0.5 + i % 50 / 100,
-                    i % 1000,
-                    5,
-                    50,
-                    90,
-                )
-                for i, at, c, e in rows
-                for n in (0, 1)
+                (i * PER_FRAME + n, i, e, camera, f"{camera}/{at}.jpg", at, CLASSES[(i + n) % 4], 0.5 + i % 50 / 100, i % 1000)
+                for i, at, camera, e in rows for n in (0, 1)
             ],
-        )
+        )  # fmt: skip
+        events = [(i, at, camera) for i, at, camera, e in rows if e == i]
         record.many(
             "INSERT INTO events(id, batch_id, camera_id, started_at, ended_at, frame_count, status, risk_score, risk_level, "
-            "summary, analyzer, last_at, close_at, sealed, revision, objects) VALUES (?,?,?,?,?,?,'closed',20,'low','a visit','rules',?,0,1,0,'{\"person\":1}')",
-            [(i, f"{i}", f"camera{c}", at, at, per_event, at) for i, at, c, e in rows if e == i],
+            "summary, analyzer, last_at, close_at, sealed, revision, objects) VALUES (?,?,?,?,?,?,'closed',20,'low','a visit','rules',?,0,1,2,'{\"person\":1}')",
+            [(i, f"{i}", camera, at, at, per_event, at) for i, at, camera in events],
         )  # fmt: skip
-        record.count(settled=len(rows), detections=2 * len(rows), events=sum(e == i for i, _, _, e in rows))
+        for revision, type in enumerate(("event.opened", "event.closed"), 1):
+            told = [(i, revision, type, at) for i, at, _ in events]
+            record.many(
+                "INSERT INTO feed(event_id, revision, type, payload, at) VALUES (?,?,?,hex(zeroblob(250)),?)", told
+            )
+            record.many(
+                "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, analyzer, at) "
+                "VALUES (?,?,?,20,'low','a visit','rules',?)", told,
+            )  # fmt: skip
+        record.count(settled=len(rows), detections=2 * len(rows), events=len(events))
 
-    for first in range(1, frames + 1, 20_000):
-        record.transact(partial(part, first, min(first + 20_000, frames + 1)))
+    for first in range(begin, frames + 1, FRAMES_AT_ONCE):
+        record.transact(partial(part, first, first + FRAMES_AT_ONCE))
 
 
 def first_of(frame: int, per_event: int) -> int:
@@ -116,58 +211,11 @@ def first_of(frame: int, per_event: int) -> int:
     return frame - (turn % per_event) * CAMERAS
 
 
-def questions(record: Record, data: Path) -> None:
-    with duckdb.connect(data / FILE, read_only=True) as db:
-        times = sorted(timed(lambda: db.execute(DUCKDB).fetchall()) for _ in range(7))
-        rows = len(db.execute(DUCKDB).fetchall())
-        days = timed(lambda: db.execute("SELECT * FROM camera_daily").fetchall())
-        odd = timed(lambda: db.execute("SELECT * FROM unusual_hours").fetchall())
-    lite = timed(lambda: record.rows(SQLITE))
-    report(f"DuckDB, {rows} rows", times[3], f"best {times[0]:.2f} s")
-    report("SQLite, the same", lite, f"{lite / times[3]:.0f} x")
-    report("camera_daily", days)
-    report("unusual_hours", odd)
-
-
-def forget_a_day(record: Record, data: Path) -> None:
-    keeper = Keeper(record, data, data / "uploads", Rules(originals=True, unreviewed=True))
-    (data / "uploads").mkdir()
-    for camera in range(CAMERAS):
-        (data / "uploads" / f"camera{camera}").mkdir()
-    waits: list[float] = []
-    done = threading.Event()
-
-    def other_writer() -> None:
-        other = Record(data / "hearthwatch.db")
-        while not done.wait(0.002):
-            waits.append(
-                timed(lambda: other.transact(lambda: other.execute("UPDATE cameras SET notes = '' WHERE id = 'x'")))
-            )
-        other.close()
-
-    thread = threading.Thread(target=other_writer)
-    thread.start()
-    before = keeper.retention.older_than(START + DAY)
-    seconds = timed(lambda: keeper.retention.forget(before))
-    done.set()
-    thread.join()
-    n = keeper.retention.done
-    waits.sort()
-    report(
-        f"a day forgotten: {n.frames} pictures",
-        seconds,
-        f"{seconds / max(1, n.frames) * 1e6:.0f} µs each, pauses included",
-    )
-    report(
-        "another writer waited at most", waits[-1], f"p99 {waits[int(len(waits) * 0.99)] * 1000:.0f} ms of {len(waits)}"
-    )
-
-
 def write(data: Path, stop: multiprocessing.synchronize.Event) -> None:  # type: ignore[name-defined]
     """A pipeline that goes on: 20 pictures a second through the ledger and batching."""
     record = Record(data / "hearthwatch.db")
     ledger, batching = Ledger(record), Batching(record, partial(judge, zone=ZoneInfo("UTC")))
-    at = START + DAYS * DAY
+    (at,) = record.one("SELECT max(arrived_at) FROM frames")
     while not stop.wait(0.05):
         at += 50_000
         ledger.discover([Found("live", "live", f"live/{at}.jpg", at * 1000, 1, at, at)], at)
@@ -183,7 +231,14 @@ def timed(work) -> float:  # type: ignore[no-untyped-def]
 
 
 def report(what: str, seconds: float, more: str = "") -> None:
-    print(f"{what:<36} {seconds:8.2f} s   {more}", flush=True)
+    print(f"{what:<30} {seconds:8.2f} s   {more}", flush=True)
+
+
+def told(what: str, seconds: list[float]) -> None:
+    """The longest of these, and how many took how long."""
+    times = sorted(seconds)
+    middle, late = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
+    report(f"{what} at most", times[-1], f"p50 {middle:.0f}, p99 {late:.0f} ms of {len(times)}")
 
 
 if __name__ == "__main__":

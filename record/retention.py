@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 DAY = 86_400_000_000  # microseconds
 FRAMES_AT_ONCE = 100  # in one transaction: some 10 ms in which nobody else can write; one event may be more
+DROPPED_AT_ONCE = 2 * FRAMES_AT_ONCE  # most steps are a little larger than one: they drop all their rows at once
 PAUSE_SHARE = 1.0  # seconds of pause for each second of work
 PAUSE_SECONDS_MAX = 0.2
 
@@ -161,8 +162,8 @@ class Retention:
         self.done.events += sum(group.event_id is not None for group in marked)
         frames = [frame for group in marked for frame in group.frames]
         self.done.frames += len(frames)
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            part = frames[start : start + FRAMES_AT_ONCE]
+        for start in range(0, len(frames), DROPPED_AT_ONCE):
+            part = frames[start : start + DROPPED_AT_ONCE]
             self._drop(self._rows(f"id IN ({','.join('?' * len(part))}) AND pruned = 1", *part))
         time.sleep(min(PAUSE_SECONDS_MAX, PAUSE_SHARE * (time.monotonic() - began)))
 
