@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+import duckdb  # noqa: E402
 from blackout import TOLD, Choice, Disk  # noqa: E402
 from pipeline import Nursery  # noqa: E402
 from test_power_loss import Dark, journaling  # noqa: E402
@@ -41,7 +42,7 @@ def main():
             found.update(lost(dark, at, seed))
             try:
                 dark.cut(at, seed)
-            except AssertionError as failure:
+            except (AssertionError, duckdb.Error) as failure:
                 wrong.append(n)
                 print(f"WRONG cut {n} at call {at}: {str(failure)[:600]}", flush=True)
             if n % 50 == 49:
