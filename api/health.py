@@ -26,6 +26,7 @@ from schemas.settings import Settings, masked
 
 PROBE_SECONDS = 2.0  # a service that needs longer to say that it lives is of no use to anybody who waits for it
 ALL_SECONDS = 3.0
+BEHIND_SECONDS = 60.0  # whoever waits so long for an alert should know; a burst of pictures is worked off sooner
 FRESH_SECONDS = 1.0  # many who ask at once get one answer
 GLANCE_SECONDS = 10.0  # the status line looks at what was probed last, and has it probed again this often
 
@@ -154,15 +155,17 @@ class Health:
             return service(
                 "unhealthy", "has not run yet: start `hearthwatch run`", alive=False, stalled=False, backlog=backlog
             )
-        alive, stalled = at - beat["at"] < pulse.ALIVE, self._stalled()
+        alive, stalled, behind = at - beat["at"] < pulse.ALIVE, self._stalled(), _seconds(oldest, at)
         details = {
             "alive": alive, "stalled": stalled, "backlog": backlog, "last_heartbeat": iso(beat["at"]), "pid": beat["pid"],
-            "oldest_unprocessed_seconds": None if oldest is None else max(0.0, (at - oldest) / 1e6), "counters": beat["counters"],
+            "oldest_unprocessed_seconds": behind, "counters": {name: n for name, n in beat["counters"].items() if name != "seconds"},
         }  # fmt: skip
         if not alive:
             return service("unhealthy", f"no sign of life since {iso(beat['at'])}; pictures wait on disk", **details)
         if stalled:
             return service("unhealthy", f"{backlog} pictures wait and none was processed for a minute", **details)
+        if behind is not None and behind > BEHIND_SECONDS:
+            return service("degraded", f"{backlog} pictures wait, the oldest for {behind:.0f} s: more came than can be looked at", **details)  # fmt: skip
         return service("healthy", f"{backlog} pictures wait" if backlog else "has caught up", **details)
 
     # -- the pipeline's pulse
@@ -190,10 +193,14 @@ class Health:
         return {
             "at": iso(beat["at"]) if beat else None, "now": iso(at), "needs_person": pulse.needs_person(record), "to_review": pulse.to_review(record),
             "cameras_online": sum(c["status"] == "online" for c in cameras), "cameras_total": len(cameras), "backlog": pulse.backlog(record),
-            "llm": _word(seen.get("nemotron"), bool(self.settings.nemotron_url)), "detector": _word(seen.get("detector"), True),
+            "behind_seconds": _seconds(pulse.oldest_waiting(record), at), "llm": _word(seen.get("nemotron"), bool(self.settings.nemotron_url)), "detector": _word(seen.get("detector"), True),
             "gpu_percent": gpu[0]["gpu_utilization"] if gpu else None, "today": pulse.today(record, midnight) if cameras else None,
             "stalled": self._stalled(), "watching": str(self.settings.foscam_base_path),
         }  # fmt: skip
+
+
+def _seconds(since: int | None, at: int) -> float | None:
+    return None if since is None else max(0.0, (at - since) / 1e6)
 
 
 def _word(seen: Service | None, configured: bool) -> str:

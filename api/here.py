@@ -19,7 +19,6 @@ from starlette.requests import HTTPConnection
 from api.answers import Answers
 from api.health import Health
 from api.live import Hub
-from api.metrics import Steps
 from record import Record, now
 from record.reading import Reader
 from schemas.items import to_microseconds
@@ -41,7 +40,6 @@ class Here:
         self.reader = Reader(settings.database_path)
         self.health = Health(settings, self.reader)
         self.hub = Hub(self.reader, self.status)
-        self.steps = Steps()
         self.began = time.monotonic()
         self.patient = CapacityLimiter(PATIENT_THREADS)
         self._answers = Answers(self.reader)

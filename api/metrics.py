@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from record import Record, RecordError, now, pulse
+from record.timings import STEPS, Timings
 
 if TYPE_CHECKING:
     from api.here import Here
-
-INFINITE = float("inf")
-SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
-STEPS = {
-    "detect": (SHORT, "Detection, per picture."),
-    "open": (LONG, "From the arrival of an event's first picture to the event."),
-    "close": (LONG, "From the arrival of an event's first picture to its close."),
-    "verdict": (LONG, "A language model's answer."),
-}
-
-
-class Steps:
-    """How long each step took, as histograms: of everything that was decided since this server started."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._frame = self._revision = -1
-        self._taken = {name: [0] * (len(bounds) + 1) for name, (bounds, _) in STEPS.items()}
-        self._sums = dict.fromkeys(STEPS, 0.0)
-
-    def families(self, record: Record) -> Iterator[Metric]:
-        """What came since the last call is added; a step that nobody took is there with zeros."""
-        with self._turn:
-            self._catch_up(record)
-            for name, (bounds, help) in STEPS.items():
-                counts = accumulate(self._taken[name])
-                buckets = [
-                    (f"{bound:g}" if bound < INFINITE else "+Inf", n)
-                    for bound, n in zip((*bounds, INFINITE), counts, strict=True)
-                ]
-                yield HistogramMetricFamily(
-                    f"hearthwatch_{name}_seconds", help, buckets=buckets, sum_value=self._sums[name]
-                )
-
-    def _catch_up(self, record: Record) -> None:
-        if self._frame < 0:
-            self._frame, self._revision = pulse.ends(record)
-        while found := pulse.detect_seconds(record, self._frame):
-            self._add("detect", [seconds for _, seconds in found if seconds is not None])
-            self._frame = found[-1][0]
-        while steps := pulse.event_seconds(record, self._revision):
-            for _, step, seconds in steps:
-                self._add(step, [seconds])
-            self._revision = steps[-1][0]
-
-    def _add(self, name: str, values: list[float]) -> None:
-        for value in values:
-            self._taken[name][bisect_left(STEPS[name][0], value)] += 1
-            self._sums[name] += value
 
 
 class Collector:
@@ -79,7 +27,6 @@ class Collector:
             with self.here.reader.reading() as record:
                 yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 1)
                 yield from _families(record)
-                yield from self.here.steps.families(record)
         except (sqlite3.Error, RecordError, OSError):
             yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 0)
 
@@ -112,13 +59,25 @@ def _families(record: Record) -> Iterator[Metric]:
     yield _one("hearthwatch_feed_seq", "Newest message of the feed.", totals["feed"])
     lag = {name: max(0, totals["feed"] - seq) for name, seq in totals["cursors"].items()}
     yield _many("hearthwatch_consumer_lag", "Messages that a consumer of the feed has yet to take.", "consumer", lag)
-    for chain, beat in pulse.heartbeats(record).items():
+    beats = pulse.heartbeats(record)
+    yield from _histograms(beats)
+    for chain, beat in beats.items():
         age = GaugeMetricFamily(
             "hearthwatch_heartbeat_age_seconds", "Since a chain's last sign of life.", labels=["chain"]
         )
         age.add_metric([chain], max(0.0, (at - beat["at"]) / 1e6))
         yield age
         yield from _own(chain, beat["counters"])
+
+
+def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
+    """What the pipeline measured since it started; zeros for what it has not told."""
+    for name, step in STEPS.items():
+        told = beats.get(step.chain, {}).get("counters", {}).get("seconds", {})
+        told = told.get(name) or Timings().told(step.chain)[name]
+        yield HistogramMetricFamily(
+            f"hearthwatch_{name}_seconds", step.help, buckets=list(told["le"].items()), sum_value=told["sum"]
+        )
 
 
 def _own(chain: str, counters: dict[str, Any]) -> Iterator[Metric]:

@@ -24,7 +24,6 @@ ALIVE = 15 * SECOND  # heartbeats come every 2 s
 STALLED = 60 * SECOND
 RECENT = 200  # frames, events or verdicts that a latency is taken from
 RATE_SECONDS = 60
-AT_ONCE = 10_000
 
 
 # -- cameras
@@ -188,31 +187,6 @@ def _stage(record: Record, name: str, sql: str, waiting: int) -> Row:
     values = sorted(v for (v,) in record.rows(sql, RECENT))
     p50, p95 = (values[min(len(values) - 1, int(len(values) * share))] if values else None for share in (0.5, 0.95))
     return {"name": name, "p50_s": p50, "p95_s": p95, "waiting": waiting}
-
-
-def ends(record: Record) -> tuple[int, int]:
-    """The newest decided frame and the newest revision."""
-    undecided = record.one("SELECT min(id) - 1 FROM frames WHERE state = 'discovered'")[0]
-    (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
-    return last if undecided is None else undecided, record.one("SELECT coalesce(max(id), 0) FROM event_history")[0]
-
-
-def detect_seconds(record: Record, after: int) -> list[tuple[int, float | None]]:
-    """(frame id, how long its detection took) of some decided frames beyond `after`."""
-    until, _ = ends(record)
-    return record.rows(
-        "SELECT id, detect_ms / 1e3 FROM frames WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", after, until, AT_ONCE
-    )
-
-
-def event_seconds(record: Record, after: int) -> list[tuple[int, str, float]]:
-    """(revision's row, step, seconds) of some revisions beyond `after`: open and close since arrival, a verdict by itself."""
-    return record.rows(
-        "SELECT * FROM (SELECT h.id, CASE h.type WHEN 'event.opened' THEN 'open' WHEN 'event.closed' THEN 'close' ELSE 'verdict' END, "
-        "CASE h.type WHEN 'event.analyzed' THEN h.latency_ms / 1e3 ELSE max(0, h.at - f.arrived_at) / 1e6 END AS seconds "
-        "FROM event_history h JOIN frames f ON f.id = h.event_id WHERE h.id > ? AND h.type IN ('event.opened', 'event.closed', 'event.analyzed') "
-        "AND NOT h.shadow ORDER BY h.id LIMIT ?) WHERE seconds IS NOT NULL", after, AT_ONCE,
-    )  # fmt: skip
 
 
 # -- the page

@@ -14,6 +14,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from record import Record
 from record.samples import Sample
 from record.samples import write as write_samples
+from record.timings import timings
 from record.verdicts import Missed, Verdicts, desk
 from schemas.components import Sink
 from schemas.items import Event
@@ -55,6 +56,8 @@ class _Part(StatefulSinkPartition[Event | Missed | Sample, None]):
             write_samples(self.verdicts.record, samples)
         if judged := [v for v in values if not isinstance(v, Sample)]:
             self.verdicts.write(judged)
+            answers = (v.verdict.latency_ms for v in judged if isinstance(v, Event))
+            timings.add("verdict", [ms / 1e3 for ms in answers if ms is not None])
             self.desk.taken.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)
 
     def snapshot(self) -> None:

@@ -20,6 +20,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
 from record.thumbnails import SIZE, draw, path, write
+from record.timings import timings
 from schemas import Detected, Sink
 from schemas.items import to_microseconds
 from schemas.settings import from_settings
@@ -128,8 +129,10 @@ class Pool(StatelessSinkPartition[Detected]):
     def _draw(self, item: Detected) -> None:
         frame = item.frame
         there = self.options.data_dir / path(frame.id, to_microseconds(frame.captured_at))
+        began = time.perf_counter()
         try:
             write(there, draw(frame.picture(), item.detections, self.options.size))
+            timings.add("draw", [time.perf_counter() - began])
             self._fails = False
         except OSError as error:
             if not self._fails:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from gpu.decode import Opened, open_picture
 from record.ledger import Entry
 from record.paths import unescape
+from record.timings import timings
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,9 @@ class Ahead:
     def _open(self, entry: Entry) -> Opened:
         """On the pool: a file that cannot be read because the whole tree is away did not vanish, it will come back."""
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+        began = time.perf_counter()
         opened = open_picture(path, entry.size)
+        timings.add("decode", [time.perf_counter() - began])
         if opened.content_hash is None and not entry.frame.path.startswith("/"):
             while self._away(entry) and not self._closing.wait(AWAY_SECONDS):
                 pass

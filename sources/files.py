@@ -24,6 +24,7 @@ from pydantic import Field
 from gpu.decode import Opened
 from record import Lock, Record, RecordError, hold
 from record.ledger import Entry, Ledger, Seen
+from record.timings import timings
 from schemas.components import Source
 from schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
 from schemas.settings import from_settings
@@ -163,6 +164,8 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if ready:
             self.handed = max(self.handed, ready[-1][0].frame.id)
             self.hands.give(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
+            at = time.time()
+            timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
             self.pacer.left(len(frames))
         return frames
 

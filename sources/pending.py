@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from record import Record, hold
+from record.timings import timings
 from record.verdicts import OFF, Case, Verdicts, desk
 from schemas.components import Source
 from schemas.settings import from_settings
@@ -103,6 +104,11 @@ class _Part(StatefulSourcePartition[Case, None]):
         self.lock.release()
 
     def _beat(self) -> None:
-        counters = {"waiting": self.verdicts.waiting(), "in_flight": len(self.desk.taken), "places": self.desk.places()}
+        counters: dict[str, Any] = {
+            "waiting": self.verdicts.waiting(),
+            "in_flight": len(self.desk.taken),
+            "places": self.desk.places(),
+        }
+        counters["seconds"] = timings.told("judge")
         self.verdicts.beat(os.getpid(), counters)
         self.beat_due = time.monotonic() + BEAT_SECONDS

@@ -23,6 +23,7 @@ from record import Record, now
 from record.batching import SECOND, Batching, Cut
 from record.feed import Feed
 from record.still import VEHICLES, Stillness
+from record.timings import timings
 from schemas import Detected, Event, Stage, Tick
 from schemas.settings import from_settings
 from stages.rules import judge
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 2.0  # how often the chain says that it is alive; the page calls it stale after 15 s
 RESUME_CHUNK = 500  # feed rows read at once after a resume
+STEPS = {"event.opened": "open", "event.closed": "close"}
 
 
 class Batch(Stage):
@@ -113,9 +115,11 @@ class Writer:
     def write(self, items: list[Detected | Tick]) -> list[Event]:
         """Write these; the revisions that sinks behind this stage have not seen, oldest first."""
         missed = self._missed() if self.behind else []
+        began = time.perf_counter()
         events = self.batching.write(items)
         if events:
             self.told = self.feed.last()
+        self._time(items, events, time.perf_counter() - began)
         if time.monotonic() >= self.beat_due:
             self._beat()
         return missed + events
@@ -129,8 +133,20 @@ class Writer:
         self.behind = False
         return out
 
+    def _time(self, items: list[Detected | Tick], events: list[Event], seconds: float) -> None:
+        """What it took, for the heartbeat; nothing for a tick that changed nothing."""
+        frames = [item for item in items if isinstance(item, Detected) and item.frame.recorded is None]
+        if frames or events:
+            timings.add("decide", [seconds])
+        timings.add("detect", [frame.detect_ms / 1e3 for frame in frames if frame.detect_ms is not None])
+        at = now()
+        for event in events:
+            if step := STEPS.get(event.type):
+                arrived = self.record.rows("SELECT arrived_at FROM frames WHERE id = ?", event.id)
+                timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
+
     def _beat(self) -> None:
-        counters = json.dumps(self.record.counters())
+        counters = json.dumps({**self.record.counters(), "seconds": timings.told("see")})
         self.record.transact(
             lambda: self.record.execute(
                 "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters
