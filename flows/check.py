@@ -11,6 +11,7 @@ from flows.hint import did_you_mean
 from flows.node import ERRORS, FEED, Node
 from flows.only import mistakes as only_mistakes
 from schemas import Component, Consumer, DeadLetter, Detected, Event, Frame, Message, Sink, Source, Stage, Upload
+from sinks.notify import Notifier
 
 Nodes = Mapping[str, Node]
 
@@ -18,9 +19,10 @@ METHODS: dict[type[Component], tuple[str, ...]] = {
     Source: ("build",),
     Stage: ("process", "attach"),
     Sink: ("build",),
+    Notifier: ("notify", "deliver"),
     Consumer: ("deliver",),
 }
-"""What each kind of component has to bring, one of these at least."""
+"""What each kind of component has to bring, one of these at least; the narrower kind comes first."""
 
 NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dots; `x_errors` is the tap of `x`
 

@@ -22,6 +22,7 @@ from schemas import Consumer, Message
 log = logging.getLogger(__name__)
 
 MESSAGES_MAX = 100  # per `deliver`: about 100 kB of JSON, and what is repeated at most after a failure
+RESUMED_MAX = 200  # messages shown again to a consumer that starts: what may still go on was told of among them
 LOOK_SECONDS = 1.0  # looks at the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 2.0  # for all consumers together: a stop has to end within 5 s, and what is left comes next time
@@ -79,7 +80,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            opened = self._patiently(self.consumer.open)
+            opened = self._patiently(self.consumer.open) and self._patiently(self._resume)
             while opened and self._patiently(self._take):
                 pass
             if opened:
@@ -88,6 +89,11 @@ class Reader:
             log.exception("%s could not be closed", self.name)
         finally:
             self._record.close()
+
+    def _resume(self) -> None:
+        """Remind it of what it knew. The feed may have gaps, where events were forgotten."""
+        before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
+        self.consumer.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
 
     def _take(self) -> bool:
         """Deliver what is new, or wait for news. False: time to go."""

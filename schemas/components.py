@@ -98,6 +98,9 @@ class Consumer(Component):
     def open(self) -> None:
         """Connect. Called on the consumer's own thread before the first `deliver`; raise = try again later."""
 
+    def resume(self, messages: Sequence[Message]) -> None:
+        """Called once after `open`, with the newest messages that were delivered before, in an earlier run too."""
+
     def deliver(self, messages: Sequence[Message]) -> None:
         """Take these messages, oldest first. Raise to get the same ones again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a consumer: it needs `deliver(messages)`")

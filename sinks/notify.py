@@ -1,8 +1,8 @@
 """What all notifiers have in common: manners. One walk through the garden is one notification, and nights are quiet.
 
 At least once, in order: `notify` that raises is asked again with the same message, and what was told before it is not
-told twice. An event is told once, and again only if its level has risen; old news is left alone. What was told is
-remembered while the process lives: after a restart an event that is still going on may be told once more.
+told twice. An event is told once, and again only if its level has risen; old news is left alone. After a restart the feed
+says what was told before; only the pause of a camera begins anew.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Notifier(Consumer):
         """Tell this one. Raise to be asked again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
 
+    def resume(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._manners.recall(message, self)
+
     def deliver(self, messages: Sequence[Message]) -> None:
         for message in messages:
             now = datetime.now(UTC)
@@ -95,6 +99,14 @@ class Manners:
         level = _rank(message)
         self._remember(message.event.id, level)
         self._cameras[message.event.camera_id] = (now, level)
+
+    def recall(self, message: Message, options: Notifier) -> None:
+        """It was told, or left out, by an earlier run."""
+        event, level = message.event, _rank(message)
+        if message.type == "event.merged":
+            self._merge(event.id, event.merged_into)
+        elif level > self._events.get(event.id, -1) and not is_old(message, options):
+            self._remember(event.id, level)
 
     def _remember(self, event: int, level: int) -> None:
         self._events[event] = level

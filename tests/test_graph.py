@@ -40,6 +40,7 @@ from schemas import (
     Upload,
 )
 from schemas.testing import START, Picture, detected, event, frame
+from sinks.notify import Notifier
 
 TICK = Tick(START + timedelta(hours=1))
 
@@ -495,6 +496,7 @@ MISTAKES = {
     "the feed's own name": ("[bell]", "[feed]", "feed (test_graph:Ring): the name `feed` is taken: every graph has a node `feed`, use another name"),
     "a name that is none": ("[bell]", '["door.bell"]', "door.bell (test_graph:Ring): `door.bell` cannot be a name: letters, digits, `_` and `-` only, and no `_errors` at its end"),
     "a class that lacks its method": ('use = "test_graph:Look"\nfrom = "files"\nthreshold = 0.25', 'use = "test_graph:Lazy"\nfrom = "files"', "look (test_graph:Lazy): the class Lazy lacks `process` or `attach`"),
+    "a notifier that does not say how": ('use = "test_graph:Ring"', 'use = "test_graph:Mute"', "bell (test_graph:Mute): the class Mute lacks `notify` or `deliver`"),
     "a class that is no component": ("test_graph:Look", "test_graph:Path", "look (test_graph:Path): `test_graph:Path` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`"),
     "something outside of a node": ("[files]", "x = 1\n[files]", "`x = 1` stands outside of any node: write it below the `[name]` of one"),
     "a name used twice": ("[look]", "[files]", "the flow is not TOML: the name `files` is used twice (at line 5, column 7)"),
@@ -518,6 +520,10 @@ class Lazy(Stage):
 
     accepts = Frame
     emits = Detected
+
+
+class Mute(Notifier):
+    """Has manners and nothing to say."""
 
 
 @pytest.mark.parametrize(("old", "new", "says"), MISTAKES.values(), ids=MISTAKES)

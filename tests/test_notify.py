@@ -23,8 +23,8 @@ from flows.graph import Graph
 from record import Record
 from record.batching import Batching
 from record.ledger import Found, Ledger
-from schemas import Detected, Detection, Message
-from schemas.items import Verdict
+from schemas import Detected, Detection, Message, Tick
+from schemas.items import Verdict, to_microseconds
 from schemas.testing import check_consumer, event
 from sinks.mqtt import BrokerError, Mqtt
 from sinks.notify import Manners, Notifier
@@ -360,6 +360,33 @@ def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server
         again.wake()
         again.stop()
         assert [body["type"] for body in ear.taken()] == ["event.opened"]
+    record.close()
+
+
+def test_after_a_restart_an_event_that_goes_on_is_not_told_again(path: Path) -> None:
+    record = Record(path)
+    batching, ledger, began = Batching(record, partial(judge, zone=None)), Ledger(record), datetime.now(UTC)
+
+    def run(ear: HttpEar, *items: Detected | Tick) -> None:
+        readers = Readers()
+        readers.start(Reader("hook", Webhook(url=ear.url), {}, path))
+        batching.write(items)
+        readers.wake()
+        readers.stop()
+
+    def seen(number: int) -> Detected:
+        at = to_microseconds(began + timedelta(hours=number))
+        ledger.discover([Found("front_door", "front_door", f"front_door/{number}.jpg", at, 1, at, at)], at)
+        return Detected(ledger.todo(0, 9)[-1].frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))
+
+    with HttpEar(200) as ear:
+        run(ear, seen(1))
+        (first,) = record.rows("SELECT id, risk_level FROM events WHERE status = 'open'")
+        run(ear, Tick(began + timedelta(minutes=90)))
+        assert record.rows("SELECT id, risk_level FROM events WHERE status = 'closed'") == [first]
+        run(ear, seen(2))
+        told = [(body["type"], body["event_id"] == first[0]) for body in ear.taken()]
+    assert told == [("event.opened", True), ("event.opened", False)]
     record.close()
 
 
