@@ -2,6 +2,7 @@
 
 Bytewax builds every source's partition before it asks the first one for items. So stages are opened at that first
 question: what a source refuses (a lock that is held) is told before a model is loaded, and no frame waits for one.
+One worker: a record's order is one line, and each process of a Bytewax cluster would deliver the whole feed again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ log = logging.getLogger(__name__)
 STOP_LATENCY = timedelta(seconds=0.2)  # a source that sleeps for an hour still looks this often whether to stop
 STOP_SECONDS_MAX = 4.5  # then the process ends all the same: a stage may wait for a service that is away
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def alone(worker_count: int) -> None:
+    """UserError if this is one of several workers."""
+    if worker_count > 1:
+        raise UserError(
+            f"{worker_count} Bytewax workers were asked for (-w, -p or -i), but a record has one: start without, and for more "
+            "cameras, cards or hosts start one pipeline with a data folder of its own for each (docs/scale.md)"
+        )
 
 
 class Life:
@@ -157,6 +167,7 @@ class Dynamic(DynamicSource[Any]):
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessPart:
         with plainly(2):
+            alone(worker_count)
             return StatelessPart(self.inner.build(step_id, worker_index, worker_count), self.life, self.follows)
 
 
@@ -176,6 +187,8 @@ class Watch(DynamicSink[Any], StatelessSinkPartition[Any]):
         self.at_end, self.on_items = at_end, on_items
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> Watch:
+        with plainly(2):
+            alone(worker_count)
         return self
 
     def write_batch(self, items: list[Any]) -> None:
