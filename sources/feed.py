@@ -15,7 +15,7 @@ from record import Record
 from record.feed import Feed as Rows
 from schemas import Message, Source
 
-LOOK_AFTER = timedelta(seconds=0.01)  # one indexed lookup, about 10 µs, as often as `files` looks; an alert waits at most so long
+LOOK_AFTER = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
 class Feed(Source):
