@@ -1,9 +1,13 @@
 """Promise: the queries of docs/analytics.md run, on DuckDB as it is installed, and find what they are meant to find."""
 
+import os
 import random
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from kept import DAY, House, S, analyst, in_memory
@@ -11,7 +15,8 @@ from kept import DAY, House, S, analyst, in_memory
 from record.verdicts import Verdicts
 from schemas import Detection, Verdict
 
-TEXT = (Path(__file__).parents[1] / "docs/analytics.md").read_text()
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs/analytics.md").read_text()
 QUERIES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!```|## )[^\n]*\n)*```sql duckdb\n(.*?)```", TEXT, re.M | re.S))
 NIGHT = 15 * 3600 + 44 * 60  # 00:00 UTC, in seconds after START, roughly
 HOUR = 3600
@@ -57,6 +62,19 @@ def test_each_query_finds_something(db, title):
     rows = db.execute(QUERIES[title]).fetchall()
     assert rows
     assert any(value is not None for row in rows for value in row)
+
+
+def test_the_plot_shows_each_hour_of_the_week(db):
+    (file,) = db.execute("SELECT path FROM duckdb_databases() WHERE database_name = 'analytics'").fetchone()
+    command = [sys.executable, ROOT / "examples/week.py", file]
+    drawn = subprocess.run(command, env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True, check=True).stdout
+    hours = re.findall(r"<title>(\w+ \d+:00): (\d+) events</title>", drawn)
+    assert len(hours) == 7 * 24 and ElementTree.fromstring(drawn).tag.endswith("svg")
+    assert (
+        sum(int(n) for _, n in hours)
+        == db.execute("SELECT count(*) FROM events WHERE status <> 'merged'").fetchone()[0]
+    )
+    assert max(hours, key=lambda hour: int(hour[1]))[0] == "Wed 13:00", "the wild hour"
 
 
 def test_they_find_what_they_are_meant_to_find(db):
