@@ -1,6 +1,7 @@
 """Promises: `hearthwatch verify` finds nothing in a record that is whole, and each thing that is planted in one."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kept import START, House, S, in_memory
+from pipeline import Pipeline, check, name
 
 import record.verify as checks
 from record.lake import HOUR, Lake
@@ -153,3 +155,34 @@ def test_the_command_says_so_and_ends_with_1(house):
     done = verify(house)
     assert done.returncode == 1
     assert "counters    1 amiss\n  the counter `settled` says 5, but there are 4\n" in done.stdout
+
+
+def test_a_copy_of_a_live_record_is_put_back_as_the_docs_say(tmp_path):
+    """What came after the copy is taken in again, and nothing is amiss."""
+    text = (ROOT / "docs/record.md").read_text().partition("## Copying it")[2]
+    copy, back = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    house = Pipeline(tmp_path)
+
+    def sh(words):
+        subprocess.run(
+            ["sh", "-ec", words.replace("python ", f"{sys.executable} ")], cwd=house.world, check=True, timeout=60
+        )
+
+    house.start()
+    for second in range(40):
+        house.upload("gate", name(1_760_000_000 + second))
+    house.until(lambda: house.states().get("settled", 0) > 5)
+    sh(copy)
+    house.until(lambda: house.states() == {"settled": 40})
+    house.upload("gate", name(1_760_000_100))
+    house.until(lambda: house.states() == {"settled": 41})
+    house.kill()
+    sh(back)
+    house.start().until(lambda: house.states() == {"settled": 41})
+    house.stop()
+    check(house.record)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "verify"], cwd=tmp_path, env={**os.environ, **house._environment},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
