@@ -1,6 +1,6 @@
 """From the close of a file to the row of its event, as any reader of the record sees it; null detector, live pictures.
 
-    scripts/bench latency [--pictures 200] [--rate 5]
+    scripts/bench latency [--pictures 200] [--rate 5] [--idle-seconds 10]
 
 Pictures come one by one, in turn moved in and written in place; each one opens an event of its own. The reader asks the
 record every 0.5 ms. At the end: what the pipeline costs when nothing comes.
@@ -25,7 +25,6 @@ from pipeline import Pipeline, name  # noqa: E402
 T = 1_700_000_000
 CAMERAS = 8
 POLL_SECONDS = 0.0005
-IDLE_SECONDS = 10
 WAYS = {"move": "moved in", "write": "written and closed"}
 
 
@@ -33,12 +32,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--rate", type=float, default=5, help="pictures a second")
+    parser.add_argument("--idle-seconds", type=float, default=10, help="how long nothing comes at the end")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="latency_") as folder:
         p = Pipeline(folder, options="boxes = 2").start()
         try:
             measured = measure(p, given.pictures, given.rate)
-            idle = idle_share(p)
+            idle = idle_share(p, given.idle_seconds)
             p.stop()
         finally:
             p.kill()
@@ -78,15 +78,15 @@ def wait_for_event(db, path, since):
         time.sleep(POLL_SECONDS)
 
 
-def idle_share(p):
+def idle_share(p, seconds):
     def cpu():
         fields = Path(f"/proc/{p.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     time.sleep(1)
     before = cpu()
-    time.sleep(IDLE_SECONDS)
-    return (cpu() - before) / IDLE_SECONDS
+    time.sleep(seconds)
+    return (cpu() - before) / seconds
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,8 +42,8 @@ CHUNK = 64  # frames per transaction on the bare path, the most that the files s
 class Meter:
     """CPU seconds of threads, by part."""
 
-    def __init__(self):
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+    def __init__(self, parts=PARTS):
+        self.seconds = dict.fromkeys(parts, 0.0)
         self._turn = threading.Lock()
 
     def around(self, part, owner, name):
@@ -118,19 +119,28 @@ def _boxes(detection, n):
 # -- what is measured
 
 
-def make_tree(base, pictures, first=0):
-    """Small JPEGs, all different, cameras in turn."""
+@cache
+def plain_jpeg():
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.effect_noise((64, 48), 60).convert("RGB").save(buffer, "JPEG")
-    plain = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def small_jpeg(number):
+    """The same picture in other bytes: the number is its comment."""
+    plain, comment = plain_jpeg(), f"{number:09}".encode()
+    return plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
+
+
+def make_tree(base, pictures, first=0):
+    """Small JPEGs, all different, cameras in turn."""
     for camera in range(CAMERAS):
         (base / f"cam{camera}").mkdir(parents=True, exist_ok=True)
     for i in range(first, first + pictures):
-        comment = f"{i:09}".encode()
         path = base / f"cam{i % CAMERAS}" / f"{i}.jpg"
-        path.write_bytes(plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:])
+        path.write_bytes(small_jpeg(i))
         at = round((T + i * APART) * 1e9)
         os.utime(path, ns=(at, at))
 
