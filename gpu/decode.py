@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
+from collections.abc import Iterator
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +32,14 @@ MEGAPIXELS_MAX = 50  # 200 MB once decoded; a 4K camera has 8. Looked up in the 
 BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is no upload of a camera
 READ_PAUSES_SECONDS = (0.02, 0.1)  # a network mount that hiccups is read again; a disk that is broken stays broken
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # this process' trouble, and no picture's fault
+PARTS_MAX = 20_000  # segments or chunks, looked at one by one: 100 MB of PNG in the usual 8 kB have 12,500
+SCANS_MAX = 100  # of a JPEG, each of which is a walk over the whole picture; progressive ones have about ten
 BYTES_PER_PIXEL = 4  # how Pillow keeps RGB
+
+BARE = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xD9)))  # second bytes of markers without a length, and of no marker
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
 class Opened:
@@ -134,6 +143,7 @@ def _header(data: bytes) -> ImageFile:
         kind = PngImageFile
     else:
         raise Unusable("not a picture: neither JPEG nor PNG")
+    _bounded(data)
     try:
         return kind(BytesIO(data))
     except Exception as error:  # Pillow's parsers raise anything on made-up bytes; any of it means the same here
@@ -171,6 +181,47 @@ def _ends(data: bytes) -> bool:
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in data
     return data.find(b"\xff\xd9", _first_scan(data)) > 0
+
+
+def _bounded(data: bytes) -> None:
+    """Refuse what a decoder would be busy with for minutes: millions of empty parts, thousands of scans."""
+    parts = _chunks(data) if data.startswith(b"\x89PNG") else _segments(data)
+    scans = 0
+    for n, scan in enumerate(parts):
+        scans += scan
+        if n > PARTS_MAX:
+            raise Unusable(f"made of more than {PARTS_MAX} parts")
+        if scans > SCANS_MAX:
+            raise Unusable(f"made of more than {SCANS_MAX} scans")
+
+
+def _chunks(data: bytes) -> Iterator[bool]:
+    """One `False` for each chunk of a PNG, up to its end."""
+    at = 8
+    while at + 12 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        yield False
+
+
+def _segments(data: bytes) -> Iterator[bool]:
+    """For each segment of a JPEG, and each byte between segments, whether a scan starts there. Up to the first scan if it
+    is the only one: then no decoder looks further, and there is nothing else in a camera's pictures."""
+    at, several, components = 2, False, 0
+    while at + 10 <= len(data):
+        kind = data[at + 1]
+        if data[at] != 0xFF or kind in BARE:
+            at += 1
+            yield False
+            continue
+        if kind in FRAMES:
+            several, components = kind in PROGRESSIVE, data[at + 9]
+        yield kind == 0xDA
+        if kind == 0xD9 or (kind == 0xDA and not several and data[at + 4] >= components):
+            return
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == 0xDA:
+            marker = MARKER.search(data, at)
+            at = marker.start() if marker else len(data)
 
 
 def _first_scan(data: bytes) -> int:

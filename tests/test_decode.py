@@ -142,6 +142,34 @@ def test_a_decompression_bomb_does_not_even_warn(upload):
         assert "30000x30000 is over 50 megapixels" in upload(bytes(bomb)).error.reason
 
 
+def scans(times):
+    """A progressive JPEG whose last scan comes so many times more."""
+    whole = encoded("JPEG", Image.new("L", (64, 64)), progressive=True)
+    return whole[:-2] + whole[whole.rfind(b"\xff\xda") : -2] * times + whole[-2:]
+
+
+@pytest.mark.parametrize(
+    ("bomb", "reason"),
+    [
+        (JPEG[:2] + b"\xff\xe5\0\2" * 300_000 + JPEG[2:], "made of more than 20000 parts"),
+        (JPEG[:2] + b"\xff" * 300_000 + JPEG[2:], "made of more than 20000 parts"),
+        (JPEG[:3] + bytes(300_000) + JPEG[3:], "made of more than 20000 parts"),
+        (PNG[:33] + b"\0\0\0\0teXt\0\0\0\0" * 300_000 + PNG[33:], "made of more than 20000 parts"),
+        (scans(100), "made of more than 100 scans"),
+    ],
+)
+def test_what_a_decoder_would_be_busy_with_for_minutes_is_refused_at_once(upload, bomb, reason):
+    assert upload(bomb).error == DeadLetter("decode", reason)
+
+
+def test_a_video_behind_a_picture_and_many_small_pieces_are_no_bomb(upload):
+    assert upload(JPEG + b"\xff\xda\xff\xc2" * 50_000).error is None
+    assert upload(PNG + bytes(300_000)).error is None
+    assert upload(scans(80)).error is None
+    pieces = b"\0\0\0\0IDAT\x35\xaf\x06\x1e" * 15_000
+    assert upload(PNG.replace(b"\0\0\0\0IEND", pieces + b"\0\0\0\0IEND")).error is None
+
+
 def test_a_file_beyond_all_reason_is_not_read(tmp_path):
     path = tmp_path / "huge.jpg"
     path.touch()
