@@ -29,14 +29,17 @@ Tell = Callable[[str], None]
 
 def read(source: Path | str) -> tuple[list[Node], list[str]]:
     """The nodes of a flow file, or of its text, and what is wrong with them."""
+    mistakes: list[str] = []
+    where = "the flow" if _is_text(source) else source
     try:
         tables = tomllib.loads(_text(source))
+        return [node for name, table in tables.items() if (node := _node(name, table, mistakes.append))], mistakes
     except OSError as error:
         return [], [f"{source}: the flow file cannot be read: {error.strerror}"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return [], [f"{'the flow' if _is_text(source) else source} is not TOML: {_plain(str(error))}"]
-    mistakes: list[str] = []
-    return [node for name, table in tables.items() if (node := _node(name, table, mistakes.append))], mistakes
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        return [], [f"{where} is not TOML: {_plain(str(error))}"]
+    except RecursionError:
+        return [], [f"{where} nests too deeply: a node's options are flat"]
 
 
 def _is_text(source: Path | str) -> bool:

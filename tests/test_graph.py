@@ -757,3 +757,15 @@ def test_a_folder_that_hides_ours_is_named(tmp_path: Path) -> None:
         done.stderr
         == f"{tmp_path}/schemas/__init__.py hides Hearthwatch's own `schemas`: rename it or start elsewhere\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[look]\nx = " + "[" * 100_000, "the flow nests too deeply: a node's options are flat"),
+        ("[look]\nx = " + "9" * 5000, "the flow is not TOML: exceeds the limit"),
+    ],
+)
+def test_a_flow_file_made_to_break_its_reader_is_a_mistake_like_any_other(text, says):
+    (line,) = Graph.from_toml(text).check()
+    assert line.startswith(says)
