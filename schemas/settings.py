@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -59,7 +59,15 @@ def _sqlite_path(url: str) -> Path:
     name = rest.removeprefix("/")
     if not rest.startswith("/") or not name or name.startswith((":memory:", "file:")) or "?" in name:
         raise ValueError("the record has to be a file on disk, named without URL options")
-    return Path(name).expanduser()
+    return _at_home(Path(name))
+
+
+def _at_home(path: Path) -> Path:
+    """`~/x` and `~somebody/x` in full."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"nobody here has the home folder `{path.parts[0]}`") from None
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -99,7 +107,7 @@ def _labels(value: object) -> object:
 def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     for origin in origins:
         if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
-            raise ValueError(f"{origin} is not an origin")
+            raise ValueError(f"{masked('_URL', origin)} is not an origin")
     return origins
 
 
@@ -109,7 +117,7 @@ Seconds = Annotated[
 HttpUrl = Annotated[
     str | None, Field(repr=False), _url("http", "https"), Allowed("http://host:port or https://host:port, or nothing")
 ]
-Folder = Annotated[Path, AfterValidator(Path.expanduser), Allowed("a folder")]
+Folder = Annotated[Path, AfterValidator(_at_home), Allowed("a folder")]
 
 
 class Settings(BaseModel):
@@ -238,11 +246,16 @@ class Settings(BaseModel):
 def load(env_file: Path | None = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from these two places (None: no file, this process' environment). Raises `SettingsError`."""
     given = _read(env_file, environ)
+    values = {name: given[name.upper()] for name in _FIELDS if name.upper() in given}
+    odd = [name for name, value in values.items() if not _is_text(value) and Path not in _kinds(name)]
+    lines = [_undecodable(name, values.pop(name)) for name in odd]
     try:
-        loaded = Settings.model_validate({name: given[name.upper()] for name in _FIELDS if name.upper() in given})
+        loaded = Settings.model_validate(values)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
-        raise SettingsError(_mistake(str(item["loc"][0]), item, given) for item in mistakes) from None
+        lines = [_mistake(str(item["loc"][0]), item, given) for item in mistakes] + lines
+    if lines:
+        raise SettingsError(lines)
     loaded._given = given
     return loaded
 
@@ -328,7 +341,7 @@ def masked(name: str, value: str) -> str:
     """A variable's value as a message may show it: no token, no `user:password@`, no `password=`."""
     if re.search(r"TOKEN|SECRET|PASSWORD|_KEY$", name):
         return "***"
-    if not name.endswith("_URL"):
+    if not name.endswith("_URL") and "://" not in value:
         return value
     value = re.sub(r"^([a-z0-9+.-]*:/*)?.*@", r"\1***@", value, flags=re.IGNORECASE | re.DOTALL)
     return re.sub(r"(password|token|secret|key)=[^&]*", r"\1=***", value, flags=re.IGNORECASE)
@@ -353,6 +366,25 @@ def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str,
 
 def _spelled(source: Mapping[str, str | None]) -> dict[str, str | None]:
     return {name.upper() if name.lower() in _FIELDS else name: value for name, value in source.items()}
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has no bytes in it that are no UTF-8: a folder may, what goes into a request or a message may not."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kinds(field: str) -> tuple[object, ...]:
+    annotation = _FIELDS[field].annotation
+    return get_args(annotation) or (annotation,)
+
+
+def _undecodable(field: str, value: str) -> str:
+    name = field.upper()
+    return f"{name} = {masked(name, value)!a}: it has bytes that are no UTF-8; allowed: {_allowed(field)}"
 
 
 def _mistake(field: str, error: Mapping[str, Any], given: Mapping[str, str]) -> str:

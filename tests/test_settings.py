@@ -204,3 +204,22 @@ def test_every_setting_says_what_it_means_and_what_is_allowed():
 def test_settings_load_without_the_heavy_libraries():
     code = "import schemas.settings, sys; print({'torch', 'transformers', 'bytewax', 'PIL'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_home_folder_that_nobody_has_is_a_mistake_like_any_other():
+    line, other = mistakes(FOSCAM_BASE_PATH="~nobody_here/uploads", DATABASE_URL="sqlite:///~nobody_here/r.db")
+    assert (
+        line
+        == "FOSCAM_BASE_PATH = ~nobody_here/uploads: nobody here has the home folder `~nobody_here`; allowed: a folder"
+    )
+    assert other.startswith("DATABASE_URL = ")
+
+
+def test_bytes_that_are_no_text_are_named_in_ascii():
+    (line,) = mistakes(RETENTION_DAYS="3", HEARTHWATCH_NEMOTRON_MODEL="caf\udce9")
+    assert line.startswith("HEARTHWATCH_NEMOTRON_MODEL = 'caf\\udce9': it has bytes that are no UTF-8; allowed: ")
+
+
+def test_a_password_in_the_wrong_variable_is_masked_all_the_same():
+    (line,) = mistakes(RETENTION_DAYS="redis://:hunter2@there")
+    assert "hunter2" not in line and "there" in line
