@@ -186,7 +186,7 @@ def content(answer: bytes) -> dict[str, Any]:
     except (ValueError, LookupError, TypeError, RecursionError):
         raise Wrong(f"an answer that is no chat completion: {answer[:120].decode(errors='replace')!r}") from None
     if finish != "stop":
-        raise Wrong(f"the answer ended before its time: finish_reason = {finish!r}")
+        raise Wrong(f"the answer ended before its time: finish_reason = {str(finish)[:120]!r}")
     try:
         # Not strict: some grammars let raw tabs and line breaks into bounded strings.
         written = json.loads(text, strict=False)

@@ -208,18 +208,23 @@ def verdict(answer: dict[str, Any], facts: Facts, rules: Verdict) -> Verdict:
     """The model's verdict, lifted to the floor that the rules set. Raises ValueError if the answer is no verdict."""
     score, reasoning, summary = answer.get("risk_score"), answer.get("reasoning"), answer.get("summary")
     if type(score) is not int or not 0 <= score <= 100:
-        raise ValueError(f"risk_score = {score!r} is no whole number from 0 to 100")
+        raise ValueError(f"risk_score = {_shown(score)} is no whole number from 0 to 100")
     if not isinstance(reasoning, str) or not (reasons := plain(reasoning, REASONING_MAX)):
         raise ValueError("there is no reasoning")
     if not isinstance(summary, str) or not (sentence := plain(summary, SUMMARY_MAX)):
         raise ValueError("there is no summary")
     cited = evidence(answer.get("evidence"), facts)
     if not cited:
-        raise ValueError(f"evidence = {answer.get('evidence')!r} names no detection of this event")
+        raise ValueError(f"evidence = {_shown(answer.get('evidence'))} names no detection of this event")
     floor = FLOOR[rules.risk_level]
     if score < floor:
         reasons += f" (Raised from {score} to {floor}: the rules say {rules.risk_level}, and no text lowers that by more than one level.)"
     return Verdict(max(score, floor), sentence, reasons, cited, analyzer="nemotron")
+
+
+def _shown(value: object) -> str:
+    """What the model wrote, short enough for a line of a log."""
+    return repr(value)[:120]
 
 
 def evidence(cited: object, facts: Facts) -> tuple[int, ...]:

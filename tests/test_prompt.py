@@ -107,3 +107,11 @@ def test_no_text_lowers_the_rules_level_by_more_than_one(score, notes, known):
     assert levels.index(v.risk_level) >= levels.index(by_rules.risk_level) - 1
     assert v.risk_score == max(score, FLOOR[by_rules.risk_level])
     assert (v.risk_score == score) == ("Raised from" not in v.reasoning)
+
+
+def test_what_is_wrong_with_an_answer_fits_into_a_line_of_a_log():
+    known = facts(NOON, *STORY)
+    for wrong in ({"risk_score": "9" * 100_000}, {"evidence": ["x"] * 100_000}):
+        with pytest.raises(ValueError) as caught:
+            verdict(answer(**wrong), known, rules.judge(known, UTC))
+        assert len(str(caught.value)) < 300
