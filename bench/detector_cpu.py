@@ -41,7 +41,7 @@ def steps(model: str, pictures: list[Image.Image]) -> None:
     for fused, name in ((True, "folded"), (False, "as published")):
         detector = Detector(model, "cpu", confidence=0.4, options=Options(folded=fused))
         batches = [[picture] for picture in pictures]
-        print(f"{'resize and scale':32}{milliseconds(detector._prepared, batches):8.1f} ms")
+        print(f"{'resize and scale':32}{milliseconds(detector._runner.prepared, batches):8.1f} ms")
         print(f"{f'all of detect, {name}':32}{milliseconds(detector.detect, batches):8.1f} ms")
         detector.close()
 

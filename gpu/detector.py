@@ -2,8 +2,9 @@
 
 No Bytewax, no database. One thread at a time. Boxes and scores are those of transformers' own processor and
 post-processing within 0.5 px and 0.01, except that a score equal to the threshold counts. A picture that cannot be
-looked at costs itself only; a batch too large for the memory becomes a smaller one. Importing this file loads neither
-torch nor transformers, `Detector()` does.
+looked at costs itself only; a batch too large for the memory becomes a smaller one. What makes it fast has a switch in
+`gpu.options`; what would move boxes on this machine stays off. Importing this file loads neither torch nor
+transformers, `Detector()` does.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from gpu.options import Options
 from schemas.items import Detection
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gpu.decode import Opened
+    from gpu.lanes import Ticket
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,13 @@ class Raw(NamedTuple):
     """(k, 4), x0 y0 x1 y1 in pixels of the original picture, not clipped"""
 
 
+class Submitted(NamedTuple):
+    """A batch on its way."""
+
+    ticket: Ticket
+    sizes: list[tuple[int, int]]
+
+
 class Detector:
     """A loaded, warmed-up model. Raises `DetectorError` with a message for the user where it cannot be had."""
 
@@ -66,27 +73,23 @@ class Detector:
         batch_max: int | None = None,
         options: Options = Options(),  # noqa: B008  (frozen)
     ) -> None:
-        import torch
-
         from gpu import device as devices
         from gpu.loading import load
+        from gpu.runner import Runner
 
-        self.model, self.device = model, devices.choose(device)
-        network, self.preparation = load(model)
-        names = network.config.id2label
+        self.model, self.device, self.options = model, devices.choose(device), options
+        detr, self.preparation = load(model)
+        names = detr.config.id2label
         self.labels = [canonical(names[number]) for number in range(len(names))]
         # Scores are float32: 0.7 is met by the float32 next to 0.7, which is a little less.
         self.wanted = Wanted(float(np.float32(confidence)), frozenset(map(canonical, object_types)), unique_iou)
         self._names = np.array([self.wanted.label(label) is not None for label in self.labels])
-        self.options = options
-        if options.folded:
-            from gpu.fuse import fuse
-
-            fuse(network)
-        # r18 at 640x640 on two cores: 438 ms a picture, 269 folded, 235 folded and with its channels last.
-        self._network = network.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         size = batch_max or (BATCH_MAX_CUDA if self.device.type == "cuda" else BATCH_MAX_CPU)
-        self._batches = Batches(self.detect, size, devices.is_out_of_memory, devices.is_fatal)
+        self._notes: dict[str, str] = {}
+        self._runner = Runner(detr, self.preparation, options, self.device, size, self._notes)
+        self._batches = Batches(
+            self._submit, self._collect, size, devices.is_out_of_memory, devices.is_fatal, self._runner.in_flight
+        )
         self._warm_up()
 
     @property
@@ -102,12 +105,12 @@ class Detector:
 
     def describe(self) -> str:
         """One line for logs and health."""
-        size = f"{self.preparation.width}x{self.preparation.height}"
-        return f"RT-DETRv2 {self.model} on {self.device}, {size}, up to {self.batch_max} a batch"
+        size, notes = f"{self.preparation.width}x{self.preparation.height}", self._notes
+        return f"RT-DETRv2 {self.model} on {self.device}, {size}, {notes['precision']}, up to {self.batch_max} a batch"
 
     def details(self) -> dict[str, str]:
-        """What is on, what is off and why, for whoever measures."""
-        return {"device": str(self.device), "precision": "float32", "batch_max": str(self.batch_max)}
+        """Each switch of `Options`: on, or off and why; `parity`: how far low precision is from float32; the device."""
+        return {"device": str(self.device), "batch_max": str(self.batch_max), **self._notes}
 
     def look(self, opened: Sequence[Opened]) -> list[Looked]:
         """Look at pictures in batches of `batch_max`, in order; what raises is said of the picture that did it.
@@ -132,29 +135,20 @@ class Detector:
         ]
 
     def detect(self, pictures: Sequence[Image.Image]) -> list[tuple[Detection, ...]]:
-        """PIL RGB pictures of any sizes -> what counts in each, the surest first. One forward pass."""
-        return [self._pick(raw, picture) for raw, picture in zip(self.raw(pictures), pictures, strict=True)]
+        """PIL RGB pictures of any sizes -> what counts in each, the surest first. What raises is raised."""
+        return [self._pick(raw, picture.size) for raw, picture in zip(self.raw(pictures), pictures, strict=True)]
 
     def raw(self, pictures: Sequence[Image.Image]) -> list[Raw]:
-        """Everything the model says of each picture, without threshold. One forward pass."""
-        import torch
-
-        with torch.inference_mode():
-            output = self._network(pixel_values=self._prepared(pictures))
-            found = _candidates(output.logits, output.pred_boxes).cpu().numpy()  # the one copy back
-        if not np.isfinite(found).all():
-            raise ArithmeticError("the model answered with a number that is none (NaN or infinite)")
-        sizes = np.array([picture.size * 2 for picture in pictures], np.float32)
-        return [
-            Raw(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * size)
-            for one, size in zip(found, sizes, strict=True)
-        ]
+        """Everything the model says of each picture, without threshold."""
+        size = self.batch_max
+        parts = [pictures[at : at + size] for at in range(0, len(pictures), size)]
+        return [raw for part in parts for raw in self._raw(self._submit(part))]
 
     def close(self) -> None:
         """Let go of the model and its memory."""
         import torch
 
-        del self._network
+        del self._runner
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -164,38 +158,26 @@ class Detector:
         if isinstance(result, Exception):
             raise DetectorError(f"model `{self.model}` fails on an empty picture: {result}") from result
 
-    def _pick(self, raw: Raw, picture: Image.Image) -> tuple[Detection, ...]:
+    def _submit(self, pictures: Sequence[Image.Image]) -> Submitted:
+        for picture in pictures:
+            if picture.mode != "RGB":
+                raise ValueError(f"a picture of mode {picture.mode}, not RGB")
+        return Submitted(self._runner.submit(pictures), [picture.size for picture in pictures])
+
+    def _collect(self, submitted: Submitted) -> list[tuple[Detection, ...]]:
+        return [self._pick(raw, size) for raw, size in zip(self._raw(submitted), submitted.sizes, strict=True)]
+
+    def _raw(self, submitted: Submitted) -> list[Raw]:
+        found = self._runner.collect(submitted.ticket)
+        if not np.isfinite(found).all():
+            raise ArithmeticError("the model answered with a number that is none (NaN or infinite)")
+        return [
+            Raw(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(size * 2, np.float32))
+            for one, size in zip(found, submitted.sizes, strict=True)
+        ]
+
+    def _pick(self, raw: Raw, size: tuple[int, int]) -> tuple[Detection, ...]:
         at = np.flatnonzero((raw.scores >= np.float32(self.wanted.confidence)) & self._names[raw.classes])
         labels = [self.labels[number] for number in raw.classes[at]]
         boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in raw.boxes[at].tolist()]
-        return self.wanted.pick(zip(labels, raw.scores[at].tolist(), boxes, strict=True), *picture.size)
-
-    def _prepared(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """PIL RGB pictures -> (n, 3, height, width) float32 on the device."""
-        import torch
-
-        wanted = self.preparation
-        # Pillow resizes, as it does in transformers' processor: bit for bit the same, and half its cost (1080p: 9 ms
-        # of 16). torch's antialiased uint8 `interpolate` takes 5 ms and differs by one level in 0.2 % of the pixels,
-        # which moves scores of the yard model by up to 0.03.
-        resized = [picture.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR) for picture in pictures]
-        x = torch.from_numpy(np.stack([np.asarray(one) for one in resized])).to(self.device)
-        x = x.permute(0, 3, 1, 2).float() * wanted.factor
-        if wanted.mean and wanted.std:
-            x = (x - x.new_tensor(wanted.mean)[:, None, None]) / x.new_tensor(wanted.std)[:, None, None]
-        return x
-
-
-def _candidates(logits: Tensor, boxes: Tensor) -> Tensor:
-    """(n, queries, classes) and (n, queries, 4) centre and size -> (n, k, 6): score, class, x0 y0 x1 y1, all 0 to 1.
-
-    Top k over query x class, as transformers' `post_process_object_detection` does for a focal-loss model.
-    """
-    import torch
-
-    n, queries, classes = logits.shape
-    scores, index = logits.float().sigmoid().flatten(1).topk(queries)
-    centre, size = boxes.float().chunk(2, dim=-1)
-    corners = torch.cat((centre - size / 2, centre + size / 2), dim=-1)
-    chosen = corners.gather(1, (index // classes)[..., None].expand(n, queries, 4))
-    return torch.cat((scores[..., None], (index % classes)[..., None].float(), chosen), dim=-1)
+        return self.wanted.pick(zip(labels, raw.scores[at].tolist(), boxes, strict=True), *size)
