@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 THREADS = 4  # the interpreter runs one at a time: with 12 an event in full took 37 ms at its p99 instead of 21
 PATIENT_THREADS = 8  # beside them, for what waits for disks and services or reads a million rows
-STATUS_SECONDS = 1.0  # how old the page's first line may be while the record stays as it is
+FRESH_SECONDS = 1.0  # for so long an answer that speaks of the time holds while the record stays as it is
 
 
 class Here:
@@ -55,10 +55,20 @@ class Here:
                 self._writer = Record(self.settings.database_path)
             return work(self._writer)
 
-    async def answer(self, question: Hashable, make: Callable[[Record], Any], *, patient: bool = False) -> Response:
-        """What `make` reads, as JSON; made once for all who ask the same before the record changes."""
-        content = await self._answers.get(question, make, self.patient if patient else None)
+    async def answer(
+        self, question: Hashable, make: Callable[[Record], Any], *, ages: bool = False, patient: bool = False
+    ) -> Response:
+        """What `make` reads, as JSON; made once for all who ask the same before the record changes.
+
+        `ages`: it speaks of the time, too, so it holds for a second at most. `patient`: it may read a million rows.
+        """
+        period = time.monotonic() // FRESH_SECONDS if ages else None
+        content = await self._answers.get(question, make, period, self.patient if patient else None)
         return Response(content, media_type="application/json")
+
+    def look(self, record: Record) -> dict[str, Any]:
+        """The page's first line."""
+        return self.health.status(record, now(), self.midnight())
 
     def midnight(self) -> int:
         """When today began where the cameras are, in microseconds."""
@@ -67,12 +77,12 @@ class Here:
         return to_microseconds(today.astimezone())
 
     def status(self) -> dict[str, Any]:
-        """The page's first line; one look at the record for all who ask within a second in which nothing is written."""
+        """The page's first line, for those who are told; many who begin to listen at once see the same."""
         with self._status_turn:
-            key = self.reader.version(), time.monotonic() // STATUS_SECONDS
+            key = self.reader.version(), time.monotonic() // FRESH_SECONDS
             if self._status[0] != key:
                 with self.reader.reading() as record:
-                    self._status = key, self.health.status(record, now(), self.midnight())
+                    self._status = key, self.look(record)
             return self._status[1]
 
     def close(self) -> None:

@@ -43,6 +43,7 @@ class MediaProblem(Model):
 ALWAYS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is no JSON, or the Host header is not this server's."},
     401: {"model": Problem, "description": "A token is set, and was not given."},
+    403: {"model": Problem, "description": "A page of another origin may change nothing."},
     413: {"model": Problem, "description": "The body is too long."},
     503: {"model": Problem, "description": "The record cannot be used now."},
 }
@@ -426,6 +427,8 @@ class StatusLine(Model):
     cameras_online: int
     cameras_total: int
     backlog: int
+    behind_seconds: float | None
+    """How long the oldest picture that waits has done so; null: none waits."""
     llm: Literal["ok", "slow", "down", "disabled"]
     detector: Literal["ok", "slow", "down", "disabled"]
     gpu_percent: float | None

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -59,6 +59,19 @@ CameraId = Annotated[
     Annotated[str, Field(max_length=300)] | None,
     BeforeValidator(_given),
     Query(description="One camera.", examples=["front_door"]),
+]
+EventId = Annotated[int, Path(description="The event's id.", examples=[5])]
+CameraName = Annotated[
+    str, Path(description="The camera's id: its folder's name, lower-cased.", examples=["front_door"])
+]
+DetectionId = Annotated[int, Path(description="The detection's id.", examples=[2560])]
+FrameId = Annotated[int, Path(description="The frame's id.", examples=[5])]
+FilePath = Annotated[
+    str,
+    Path(
+        description="The file below its folder; odd bytes as the record escapes them.",
+        examples=["2026/11/22/081530.jpg"],
+    ),
 ]
 ObjectType = Annotated[
     Annotated[str, Field(max_length=100)] | None,

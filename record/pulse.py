@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 from record import Record
 from record.events import LEVELS
-from record.queries import DAY, Filter, Row, count_cameras, count_levels, image_url, iso
+from record.queries import Filter, Row, count_cameras, count_levels, image_url, iso
+from record.silence import QUARTER, SECOND, patience
 
-SECOND = 1_000_000
-QUARTER = 900 * SECOND
-HABIT_DAYS = 7  # what is usual for a camera is what it did in the last week
-HABIT_QUARTERS_MIN = 8  # with less to go by, a camera is silent after an hour
-SILENT_MIN = 1800 * SECOND
-SILENT_NEW = 3600 * SECOND
 ALIVE = 15 * SECOND  # heartbeats come every 2 s
 STALLED = 60 * SECOND
 RECENT = 200  # frames, events or verdicts that a latency is taken from
@@ -48,24 +42,6 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
                 "images_today": images(record, midnight, camera),
             })  # fmt: skip
     return out
-
-
-def patience(record: Record, camera: str, now: int) -> int:
-    """How long this camera may be silent, in microseconds: half as long again as its second-longest pause of the week.
-
-    The second, because one outage is no habit; quiet nights are one.
-    """
-    first = (now - HABIT_DAYS * DAY) // QUARTER
-    quarters = [
-        q
-        for (q,) in record.rows(
-            "SELECT quarter FROM pictures WHERE camera_id = ? AND quarter >= ? ORDER BY quarter", camera, first
-        )
-    ]
-    if len(quarters) < HABIT_QUARTERS_MIN:
-        return SILENT_NEW
-    pauses: list[int] = sorted(b - a for a, b in pairwise(quarters))
-    return max(SILENT_MIN, pauses[-2] * QUARTER * 3 // 2)
 
 
 def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from record.ledger import Ledger
 from record.paths import camera_id, escape
+from record.silence import fall_silent
 from sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
 from sources.tree import File, Tree, is_picture_path
 from sources.watch import Hint, Watch
@@ -40,6 +41,7 @@ HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are d
 GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
 INBOX_SECONDS = 0.5  # how often the inbox is looked at: one query on an empty table
 HELD_SECONDS = 0.01  # … and whether there is room for what waits in it: one query on a small one, 20 us
+SILENT_SECONDS = 60.0  # how often it is asked which cameras are silent: 0.2 ms each, where half an hour is the least
 BASE_SECONDS = 1.0  # how often a missing base is looked for
 STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
 SWEEP_SHARE = 3  # looking around takes at most a quarter of this thread's time, however large the tree
@@ -98,7 +100,7 @@ class Discovery(threading.Thread):
         self._notes: str | None = None
         self._stopping = threading.Event()
         self._busy = self._first = self._everything = True
-        self._sweep_due = self._inbox_due = 0.0
+        self._sweep_due = self._inbox_due = self._silent_due = 0.0
 
     @property
     def caught_up(self) -> bool:
@@ -236,6 +238,7 @@ class Discovery(threading.Thread):
             self._say_unreadable()
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
         self._say_notes()
+        self._say_silent(began)
 
     def _sweep_first(self) -> None:
         """What came while nothing ran, in order of arrival; hints wait until it has its place in the ledger."""
@@ -279,6 +282,12 @@ class Discovery(threading.Thread):
         marked = {id for (id,) in self.ledger.record.rows("SELECT id FROM cameras WHERE status = 'error'")}
         for id in marked ^ (unreadable & set(self.ledger.cameras())):
             self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
+
+    def _say_silent(self, now: float) -> None:
+        """A camera that sent nothing for too long is `offline`; not before what came while nothing ran is taken in."""
+        if now >= self._silent_due and not (self._first and self._identity):
+            self._silent_due = now + SILENT_SECONDS
+            fall_silent(self.ledger.record, time.time_ns() // 1000)
 
     def _say_notes(self) -> None:
         """What health and metrics want to know of this run, in the record; written when it changes."""

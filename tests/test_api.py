@@ -16,7 +16,8 @@ from pipeline import name as taken
 from pydantic import BaseModel
 
 from api.app import create
-from record import Record
+from record import Record, pulse
+from record.silence import SILENT_NEW, fall_silent
 from record.timings import Timings
 from schemas.items import from_microseconds, iso
 from schemas.settings import load
@@ -88,7 +89,7 @@ def test_every_route_and_parameter_is_described(api):
     for path, operation in operations:
         assert operation["description"] and operation["tags"], path
         undescribed = [
-            p["name"] for p in operation.get("parameters", ()) if p["in"] == "query" and not p.get("description")
+            p["name"] for p in operation.get("parameters", ()) if p["in"] != "header" and not p.get("description")
         ]
         assert not undescribed, (path, undescribed)
     assert "/api/events/{event_id}" in api.get("/docs").text and "<script" not in api.get("/docs").text
@@ -314,7 +315,38 @@ def test_a_camera_that_always_sleeps_at_night_is_not_silent_in_the_morning(tmp_p
             home.picture("Porch", day * 86_400 - hour * 3600)
     with serve(home.settings()) as served, served.client() as client:
         assert get(client, "/api/cameras/porch")["silent"] is False  # twelve hours without a picture, as every night
+    assert fall_silent(home.record, home.at) == []
     home.close()
+
+
+def test_a_silent_camera_is_offline_in_the_table_too_until_its_next_picture(tmp_path):
+    home = Home(tmp_path).open()
+    status = "SELECT status FROM cameras WHERE id = 'porch'"
+    home.picture("Porch", 3 * 86_400)
+    assert fall_silent(home.record, home.at - 3 * 86_400 * S + SILENT_NEW) == []
+    changes = home.record.db.total_changes
+    assert fall_silent(home.record, home.at - 3 * 86_400 * S + SILENT_NEW + 1) == ["porch"]
+    assert fall_silent(home.record, home.at) == [] and home.record.db.total_changes == changes + 1  # written once
+    assert home.record.one(status) == ("offline",)
+    home.picture("Porch", 0)
+    assert home.record.one(status) == ("online",)
+    home.close()
+
+
+def test_the_pipeline_notes_who_is_silent(tmp_path):
+    home = story(Home(tmp_path / "home"))
+    home.close()
+    p = Pipeline(tmp_path / "flow", HEARTHWATCH_DATA_DIR=str(home.data), FOSCAM_BASE_PATH=str(home.base))
+    p.data, p.base, p.path = home.data, home.base, home.path
+    try:
+        p.start().until(
+            lambda: (
+                p.rows("SELECT id, status FROM cameras ORDER BY id")
+                == [("driveway", "offline"), ("front_door", "online")]
+            )
+        ).stop()
+    finally:
+        p.kill()
 
 
 def test_a_camera_is_made_before_its_first_picture(own):
@@ -472,6 +504,22 @@ def test_samples_of_the_gpu_come_oldest_first(own):
     history = get(client, "/api/system/gpu/history", limit=3)
     assert [s["gpu_utilization"] for s in history["samples"]] == [3, 4, 5] and history["count"] == 3
     assert get(client, "/api/system/gpu/history", since="1970-01-01T00:00:05Z")["count"] == 1
+
+
+def test_a_pipeline_that_lives_and_gets_nothing_done_is_stalled(own, monkeypatch):
+    home, client = own
+
+    def pipeline():
+        return get(client, "/api/system/health")["services"]["pipeline"]
+
+    home.waiting("Front Door")
+    home.beat()
+    wait_for(lambda: pipeline()["details"]["backlog"] == 1)
+    assert (pipeline()["status"], pipeline()["details"]["stalled"]) == ("healthy", False)
+    monkeypatch.setattr(pulse, "STALLED", 0)  # a minute has passed
+    wait_for(lambda: pipeline()["details"]["stalled"])
+    assert pipeline()["status"] == "unhealthy" and "none was processed" in pipeline()["message"]
+    wait_for(lambda: get(client, "/api/status")["stalled"])
 
 
 def test_metrics_balance_with_the_record(own):

@@ -12,10 +12,11 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from api import models
 from api.here import Here, Shared, answer, patient
 from api.media import ASK_AGAIN, Refused, checked, opened, sent
+from api.params import CameraName
 from record import Record, edits, now, pulse
 from record.paths import camera_id, escape, unescape
-from record.pulse import QUARTER, SECOND
 from record.queries import iso
+from record.silence import QUARTER, SECOND
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
@@ -24,13 +25,16 @@ CELLS_MAX = 1000
 
 
 @router.get("/cameras", response_model=models.Cameras, responses={422: models.INVALID})
-def list_cameras(
+async def list_cameras(
     here: Shared, status: Annotated[models.Status | None, Query(description="Only these.")] = None
 ) -> Response:
     """All cameras by name. `silent`: no picture for longer than is usual for that camera, which is then `offline`."""
-    with here.reader.reading() as record:
-        found = pulse.cameras(record, now(), here.midnight(), status)
-    return answer({"cameras": found, "count": len(found)})
+    return await here.answer(("cameras", status), lambda record: _cameras(here, record, status), ages=True)
+
+
+def _cameras(here: Here, record: Record, status: str | None) -> dict[str, Any]:
+    found = pulse.cameras(record, now(), here.midnight(), status)
+    return {"cameras": found, "count": len(found)}
 
 
 @router.post(
@@ -46,7 +50,7 @@ def add_camera(here: Shared, body: models.NewCamera) -> Response:
 
 
 @router.get("/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND})
-def get_camera(here: Shared, camera_id: str) -> Response:
+def get_camera(here: Shared, camera_id: CameraName) -> Response:
     """One camera."""
     return answer(_camera(here, camera_id))
 
@@ -54,7 +58,7 @@ def get_camera(here: Shared, camera_id: str) -> Response:
 @router.patch(
     "/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND, 422: models.INVALID}
 )
-def edit_camera(here: Shared, camera_id: str, body: models.CameraEdit) -> Response:
+def edit_camera(here: Shared, camera_id: CameraName, body: models.CameraEdit) -> Response:
     """Change name, notes, status or the zones that are ignored; an absent key is left alone."""
     _camera(here, camera_id)
     changes = _changes(here, camera_id, body.model_dump(exclude_unset=True))
@@ -64,7 +68,7 @@ def edit_camera(here: Shared, camera_id: str, body: models.CameraEdit) -> Respon
 
 
 @router.delete("/cameras/{camera_id}", status_code=204, responses={404: models.NOT_FOUND})
-def remove_camera(here: Shared, camera_id: str) -> Response:
+def remove_camera(here: Shared, camera_id: CameraName) -> Response:
     """Forget a camera with its detections and events. Uploads stay and are not taken in again; a new one makes it anew."""
     _camera(here, camera_id)
     if not here.write(lambda record: edits.remove_camera(record, camera_id, here.settings.hearthwatch_data_dir)):
@@ -78,7 +82,7 @@ def remove_camera(here: Shared, camera_id: str) -> Response:
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
 )
 @patient
-def snapshot(here: Shared, camera_id: str, request: Request) -> Response:
+def snapshot(here: Shared, camera_id: CameraName, request: Request) -> Response:
     """The newest picture of the camera."""
     _camera(here, camera_id)
     with here.reader.reading() as record:

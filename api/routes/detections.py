@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from api import models
 from api.here import Shared, patient
 from api.media import opened, sent
-from api.params import CameraId, End, Limit, ObjectType, Offset, Start, span
+from api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
 from record import Record, queries, thumbnails
 from record.ledger import PER_FRAME
 from record.queries import Filter
@@ -52,7 +52,7 @@ def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int)
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
 )
 @patient
-def detection_image(here: Shared, detection_id: int, request: Request) -> Response:
+def detection_image(here: Shared, detection_id: DetectionId, request: Request) -> Response:
     """Its picture, small, with all boxes drawn on it; made anew if it is missing and the upload is still there."""
     with here.reader.reading() as record:
         if not 0 <= detection_id < 1 << 63 or queries.detection(record, detection_id) is None:

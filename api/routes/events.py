@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import models
 from api.here import Here, Shared, answer
-from api.params import End, EventFilter, Limit, Offset, Start, cursor, placed, span
+from api.params import End, EventFilter, EventId, Limit, Offset, Start, cursor, placed, span
 from record import Record, edits, queries
 from record.events import LEVELS
 from record.queries import BEFORE_ALL, Filter, Place
@@ -121,7 +121,7 @@ def cell(value: object) -> str:
 
 
 @router.get("/{event_id}", response_model=models.EventDetail, responses={404: models.NO_EVENT, 422: models.INVALID})
-def get_event(here: Shared, event_id: int) -> Response:
+def get_event(here: Shared, event_id: EventId) -> Response:
     """One event with its history, its pictures and how long each step took. A merged one names what it went into."""
     with here.reader.reading() as record:
         found = _in_range(event_id) and queries.event(record, event_id)
@@ -135,7 +135,7 @@ def get_event(here: Shared, event_id: int) -> Response:
 
 
 @router.patch("/{event_id}", response_model=models.Event, responses={404: models.NO_EVENT, 422: models.INVALID})
-def edit_event(here: Shared, event_id: int, body: models.EventEdit) -> Response:
+def edit_event(here: Shared, event_id: EventId, body: models.EventEdit) -> Response:
     """Set `reviewed` or `notes`; an absent key is left alone, null clears the notes."""
     changes = body.model_dump(exclude_unset=True)
     if changes.get("reviewed", False) is None:
@@ -150,7 +150,7 @@ def edit_event(here: Shared, event_id: int, body: models.EventEdit) -> Response:
 @router.get(
     "/{event_id}/detections", response_model=models.Detections, responses={404: models.NO_EVENT, 422: models.INVALID}
 )
-def event_detections(here: Shared, event_id: int, limit: Limit = 1000, offset: Offset = 0) -> Response:
+def event_detections(here: Shared, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
     """The event's boxes in order of capture."""
     with here.reader.reading() as record:
         if not _in_range(event_id) or queries.event(record, event_id) is None:

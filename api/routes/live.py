@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Query, Response, WebSocket
 
 from api import models
-from api.here import Here, Shared, answer
+from api.here import Here, Shared
 from api.stream import EventStream, serve_websocket
 
 router = APIRouter(tags=["live"])
@@ -39,9 +39,9 @@ async def events(websocket: WebSocket) -> None:
 
 
 @router.get("/api/status", response_model=models.StatusLine)
-def status(here: Shared) -> Response:
+async def status(here: Shared) -> Response:
     """The page's first line. `at` is the pipeline's heartbeat: that this server answers proves nothing about cameras."""
-    return answer(here.status())
+    return await here.answer("status", here.look, ages=True)
 
 
 def _seq(text: str | None, otherwise: int | None) -> int | None:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api import models
 from api.here import Here, Shared, patient
 from api.media import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
+from api.params import CameraName, FilePath
 from api.routes.cameras import folder_of
 from record import thumbnails
 
@@ -35,8 +36,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 @patient
 def upload(
     here: Shared,
-    camera_id: str,
-    filename: str,
+    camera_id: CameraName,
+    filename: FilePath,
     request: Request,
     v: str | None = Query(
         None, description="The file's version, as our own URLs have it: then it may be cached for ever."
@@ -60,7 +61,7 @@ def upload(
 
 @router.get("/thumbnails/{filename:path}", response_class=Response, responses=ANSWERS)
 @patient
-def thumbnail(here: Shared, filename: str, request: Request) -> Response:
+def thumbnail(here: Shared, filename: FilePath, request: Request) -> Response:
     """A picture with its boxes; drawn anew if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
     return sent(_thumbnail(here, checked(filename), filename), request, FOREVER)
 

@@ -11,10 +11,11 @@ from fastapi import APIRouter, HTTPException, Response
 from api import metrics, models
 from api.health import overall
 from api.here import Here, Shared, answer, patient
-from api.params import Limit, Offset, Start
+from api.params import FrameId, Limit, Offset, Start
 from record import Record, now, pulse
 from record.ledger import Ledger
 from record.queries import DAY, iso
+from record.silence import QUARTER, SECOND
 
 router = APIRouter(tags=["system"])
 
@@ -92,10 +93,10 @@ def _disk(here: Here, record: Record, at: int) -> dict[str, Any]:
     first, n, size = record.one(
         "SELECT min(discovered_at), count(*), coalesce(sum(size), 0) FROM frames WHERE id > (SELECT coalesce(max(id), 0) FROM frames) - 1000"
     )
-    per_day = round(size * DAY / max(at - first, 3600 * pulse.SECOND)) if n else None
+    per_day = round(size * DAY / max(at - first, 3600 * SECOND)) if n else None
     return {
         "used": usage.used, "total": usage.total, "per_day": per_day, "retention_days": here.settings.retention_days,
-        "oldest": None if oldest is None else iso(oldest * pulse.QUARTER), "full_in_days": usage.free // per_day if per_day else None,
+        "oldest": None if oldest is None else iso(oldest * QUARTER), "full_in_days": usage.free // per_day if per_day else None,
     }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def quarantine(here: Shared, limit: Limit = 50, offset: Offset = 0) -> Response:
     response_model=models.Retried,
     responses={404: models.NOT_FOUND, 409: models.NOT_FOUND, 422: models.INVALID},
 )
-def retry(here: Shared, frame_id: int) -> Response:
+def retry(here: Shared, frame_id: FrameId) -> Response:
     """Take the picture in again, as a new frame. 409 if it is not in quarantine, or not in a camera's folder."""
     with here.reader.reading() as record:
         row = (
