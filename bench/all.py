@@ -28,8 +28,9 @@ SCRIPTS = {  # name: (arguments, arguments of --quick; None: not then)
     "api": ("--events 100000", "--events 500 --seconds 0.2"),
     "analytics": ("", None),
     "verdicts": ("", "--events 8 --seconds 0.01"),
-    "detector": ("", None),
-    "detector_cpu": ("yard", "yard --pictures 1 --size 64x48"),
+    "detector": ("", "--models tiny --sizes 90 --quick --pictures 2"),
+    "pipeline_gpu": ("", "--model tiny --size 90 --pictures 6 --rounds 1"),
+    "runtimes": ("", "--model tiny --rounds 1 --threads 1"),
     "stories": ("", None),
 }
 LONG = {"overload": "", "soak": ""}

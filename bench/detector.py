@@ -1,0 +1,299 @@
+"""How fast pictures are looked at: JPEG files in, boxes out, on whatever device is here; random weights of real shapes.
+
+    scripts/bench detector [--models r18,r50,yard] [--sizes 720,1080,1440] [--rounds 7] [--quick] [--device auto]
+
+Per picture: what each step takes alone, a single picture's latency, the best rate over batch sizes with decoding on a pool;
+beside it, in turn with it, `transformers.pipeline("object-detection")` and a plain float32 loop over the same weights and
+files. Then what each switch of the detector is worth: all as they are, one of them turned over, in turn. Every model runs
+in a process of its own.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+import checkpoints  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from gpu.decode import open_picture  # noqa: E402
+from gpu.detector import Detector, Raw  # noqa: E402
+from gpu.fuse import fuse  # noqa: E402
+from gpu.loading import YARD, load  # noqa: E402
+from gpu.options import BUCKETS, Options  # noqa: E402
+
+FILES = 8  # different pictures; more would only fill the disk
+LATENCIES = {"cpu": 3, "cuda": 100}  # pictures of ours for each of the others': p99 needs more than a median
+CPU_BATCHES, CPU_PICTURES, CUDA_PICTURES = (1, 2, 4), 8, 4096  # what a rate is measured over
+IN_A_CALL = 4  # batches, so that those in flight can overlap
+TOP = 100  # candidates whose scores are compared
+SLOW = {"compiled"}  # minutes
+ON_CUDA = {"graphs", "in_flight", "pinned", "device_resize"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="r18,r50,yard", help="r18, r50, tiny, yard, folders or hub ids")
+    parser.add_argument("--sizes", default="720,1080,1440", help="heights of 16:9 pictures")
+    parser.add_argument("--rounds", type=int, default=7, help="medians are of so many")
+    parser.add_argument("--pictures", type=int, help=f"behind a rate; {CPU_PICTURES} on a CPU, {CUDA_PICTURES} on CUDA")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="of torch; its own choice without")
+    parser.add_argument("--quick", action="store_true", help="one size, one round, two batch sizes")
+    parser.add_argument("--only", choices=("looks", "switches"), help="one of the two tables")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    models = given.models.split(",")
+    if not given.one:
+        print(described(), flush=True)
+    if len(models) == 1:
+        one(given)
+    else:
+        for model in models:
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", "--models", model], check=True)
+
+
+def one(given):
+    """All there is to say of one model."""
+    sizes, rounds = [int(size) for size in given.sizes.split(",")], given.rounds
+    if given.quick:
+        sizes, rounds = sizes[:1], 1
+    model = checkpoints.folder(given.models) if given.models in checkpoints.SHAPES else given.models
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
+        trees = {size: draw(Path(folder) / str(size), size, FILES) for size in sizes}
+        if given.only != "switches":
+            looks(given, model, trees, rounds)
+        if given.only != "looks":
+            switches(given, model, trees[sizes[len(sizes) // 2]], rounds)
+
+
+# -- how fast we look
+
+
+STEPS = ("read, decode", "resize, upload", "forward, top boxes", "answer")
+
+
+def looks(given, model, trees, rounds):
+    """A row for each size of picture, then what the device made of it."""
+    detector = Detector(model, given.device)
+    names = ["pictures", *STEPS, "p50", "p99", "pictures/s", "plain loop", "pipeline()", "pipeline() ÷ p50"]
+    print(f"\n| {given.models}, ms | {' | '.join(names[1:])} |\n{'|---' * len(names)}|", flush=True)
+    rates, bare = rates_of(given, model, trees, detector.device)
+    held = memory(detector.device)
+    others = {"plain": PlainLoop(model, detector.device), "theirs": pipeline(model, detector.device)}
+    for size, files in trees.items():
+        rate, batch = rates[size]
+        parts = steps(detector, files, rounds)
+        ours = LATENCIES[detector.device.type]
+        ms = in_turn({"ours": lambda file: detector.look([open_picture(file)]), **others}, files, rounds, ours)
+        p50, p99, plain, theirs = (*quantiles(ms["ours"]), *(statistics.median(ms[name]) for name in others))
+        cells = [f"{size}p", *(f"{parts[name]:.1f}" for name in STEPS), f"{p50:.1f}", f"{p99:.1f}"]
+        cells += [f"{rate:.3g}, {batch} at a time", f"{plain:.0f}", f"{theirs:.0f}", f"**{theirs / p50:.2f}**"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    details = detector.details()
+    flops, peak = flops_of(model), matmul_rate(detector.device, getattr(torch, details["precision"]))
+    print(f"\n{', '.join(f'{name} {said}' for name, said in details.items())}; {held:.0f} MB held.")
+    print(
+        f"{flops / 1e9:.1f} GFLOP a picture; {bare:.3g} looks/s at the first size, decoded, are {bare * flops / 1e12:.2f} TFLOP/s, "
+        f"{100 * bare * flops / peak:.0f} % of a large matmul's {peak / 1e12:.2f}.",
+        flush=True,
+    )
+
+
+def rates_of(given, model, trees, device):
+    """The best pictures a second from files of each size, with its batch size; and the best once they are decoded."""
+    rates, bare = {size: [] for size in trees}, []
+    for batch in batches(given, device):
+        detector = Detector(model, given.device, batch_max=batch)
+        count = given.pictures or (CUDA_PICTURES if device.type == "cuda" else CPU_PICTURES)
+        for size, files in trees.items():
+            rates[size].append((rate_from_files(detector, list(islice(cycle(files), count))), batch))
+        opened = list(islice(cycle([open_picture(file) for file in next(iter(trees.values()))]), count))
+        began = time.perf_counter()
+        detector.look(opened)
+        bare.append(count / (time.perf_counter() - began))
+        detector.close()
+    return {size: max(found) for size, found in rates.items()}, max(bare)
+
+
+def batches(given, device):
+    if device.type == "cuda":
+        return BUCKETS[::3] if given.quick else BUCKETS
+    return CPU_BATCHES[:2] if given.quick else CPU_BATCHES
+
+
+def rate_from_files(detector, files):
+    """Pictures a second from files to boxes, decoded ahead on a pool as the product does."""
+    chunk, todo = detector.batch_max * IN_A_CALL, iter(files)
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+        began = time.perf_counter()
+        ahead = deque(pool.submit(open_picture, file) for file in islice(todo, 2 * chunk))
+        while ahead:
+            opened = [ahead.popleft().result() for _ in range(min(chunk, len(ahead)))]
+            ahead.extend(pool.submit(open_picture, file) for file in islice(todo, chunk))
+            detector.look(opened)
+        return len(files) / (time.perf_counter() - began)
+
+
+def steps(detector, files, rounds):
+    """Milliseconds of each step of one picture, each waited for; medians."""
+    clock = {name: [] for name in STEPS}
+    for number in range(rounds + 1):
+        value = files[number % len(files)]
+        for name, step in zip(STEPS, stepwise(detector), strict=True):
+            began = time.perf_counter()
+            value = step(value)
+            wait_for(detector.device)
+            clock[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(ms[1:]) for name, ms in clock.items()}
+
+
+def stepwise(detector):
+    """What `look` does, in pieces that can be waited for."""
+    runner, sizes = detector._runner, []
+
+    def decode(file):
+        picture = open_picture(file).picture()
+        sizes[:] = picture.size * 2
+        return picture
+
+    def pick(found):
+        one = found[0].cpu().numpy()
+        raw = Raw(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(sizes, np.float32))
+        return detector._pick(raw, tuple(sizes[:2]))
+
+    return decode, lambda picture: runner.prepared([picture]), torch.inference_mode()(runner.network), pick
+
+
+def flops_of(model):
+    """Of one picture through the folded network: convolutions and matrix products, two for each multiply-add."""
+    network, preparation = load(model)
+    fuse(network)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(pixel_values=torch.zeros(1, 3, preparation.height, preparation.width))
+    return counter.get_total_flops()
+
+
+# -- who else looks
+
+
+def processor(model):
+    from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
+
+    return RTDetrImageProcessorPil.from_pretrained(where(model))
+
+
+def where(model):
+    return str(YARD) if model == "yard" else model
+
+
+class PlainLoop:
+    """What transformers' documentation shows: one picture after the other, float32."""
+
+    def __init__(self, model, device):
+        from transformers import AutoModelForObjectDetection
+
+        self.network = AutoModelForObjectDetection.from_pretrained(where(model), dtype=torch.float32).eval().to(device)
+        self.processor, self.device = processor(model), device
+
+    @torch.inference_mode()
+    def __call__(self, file):
+        picture = Image.open(file).convert("RGB")
+        output = self.network(**self.processor(picture, return_tensors="pt").to(self.device))
+        sizes = [(picture.height, picture.width)]
+        (found,) = self.processor.post_process_object_detection(output, threshold=0.5, target_sizes=sizes)
+        return {name: part.tolist() for name, part in found.items()}
+
+
+def pipeline(model, device):
+    import transformers
+
+    whole = transformers.pipeline(
+        "object-detection", model=where(model), image_processor=processor(model), device=device, dtype=torch.float32
+    )
+    return lambda file: whole(str(file))
+
+
+def in_turn(lookers, files, rounds, ours=1):
+    """Milliseconds of each on the same files, one after the other, so that a noisy minute hits all."""
+    ms = {name: [] for name in lookers}
+    for number in range(rounds + 1):  # the first round warms up
+        for name, look in lookers.items():
+            for again in range(ours if name == "ours" else 1):
+                file = files[(number + again) % len(files)]
+                began = time.perf_counter()
+                look(file)
+                if number:
+                    ms[name].append(1e3 * (time.perf_counter() - began))
+    return ms
+
+
+def quantiles(ms):
+    return statistics.median(ms), sorted(ms)[math.ceil(0.99 * len(ms)) - 1]
+
+
+# -- what each switch is worth
+
+
+def switches(given, model, files, rounds):
+    """A row for each switch: looks at decoded pictures with it turned over, in turn with looks as they are."""
+    usual = Detector(model, given.device)
+    opened = list(islice(cycle([open_picture(file) for file in files]), usual.batch_max * IN_A_CALL))
+    names = ["switch", "ms a picture", "all as it is", "worth", "scores differ by"]
+    print(f"\n| {given.models}: {' | '.join(names)} |\n{'|---' * len(names)}|", flush=True)
+    for name, value in turned_over(usual, given.quick):
+        try:
+            other = Detector(model, given.device, options=replace(Options(), **{name: value}))
+        except Exception as error:  # what it cannot do here is news for the table
+            print(
+                f"| {name} = {value} | – | – | {type(error).__name__}: {str(error).splitlines()[0]} | – |", flush=True
+            )
+            continue
+        ms = in_turn({"ours": usual.look, "other": other.look}, [opened], rounds)
+        theirs, ours = (statistics.median(ms[who]) / len(opened) for who in ("other", "ours"))
+        cells = [
+            f"{name} = {value}",
+            f"{theirs:.2f}",
+            f"{ours:.2f}",
+            f"{theirs / ours:.2f} ×",
+            f"{apart(usual, other, opened[0]):.5f}",
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+        other.close()
+
+
+def turned_over(detector, quick):
+    """(switch, its other value), for each that means something on this device."""
+    low = "float32" if detector.details()["precision"] != "float32" else "bfloat16"
+    for field in fields(Options):
+        unfit = field.name in (SLOW if quick else ()) or (field.name in ON_CUDA and detector.device.type != "cuda")
+        if not unfit:
+            yield field.name, {"precision": low, "in_flight": 1}.get(field.name, not field.default)
+
+
+def apart(one, other, opened):
+    """The largest difference of the surest scores of a picture."""
+    scores = [detector.raw([opened.picture()])[0].scores[:TOP] for detector in (one, other)]
+    return abs(scores[0] - scores[1]).max()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The whole dataflow with its detector: JPEG files in, record out, against the detector alone on the same files.
+
+    scripts/bench pipeline_gpu [--model r18] [--size 1080] [--pictures 64] [--rounds 3] [--device auto]
+
+Files lie there when the real flow starts, in a process of its own, with a real model (random weights unless `yard`, a folder
+or a hub id is given); in turn with it the bare `Detector` over the same files, decoded ahead on as many threads. Pictures/s
+count from the moment the model is loaded. Busy: on CUDA what the driver says of the card, on a CPU the share of that
+time in which a picture is being looked at.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+import checkpoints  # noqa: E402
+from detector import FILES, rate_from_files  # noqa: E402
+from machine import described, draw  # noqa: E402
+from pipeline import Pipeline  # noqa: E402
+
+from gpu.detector import Detector  # noqa: E402
+from sources.gpu_stats import open_card  # noqa: E402
+
+T = 1_700_000_000
+APART = 0.1  # seconds between pictures
+CAMERAS = 8
+STARTS_SECONDS, RUN_SECONDS = 300, 600  # a large model, its graphs and a cold disk; a slow CPU
+LOADED = "detecting with"  # said in the log
+LOOK_SECONDS = 0.05  # between two looks at the record; 0.1 % of one CPU
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="r18", help="r18, r50, tiny, yard, a folder or a hub id")
+    parser.add_argument("--size", type=int, default=1080, help="height of the 16:9 pictures")
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3, help="the table shows medians")
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+    print(described(), flush=True)
+    model = checkpoints.folder(given.model) if given.model in checkpoints.SHAPES else given.model
+    with tempfile.TemporaryDirectory(prefix="pipeline_gpu_") as folder:
+        base = Path(folder) / "uploads"
+        files = make_tree(base, draw(Path(folder) / "drawn", given.size, FILES), given.pictures)
+        detector = Detector(model, given.device)
+        rounds = []
+        for number in range(given.rounds):  # in turn, so that a noisy minute hits both
+            bare = rate_from_files(detector, files)
+            rounds.append((bare, *run_flow(Path(folder) / f"flow{number}", base, model, given.device, given.pictures)))
+    report(given, rounds)
+
+
+def make_tree(base, drawn, pictures):
+    """So many files, all different by a comment, cameras in turn."""
+    files = []
+    for number in range(pictures):
+        data, comment = drawn[number % len(drawn)].read_bytes(), f"{number:09}".encode()
+        path = base / f"cam{number % CAMERAS}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:])
+        at = round((T + number * APART) * 1e9)
+        os.utime(path, ns=(at, at))
+        files.append(path)
+    return files
+
+
+def run_flow(folder, base, model, device, pictures):
+    """One run over all files, from the moment the model is there: pictures/s, and the share in which it was busy."""
+    options = f'model = "{model}"\ndevice = "{device}"\nobject_types = ["*"]'
+    p = Pipeline(folder, detector="rtdetr", options=options, base=base, HEARTHWATCH_CAPTURE_TIME="mtime")
+    card, busy = open_card(0), []
+    try:
+        p.start().until(lambda: LOADED in p.said(), STARTS_SECONDS)
+        began = time.monotonic()
+
+        def all_settled():
+            time.sleep(LOOK_SECONDS)
+            busy.append(card())
+            return p.states().get("settled", 0) == pictures
+
+        p.until(all_settled, RUN_SECONDS)
+        seconds = time.monotonic() - began
+        ((looked_ms,),) = p.rows("SELECT sum(detect_ms) FROM frames")
+        p.stop()
+    finally:
+        p.kill()
+    shutil.rmtree(folder)
+    told = [reading.gpu_utilization / 100 for reading in busy if reading]
+    return pictures / seconds, statistics.mean(told) if told else looked_ms / 1000 / seconds
+
+
+def report(given, rounds):
+    bare, flow, busy = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"\n| {given.model}, {given.pictures} pictures of {given.size}p | pictures/s |\n|---|---|")
+    print(f"| detector alone | {bare:.2f} |\n| whole dataflow | {flow:.2f} |")
+    print(f"| share [≥ 70 %] | **{100 * flow / bare:.0f} %** |\n| detector busy | {100 * busy:.0f} % |")
+
+
+if __name__ == "__main__":
+    main()
