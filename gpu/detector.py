@@ -86,7 +86,15 @@ class Detector:
         self._names = np.array([self.wanted.label(label) is not None for label in self.labels])
         size = batch_max or (BATCH_MAX_CUDA if self.device.type == "cuda" else BATCH_MAX_CPU)
         self._notes: dict[str, str] = {}
-        self._runner = Runner(detr, self.preparation, options, self.device, size, self._notes)
+        try:
+            self._runner = Runner(detr, self.preparation, options, self.device, size, self._notes)
+        except Exception as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            raise DetectorError(
+                f"no room on {self.device} for `{model}` with {size} pictures a batch: "
+                f"set HEARTHWATCH_DETECT_BATCH_MAX below {size}"
+            ) from error
         self._batches = Batches(
             self._submit, self._collect, size, devices.is_out_of_memory, devices.is_fatal, self._runner.in_flight
         )

@@ -47,6 +47,15 @@ def cuda_trouble() -> str | None:
     return str(said[-1].message).splitlines()[0] if said else "torch finds no CUDA device"
 
 
+def settle() -> None:
+    """CUDA: float32 means float32, and each batch size gets the kernels that are fastest here. Never run on a GPU yet."""
+    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+    else:
+        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether fewer pictures at a time might have fitted."""
     signs = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes with a graph of their own; a batch is filled up to the next of them
 
@@ -17,6 +17,8 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 class Options:
     """What a `Detector` may do to be fast. What a device cannot do is off there, whatever this says."""
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a misspelt switch in a flow file is a mistake, not a silence
+
     folded: bool = True
     """BatchNorm and RepVGG folded into their convolutions."""
     trimmed: bool = True
@@ -24,7 +26,7 @@ class Options:
     channels_last: bool = True
     """Convolutions see the channels of a pixel beside each other."""
     precision: Precision = "auto"
-    """Of the weights. `auto`: on CUDA the first of float16 and bfloat16 that keeps the boxes, on a CPU float32."""
+    """Of the weights. `auto`: on CUDA the first of float16 and bfloat16 that keeps the boxes, else and on a CPU float32."""
     compiled: bool = False
     """`torch.compile`: a minute or more at each start, and a C++ compiler."""
     graphs: bool = True
@@ -35,5 +37,3 @@ class Options:
     """CUDA: pictures are uploaded from page-locked memory, so that computing goes on meanwhile."""
     device_resize: bool = True
     """CUDA: whole pictures are uploaded and resized there, bit for bit as Pillow does it."""
-    device_decode: bool = False
-    """CUDA: JPEGs are decoded there (nvJPEG, needs torchvision). Its pixels are not those of libjpeg: boxes move."""

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpu.choose import network
+from gpu.device import settle
 from gpu.graphs import Buckets, Graphs, bucket
 from gpu.lanes import AtOnce, Cuda, Lane, Lanes, Streams, Ticket
 from gpu.loading import Preparation
@@ -35,6 +36,8 @@ class Runner:
         notes: dict[str, str],
     ) -> None:
         cuda = device.type == "cuda"
+        if cuda:
+            settle()
         self.network = network(detr, preparation, options, device, notes)
         self.in_flight = max(1, options.in_flight) if cuda else 1
         streams: Streams = Cuda(device) if cuda else AtOnce()

@@ -1,7 +1,7 @@
 """Look at pictures: `Frame` in, `Detected` out, in order, nothing lost.
 
 A picture that cannot be looked at comes out as `Detected` with its error. In this process: one forward pass for up to
-`batch_max` frames, across cameras. With a service elsewhere: a few requests in flight, and while the service is away
+`batch_max` frames, across cameras: a lone picture is looked at alone and at once, a backlog fills the batches. With a service elsewhere: a few requests in flight, and while the service is away
 frames wait, and with them everything behind them, since order is kept; they stay discovered, so nothing is lost.
 """
 
@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from gpu.decode import Opened
 from gpu.detector import Detector, Looked
+from gpu.options import Options
 from gpu.remote import RemoteDetector
 from schemas.components import Stage
 from schemas.items import DeadLetter, Detected, Frame
@@ -98,6 +99,8 @@ class RtDetr(_Detect):
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     batch_max: Annotated[int | None, Field(ge=1, le=BATCH_MAX)] = from_settings("hearthwatch_detect_batch_max")
     """Pictures per forward pass at most; unset: 32 on CUDA, 1 on a CPU."""
+    switches: Options = Options()
+    """What may be done to be fast, each with an off switch: docs/detector.md."""
     url: HttpUrl = from_settings("rtdetr_url")
     """Base URL of an RT-DETR service that detects instead; unset: detect in this process."""
 
@@ -110,7 +113,15 @@ class RtDetr(_Detect):
         if self.url:
             return self._use(self._remote(self.url))
         return self._use(
-            Detector(self.model, self.device, self.confidence, self.object_types, self.unique_iou, self.batch_max)
+            Detector(
+                self.model,
+                self.device,
+                self.confidence,
+                self.object_types,
+                self.unique_iou,
+                self.batch_max,
+                self.switches,
+            )
         )
 
 
