@@ -128,6 +128,8 @@ def asked_by_wrk(port: int, paths: list[str], seconds: float) -> tuple[float, fl
         script.flush()
         command = [
             "wrk",
+            "--timeout",
+            "10s",
             "-t1",
             f"-c{CONNECTIONS}",
             f"-d{math.ceil(seconds)}s",
