@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MEGAPIXELS_MAX = 50  # 200 MB once decoded; a 4K camera has 8. Looked up in the header, before anything is decoded
+SIDE_MAX = 65_535  # pixels, as in a JPEG; a PNG of one very long line is too much for its decoder's counters
 BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is no upload of a camera
 READ_PAUSES_SECONDS = (0.02, 0.1)  # a network mount that hiccups is read again; a disk that is broken stays broken
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # this process' trouble, and no picture's fault
@@ -154,6 +155,8 @@ def _decoded(image: ImageFile, data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MEGAPIXELS_MAX * 1e6:
         raise Unusable(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
+    if max(width, height) > SIDE_MAX:
+        raise Unusable(f"{width}x{height} has a side of more than {SIDE_MAX} pixels")
     try:
         image.load()
         picture = _rgb(image)

@@ -168,7 +168,7 @@ def detections(body: bytes, wanted: Wanted, width: int, height: int) -> tuple[De
         raise BadAnswer(f"answered 200 with no JSON: {body[:80].decode(errors='replace')!r}") from None
     rows = answer.get("detections") if isinstance(answer, Mapping) else None
     if not isinstance(rows, list):
-        raise BadAnswer(f"answered without a list of detections: {str(answer)[:80]}")
+        raise BadAnswer(f"answered without a list of detections: {_shown(answer)}")
     found = []
     for row in rows:
         label, score, corners = _row(row)
@@ -176,9 +176,9 @@ def detections(body: bytes, wanted: Wanted, width: int, height: int) -> tuple[De
         if name is None or score < wanted.confidence:
             continue
         if not (corners[0] < corners[2] and corners[1] < corners[3]):
-            raise BadAnswer(f"answered with a box that has no area: {row}")
+            raise BadAnswer(f"answered with a box that has no area: {_shown(row)}")
         if corners[2] <= 0 or corners[3] <= 0 or corners[0] >= width or corners[1] >= height:
-            raise BadAnswer(f"answered with a box outside the picture of {width}x{height}: {row}")
+            raise BadAnswer(f"answered with a box outside the picture of {width}x{height}: {_shown(row)}")
         found.append((name, score, corners))
     return wanted.pick(found, width, height)
 
@@ -203,9 +203,14 @@ def _row(row: object) -> tuple[str, float, Corners]:
 
 def _not_a_detection(row: object) -> BadAnswer:
     return BadAnswer(
-        f"answered with a detection that is none: {str(row)[:120]}; it takes a class, a confidence from 0 to 1 and a bbox "
+        f"answered with a detection that is none: {_shown(row)}; it takes a class, a confidence from 0 to 1 and a bbox "
         "of x, y, width, height"
     )
+
+
+def _shown(value: object) -> str:
+    """A piece of an answer for the record: short, and text whatever is in it (JSON may hold halves of characters)."""
+    return repr(value)[:120]
 
 
 def _number(value: object) -> float:

@@ -133,6 +133,13 @@ def test_over_50_megapixels_is_refused_by_the_header_alone(upload):
     assert (opened.width, opened.height) == (8000, 6375)
 
 
+def test_a_line_too_long_for_a_decoder_is_refused_by_the_header_alone(upload):
+    line = bytearray(PNG)
+    line[16:26] = (49_000_000).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes((16, 6))
+    line[29:33] = __import__("zlib").crc32(line[12:29]).to_bytes(4, "big")
+    assert upload(bytes(line)).error.reason == "49000000x1 has a side of more than 65535 pixels"
+
+
 def test_a_decompression_bomb_does_not_even_warn(upload):
     bomb = bytearray(PNG)
     bomb[16:24] = (30_000).to_bytes(4, "big") * 2

@@ -351,3 +351,12 @@ def test_both_components_send_frames_there(component, service, pictures):
 def test_passwords_in_the_url_stay_here(client):
     remote = client("http://me:secret@box:8001")
     assert "secret" not in remote.describe() + remote.model
+
+
+@pytest.mark.parametrize(
+    "body", [rb'"\ud800"', rb'{"detections": ["\ud800"]}', json.dumps([{"x": "y" * 10_000}]).encode()]
+)
+def test_an_error_about_half_a_character_can_be_written_down(body):
+    with pytest.raises(BadAnswer) as caught:
+        detections(body, Wanted(), 64, 48)
+    assert len(str(caught.value).encode()) < 400
