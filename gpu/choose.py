@@ -78,6 +78,10 @@ def _lowered(
         said.append(f"{name} {difference}")
         if difference.within(LOW) or chosen:
             best, notes["precision"] = network, name
+            if not difference.within(LOW):
+                notes["warning"] = (
+                    f"{name} moves boxes or scores: {difference} on four pictures; `auto` would refuse it"
+                )
             break
     notes.setdefault("precision", "float32")
     notes.setdefault("parity", ", ".join(said) or "exact")

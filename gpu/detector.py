@@ -109,7 +109,8 @@ class Detector:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about this model and these options."""
         never = sorted(set(self.wanted.object_types) - {"*"} - set(self.labels))
-        return (f"model `{self.model}` never sees: {', '.join(never)}",) if never else ()
+        blind = [f"model `{self.model}` never sees: {', '.join(never)}"] if never else []
+        return (*blind, *(said for key, said in self._notes.items() if key == "warning"))
 
     def describe(self) -> str:
         """One line for logs and health."""

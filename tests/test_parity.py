@@ -187,6 +187,8 @@ def test_low_precision_is_taken_where_it_is_asked_for_and_says_how_far_it_is(yar
     detector = Detector("yard", "cpu", options=Options(precision=precision))
     details = detector.details()
     assert details["precision"] == precision and details["parity"].startswith(precision)
+    if precision == "bfloat16":  # beyond what `auto` would take: whoever asked is told
+        assert [said.split()[0] for said in detector.warnings] == ["bfloat16"]
     reference = Detector("yard", "cpu")
     assert reference.details()["precision"] == "float32"
     for one, other in zip(detector.raw(yard[1][:8]), reference.raw(yard[1][:8]), strict=True):
