@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psutil
 import redis
-from faults.parts import LISTENERS, RULES
+from faults.parts import LISTENERS, RULES, STREAM
 from faults.pictures import plan
 from pipeline import ROOT, check_feed
 
@@ -18,7 +18,6 @@ from flows.cli.verify import uploads
 from record import verify as checks
 from record.lake import Lake
 
-STREAM = "security_events:stream"
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import redis
 from faults.place import Place
 from pipeline import ROOT, SLOW, TESTS, Nursery, Pipeline, rules_and_options
 from redis_server import binary
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life, so that many events close
 FILES = "sweep_seconds = 2\nsettle_seconds = 0.5\nstill_seconds = 8\nnotify = {notify}"
 LISTENERS = 6
+STREAM = "security_events:stream"
 TUNE = "record.tidy.YOUNG_SECONDS=20"  # a torn file is swept after ten minutes otherwise
 BACKOFF_SECONDS = 0.5  # a supervisor waits so long before it starts what ended by itself
 STOP_SECONDS_MAX = 60.0  # a stop takes five seconds at most; a busy machine more
@@ -258,6 +260,25 @@ class House:
         """The same life once more."""
         self.lives += 1
         self.pipeline.start(**self.pipeline.life)
+
+    def uploaded(self):
+        """How many pictures are on disk, whole."""
+        state = self.notes / "uploads"
+        return int(state.read_text()) if state.exists() else 0
+
+    def in_redis(self):
+        """The number of the last message in the stream; None while Redis loads its data, or has none."""
+        with redis.Redis.from_url(self.environment["REDIS_URL"], decode_responses=True, socket_timeout=10) as client:
+            try:
+                entries = client.xrevrange(STREAM, count=1)
+            except redis.RedisError:
+                return None
+        return int(entries[0][0].removesuffix("-0")) if entries else None
+
+    def heard(self):
+        """The number of the last message that every client has heard."""
+        notes = [self.notes / str(client) for client in range(LISTENERS)]
+        return min(int(["0", *file.read_text().split()][-1]) if file.exists() else 0 for file in notes)
 
     def forget_redis(self):
         """Redis comes back empty the next time."""

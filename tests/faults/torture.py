@@ -19,9 +19,8 @@ from pathlib import Path
 
 sys.path[:1] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-import redis  # noqa: E402
 from faults import checks, unfaulted  # noqa: E402
-from faults.parts import LISTENERS, House  # noqa: E402
+from faults.parts import House  # noqa: E402
 from faults.place import enter  # noqa: E402
 from faults.samples import Samples, handles, memory, threads  # noqa: E402
 from faults.schedule import at_work, schedule, until  # noqa: E402
@@ -48,27 +47,12 @@ def drain(house):
         )
         wait(lambda: record.one(undone) is None, "every event is judged")
         (last,) = record.one("SELECT max(seq) FROM feed")
-        wait(lambda: in_redis(house) == last, "Redis has the last message")
-        wait(lambda: all(heard(house, n) == last for n in range(LISTENERS)), "the live clients have the last message")
+        wait(lambda: house.in_redis() == last, "Redis has the last message")
+        wait(lambda: house.heard() == last, "the live clients have the last message")
         wait(lambda: not checks.missing_thumbnails(house, record), "every thumbnail is drawn")
         wait(lambda: not checks.temporary(house), "nothing temporary is left")
     finally:
         record.close()
-
-
-def in_redis(house):
-    with redis.Redis.from_url(house.environment["REDIS_URL"], decode_responses=True, socket_timeout=10) as client:
-        try:
-            entries = client.xrevrange(checks.STREAM, count=1)
-        except redis.RedisError:
-            return None  # it loads its data
-    return int(entries[0][0].removesuffix("-0")) if entries else None
-
-
-def heard(house, client):
-    notes = house.notes / str(client)
-    lines = notes.read_text().split() if notes.exists() else []
-    return int(lines[-1]) if lines else None
 
 
 def results(house, samples):
