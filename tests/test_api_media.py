@@ -24,6 +24,7 @@ def home(tmp_path_factory):
     }.items():  # fmt: skip
         (door / name).write_bytes(content)
     (door / os.fsdecode(b"latin\xe9.jpg")).write_bytes(b"latin")
+    (door / "two\nlines\n.jpg").write_bytes(b"line breaks")
     (door / "out.jpg").symlink_to(folder / "secret.jpg")
     (door / "outdir").symlink_to(folder)
     (door / "in.jpg").symlink_to(door / "a..b.jpg")
@@ -151,6 +152,13 @@ def test_a_picture_is_inline_and_is_not_sent_twice(api):
     assert api.get(CAMERA + "a..b.jpg", headers={"if-none-match": '"x"'}).status_code == 200
     head = api.head(CAMERA + "a..b.jpg")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "8")
+
+
+def test_a_name_may_hold_line_breaks(api):
+    assert api.get(CAMERA + "two%0Alines%0A.jpg").content == b"line breaks"
+    for url in (CAMERA + "no%0Afile.jpg", "/api/media/thumbnails/no%0Afile%0A"):
+        missing = api.get(url)
+        assert missing.status_code == 404 and set(missing.json()["detail"]) == {"error", "path"}
 
 
 @pytest.mark.parametrize(

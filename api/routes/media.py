@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from api import models
 from api.here import Here, Shared, patient
@@ -17,6 +18,15 @@ from api.routes.cameras import folder_of
 from record import thumbnails
 
 router = APIRouter(prefix="/api/media", tags=["media"])
+
+
+class AnyPath(PathConvertor):
+    """Starlette's own `path` ends at a line break, which file names may hold: the rest would be another route's 404."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any_path", AnyPath())
 
 _THUMBNAIL = re.compile(rb"(\d{4}-\d\d-\d\d)/(\d{1,18})_thumb\.jpg")
 _BARE = re.compile(rb"(\d{1,18})_thumb\.jpg")
@@ -32,7 +42,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@router.get("/cameras/{camera_id}/{filename:path}", response_class=Response, responses=ANSWERS)
+@router.get("/cameras/{camera_id}/{filename:any_path}", response_class=Response, responses=ANSWERS)
 @patient
 def upload(
     here: Shared,
@@ -59,7 +69,7 @@ def upload(
     return sent(file, request, FOREVER.replace("public", "private"))
 
 
-@router.get("/thumbnails/{filename:path}", response_class=Response, responses=ANSWERS)
+@router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=ANSWERS)
 @patient
 def thumbnail(here: Shared, filename: FilePath, request: Request) -> Response:
     """A picture with its boxes; drawn anew if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
