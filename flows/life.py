@@ -15,8 +15,7 @@ from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
-from bytewax.inputs import DynamicSource, FixedPartitionedSource, StatefulSourcePartition, StatelessSourcePartition
-from bytewax.inputs import Source as BytewaxSource
+from bytewax.inputs import StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from flows.process import end_after, plainly
@@ -135,49 +134,12 @@ class Part:
     def next_awake(self) -> datetime | None:
         return None if self.due is None else min(self.due, datetime.now(UTC) + STOP_LATENCY)
 
+    def snapshot(self) -> Any:
+        return self.inner.snapshot() if isinstance(self.inner, StatefulSourcePartition) else None
+
     def close(self) -> None:
         self.inner.close()
         self.life.leaves(self)
-
-
-class StatefulPart(Part, StatefulSourcePartition[Any, Any]):
-    def snapshot(self) -> Any:
-        return self.inner.snapshot()
-
-
-class StatelessPart(Part, StatelessSourcePartition[Any]):
-    pass
-
-
-class Fixed(FixedPartitionedSource[Any, Any]):
-    def __init__(self, inner: FixedPartitionedSource[Any, Any], life: Life, follows: bool) -> None:
-        self.inner, self.life, self.follows = inner, life, follows
-
-    def list_parts(self) -> list[str]:
-        return self.inner.list_parts()
-
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> StatefulPart:
-        with plainly(2):
-            return StatefulPart(self.inner.build_part(step_id, for_part, resume_state), self.life, self.follows)
-
-
-class Dynamic(DynamicSource[Any]):
-    def __init__(self, inner: DynamicSource[Any], life: Life, follows: bool) -> None:
-        self.inner, self.life, self.follows = inner, life, follows
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessPart:
-        with plainly(2):
-            alone(worker_count)
-            return StatelessPart(self.inner.build(step_id, worker_index, worker_count), self.life, self.follows)
-
-
-def wrapped(inner: BytewaxSource[Any], life: Life, follows: bool) -> BytewaxSource[Any]:
-    """The same source as a part of this graph's life."""
-    if isinstance(inner, FixedPartitionedSource):
-        return Fixed(inner, life, follows)
-    if isinstance(inner, DynamicSource):
-        return Dynamic(inner, life, follows)
-    raise UserError(f"`build()` returned {type(inner).__name__}, which is not a Bytewax source")
 
 
 class Watch(DynamicSink[Any], StatelessSinkPartition[Any]):

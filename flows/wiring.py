@@ -16,15 +16,17 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.around import Process, is_for, types
 from flows.consumers import Reader, Readers
-from flows.life import Life, Watch, wrapped
+from flows.life import Life, Watch
 from flows.node import FLOW, Node
 from flows.only import wants
 from flows.process import plainly
+from flows.together import Together
 from record import Record
 from record.ledger import Ledger
 from schemas import Consumer, Event, Sink, Source, Stage, Upload
 from schemas.errors import UserError
 
+SOURCES = "0_sources"  # the step that all sources are; no node can be called that
 KEY = "record"  # one key, so one partition: Bytewax keeps the order within it
 
 
@@ -35,6 +37,8 @@ class Wiring:
         self.flow = Dataflow(FLOW)
         self.record_path = record_path
         self.life, self.readers = Life(), Readers()
+        self.together = Together(self.life)
+        self.items = op.input(SOURCES, self.flow, self.together)
         self.streams: dict[str, Stream[Any]] = {}
         self.stages: dict[str, Process] = {}
 
@@ -59,15 +63,18 @@ class Wiring:
         return self.streams[name]
 
     def _source(self, node: Node, source: Source, enqueue: bool) -> None:
-        inner = wrapped(source.build(), self.life, source.follows)
+        self.together.add(node.name, source.build(), source.follows)
 
-        def build(flow: Dataflow) -> Stream[Any]:
-            out = op.input("read", flow, inner)
+        def mine(items: list[tuple[str, Any]]) -> list[Any]:
+            return [item for name, item in items if name == node.name]
+
+        def build(items: Stream[Any]) -> Stream[Any]:
+            out = op.flat_map_batch("read", items, mine)
             if enqueue:
                 op.output("inbox", op.key_on("inbox_key", out, _one_key), Inbox(self.record_path))
             return out
 
-        self.streams[node.name] = _first_step(node.name, node.label(), build, self.flow)
+        self.streams[node.name] = _step(node.name, node.label(), build, self.items)
 
     def _stage(self, node: Node, stage: Stage, *ups: Stream[Any]) -> None:
         self.stages[node.name] = process = Process(node.name, stage)
@@ -137,16 +144,6 @@ def _last_step(name: str, label: str, build: Callable[[Stream[Any]], None], *ups
 
     sink.__name__ = label
     operator(sink)(name, *ups)
-
-
-def _first_step(name: str, label: str, build: Callable[[Dataflow], Stream[Any]], flow: Dataflow) -> Stream[Any]:
-    """The same for a step that nothing goes into."""
-
-    def source(step_id: str, flow: Dataflow) -> Stream[Any]:
-        return build(flow)
-
-    source.__name__ = label
-    return operator(source)(name, flow)
 
 
 def _merged(ups: tuple[Stream[Any], ...]) -> Stream[Any]:

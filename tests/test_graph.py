@@ -583,6 +583,7 @@ def test_settings_and_graph_are_told_together(tmp_path: Path, monkeypatch: pytes
 # -- the built-in graph
 
 STEPS = """
+hearthwatch.0_sources
 hearthwatch.files.read
 hearthwatch.pending.read
 hearthwatch.feed.read
