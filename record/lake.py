@@ -26,6 +26,7 @@ from schemas.items import from_microseconds, to_microseconds
 HOUR = 3_600_000_000  # microseconds
 LOCK_SECONDS_MAX = 60.0  # another process exports: the first export of a large record takes a minute
 EMPTY_DAYS = 2  # an hour without rows keeps its file for this long, so that no query that listed it misses it
+ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many pictures an hour has
 HOURS_AT_ONCE = 50  # between transactions that say so: a kill repeats as many
 
 KINDS = {"frames": ("frames", "detections"), "events": ("events",), "gpu_stats": ("gpu_stats",)}
@@ -223,7 +224,11 @@ def hour_of(path: Path) -> int | None:
 def read(record: Record, table: str, hour: int) -> pa.Table:
     """The rows of an hour, as the lake holds them."""
     columns = ", ".join(_HISTORY if name == "history" else name for name in TABLES[table].names)
-    return _table(TABLES[table], record.rows(_ROWS[table].format(columns), hour * HOUR, (hour + 1) * HOUR))
+    cursor = record.execute(_ROWS[table].format(columns), hour * HOUR, (hour + 1) * HOUR)
+    parts = [_table(TABLES[table], [])]
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        parts.append(_table(TABLES[table], rows))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:

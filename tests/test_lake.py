@@ -69,6 +69,16 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
     }
 
 
+def test_an_hour_is_the_same_table_in_however_many_parts_it_is_read(house, monkeypatch):
+    def tables():
+        return [record.lake.read(house.record, table, START // record.lake.HOUR) for table in TABLES]
+
+    a_day(house)
+    whole = tables()
+    monkeypatch.setattr(record.lake, "ROWS_AT_ONCE", 1)
+    assert min(len(table) for table in whole[:3]) > 1 and tables() == whole
+
+
 def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
     a_day(house).export()
     with analyst(house) as db:
