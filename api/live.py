@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from starlette.concurrency import run_in_threadpool
 
 from record import Record, RecordError
+from record.feed import Feed
 from record.reading import Reader
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class Hub:
 
     def _last(self) -> int:
         try:
-            return int(self._reader.here().one("SELECT coalesce(max(seq), 0) FROM feed")[0])
+            return Feed(self._reader.here()).last()
         except (sqlite3.Error, RecordError, OSError):
             return 0
 

@@ -19,7 +19,8 @@ _BOXES = (
     f"SELECT d.id FROM frames f JOIN detections d ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} "
     "WHERE f.event_id = ? ORDER BY d.id"
 )
-_END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
+# where the feed ends, in SQL; rows may be gone by then
+END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
 
 _ROWS = """
 SELECT f.seq, f.type, f.payload, h.reasoning, h.evidence, h.model, h.prompt_version, h.latency_ms
@@ -35,7 +36,7 @@ class Feed:
 
     def last(self) -> int:
         """The newest `seq` ever given; never moves back, whatever is pruned. 0 on a new feed."""
-        return int(self.record.one(f"SELECT {_END}")[0])
+        return int(self.record.one(f"SELECT {END}")[0])
 
     def after(self, seq: int, limit: int) -> list[Message]:
         """The messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
@@ -45,7 +46,7 @@ class Feed:
         """How far this consumer has read. A new consumer starts at the feed's end."""
 
         def find_or_make() -> int:
-            self.record.execute(f"INSERT OR IGNORE INTO cursors VALUES (?, {_END})", name)
+            self.record.execute(f"INSERT OR IGNORE INTO cursors VALUES (?, {END})", name)
             return int(self.record.one("SELECT seq FROM cursors WHERE name = ?", name)[0])
 
         row = self.record.one("SELECT seq FROM cursors WHERE name = ?", name)

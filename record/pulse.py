@@ -11,6 +11,7 @@ from typing import Any
 
 from record import Record
 from record.events import LEVELS
+from record.feed import Feed
 from record.queries import Filter, Row, count_cameras, count_levels, image_url, iso
 from record.silence import QUARTER, SECOND, patience
 
@@ -260,6 +261,6 @@ def totals(record: Record) -> dict[str, Any]:
     levels = count_levels(record, Filter())
     return {
         "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record),
-        "feed": record.one("SELECT coalesce(max(seq), 0) FROM feed")[0], "cursors": dict(record.rows("SELECT name, seq FROM cursors")),
+        "feed": Feed(record).last(), "cursors": dict(record.rows("SELECT name, seq FROM cursors")),
         "cameras": record.one("SELECT count(*) FROM cameras")[0],
     }  # fmt: skip

@@ -186,9 +186,9 @@ class Retention:
         return still
 
     def _erase(self, events: Sequence[int]) -> None:
-        """An event with its history and messages. The newest message stays: the feed's end never moves back."""
+        """An event with its history and messages."""
         keys = [(event,) for event in events]
-        self.record.many("DELETE FROM feed WHERE event_id = ? AND seq < (SELECT max(seq) FROM feed)", keys)
+        self.record.many("DELETE FROM feed WHERE event_id = ?", keys)
         self.record.many("DELETE FROM event_history WHERE event_id = ? AND NOT shadow", keys)
         self.record.many("DELETE FROM event_history WHERE event_id = ? AND shadow", keys)  # each half has its own index
         self.record.many("DELETE FROM events WHERE id = ?", keys)
