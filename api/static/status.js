@@ -2,10 +2,11 @@
 // "Alive" is the pipeline's heartbeat (`at`); that the web server answers proves nothing about the cameras.
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
-import { age, ago, capital, clock, glyph, now, number } from "./text.js";
+import { age, ago, capital, clock, glyph, now, number, span } from "./text.js";
 import { href } from "./url.js";
 
 const STALE_MS = 15_000; // the heartbeat comes every second or two, the push every two
+const BEHIND = 60; // seconds a picture may wait before it is worth a warning; health says the same
 
 /** Why what is shown may be old: the server is away, or the pipeline is; null while all is live. */
 function stale() {
@@ -38,7 +39,8 @@ export function drawStatus() {
       h("b", number(s.to_review)), " to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
       h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
-    h("li", { class: s.stalled && "warn" }, "backlog ", h("b", number(s.backlog), s.stalled && ", stalled")),
+    h("li", { class: (s.stalled || s.behind_seconds > BEHIND) && "warn" }, "backlog ", h("b", number(s.backlog),
+      s.stalled ? ", stalled" : s.behind_seconds > BEHIND && `, ${span(s.behind_seconds)} behind`)),
     part("detector", s.detector), part("LLM", s.llm),
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
