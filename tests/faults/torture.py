@@ -23,7 +23,7 @@ from faults import checks, unfaulted  # noqa: E402
 from faults.parts import House  # noqa: E402
 from faults.place import enter  # noqa: E402
 from faults.samples import Samples, handles, memory, threads  # noqa: E402
-from faults.schedule import at_work, schedule, until  # noqa: E402
+from faults.schedule import at_work, count_faults, schedule, until  # noqa: E402
 from redis_server import binary  # noqa: E402
 
 from record import Record  # noqa: E402
@@ -106,7 +106,7 @@ def main():
     place = "" if inside else "; no place of our own: no full disk, read-only folder or inotify limits"
     print(f"\nseed {given.seed}, {faulted / 60:.1f} minutes of faults, {drained:.0f} s to come to an end{place}\n")
     table(house, done, early)
-    print(f"{sum(done.values())} faults; {sum(os.times()[:4]) / say.seconds():.2f} cores taken by everything\n")
+    print(f"{count_faults(done)} faults; {sum(os.times()[:4]) / say.seconds():.2f} cores taken by everything\n")
     amiss = told(found)
     if amiss:
         if inside:  # the small disk is gone at our end
