@@ -47,6 +47,11 @@ class Place:
         self._pace.write_bytes(bytes(4))
         self.library = self._compiled(folder.with_name("slow.so"))
 
+    def leave(self):
+        """Let go of the disk, so that its folder can be removed."""
+        if self.inside:
+            subprocess.run(["umount", "--lazy", self.folder], check=True)
+
     def _compiled(self, library):
         if (compiler := shutil.which("cc")) is None:
             return None

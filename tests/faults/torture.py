@@ -115,7 +115,8 @@ def main():
         print(f"\namiss. Again: scripts/torture --minutes {given.minutes:g} --seed {given.seed}")
         print(f"to look at: {folder}: logs, notes, {where} and, of the run that nobody disturbed, unfaulted/world/data")
     elif given.folder is None:
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        house.place.leave()
+        shutil.rmtree(folder.parent)
     return int(bool(amiss))
 
 
