@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -125,31 +126,11 @@ def test_normalisation_is_the_processors(tmp_path, yard):
 
 # -- models of full size ----------------------------------------------------------------------------------------------
 
-SMALL = {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}
-SMALL_CONFIG = {"encoder_in_channels": [128, 256, 512], "hidden_expansion": 0.5, "decoder_layers": 3}
-KINDS = {
-    "v2-r18": ("RTDetrV2", SMALL, SMALL_CONFIG),
-    "v1-r18": ("RTDetr", SMALL, SMALL_CONFIG),
-    "v2-r50": ("RTDetrV2", {}, {}),
-}
 
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["r18", "v1-r18", "r50"])
 def random_model(request, tmp_path_factory):
-    """A model of the published shape with random weights, and its preprocessor, in a folder."""
-    kind, backbone, config = KINDS[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    torch.manual_seed(0)
-    backbone = transformers.RTDetrResNetConfig(**backbone, out_features=["stage2", "stage3", "stage4"])
-    config = getattr(transformers, f"{kind}Config")(backbone_config=backbone, num_labels=80, **config)
-    model = getattr(transformers, f"{kind}ForObjectDetection")(config).eval()
-    with torch.no_grad():  # a random model's boxes and scores are all the same: spread them
-        for name, parameter in model.named_parameters():
-            if "class_embed" in name and name.endswith("weight"):
-                parameter.mul_(30)
-    model.save_pretrained(folder)
-    RTDetrImageProcessorPil().save_pretrained(folder)
-    return str(folder)
+    """A model of the published shape, with random weights on which scores and boxes depend, in a folder."""
+    return checkpoints.folder(request.param, tmp_path_factory.mktemp("checkpoints"))
 
 
 def test_the_top_100_of_a_full_size_model_without_threshold(random_model, yard):
