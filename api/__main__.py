@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import socket
 import sys
 from types import FrameType
@@ -83,8 +84,13 @@ def _why(error: OSError, host: str, port: int) -> str:
     return f"port {port} on {host} cannot be used: {error.strerror}; set HEARTHWATCH_API_PORT to another one (1024 and up need no root)"
 
 
+def _stopped(sig: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _stopped)  # uvicorn stops cleanly, and then raises the signal once more
     try:
         serve(settings())
     except (UserError, SettingsError) as error:
