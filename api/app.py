@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
@@ -45,6 +46,18 @@ def product_version() -> str:
         return "0"
 
 
+class Api(FastAPI):
+    """FastAPI whose document keeps the nulls of examples: an answer has all its keys, always."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            schemas = super().openapi()["components"]["schemas"]
+            for model in models.family():
+                if model.__name__ in schemas:
+                    schemas[model.__name__] |= model.model_config.get("json_schema_extra", {})
+        return super().openapi()
+
+
 def create(settings: Settings) -> FastAPI:
     """The application for these settings. Opens nothing before it is started."""
     here = Here(settings)
@@ -56,7 +69,7 @@ def create(settings: Settings) -> FastAPI:
         yield
         here.close()
 
-    app = FastAPI(
+    app = Api(
         title="Hearthwatch", version=product_version(), description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip

@@ -46,14 +46,14 @@ def _given(value: object) -> object:
     return None if value == "" else value
 
 
-_TIME = WithJsonSchema({"type": "string", "format": "date-time"})
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 Start = Annotated[
-    int | None, BeforeValidator(moment), _TIME,
-    Query(description="Not before this: ISO 8601; without a zone UTC.", examples=["2026-11-22T08:00:00Z"]),
+    int | None, BeforeValidator(moment), WithJsonSchema(_TIME | {"examples": ["2026-11-22T08:00:00Z"]}),
+    Query(description="Not before this: ISO 8601; without a zone UTC."),
 ]  # fmt: skip
 End = Annotated[
-    int | None, BeforeValidator(end_of), _TIME,
-    Query(description="Before this; a day alone (`2026-11-22`) counts whole.", examples=["2026-11-23T00:00:00Z"]),
+    int | None, BeforeValidator(end_of), WithJsonSchema(_TIME | {"examples": ["2026-11-22T09:00:00Z"]}),
+    Query(description="Before this; a day alone (`2026-11-22`) counts whole."),
 ]  # fmt: skip
 CameraId = Annotated[
     Annotated[str, Field(max_length=300)] | None,
@@ -65,13 +65,17 @@ CameraName = Annotated[
     str, Path(description="The camera's id: its folder's name, lower-cased.", examples=["front_door"])
 ]
 DetectionId = Annotated[int, Path(description="The detection's id.", examples=[2560])]
-FrameId = Annotated[int, Path(description="The frame's id.", examples=[5])]
+FrameId = Annotated[int, Path(description="The frame's id, as the quarantine lists it.", examples=[9])]
 FilePath = Annotated[
     str,
     Path(
         description="The file below its folder; odd bytes as the record escapes them.",
         examples=["2026/11/22/081530.jpg"],
     ),
+]
+ThumbnailPath = Annotated[
+    str,
+    Path(description="As in `thumbnail_url`, or `{detection_id}_thumb.jpg`.", examples=["2026-11-22/5_thumb.jpg"]),
 ]
 ObjectType = Annotated[
     Annotated[str, Field(max_length=100)] | None,
@@ -85,7 +89,7 @@ Reviewed = Annotated[bool | None, BeforeValidator(_given), Query(description="Wh
 Words = Annotated[
     Annotated[str, Field(max_length=200)] | None,
     BeforeValidator(_given),
-    Query(description="Words in summary, reasoning or notes; `%` and `_` mean themselves."),
+    Query(description="Words in summary, reasoning or notes; `%` and `_` mean themselves.", examples=["front door"]),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to pass over; `cursor` is faster.")]

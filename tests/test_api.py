@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import re
 import sqlite3
 from datetime import datetime, timedelta
@@ -15,7 +16,9 @@ from pipeline import Pipeline
 from pipeline import name as taken
 from pydantic import BaseModel
 
+from api import examples
 from api.app import create
+from api.models import family
 from record import Record, pulse
 from record.silence import SILENT_NEW, fall_silent
 from record.timings import Timings
@@ -93,6 +96,41 @@ def test_every_route_and_parameter_is_described(api):
         ]
         assert not undescribed, (path, undescribed)
     assert "/api/events/{event_id}" in api.get("/docs").text and "<script" not in api.get("/docs").text
+
+
+def test_every_field_and_example_of_the_documentation_is_described_and_true(home):
+    app = create(home.settings())
+    document = app.openapi()
+    undescribed = [
+        f"{name}.{field}"
+        for name, schema in document["components"]["schemas"].items()
+        for field, value in schema.get("properties", {}).items()
+        if not value.get("description")
+    ]
+    assert not undescribed
+    shown = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert operation.get("summary") and operation.get("description"), where
+            assert all(p.get("description") for p in operation.get("parameters", ())), where
+            shown |= dict.fromkeys(named(operation), where)
+    assert {"EventDetail", "EventEdit", "SystemHealth", "Problem"} <= set(shown)
+    models = {model.__name__: model for model in family()}
+    for name, where in shown.items():
+        given = document["components"]["schemas"][name].get("examples")
+        assert given, f"{where} shows no example of {name}"
+        for example in given:
+            models[name].model_validate(example)
+    (payload,) = home.record.one("SELECT payload FROM feed WHERE seq = 1")
+    assert list(examples.MESSAGE) == list(json.loads(payload))
+
+
+def named(operation):
+    """The models of an operation's body and answers."""
+    contents = [operation.get("requestBody", {}), *operation["responses"].values()]
+    schemas = [content["schema"] for c in contents for content in c.get("content", {}).values() if "schema" in content]
+    return [schema["$ref"].rpartition("/")[2] for schema in schemas if "$ref" in schema]
 
 
 def test_every_route_is_in_the_manual(api):

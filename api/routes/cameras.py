@@ -49,7 +49,9 @@ def add_camera(here: Shared, body: models.NewCamera) -> Response:
     return answer(_camera(here, id), 201)
 
 
-@router.get("/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND})
+@router.get(
+    "/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND, 422: models.INVALID}
+)
 def get_camera(here: Shared, camera_id: CameraName) -> Response:
     """One camera."""
     return answer(_camera(here, camera_id))
@@ -67,7 +69,7 @@ def edit_camera(here: Shared, camera_id: CameraName, body: models.CameraEdit) ->
     return answer(_camera(here, camera_id))
 
 
-@router.delete("/cameras/{camera_id}", status_code=204, responses={404: models.NOT_FOUND})
+@router.delete("/cameras/{camera_id}", status_code=204, responses={404: models.NOT_FOUND, 422: models.INVALID})
 def remove_camera(here: Shared, camera_id: CameraName) -> Response:
     """Forget a camera with its detections and events. Uploads stay and are not taken in again; a new one makes it anew."""
     _camera(here, camera_id)
@@ -79,7 +81,7 @@ def remove_camera(here: Shared, camera_id: CameraName) -> Response:
 @router.get(
     "/cameras/{camera_id}/snapshot",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
+    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
 )
 @patient
 def snapshot(here: Shared, camera_id: CameraName, request: Request) -> Response:

@@ -49,7 +49,7 @@ def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int)
 @router.get(
     "/{detection_id}/image",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND},
+    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
 )
 @patient
 def detection_image(here: Shared, detection_id: DetectionId, request: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response, WebSocket
 
-from api import models
+from api import examples, models, system_models
 from api.here import Here, Shared
 from api.stream import EventStream, serve_websocket
 
@@ -16,7 +16,11 @@ router = APIRouter(tags=["live"])
 After = Annotated[int | None, Query(ge=0, lt=1 << 63, description="Resume behind this `seq`; else from now on.")]
 
 
-@router.get("/api/live", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/api/live",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {"example": examples.LIVE}}}, 422: models.INVALID},
+)
 async def live(
     here: Shared,
     after: After = None,
@@ -38,7 +42,7 @@ async def events(websocket: WebSocket) -> None:
     await serve_websocket(here.hub, websocket, _seq(given, None))
 
 
-@router.get("/api/status", response_model=models.StatusLine)
+@router.get("/api/status", response_model=system_models.StatusLine)
 async def status(here: Shared) -> Response:
     """The page's first line. `at` is the pipeline's heartbeat: that this server answers proves nothing about cameras."""
     return await here.answer("status", here.look, ages=True)

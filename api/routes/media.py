@@ -13,7 +13,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from api import models
 from api.here import Here, Shared, patient
 from api.media import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
-from api.params import CameraName, FilePath
+from api.params import CameraName, FilePath, ThumbnailPath
 from api.routes.cameras import folder_of
 from record import thumbnails
 
@@ -39,6 +39,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         400: "No file can have this name.", 403: "Outside its folder, or not a picture or video.", 404: "There is no such file.",
         414: "Longer than 4096 characters.", 416: "Nothing of this range is in the file.",
     }.items()},
+    422: models.INVALID,
 }  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def upload(
 
 @router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=ANSWERS)
 @patient
-def thumbnail(here: Shared, filename: FilePath, request: Request) -> Response:
+def thumbnail(here: Shared, filename: ThumbnailPath, request: Request) -> Response:
     """A picture with its boxes; drawn anew if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
     return sent(_thumbnail(here, checked(filename), filename), request, FOREVER)
 

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api import models
+from api import models, system_models
 from api.here import Shared
 from api.security import COOKIE, SESSION_SECONDS, Session
 
@@ -34,13 +34,13 @@ class Static(StaticFiles):
         return response
 
 
-@router.get("/health", tags=["system"], response_model=models.Ok)
+@router.get("/health", tags=["system"], response_model=system_models.Ok)
 async def health() -> Response:
     """This server runs; nothing is looked at."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/", tags=["system"], response_model=models.Ok)
+@router.get("/", tags=["system"], response_model=system_models.Ok)
 async def root(request: Request) -> Response:
     """The dashboard for a browser, else `{"status":"ok"}`."""
     if "text/html" in request.headers.get("accept", "") and (STATIC / "index.html").is_file():
@@ -49,9 +49,12 @@ async def root(request: Request) -> Response:
 
 
 @router.post(
-    "/api/session", tags=["system"], response_model=models.Ok, responses={401: models.NOT_FOUND, 422: models.INVALID}
+    "/api/session",
+    tags=["system"],
+    response_model=system_models.Ok,
+    responses={401: models.NOT_FOUND, 422: models.INVALID},
 )
-async def begin_session(here: Shared, body: models.Token, request: Request) -> Response:
+async def begin_session(here: Shared, body: system_models.Token, request: Request) -> Response:
     """Trade the token for a cookie that scripts cannot read."""
     session = Session(here.settings.hearthwatch_api_token)
     if not session.is_token(body.token):

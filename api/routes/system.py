@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response
 
-from api import metrics, models
+from api import metrics, models, system_models
 from api.health import overall
 from api.here import Here, Shared, answer, patient
 from api.params import FrameId, Limit, Offset, Start
@@ -20,7 +20,7 @@ from record.silence import QUARTER, SECOND
 router = APIRouter(tags=["system"])
 
 
-@router.get("/api/system/health", response_model=models.SystemHealth)
+@router.get("/api/system/health", response_model=system_models.SystemHealth)
 @patient
 def health(here: Shared) -> Response:
     """Every service, probed now; 200 whatever they say. Only a database that fails makes the whole unhealthy."""
@@ -28,7 +28,7 @@ def health(here: Shared) -> Response:
     return answer({"status": overall(services), "services": services, "timestamp": iso(now())})
 
 
-@router.get("/api/system/gpu", response_model=models.Gpu)
+@router.get("/api/system/gpu", response_model=system_models.Gpu)
 def gpu(here: Shared) -> Response:
     """The newest sample of the GPU; nulls if there is none. Memory in bytes, temperature in °C."""
     with here.reader.reading() as record:
@@ -36,7 +36,7 @@ def gpu(here: Shared) -> Response:
     return answer(samples[0] if samples else pulse.no_gpu())
 
 
-@router.get("/api/system/gpu/history", response_model=models.GpuHistory, responses={422: models.INVALID})
+@router.get("/api/system/gpu/history", response_model=system_models.GpuHistory, responses={422: models.INVALID})
 def gpu_history(here: Shared, since: Start = None, limit: Limit = 300) -> Response:
     """The newest samples, oldest first."""
     with here.reader.reading() as record:
@@ -44,7 +44,7 @@ def gpu_history(here: Shared, since: Start = None, limit: Limit = 300) -> Respon
     return answer({"samples": samples, "count": len(samples), "limit": limit})
 
 
-@router.get("/api/system/config", response_model=models.Config)
+@router.get("/api/system/config", response_model=system_models.Config)
 def config(here: Shared) -> Response:
     """Settings that matter to whoever reads events; no secret among them."""
     from api.app import product_version
@@ -56,7 +56,7 @@ def config(here: Shared) -> Response:
     )
 
 
-@router.get("/api/system/stats", response_model=models.SystemStats)
+@router.get("/api/system/stats", response_model=system_models.SystemStats)
 def stats(here: Shared) -> Response:
     """Totals, the ledger (`files` is counted apart: it must be the sum of the others), and how fast each step is."""
     with here.reader.reading() as record:
@@ -100,7 +100,7 @@ def _disk(here: Here, record: Record, at: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/api/system/quarantine", response_model=models.Quarantine, responses={422: models.INVALID})
+@router.get("/api/system/quarantine", response_model=system_models.Quarantine, responses={422: models.INVALID})
 def quarantine(here: Shared, limit: Limit = 50, offset: Offset = 0) -> Response:
     """Pictures that could not be processed, newest first: the stage that gave up, and why."""
     with here.reader.reading() as record:
@@ -110,7 +110,7 @@ def quarantine(here: Shared, limit: Limit = 50, offset: Offset = 0) -> Response:
 
 @router.post(
     "/api/system/quarantine/{frame_id}/retry",
-    response_model=models.Retried,
+    response_model=system_models.Retried,
     responses={404: models.NOT_FOUND, 409: models.NOT_FOUND, 422: models.INVALID},
 )
 def retry(here: Shared, frame_id: FrameId) -> Response:
