@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +21,12 @@ import pyarrow.parquet as pq
 GRACE_SECONDS = (
     120.0  # between a query's look at a footer and at its rows: milliseconds, seconds on a very busy machine
 )
+COPY_BYTES = 1 << 20  # of what is carried, in memory at a time
 MAGIC = 4  # bytes: a file begins and ends with PAR1
 KEY = b"hearthwatch"
+
+Content = Callable[[BinaryIO], None]
+"""Writes a file."""
 
 
 class Range(NamedTuple):
@@ -44,11 +49,11 @@ def write(path: Path, table: pa.Table, *, last: bool = True) -> None:
     """Put a table in place, whole or not at all."""
     now = time.time()
     try:
-        old, there = path.read_bytes(), _present(path)
+        there = _present(path)
     except (OSError, pa.ArrowInvalid):
-        return put(path, _file(table, b"", []), last=last)
+        return put(path, _rows(table, path, []), last=last)
     carried = [r for r in there.carried if now - r.replaced < GRACE_SECONDS]
-    return put(path, _file(table, old, [*carried, Range(there.start, there.end, now)]), last=last)
+    return put(path, _rows(table, path, [*carried, Range(there.start, there.end, now)]), last=last)
 
 
 def slim(path: Path) -> bool:
@@ -59,7 +64,7 @@ def slim(path: Path) -> bool:
         if there.start > MAGIC:
             write(path, table)  # to the start; what is there now is left out the next time
         else:
-            put(path, _file(table, b"", []))
+            put(path, _rows(table, path, []))
     return not there.carried
 
 
@@ -71,45 +76,52 @@ def _present(path: Path) -> Present:
     return Present(noted[0], noted[1], [Range(*r) for r in noted[2]]) if noted else Present(MAGIC, footer, [])
 
 
-def _file(table: pa.Table, old: bytes, carried: list[Range]) -> pa.Buffer:
-    """The bytes of a file with these rows, in the first gap that is large enough between what it carries."""
-    sink = pa.BufferOutputStream()
-    size = _size(table)
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
-        waiting = sorted(carried)
-        while waiting and waiting[0].start < sink.tell() + size:
-            _pad(sink, waiting[0].start)
-            sink.write(old[waiting[0].start : waiting[0].end])
-            waiting.pop(0)
-        start = sink.tell()
-        writer.write_table(table)
-        end = sink.tell()
-        for r in waiting:
-            _pad(sink, r.start)
-            sink.write(old[r.start : r.end])
-        writer.add_key_value_metadata({KEY: json.dumps([start, end, carried]).encode()})
-    return sink.getvalue()
+def _rows(table: pa.Table, old: Path, carried: list[Range]) -> Content:
+    """A file with these rows, in the first gap that is large enough between what it carries of the `old` one."""
+
+    def content(file: BinaryIO) -> None:
+        sink = pa.PythonFile(file, mode="w")
+        size, waiting = _size(table), sorted(carried)
+        with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+            while waiting and waiting[0].start < sink.tell() + size:
+                _carry(sink, old, waiting.pop(0))
+            start = sink.tell()
+            writer.write_table(table)
+            end = sink.tell()
+            for r in waiting:
+                _carry(sink, old, r)
+            writer.add_key_value_metadata({KEY: json.dumps([start, end, carried]).encode()})
+
+    return content
 
 
-def _pad(sink: pa.BufferOutputStream, to: int) -> None:
-    sink.write(bytes(to - sink.tell()))
+def _carry(sink: pa.NativeFile, old: Path, r: Range) -> None:
+    """To where it was."""
+    sink.write(bytes(r.start - sink.tell()))
+    with old.open("rb") as file:
+        file.seek(r.start)
+        while part := file.read(min(r.end - sink.tell(), COPY_BYTES)):
+            sink.write(part)
 
 
 def _size(table: pa.Table) -> int:
     """What the rows take, footer included: no gap may be smaller."""
-    sink = pa.BufferOutputStream()
+    sink = pa.MockOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return int(sink.tell())
+    return int(sink.size())
 
 
-def put(path: Path, content: bytes | pa.Buffer, *, last: bool = True) -> None:
+def put(path: Path, content: bytes | Content, *, last: bool = True) -> None:
     """Replace a file: temporary name → fsync → rename → fsync of the folder, unless it is not the `last` one there."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
         fsync(path.parent.parent)
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
-        file.write(content)
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
