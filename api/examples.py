@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ConfigDict
 
+from schemas.items import PER_FRAME
+
 Example = dict[str, Any]
 
 
@@ -25,7 +27,7 @@ def _picture(time: str, version: str) -> tuple[str, str]:
 
 
 def _detection(id: int, at: str, path: str, confidence: float, x: int) -> Example:
-    frame = id // 512
+    frame = id // PER_FRAME
     return {
         "id": id, "frame_id": frame, "event_id": 5, "camera_id": "front_door", "file_path": path, "detected_at": at,
         "object_type": "person", "confidence": confidence, "bbox_x": x, "bbox_y": 212, "bbox_width": 168, "bbox_height": 431,

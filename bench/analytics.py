@@ -26,9 +26,10 @@ from record import Record
 from record.batching import Batching
 from record.keeper import Keeper
 from record.lake import Lake, turn
-from record.ledger import PER_FRAME, Found, Ledger
+from record.ledger import Found, Ledger
 from record.retention import DAY, Rules
 from schemas import Detected, Detection
+from schemas.items import PER_FRAME
 from sinks.catalogue import FILE, export
 from stages.rules import judge
 

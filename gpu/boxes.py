@@ -6,9 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gpu.labels import canonical
-from schemas.items import Detection
-
-DETECTIONS_MAX = 512  # of one picture: a detection's id is 512 x the frame's id + its number; the surest are kept
+from schemas.items import PER_FRAME, Detection
 
 Corners = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original picture."""
@@ -34,8 +32,7 @@ class Wanted:
         if self.unique_iou is not None:
             sure = _unique(sure, self.unique_iou)
         return tuple(
-            Detection(label, score, whole_pixels(corners, width, height))
-            for label, score, corners in sure[:DETECTIONS_MAX]
+            Detection(label, score, whole_pixels(corners, width, height)) for label, score, corners in sure[:PER_FRAME]
         )
 
 

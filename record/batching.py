@@ -13,10 +13,9 @@ from typing import NamedTuple, TypeVar
 
 from record import Record
 from record.events import EVENT_AGAIN, EVENT_NEW, Announcer, Judge
-from record.ledger import PER_FRAME
 from record.still import Stillness, Suppression
 from record.thumbnails import path as thumbnail_path
-from schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Event, Tick, to_microseconds
+from schemas.items import DUPLICATE, PER_FRAME, DeadLetter, Detected, Detection, Event, Tick, to_microseconds
 
 log = logging.getLogger(__name__)
 

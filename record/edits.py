@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from record import Record, now
-from record.ledger import PER_FRAME
+from schemas.items import PER_FRAME
 
 AT_ONCE = 500  # events per transaction: tens of milliseconds for which the pipeline waits
 REMOVED = "its camera was removed"

@@ -13,9 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from record import Record, now
-from record.ledger import PER_FRAME
 from record.thumbnails import path, url
-from schemas.items import AnalysisStatus, Event, EventType, Message, Verdict, from_microseconds, risk_level
+from schemas.items import PER_FRAME, AnalysisStatus, Event, EventType, Message, Verdict, from_microseconds, risk_level
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
 

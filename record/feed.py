@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from record import Record
-from record.ledger import PER_FRAME
-from schemas.items import Event, EventStatus, EventType, Message, Verdict
+from schemas.items import PER_FRAME, Event, EventStatus, EventType, Message, Verdict
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 

@@ -16,6 +16,7 @@ from record import Record, RecordError
 from record.paths import escape, unescape
 from schemas.items import (
     DUPLICATE,
+    PER_FRAME,
     DeadLetter,
     Detected,
     Detection,
@@ -25,7 +26,6 @@ from schemas.items import (
     from_microseconds,
     to_microseconds,
 )
-from schemas.items import PER_FRAME as PER_FRAME
 
 DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
 CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can say later, calendars cannot

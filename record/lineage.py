@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from record import Record, RecordError
-from record.ledger import PER_FRAME
+from schemas.items import PER_FRAME
 
 
 class Box(NamedTuple):

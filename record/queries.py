@@ -15,9 +15,8 @@ from urllib.parse import quote
 
 from record import Record
 from record.events import LEVELS
-from record.ledger import PER_FRAME
 from record.thumbnails import url
-from schemas.items import RiskLevel
+from schemas.items import PER_FRAME, RiskLevel
 
 DAY = 86_400_000_000  # microseconds
 FOREVER = 1 << 62

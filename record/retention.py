@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from record import Record
-from record.ledger import PER_FRAME
 from record.paths import unescape
 from record.thumbnails import path as thumbnail_path
+from schemas.items import PER_FRAME
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from record import Record, RecordError
-from record.ledger import PER_FRAME
 from record.paths import unescape
-from schemas.items import Detection, from_microseconds
+from schemas.items import PER_FRAME, Detection, from_microseconds
 
 SIZE = (320, 240)
 QUALITY = 85

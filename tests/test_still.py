@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from record import Record
 from record.batching import Batching
 from record.events import Facts
-from record.ledger import PER_FRAME, Found, Ledger
+from record.ledger import Found, Ledger
 from record.still import Stillness, inside, iou, zones
-from schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
 
 S = 1_000_000
 CAR = Detection("car", 0.9, (100, 100, 200, 100))

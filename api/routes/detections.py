@@ -11,8 +11,8 @@ from api.here import Shared, patient
 from api.media import opened, sent
 from api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
 from record import Record, queries, thumbnails
-from record.ledger import PER_FRAME
 from record.queries import Filter
+from schemas.items import PER_FRAME
 
 router = APIRouter(prefix="/api/detections", tags=["detections"])
 
