@@ -1,8 +1,9 @@
 """Look at pictures: `Frame` in, `Detected` out, in order, nothing lost.
 
 A picture that cannot be looked at comes out as `Detected` with its error. In this process: one forward pass for up to
-`batch_max` frames, across cameras: a lone picture is looked at alone and at once, a backlog fills the batches. With a service elsewhere: a few requests in flight, and while the service is away
-frames wait, and with them everything behind them, since order is kept; they stay discovered, so nothing is lost.
+`batch_max` frames, across cameras: a lone picture is looked at alone and at once, a backlog fills the batches. With a
+service elsewhere: a few requests in flight, and while the service is away frames wait, and with them everything behind
+them, since order is kept; they stay discovered, so nothing is lost.
 """
 
 from __future__ import annotations
