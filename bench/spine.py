@@ -8,7 +8,6 @@ same frames through ledger and batching alone, without files, threads or Bytewax
 """
 
 import argparse
-import io
 import json
 import os
 import resource
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +25,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from filled import CAMERAS, fill  # noqa: E402
 from pipeline import Pipeline  # noqa: E402
+from uploads import small_picture  # noqa: E402
 
 from record import Record  # noqa: E402
 
@@ -119,19 +118,9 @@ def _boxes(detection, n):
 # -- what is measured
 
 
-@cache
-def plain_jpeg():
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.effect_noise((64, 48), 60).convert("RGB").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
 def small_jpeg(number):
-    """The same picture in other bytes: the number is its comment."""
-    plain, comment = plain_jpeg(), f"{number:09}".encode()
-    return plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
+    """The same picture in other bytes."""
+    return small_picture(f"{number:09}")
 
 
 def make_tree(base, pictures, first=0):

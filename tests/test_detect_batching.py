@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,14 +21,11 @@ NOW = datetime(2026, 11, 22, 8, 15, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def stage():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def stage(one_thread):
     one = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=BATCH_MAX, url=None)
     one.open()
     yield one
     one.close()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -28,13 +28,7 @@ from schemas.items import DeadLetter, Detected, Detection, Frame
 from sources.yard_cameras import CAMERAS, story
 from stages.detect import RtDetr
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import time
 
 import pytest
-from pipeline import SHIM, Nursery, Pipeline, check, content, replayed, rules_and_options
+from pipeline import Nursery, Pipeline, check, content, replayed, rules_and_options
+from shims import compiled
 from test_kill import World
 
 CALLS = ("open", "read", "write", "fsync", "truncate", "rename", "unlink", "stat", "scan")
@@ -26,16 +26,6 @@ SPEED = 50  # what arrives late is open for as long as life takes: two seconds i
 RULES, BATCH = rules_and_options(90 / SPEED, 30 / SPEED, 5 / SPEED)
 TUNE = {"TUNE": "sources.intake.TAKE_AT_ONCE=7,record.BUSY_SECONDS_MAX=2"}
 SEED = int(os.environ.get("HEARTHWATCH_TEST_SEED", "1"))
-
-
-def compiled(folder):
-    """The library, or None without a C compiler."""
-    library = folder / "failing.so"
-    if (compiler := shutil.which("cc")) is None:
-        return None
-    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM / "failing.c", "-ldl"]
-    subprocess.run(command, check=True)
-    return library
 
 
 class Faults(World):
@@ -139,7 +129,7 @@ class Faults(World):
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    library = compiled(folder)
+    library = compiled("failing", folder)
     if library is None:
         pytest.skip("no C compiler")
     with Nursery(preload=library) as nursery:

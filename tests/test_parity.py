@@ -29,12 +29,7 @@ FRAMES, AT_A_TIME = 200, 8
 FLOOR = 0.05  # what mean average precision is computed from
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Reference:

@@ -10,14 +10,13 @@ Uploads are the FTP server's: they are there, whole. Nobody else's word is taken
 import json
 import os
 import random
-import shutil
-import subprocess
 
 import duckdb
 import pytest
 from blackout import TOLD, Choice, Disk, calls, emptied, tree
 from bytewax.recovery import init_db_dir
-from pipeline import SHIM, Nursery, Pipeline, check, content
+from pipeline import Nursery, Pipeline, check, content
+from shims import compiled
 from test_kill import World
 
 from record import Record, verify
@@ -133,19 +132,10 @@ class Dark(World):
                 assert (rows,) == record.one(f"SELECT count(*) FROM {table}"), table
 
 
-def journaling(folder):
-    """The library, or None without a C compiler."""
-    if (compiler := shutil.which("cc")) is None:
-        return None
-    library = folder / "journal.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM / "journal.c", "-lpthread"], check=True)
-    return library
-
-
 @pytest.fixture(scope="module")
 def dark(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dark")
-    library = journaling(folder)
+    library = compiled("journal", folder)
     if library is None:
         pytest.skip("no C compiler")
     with Nursery(preload=library) as nursery:

@@ -14,11 +14,12 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from shims import compiled
+
 UNSHARE = ["unshare", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 INSIDE = "HEARTHWATCH_TEST_PLACE"
 DISK_MEGABYTES = 1024  # of memory, as far as it is used
 LIMITS = {"max_inotify_instances": 0, "max_inotify_watches": 3}
-FOLDER = Path(__file__).parent
 
 
 def enter():
@@ -45,19 +46,13 @@ class Place:
             mount("-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "torture", folder)
         self._pace = folder.with_name("pace")
         self._pace.write_bytes(bytes(4))
-        self.library = self._compiled(folder.with_name("slow.so"))
+        self.library = compiled("slow", folder.parent)
+        os.environ["SLOW_FILE"] = str(self._pace)
 
     def leave(self):
         """Let go of the disk, so that its folder can be removed."""
         if self.inside:
             subprocess.run(["umount", "--lazy", self.folder], check=True)
-
-    def _compiled(self, library):
-        if (compiler := shutil.which("cc")) is None:
-            return None
-        subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, FOLDER / "slow.c", "-ldl"], check=True)
-        os.environ["SLOW_FILE"] = str(self._pace)
-        return library
 
     @contextmanager
     def slow(self, seconds):

@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from pipeline import Nursery  # noqa: E402
-from test_faults import CALLS, ERRORS, RULES, SPEED, Faults, compiled  # noqa: E402
+from shims import compiled  # noqa: E402
+from test_faults import CALLS, ERRORS, RULES, SPEED, Faults  # noqa: E402
 
 
 def main():
@@ -29,7 +30,7 @@ def main():
     folder = given.folder or Path(tempfile.mkdtemp(prefix="fail_every_"))
     folder.mkdir(parents=True, exist_ok=True)
     began, wrong, points = time.monotonic(), [], 0
-    with Nursery(preload=compiled(folder)) as nursery:
+    with Nursery(preload=compiled("failing", folder)) as nursery:
         faults = Faults(folder, nursery, RULES, SPEED)
         for call in given.call or CALLS:
             rounds = [([e], False) for e in ERRORS] if given.all else [(ERRORS, False)]

@@ -19,7 +19,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 import duckdb  # noqa: E402
 from blackout import TOLD, Choice, Disk  # noqa: E402
 from pipeline import Nursery  # noqa: E402
-from test_power_loss import Dark, journaling  # noqa: E402
+from shims import compiled  # noqa: E402
+from test_power_loss import Dark  # noqa: E402
 
 
 def main():
@@ -31,7 +32,7 @@ def main():
     folder = given.folder or Path(tempfile.mkdtemp(prefix="power_loss_"))
     folder.mkdir(parents=True, exist_ok=True)
     began, wrong, found = time.monotonic(), [], Counter()
-    with Nursery(preload=journaling(folder)) as nursery:
+    with Nursery(preload=compiled("journal", folder)) as nursery:
         dark = Dark(folder, nursery)
         told(dark)
         close = [n + (call.path == TOLD) for n, call in enumerate(dark.calls) if call.what == "s" or call.path == TOLD]
