@@ -23,6 +23,7 @@ OVER = (
     "the data dir is {} over its limit although all that may be forgotten is: {} high or critical events wait for review; "
     "raise HEARTHWATCH_RETENTION_GB or review them"
 )
+STILL_OVER = "the data dir is still {} over its limit: more came meanwhile than was forgotten; the next run goes on"
 
 
 class Part(NamedTuple):
@@ -35,12 +36,13 @@ class Part(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run did. `over`: bytes above the limit that could not be helped."""
+    """What a run did. `over`: bytes above the limit that are left; `all_gone`: there is nothing more to forget."""
 
     forgotten: Forgotten
     orphans: int
     drawn: int
     over: int
+    all_gone: bool
     kept: int
     """Old enough, but nobody has reviewed them."""
 
@@ -58,7 +60,8 @@ class Outcome(NamedTuple):
     def troubles(self) -> list[str]:
         """What a person has to mend."""
         refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.forgotten.refused.items()]
-        return refused + ([OVER.format(gigabytes(self.over), self.kept)] if self.over else [])
+        over = OVER if self.all_gone else STILL_OVER
+        return refused + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
 
 
 class Keeper:
@@ -78,11 +81,11 @@ class Keeper:
             boundary = self.retention.older_than(now - self.rules.days * DAY)
             self.retention.forget(boundary, lambda done: stop())
             self.retention.forget_samples(now - self.rules.days * DAY)
-            over = 0 if stop() else self._make_room(stop)
+            over, all_gone = self._make_room(stop)
             self.tidy.uploads(stop)
             orphans, drawn = self.tidy.pictures(stop)
             kept = self.retention.unreviewed(self._end() if over else boundary)
-        return Outcome(self.retention.done, orphans, drawn, over, kept)
+        return Outcome(self.retention.done, orphans, drawn, over, all_gone, kept)
 
     def plan(self, now: int) -> list[Part]:
         """What `run` would forget."""
@@ -98,8 +101,9 @@ class Keeper:
 
     # -- room
 
-    def _make_room(self, stop: Callable[[], bool]) -> int:
-        """Forget the oldest until the data dir is small enough; bytes above the limit that are left."""
+    def _make_room(self, stop: Callable[[], bool]) -> tuple[int, bool]:
+        """Forget the oldest until the data dir is small enough; bytes above the limit that are left, and if that is all."""
+        all_gone = False
         for _ in range(ROUNDS_MAX):
             excess = self._excess()
             if excess <= 0 or stop():
@@ -113,9 +117,10 @@ class Keeper:
 
             self.retention.forget(self._end(), enough)
             self._shrink(stop)
-            if self.retention.done.frames == frames:
+            all_gone = self.retention.done.frames == frames and not stop()
+            if all_gone:
                 break
-        return max(0, self._excess())
+        return (0 if stop() else max(0, self._excess())), all_gone
 
     def _end(self) -> int:
         return int(self.record.one("SELECT coalesce(max(id), 0) + 1 FROM frames")[0])

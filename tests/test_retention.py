@@ -13,6 +13,7 @@ import pytest
 from kept import DAY, START, House, S, every_kill, in_memory, lake_differs
 from test_batching import check_conservation
 
+import record.keeper
 import record.retention
 import record.tidy
 from record.feed import Feed
@@ -217,6 +218,15 @@ def test_a_limit_that_cannot_be_kept_is_told(house):
     outcome = run(month(house), bytes_max=1000)
     assert house.frames() == [3, 4]
     assert "1 high or critical events wait for review" in outcome.troubles()[0]
+
+
+def test_a_run_that_does_not_come_to_the_end_says_so_and_blames_nobody(house, monkeypatch):
+    house.see("front_door", *range(0, 60_000, 200)).close_events().set(range(1000), risk_level="low")
+    monkeypatch.setattr(record.keeper, "ROUNDS_MAX", 1)
+    monkeypatch.setattr(record.keeper.Keeper, "bytes_each", lambda keeper: 1e9)  # as when pictures come meanwhile
+    (trouble,) = run(house, START, bytes_max=1000).troubles()
+    assert 0 < len(house.frames()) < 300
+    assert trouble.endswith("over its limit: more came meanwhile than was forgotten; the next run goes on")
 
 
 def test_a_dry_run_says_what_and_why_and_does_nothing(house):
