@@ -24,11 +24,15 @@ from schemas.errors import UserError
 
 __all__ = ["SCHEMA_VERSION", "Lock", "Record", "RecordError", "hold", "now"]
 
+# Before anybody imports pyarrow: its own allocator keeps the 80 MB that an export needed for a moment.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BUSY_SECONDS_MAX = 60.0  # an analyst's forgotten write transaction or a full disk: then stop, the pictures stay on disk
-CACHE_KIB = 64 * 1024  # the working set of the newest index pages; the rest is read through the page cache
+CACHE_KIB = 8 * 1024  # of a connection; the rest is read through the page cache
+WORKING_SET_KIB = 64 * 1024  # the newest pages of the indexes that each picture is looked up in
 WAL_BYTES = 64 << 20  # a write-ahead log that a long reader made grow is cut back to this
 
 _turns: dict[str, threading.RLock] = {}
@@ -45,10 +49,10 @@ def now() -> int:
 
 
 class Record:
-    """One connection to the record at `path`; created and migrated as needed."""
+    """One connection to the record at `path`; created and migrated as needed. It holds up to `cache_kib` KiB of pages."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, cache_kib: int = CACHE_KIB) -> None:
+        self.path, self._cache_kib = Path(path), cache_kib
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
@@ -71,7 +75,7 @@ class Record:
             known = version(self.db)
         except ValueError as error:
             raise RecordError(f"{self.path} {error}") from error
-        pragmas = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {WAL_BYTES}"
+        pragmas = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{self._cache_kib}; PRAGMA journal_size_limit = {WAL_BYTES}"
         _patiently(lambda: self.db.executescript(pragmas), self.path)
         if known < SCHEMA_VERSION:
             _patiently(lambda: upgrade(self.db), self.path)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ HOUR = 3_600_000_000  # microseconds
 LOCK_SECONDS_MAX = 60.0  # another process exports: the first export of a large record takes a minute
 EMPTY_DAYS = 2  # an hour without rows keeps its file for this long, so that no query that listed it misses it
 ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many pictures an hour has
+GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, and so in memory at a time: some 25 MB
 HOURS_AT_ONCE = 50  # between transactions that say so: a kill repeats as many
 
 KINDS = {"frames": ("frames", "detections"), "events": ("events",), "gpu_stats": ("gpu_stats",)}
@@ -66,7 +68,7 @@ class Lake:
         """Views want one file at least, and one that has every column: that of the first hour of 1970, mostly empty."""
         for name, schema in TABLES.items():
             if not _has(self.path(name, 0), schema):
-                write(self.path(name, 0), read(self.record, name, 0))
+                write(self.path(name, 0), schema, groups(self.record, name, 0))
         self._export_cameras()
 
     def export(self, stop: Callable[[], bool] = lambda: False) -> int:
@@ -115,16 +117,20 @@ class Lake:
         """Write the files of this hour from one instant of the record; how many."""
         self.record.execute("BEGIN")
         try:
-            tables = {name: read(self.record, name, hour.hour) for name in KINDS[hour.kind]}
+            return sum(self._write(name, hour.hour) for name in KINDS[hour.kind])
         finally:
             self.record.execute("COMMIT")
-        files = {self.path(name, hour.hour): table for name, table in tables.items()}
-        needed = [(path, table) for path, table in files.items() if len(table) or hour.hour == 0 or path.exists()]
-        for path, table in needed:
-            write(path, table, last=False)
-            self._touched.add(path.parent)
-            self._fat.add(path)
-        return len(needed)
+
+    def _write(self, name: str, hour: int) -> bool:
+        """Write a table's file of an hour; whether there has to be one."""
+        path, parts = self.path(name, hour), groups(self.record, name, hour)
+        first = next(parts, None)
+        if first is None and hour != 0 and not path.exists():
+            return False
+        write(path, TABLES[name], chain([first] if first else [], parts), last=False)
+        self._touched.add(path.parent)
+        self._fat.add(path)
+        return True
 
     def _export_cameras(self) -> int:
         path = self.folder / "cameras.parquet"
@@ -132,7 +138,7 @@ class Lake:
         table = _table(CAMERAS, rows)
         if self._cameras is not None and self._cameras.equals(table) and path.exists():
             return 0
-        write(path, table)
+        write(path, CAMERAS, [table])
         self._cameras = table
         return 1
 
@@ -223,12 +229,21 @@ def hour_of(path: Path) -> int | None:
 
 def read(record: Record, table: str, hour: int) -> pa.Table:
     """The rows of an hour, as the lake holds them."""
+    return pa.concat_tables([_table(TABLES[table], []), *groups(record, table, hour)]).combine_chunks()
+
+
+def groups(record: Record, table: str, hour: int) -> Iterator[pa.Table]:
+    """The same by the row groups of a file."""
     columns = ", ".join(_HISTORY if name == "history" else name for name in TABLES[table].names)
     cursor = record.execute(_ROWS[table].format(columns), hour * HOUR, (hour + 1) * HOUR)
-    parts = [_table(TABLES[table], [])]
+    parts: list[pa.Table] = []
     while rows := cursor.fetchmany(ROWS_AT_ONCE):
         parts.append(_table(TABLES[table], rows))
-    return pa.concat_tables(parts).combine_chunks()
+        if len(parts) * ROWS_AT_ONCE == GROUP_ROWS:
+            yield pa.concat_tables(parts).combine_chunks()
+            parts = []
+    if parts:
+        yield pa.concat_tables(parts).combine_chunks()
 
 
 def _table(schema: pa.Schema, rows: list[tuple[Any, ...]]) -> pa.Table:

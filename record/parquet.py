@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,7 +23,7 @@ GRACE_SECONDS = (
 )
 COPY_BYTES = 1 << 20  # of what is carried, in memory at a time
 MAGIC = 4  # bytes: a file begins and ends with PAR1
-KEY = b"hearthwatch"
+KEY = b"hearthwatch_ranges"
 
 Content = Callable[[BinaryIO], None]
 """Writes a file."""
@@ -40,31 +40,36 @@ class Range(NamedTuple):
 class Present(NamedTuple):
     """The version that is there now: where its own rows lie, and what it carries of others."""
 
-    start: int
-    end: int
+    own: list[tuple[int, int]]
     carried: list[Range]
 
+    def is_plain(self) -> bool:
+        """Whether a file that carries nothing has these rows at the same offsets."""
+        return all(start == MAGIC for start, _ in self.own)
 
-def write(path: Path, table: pa.Table, *, last: bool = True) -> None:
-    """Put a table in place, whole or not at all."""
+
+def write(path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bool = True) -> None:
+    """Put rows in place, whole or not at all: row groups of a table, of which one is in memory at a time."""
     now = time.time()
     try:
         there = _present(path)
     except (OSError, pa.ArrowInvalid):
-        return put(path, _rows(table, path, []), last=last)
+        return put(path, _rows(schema, groups, path, []), last=last)
     carried = [r for r in there.carried if now - r.replaced < GRACE_SECONDS]
-    return put(path, _rows(table, path, [*carried, Range(there.start, there.end, now)]), last=last)
+    carried += [Range(start, end, now) for start, end in there.own]
+    return put(path, _rows(schema, groups, path, carried), last=last)
 
 
 def slim(path: Path) -> bool:
     """Write a file again without what nobody needs any more, when it is time to; whether it needs nothing any more."""
     there = _present(path)
     if there.carried and time.time() - path.stat().st_mtime >= GRACE_SECONDS:
-        table = pq.read_table(path, partitioning=None)
-        if there.start > MAGIC:
-            write(path, table)  # to the start; what is there now is left out the next time
-        else:
-            put(path, _rows(table, path, []))
+        with pq.ParquetFile(path) as file:
+            groups = (file.read_row_group(n) for n in range(file.num_row_groups))
+            if there.is_plain():
+                put(path, _rows(file.schema_arrow, groups, path, []))
+            else:
+                write(path, file.schema_arrow, groups)  # to the start; what is there now is left out the next time
     return not there.carried
 
 
@@ -73,24 +78,29 @@ def _present(path: Path) -> Present:
         file.seek(-8, os.SEEK_END)
         footer = file.tell() - int.from_bytes(file.read(4), "little")
     noted = json.loads((pq.read_metadata(path).metadata or {}).get(KEY, b"null"))
-    return Present(noted[0], noted[1], [Range(*r) for r in noted[2]]) if noted else Present(MAGIC, footer, [])
+    if noted is None:
+        return Present([(MAGIC, footer)], [])
+    return Present([(start, end) for start, end in noted[0]], [Range(*r) for r in noted[1]])
 
 
-def _rows(table: pa.Table, old: Path, carried: list[Range]) -> Content:
-    """A file with these rows, in the first gap that is large enough between what it carries of the `old` one."""
+def _rows(schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: list[Range]) -> Content:
+    """A file with these rows, each group in the first gap that is large enough between what is carried of the `old` one."""
 
     def content(file: BinaryIO) -> None:
         sink = pa.PythonFile(file, mode="w")
-        size, waiting = _size(table), sorted(carried)
-        with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
-            while waiting and waiting[0].start < sink.tell() + size:
-                _carry(sink, old, waiting.pop(0))
-            start = sink.tell()
-            writer.write_table(table)
-            end = sink.tell()
+        own: list[tuple[int, int]] = []
+        waiting = sorted(carried)
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for group in groups:
+                size = _size(group) if waiting else 0
+                while waiting and waiting[0].start < sink.tell() + size:
+                    _carry(sink, old, waiting.pop(0))
+                start = own.pop()[0] if own and own[-1][1] == sink.tell() else sink.tell()
+                writer.write_table(group)
+                own.append((start, sink.tell()))
             for r in waiting:
                 _carry(sink, old, r)
-            writer.add_key_value_metadata({KEY: json.dumps([start, end, carried]).encode()})
+            writer.add_key_value_metadata({KEY: json.dumps([own, carried]).encode()})
 
     return content
 

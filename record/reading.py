@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from record import Record, RecordError
+from record import CACHE_KIB, Record, RecordError
 from record.migrate import SCHEMA_VERSION, version
 
-CACHE_KIB = 8 * 1024  # per connection; the rest is read through the page cache
 BUSY_SECONDS = 2.0  # readers of a WAL wait only while it is recovered
 
 

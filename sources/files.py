@@ -22,7 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
 from gpu.decode import Opened
-from record import Lock, Record, RecordError, hold
+from record import WORKING_SET_KIB, Lock, Record, RecordError, hold
 from record.ledger import Entry, Ledger, Seen
 from record.timings import timings
 from schemas.components import Source
@@ -93,7 +93,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     def __init__(self, options: Files, resumed: tuple[str, int] | None) -> None:
         """RecordError if another process holds the record, or if the snapshot belongs to another one."""
         self.lock: Lock = hold(options.data_dir, "see")
-        record = Record(options.record_path)
+        record = Record(options.record_path, WORKING_SET_KIB)
         if resumed and resumed[0] != record.store_id:
             self.lock.release()
             raise RecordError(

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from record import Record, now
+from record import WORKING_SET_KIB, Record, now
 from record.batching import SECOND, Batching, Cut
 from record.feed import Feed
 from record.still import VEHICLES, Stillness
@@ -103,7 +103,7 @@ class Writer:
     """The record's end of the stream, without Bytewax."""
 
     def __init__(self, options: Batch, resumed: int | None) -> None:
-        self.record = Record(options.record_path)
+        self.record = Record(options.record_path, WORKING_SET_KIB)
         zone: tzinfo | None = ZoneInfo(options.timezone) if options.timezone else None
         rules, still = partial(judge, zone=zone), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=options.analysis, stillness=still)
