@@ -48,8 +48,13 @@ class Present(NamedTuple):
         return all(start == MAGIC for start, _ in self.own)
 
 
-def write(path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bool = True) -> None:
-    """Put rows in place, whole or not at all: row groups of a table, of which one is in memory at a time."""
+def write(
+    path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bool = True, behind: bool = False
+) -> None:
+    """Put rows in place, whole or not at all: row groups of a table, of which one is in memory at a time.
+
+    `last`: nothing else is written into this folder just now. `behind`: all rows come after what is carried.
+    """
     now = time.time()
     try:
         there = _present(path)
@@ -57,7 +62,7 @@ def write(path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bo
         return put(path, _rows(schema, groups, path, []), last=last)
     carried = [r for r in there.carried if now - r.replaced < GRACE_SECONDS]
     carried += [Range(start, end, now) for start, end in there.own]
-    return put(path, _rows(schema, groups, path, carried), last=last)
+    return put(path, _rows(schema, groups, path, carried, behind=behind), last=last)
 
 
 def slim(path: Path) -> bool:
@@ -69,7 +74,8 @@ def slim(path: Path) -> bool:
             if there.is_plain():
                 put(path, _rows(file.schema_arrow, groups, path, []))
             else:
-                write(path, file.schema_arrow, groups)  # to the start; what is there now is left out the next time
+                # to the start, or behind all if only a hole is there; what is there now is left out the next time
+                write(path, file.schema_arrow, groups, behind=there.own[0][0] == MAGIC)
     return not there.carried
 
 
@@ -83,7 +89,9 @@ def _present(path: Path) -> Present:
     return Present([(start, end) for start, end in noted[0]], [Range(*r) for r in noted[1]])
 
 
-def _rows(schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: list[Range]) -> Content:
+def _rows(
+    schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: list[Range], *, behind: bool = False
+) -> Content:
     """A file with these rows, each group in the first gap that is large enough between what is carried of the `old` one."""
 
     def content(file: BinaryIO) -> None:
@@ -93,7 +101,7 @@ def _rows(schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: lis
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for group in groups:
                 size = _size(group) if waiting else 0
-                while waiting and waiting[0].start < sink.tell() + size:
+                while waiting and (behind or waiting[0].start < sink.tell() + size):
                     _carry(sink, old, waiting.pop(0))
                 start = own.pop()[0] if own and own[-1][1] == sink.tell() else sink.tell()
                 writer.write_table(group)

@@ -7,15 +7,19 @@ import os
 import shutil
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pipeline import Ended, Pipeline, name, picture
 
 from record import Record, RecordError
 from record.ledger import Found, Ledger, Seen
+from schemas import Frame
+from sources import files
 from sources.ahead import Ahead
 from sources.files import Files
 from sources.hands import IN_HAND_MAX, Hands, Pacer
@@ -265,6 +269,23 @@ def test_a_batch_is_as_large_as_the_graph_is_fast():
     pacer._since -= 6.4  # a tenth of a second each
     pacer.returned()
     assert pacer.limit in (4, 5)
+
+
+def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
+    """A tick says up to when everything is there; events close by it."""
+    base, data = tmp_path / "uploads", tmp_path / "data"
+    (base / "c").mkdir(parents=True)
+    Image.effect_noise((4000, 3000), 99).save(base / "c" / "large.jpg")  # some 0.1 s
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(files, "TICK_SECONDS", 0)
+    options = Files(base_path=base, record_path=data / "r.db", data_dir=data, capture_time="mtime", settle_seconds=0.1)
+    part = options.build().build_part("files", "files", None)
+    items = []
+    with closing(part):
+        while not (items and isinstance(items[-1], Frame)):
+            items += part.next_batch()
+    *ticks, frame = items
+    assert all(tick.now <= frame.arrived_at for tick in ticks)
 
 
 def test_pictures_come_out_in_the_order_they_went_in(tmp_path):

@@ -320,6 +320,37 @@ def test_a_reader_half_way_in_a_file_reads_its_version_to_the_end(house):
         assert half_way.read().equals(expected)
 
 
+@settings(max_examples=int(os.environ.get("HEARTHWATCH_TEST_EXAMPLES", "15")), deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(100, 900)), min_size=1, max_size=6))
+def test_each_version_of_a_file_can_be_read_to_the_end_however_its_rows_were_cut(versions):
+    """Row groups lie around what is carried of the versions before; the last slimming leaves the rows alone."""
+    with in_memory() as folder:
+        file, seen = Path(folder) / "rows.parquet", []
+        for number, (count, rows) in enumerate(versions):
+            table = pa.table({"n": [number] * count, "words": [f"{number} {i}" for i in range(count)]})
+            parquet.write(file, table.schema, in_groups(table, rows))
+            seen.append((pq.read_metadata(file), table))
+        for footer, table in seen:
+            with pq.ParquetFile(file, metadata=footer) as half_way:
+                assert half_way.read().equals(table)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(parquet, "GRACE_SECONDS", 0)
+            while not parquet.slim(file):
+                assert pq.read_table(file).equals(table)
+        alone = Path(folder) / "alone.parquet"
+        parquet.write(alone, table.schema, in_groups(table, rows))
+        assert alone.read_bytes() == file.read_bytes()
+
+
+def test_a_large_hour_is_written_in_row_groups(house, monkeypatch):
+    monkeypatch.setattr(record.lake, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(record.lake, "GROUP_ROWS", 4)
+    for last in (5, 13):
+        house.see("front_door", *range(last - 5, last)).export()
+        assert lake_differs(house) == []
+    assert pq.read_metadata(house.lake.path("frames", START // record.lake.HOUR)).num_row_groups == 3
+
+
 def test_what_is_carried_for_readers_is_left_out_in_the_end(house, monkeypatch):
     file = house.folder / "rows.parquet"
     sizes = []

@@ -1,4 +1,4 @@
-"""Break the placing code by hand, one way at a time: the tests must notice each.
+"""Break the code by hand, one way at a time: the tests must notice each. Placing, and what only bad luck would show.
 
 python tests/long/mutants.py            # every mutant; prints which test noticed it
 """
@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-BATCHING = "record/batching.py"
-MUTANTS = [
+PARTS = ("api", "flow.py", "flows", "gpu", "pyproject.toml", "record", "schemas", "sinks", "sources", "stages", "tests")
+PLACING = [
     ("the idle timeout does not end an event", "return min(first + self.window, last + self.idle)", "return first + self.window"),
     ("the window does not end an event", "return min(first + self.window, last + self.idle)", "return last + self.idle"),
     ("a frame at the deadline still joins", "frame[0] >= rules.deadline", "frame[0] > rules.deadline"),
@@ -34,18 +34,30 @@ MUTANTS = [
     ("events are opened by frames without detections", "if boxes else None", "if not error else None"),
     ("duplicates keep their boxes", "boxes = () if error else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
+MUTANTS = [("record/batching.py", "test_batching.py", *mutant) for mutant in PLACING] + [
+    ("sinks/sqlite.py", "test_analyze.py", "a case that brought no verdict stays on the desk", "difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, Missed))"),
+    ("stages/analyze.py", "test_analyze.py", "a case that could not be asked stays on the desk", "            desk.taken.discard(case.event.id)", "            pass"),
+    ("record/lake.py", "test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
+    ("record/parquet.py", "test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
+    ("record/parquet.py", "test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size:", "waiting[0].start < sink.tell():"),
+    ("sources/files.py", "test_files.py", "a tick passes a picture that is still decoded", "if self.ahead or self.more or not", "if self.more or not"),
+    ("sources/recent.py", "test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
+    ("flows/together.py", "test_together.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
+]  # fmt: skip
 
 
-def survives(name: str, old: str, new: str) -> str | None:
+def survives(path: str, tests: str, name: str, old: str, new: str) -> str | None:
     """What noticed the mutant; None: nothing did."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("record", "schemas", "stages", "gpu"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
-        shutil.copy(ROOT / "tests/test_batching.py", copy)
-        source = (copy / BATCHING).read_text()
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / part, copy)
+        source = (copy / path).read_text()
         assert source.count(old) == 1, f"{name}: the code it breaks is not there (once) any more: {old!r}"
-        (copy / BATCHING).write_text(source.replace(old, new))
+        (copy / path).write_text(source.replace(old, new))
         command = [
             sys.executable,
             "-m",
@@ -56,7 +68,7 @@ def survives(name: str, old: str, new: str) -> str | None:
             "no:cacheprovider",
             "-W",
             "ignore",
-            "test_batching.py",
+            f"tests/{tests}",
         ]
         ran = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300)
         failed = [line for line in ran.stdout.splitlines() if line.startswith("FAILED")]
@@ -68,7 +80,7 @@ def main() -> int:
     for mutant in MUTANTS:
         by = survives(*mutant)
         alive += by is None
-        print(f"{'ALIVE ' if by is None else 'killed'}  {mutant[0]:48}  {by or ''}", flush=True)
+        print(f"{'ALIVE ' if by is None else 'killed'}  {mutant[2]:56}  {by or ''}", flush=True)
     print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants killed")
     return int(alive > 0)
 
