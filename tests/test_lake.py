@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -349,6 +350,24 @@ def test_a_large_hour_is_written_in_row_groups(house, monkeypatch):
         house.see("front_door", *range(last - 5, last)).export()
         assert lake_differs(house) == []
     assert pq.read_metadata(house.lake.path("frames", START // record.lake.HOUR)).num_row_groups == 3
+
+
+def test_however_large_an_hour_is_two_of_its_row_groups_are_in_memory_at_most(house, monkeypatch):
+    real, groups, held = record.lake.groups, [], []
+
+    def watched(source, table, hour):
+        for group in real(source, table, hour):
+            groups.append(weakref.ref(group))
+            yield group
+            del group
+            held.append(sum(one() is not None for one in groups))
+
+    monkeypatch.setattr(record.lake, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(record.lake, "GROUP_ROWS", 40)
+    monkeypatch.setattr(record.lake, "groups", watched)
+    house.see("front_door", *range(400)).export()
+    house.see("front_door", 400).export()
+    assert len(held) > 40 and max(held) == 2  # this one and the first or the next
 
 
 def test_what_is_carried_for_readers_is_left_out_in_the_end(house, monkeypatch):
