@@ -69,6 +69,12 @@ def test_every_package_is_written_out():
     assert found == set(PACKAGES)
 
 
+def test_the_code_that_mutants_break_is_still_there():
+    from long.mutants import MUTANTS
+
+    assert [name for path, _, name, old, _ in MUTANTS if (ROOT / path).read_text().count(old) != 1] == []
+
+
 def test_tests_shadow_no_room():
     assert not list((ROOT / "tests").rglob("__init__.py"))
     assert not {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()} & set(ROOMS)

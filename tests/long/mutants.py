@@ -1,6 +1,7 @@
 """Break the code by hand, one way at a time: the tests must notice each. Placing, and what only bad luck would show.
 
 python tests/long/mutants.py            # every mutant; prints which test noticed it
+python tests/long/mutants.py lake tick  # those with one of these words in file or name
 """
 
 import shutil
@@ -31,7 +32,7 @@ PLACING = [
     ("swallowed events are not merged", "                self.announcer.merge(event, into)", "                pass"),
     ("old news is announced early", "early=arrival - at < LATE", "early=True"),
     ("a tick that closed something is forgotten", "if by_tick:", "if False:"),
-    ("events are opened by frames without detections", "if boxes else None", "if not error else None"),
+    ("events are opened by frames without detections", "arrived) if kept else None", "arrived) if not error else None"),
     ("duplicates keep their boxes", "boxes = () if error else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "test_batching.py", *mutant) for mutant in PLACING] + [
@@ -39,7 +40,7 @@ MUTANTS = [("record/batching.py", "test_batching.py", *mutant) for mutant in PLA
     ("stages/analyze.py", "test_analyze.py", "a case that could not be asked stays on the desk", "            desk.taken.discard(case.event.id)", "            pass"),
     ("record/lake.py", "test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
     ("record/parquet.py", "test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
-    ("record/parquet.py", "test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size:", "waiting[0].start < sink.tell():"),
+    ("record/parquet.py", "test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
     ("sources/files.py", "test_files.py", "a tick passes a picture that is still decoded", "if self.ahead or self.more or not", "if self.more or not"),
     ("sources/recent.py", "test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
     ("flows/together.py", "test_together.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
@@ -76,12 +77,13 @@ def survives(path: str, tests: str, name: str, old: str, new: str) -> str | None
 
 
 def main() -> int:
-    alive = 0
-    for mutant in MUTANTS:
+    words, alive = sys.argv[1:], 0
+    chosen = [m for m in MUTANTS if not words or any(word in m[0] + m[2] for word in words)]
+    for mutant in chosen:
         by = survives(*mutant)
         alive += by is None
         print(f"{'ALIVE ' if by is None else 'killed'}  {mutant[2]:56}  {by or ''}", flush=True)
-    print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants killed")
+    print(f"{len(chosen) - alive} of {len(chosen)} mutants killed")
     return int(alive > 0)
 
 
