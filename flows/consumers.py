@@ -1,7 +1,8 @@
 """Consumers of the feed: each on a thread of its own, behind a durable cursor; a slow one delays nobody.
 
 At least once, in order. The cursor moves after `deliver` returned; when it raises, the same messages come again after a
-while (full jitter, at most 30 s), and an outage is logged once. A new consumer starts at the feed's end.
+while (full jitter, at most 30 s), and an outage is logged once. A new consumer starts at the feed's end. A consumer of the
+same name in a second process on the same record waits until the first one ends, and goes on where that stopped.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flows.only import wants
-from record import Record
+from record import Lock, Record, RecordError, hold
 from record.feed import Feed
 from schemas import Consumer, Message
 
@@ -58,6 +60,7 @@ class Reader:
 
     def __init__(self, name: str, consumer: Consumer, only: Mapping[str, Any], path: Path) -> None:
         self.name, self.consumer, self.only, self.path = name, consumer, only, path
+        self._lock: Lock | None = None
 
     def start(self) -> None:
         """The cursor exists when this returns: whatever is written from now on will be delivered."""
@@ -80,7 +83,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            opened = self._patiently(self.consumer.open) and self._patiently(self._resume)
+            opened = self._alone() and self._patiently(self.consumer.open) and self._patiently(self._resume)
             while opened and self._patiently(self._take):
                 pass
             if opened:
@@ -89,6 +92,24 @@ class Reader:
             log.exception("%s could not be closed", self.name)
         finally:
             self._record.close()
+            if self._lock:
+                self._lock.release()
+
+    def _alone(self) -> bool:
+        """Wait until no other process tells the same. False: time to go."""
+        told = False
+        while True:
+            try:
+                self._lock = hold(self.path.parent, f"tell.{quote(self.name, safe='')}")
+            except RecordError as error:
+                if not told:
+                    log.warning("%s: %s; until then nothing is told from here", self.name, error)
+                told = True
+            else:
+                self._cursor = self._feed.cursor(self.name)  # the other one moved it
+                return True
+            if self._stopping.wait(LOOK_SECONDS):
+                return False
 
     def _resume(self) -> None:
         """Remind it of what it knew. The feed may have gaps, where events were forgotten."""

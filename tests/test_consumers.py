@@ -105,6 +105,24 @@ def test_a_new_consumer_starts_at_the_end_and_then_misses_nothing(path: Path) ->
     assert b.heard == seqs(path)[old:]
 
 
+def test_of_two_pipelines_with_the_same_consumer_one_tells_and_the_other_goes_on_when_it_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.consumers, "LOOK_SECONDS", 0.01)
+    one, two = bell(), bell()
+    first, second = Listening(path, one), Listening(path, two)
+    first.__enter__()
+    with second:
+        happen(path, 3)
+        wait_for(one, lambda: one.heard == seqs(path))
+        assert two.heard == []
+        first.__exit__()
+        before = len(seqs(path))
+        happen(path, 2)
+        wait_for(two, lambda: two.heard == seqs(path)[before:])
+    assert one.heard + two.heard == seqs(path)
+
+
 def test_news_that_came_just_before_the_end_are_still_told(path: Path) -> None:
     b = bell()
     with Listening(path, b):

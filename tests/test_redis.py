@@ -356,9 +356,10 @@ def test_each_message_once_though_redis_is_killed_ten_times(tmp_path: Path, dura
 
 RELAY = """
 import sys
+from pathlib import Path
 from flows.consumers import Reader
 from sinks.redis import Redis
-url, path = sys.argv[1:]
+url, path = sys.argv[1], Path(sys.argv[2])
 reader = Reader("redis", Redis(url=url, channel="security_events", record_path=path), {}, path)
 reader.start()
 reader._thread.join()
