@@ -101,6 +101,15 @@ class Record:
     def many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> int:
         return self.db.executemany(sql, rows).rowcount
 
+    def pragma(self, sql: str) -> list[Any]:
+        """Run a PRAGMA that writes: other writers of this process wait their turn, and find no locked record."""
+
+        def once() -> list[Any]:
+            with self._turn:
+                return self.db.execute(sql).fetchall()
+
+        return _patiently(once, self.path)
+
     def transact(self, work: Callable[[], T]) -> T:
         """Run `work` in one transaction. It may run again after a rollback, so it keeps no state of its own.
 

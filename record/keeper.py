@@ -155,10 +155,10 @@ class Keeper:
             self.lake.export(stop)
         while self._free() and not stop():
             before = self._free()
-            self.record.rows(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            self.record.pragma(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
             if self._free() >= before:
                 break
-        self.record.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.record.pragma("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class Count:

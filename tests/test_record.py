@@ -270,3 +270,19 @@ def test_the_feeds_end_stays_where_it_is_when_its_newest_rows_are_removed(record
     record.execute("INSERT INTO feed VALUES (7, 1, 1, 'event.opened', '{}', 0)")
     record.execute("DELETE FROM feed")
     assert Feed(record).last() == Feed(record).cursor("mine") == 7
+
+
+def test_housekeeping_waits_for_its_turn_and_finds_no_locked_record(tmp_path, caplog):
+    one, two = Record(tmp_path / "r.db"), Record(tmp_path / "r.db")
+    begun, end = threading.Event(), threading.Event()
+    writer = threading.Thread(target=one.transact, args=(lambda: begun.set() or end.wait(20),))
+    keeper = threading.Thread(target=two.pragma, args=("PRAGMA wal_checkpoint(TRUNCATE)",))
+    writer.start()
+    begun.wait(20)
+    keeper.start()
+    keeper.join(1.5)  # longer than SQLite waits for a lock
+    assert keeper.is_alive()
+    end.set()
+    for thread in (writer, keeper):
+        thread.join(20)
+    assert caplog.text == ""
