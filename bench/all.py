@@ -30,6 +30,7 @@ SCRIPTS = {  # name: (arguments, arguments of --quick; None: not then)
     "verdicts": ("", "--events 8 --seconds 0.01"),
     "detector": ("", "--models tiny --sizes 90 --quick --pictures 2"),
     "pipeline_gpu": ("", "--model tiny --size 90 --pictures 6 --rounds 1"),
+    "precision": ("", "--frames 2"),
     "runtimes": ("", "--model tiny --rounds 1 --threads 1"),
     "stories": ("", None),
 }
