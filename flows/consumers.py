@@ -106,13 +106,13 @@ class Reader:
                     log.warning("%s: %s; until then nothing is told from here", self.name, error)
                 told = True
             else:
-                self._cursor = self._feed.cursor(self.name)  # the other one moved it
                 return True
             if self._stopping.wait(LOOK_SECONDS):
                 return False
 
     def _resume(self) -> None:
         """Remind it of what it knew. The feed may have gaps, where events were forgotten."""
+        self._cursor = self._feed.cursor(self.name)  # another process may have moved it
         before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
         self.consumer.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
 
