@@ -28,7 +28,7 @@ HOUR = 3_600_000_000  # microseconds
 LOCK_SECONDS_MAX = 60.0  # another process exports: the first export of a large record takes a minute
 EMPTY_DAYS = 2  # an hour without rows keeps its file for this long, so that no query that listed it misses it
 ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many pictures an hour has
-GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, and so in memory at a time: some 25 MB
+GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory at most
 HOURS_AT_ONCE = 50  # between transactions that say so: a kill repeats as many
 
 KINDS = {"frames": ("frames", "detections"), "events": ("events",), "gpu_stats": ("gpu_stats",)}

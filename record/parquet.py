@@ -51,7 +51,7 @@ class Present(NamedTuple):
 def write(
     path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bool = True, behind: bool = False
 ) -> None:
-    """Put rows in place, whole or not at all: row groups of a table, of which one is in memory at a time.
+    """Put rows in place, whole or not at all: row groups of a table, of which two are in memory at most.
 
     `last`: nothing else is written into this folder just now. `behind`: all rows come after what is carried.
     """

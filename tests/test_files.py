@@ -280,9 +280,10 @@ def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "TICK_SECONDS", 0)
     options = Files(base_path=base, record_path=data / "r.db", data_dir=data, capture_time="mtime", settle_seconds=0.1)
     part = options.build().build_part("files", "files", None)
-    items = []
+    items, until = [], time.monotonic() + 60
     with closing(part):
         while not (items and isinstance(items[-1], Frame)):
+            assert time.monotonic() < until, "the picture never came"
             items += part.next_batch()
     *ticks, frame = items
     assert all(tick.now <= frame.arrived_at for tick in ticks)

@@ -304,6 +304,14 @@ def test_an_hour_without_rows_keeps_an_empty_file_for_two_days(house):
     assert ids(house)["frames"].total() == 0
 
 
+def test_what_an_export_needed_for_a_moment_is_not_kept_by_an_allocator_of_its_own():
+    """Arrow's own keeps 80 MB; which one it takes is decided when pyarrow is imported first."""
+    script = "import sinks.duckdb, record.keeper, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    environment = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == ("system\n", "")
+
+
 def in_groups(table, rows):
     return (table.slice(start, rows) for start in range(0, len(table), rows))
 
