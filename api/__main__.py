@@ -14,11 +14,11 @@ from types import FrameType
 
 import uvicorn
 
-from api.app import create
-from api.security import is_loopback
-from record import Record
-from schemas.errors import UserError
-from schemas.settings import Settings, SettingsError, settings
+from hearthwatch.api.app import create
+from hearthwatch.api.security import is_loopback
+from hearthwatch.record import Record
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import Settings, SettingsError, settings
 
 STOP_SECONDS_MAX = 3
 PING_SECONDS = 30.0

@@ -18,13 +18,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
-from api import models
-from api.here import THREADS, Here
-from api.media import Refused
-from api.routes import cameras, detections, events, live, media, page, system
-from api.security import Gate, plain
-from record import RecordError
-from schemas.settings import Settings
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import THREADS, Here
+from hearthwatch.api.file_serving import Refused
+from hearthwatch.api.routes import cameras, detections, events, live, media, page, system
+from hearthwatch.api.security import Gate, plain
+from hearthwatch.record import RecordError
+from hearthwatch.schemas.settings import Settings
 
 DESCRIPTION = """Cameras, events with their verdicts, detections, pictures, health; live over Server-Sent Events or WebSocket.
 Times are ISO 8601 in UTC. With `HEARTHWATCH_API_TOKEN` set, send `Authorization: Bearer …`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from schemas.items import PER_FRAME
+from hearthwatch.schemas.items import PER_FRAME
 
 Example = dict[str, Any]
 

@@ -19,10 +19,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from record import Record, RecordError, now, pulse
-from record.queries import iso
-from record.reading import Reader
-from schemas.settings import Settings, masked
+from hearthwatch.record import Record, RecordError, now
+from hearthwatch.record.read import status as pulse
+from hearthwatch.record.read.events import iso
+from hearthwatch.record.read.snapshot import Reader
+from hearthwatch.schemas.settings import Settings, masked
 
 PROBE_SECONDS = 2.0  # a service that needs longer to say that it lives is of no use to anybody who waits for it
 ALL_SECONDS = 3.0

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from record import Record, RecordError, now, pulse
-from record.timings import STEPS, Timings
+from hearthwatch.record import Record, RecordError, now
+from hearthwatch.record.read import status as pulse
+from hearthwatch.record.timings import STEPS, Timings
 
 if TYPE_CHECKING:
-    from api.here import Here
+    from hearthwatch.api.dependencies import Here
 
 
 class Collector:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import examples
-from api.examples import shown
-from schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
+from hearthwatch.api import examples
+from hearthwatch.api.examples import shown
+from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[examples.BEGIN])]
 Status = Literal["online", "offline", "error"]

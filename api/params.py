@@ -10,8 +10,8 @@ from fastapi import Depends, Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from record.queries import DAY, FOREVER, Filter, Place
-from schemas.items import RiskLevel, to_microseconds
+from hearthwatch.record.read.events import DAY, FOREVER, Filter, Place
+from hearthwatch.schemas.items import RiskLevel, to_microseconds
 
 OFFSET_MAX = 1 << 53  # the largest whole number that every JSON client can count to
 

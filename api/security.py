@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas.settings import Settings
+from hearthwatch.schemas.settings import Settings
 
 BODY_BYTES_MAX = 64 * 1024  # the longest thing that anybody sends is a note
 COOKIE = "hearthwatch_session"

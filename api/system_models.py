@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api import examples
-from api.examples import shown
-from api.models import CameraId, Limit, Model, Offset, Time, Total
-from schemas.items import RiskLevel
+from hearthwatch.api import examples
+from hearthwatch.api.examples import shown
+from hearthwatch.api.models import CameraId, Limit, Model, Offset, Time, Total
+from hearthwatch.schemas.items import RiskLevel
 
 Word = Literal["ok", "slow", "down", "disabled"]
 

@@ -22,16 +22,16 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from record import Record
-from record.batching import Batching
-from record.keeper import Keeper
-from record.lake import Lake, turn
-from record.ledger import Found, Ledger
-from record.retention import DAY, Rules
-from schemas import Detected, Detection
-from schemas.items import PER_FRAME
-from sinks.catalogue import FILE, export
-from stages.rules import judge
+from hearthwatch.record import Record
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.lake.export import Lake, turn
+from hearthwatch.record.lake.views import FILE, export
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.retention.delete import DAY, Rules
+from hearthwatch.record.retention.run import Keeper
+from hearthwatch.schemas import Detected, Detection
+from hearthwatch.schemas.items import PER_FRAME
+from hearthwatch.stages.rules import judge
 
 T = TypeVar("T")
 

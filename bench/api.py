@@ -29,13 +29,12 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-from pipeline import Pipeline, picture, rules_and_options  # noqa: E402
-
-from record import Record  # noqa: E402
-from record.queries import Filter, count_detections, count_levels  # noqa: E402
-from schemas.items import risk_level  # noqa: E402
+from hearthwatch.record import Record  # noqa: E402
+from hearthwatch.record.read.events import Filter, count_detections, count_levels  # noqa: E402
+from hearthwatch.schemas.items import risk_level  # noqa: E402
+from tests.support.pipeline import Pipeline, picture, rules_and_options  # noqa: E402
 
 CONNECTIONS = 16
 LISTENERS = 200
@@ -209,7 +208,7 @@ def serving(folder: Path):
         "DATABASE_URL": "",
     }
     server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "api"], env={**os.environ, **settings}, stdout=subprocess.PIPE
+        [sys.executable, "-P", "-m", "hearthwatch.api"], env={**os.environ, **settings}, stdout=subprocess.PIPE
     )
     try:
         assert server.stdout and server.stdout.readline()

@@ -24,12 +24,13 @@ from pathlib import Path
 import redis
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from pipeline import Pipeline, name  # noqa: E402
 from plot import Panel, figure  # noqa: E402
-from redis_server import RedisServer  # noqa: E402
 from spine import CAMERAS, Meter, small_jpeg  # noqa: E402
+
+from tests.support.pipeline import Pipeline, name  # noqa: E402
+from tests.support.redis_server import RedisServer  # noqa: E402
 
 T = 1_700_000_000
 APART = 0.1  # seconds of capture time between two pictures of the backlog

@@ -23,20 +23,20 @@ from itertools import cycle, islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-import checkpoints  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from gpu.decode import open_picture  # noqa: E402
-from gpu.detector import Detector, Raw  # noqa: E402
-from gpu.fuse import fuse  # noqa: E402
-from gpu.loading import YARD, load  # noqa: E402
-from gpu.options import BUCKETS, Options  # noqa: E402
+from hearthwatch.gpu.decode import open_picture  # noqa: E402
+from hearthwatch.gpu.detector import Detector, Raw  # noqa: E402
+from hearthwatch.gpu.fuse import fuse  # noqa: E402
+from hearthwatch.gpu.loading import YARD, load  # noqa: E402
+from hearthwatch.gpu.options import BUCKETS, Options  # noqa: E402
+from tests.support import checkpoints  # noqa: E402
+from tests.support.machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
 
 FILES = 8  # different pictures; more would only fill the disk
 LATENCIES = {"cpu": 3, "cuda": 100}  # pictures of ours for each of the others': p99 needs more than a median

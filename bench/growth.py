@@ -22,13 +22,14 @@ from types import SimpleNamespace
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from filled import CAMERAS, fill  # noqa: E402
-from house import Api  # noqa: E402
-from pipeline import Pipeline  # noqa: E402
 from plot import Panel, figure  # noqa: E402
 from spine import _decided, _resident, make_tree, small_jpeg  # noqa: E402
+
+from tests.support.filled import CAMERAS, fill  # noqa: E402
+from tests.support.house import Api  # noqa: E402
+from tests.support.pipeline import Pipeline  # noqa: E402
 
 T = 1_700_100_000  # after everything that `fill` and the backlog make
 PAGES = 200

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-from pipeline import Pipeline, name  # noqa: E402
+from tests.support.pipeline import Pipeline, name  # noqa: E402
 
 T = 1_700_000_000
 CAMERAS = 8

@@ -19,9 +19,9 @@ from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-from uploads import Home, Uploads, upload, vitals  # noqa: E402
+from tests.support.uploads import Home, Uploads, upload, vitals  # noqa: E402
 
 SHARES = {"flood": 2 / 3, "busy": 1 / 6, "usual": 1 / 10, "calm": 1 / 20, "rare": 1 / 60}  # of the pictures
 CALIBRATION = 1500  # pictures that lie there at the start, to find out what the detector sustains

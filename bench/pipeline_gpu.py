@@ -18,15 +18,15 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-import checkpoints  # noqa: E402
 from detector import FILES, rate_from_files  # noqa: E402
-from machine import described, draw  # noqa: E402
-from pipeline import Pipeline  # noqa: E402
 
-from gpu.detector import Detector  # noqa: E402
-from sources.gpu_stats import open_card  # noqa: E402
+from hearthwatch.gpu.detector import Detector  # noqa: E402
+from hearthwatch.sources.gpu_stats import open_card  # noqa: E402
+from tests.support import checkpoints  # noqa: E402
+from tests.support.machine import described, draw  # noqa: E402
+from tests.support.pipeline import Pipeline  # noqa: E402
 
 T = 1_700_000_000
 APART = 0.1  # seconds between pictures

@@ -3,7 +3,7 @@
     scripts/bench precision [--frames 60] [--threads 1]
 
 Each way sees the same drawn frames as the folded float32 network, one by one. A box counts from half the default threshold
-on; the worst of all frames is shown, as `gpu.probe` measures it at every start on four pictures. The times are medians of
+on; the worst of all frames is shown, as `hearthwatch.gpu.probe` measures it at every start on four pictures. The times are medians of
 the whole pass. Then the resize that a GPU would do, beside Pillow's, for a picture of 1080p.
 """
 
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gpu.fuse import fuse
-from gpu.loading import load
-from gpu.network import Network
-from gpu.probe import apart
-from gpu.resize import resize
-from gpu.upload import resized
-from sources.yard_cameras import CAMERAS, story
+from hearthwatch.demo.scenes import CAMERAS, story
+from hearthwatch.gpu.fuse import fuse
+from hearthwatch.gpu.loading import load
+from hearthwatch.gpu.network import Network
+from hearthwatch.gpu.probe import apart
+from hearthwatch.gpu.resize import resize
+from hearthwatch.gpu.upload import resized
 
 ROUNDS = 5  # of the resize
 LOW = (torch.bfloat16, torch.float16)

@@ -24,12 +24,11 @@ import redis
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-from pipeline import Pipeline, name  # noqa: E402
-from redis_server import RedisServer  # noqa: E402
-
-from sinks.thumbnails import NICENESS  # noqa: E402
+from hearthwatch.sinks.thumbnails import NICENESS  # noqa: E402
+from tests.support.pipeline import Pipeline, name  # noqa: E402
+from tests.support.redis_server import RedisServer  # noqa: E402
 
 T = 1_700_000_000
 CAMERAS = 8

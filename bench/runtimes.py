@@ -23,13 +23,12 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-import checkpoints  # noqa: E402
-
-from gpu.fuse import fuse  # noqa: E402
-from gpu.loading import load  # noqa: E402
-from sources.yard_cameras import CAMERAS, story  # noqa: E402
+from hearthwatch.demo.scenes import CAMERAS, story  # noqa: E402
+from hearthwatch.gpu.fuse import fuse  # noqa: E402
+from hearthwatch.gpu.loading import load  # noqa: E402
+from tests.support import checkpoints  # noqa: E402
 
 OPSET = 16  # the first with grid_sample, which deformable attention needs
 TOP = 100

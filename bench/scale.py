@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from pipeline import Pipeline  # noqa: E402
 from spine import CAMERAS, _decided, make_tree  # noqa: E402
+
+from tests.support.pipeline import Pipeline  # noqa: E402
 
 
 def main():

@@ -27,10 +27,11 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
 from plot import Panel, figure  # noqa: E402
-from uploads import Home, Uploads, upload, vitals  # noqa: E402
+
+from tests.support.uploads import Home, Uploads, upload, vitals  # noqa: E402
 
 CAMERAS = 30
 SEEN_SECONDS, EVERY_SECONDS = 20, 120  # people come and go

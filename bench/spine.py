@@ -21,13 +21,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT)]
 
-from filled import CAMERAS, fill  # noqa: E402
-from pipeline import Pipeline  # noqa: E402
-from uploads import small_picture  # noqa: E402
-
-from record import Record  # noqa: E402
+from hearthwatch.record import Record  # noqa: E402
+from tests.support.filled import CAMERAS, fill  # noqa: E402
+from tests.support.pipeline import Pipeline  # noqa: E402
+from tests.support.uploads import small_picture  # noqa: E402
 
 T = 1_700_000_000
 APART = 0.1  # seconds between pictures: each camera sees somebody all the time, events end by their window
@@ -64,18 +63,18 @@ def measured():
     """Runs `flow` as `python -m bytewax.run flow` does; prints the CPU seconds of its parts at its end."""
     from bytewax.run import cli_main
 
-    import sources.ahead
+    import hearthwatch.sources.prefetch
     from flow import flow
-    from flows.around import Process
-    from sources.discovery import Discovery
-    from sources.files import Partition
-    from sources.watch import Watch
-    from stages.batch import Writer
+    from hearthwatch.flows.guard import Process
+    from hearthwatch.sources.discovery import Discovery
+    from hearthwatch.sources.files import Partition
+    from hearthwatch.sources.watch import Watch
+    from hearthwatch.stages.batch import Writer
 
     meter = Meter()
     meter.around("discovery", Discovery, "run")
     meter.around("watch", Watch, "run")
-    meter.around("decode", sources.ahead, "open_picture")
+    meter.around("decode", hearthwatch.sources.prefetch, "open_picture")
     meter.around("hand-out", Partition, "next_batch")
     meter.around("detect", Process, "__call__")
     meter.around("record", Writer, "write")
@@ -88,11 +87,11 @@ def measured():
 
 def bare(path, pictures):
     """The same frames through ledger and batching alone; prints CPU seconds."""
-    from record.batching import Batching
-    from record.ledger import Found, Ledger
-    from schemas import Detected, Detection
-    from schemas.items import Tick, from_microseconds
-    from stages.rules import judge
+    from hearthwatch.record.batching import Batching
+    from hearthwatch.record.ledger import Found, Ledger
+    from hearthwatch.schemas import Detected, Detection
+    from hearthwatch.schemas.items import Tick, from_microseconds
+    from hearthwatch.stages.rules import judge
 
     record = Record(path)
     ledger, batching = Ledger(record), Batching(record, judge)

@@ -1,6 +1,6 @@
 """Draw the labelled stories again and write down what the packaged detector finds in them.
 
-python -m bench.stories         # in the checkout, 5 minutes on two cores -> stages/stories.jsonl
+python -m bench.stories         # in the checkout, 5 minutes on two cores -> demo/stories.jsonl
 
 Everyday stories are drawn as the yard deals them (plots, hours and light by chance; `quiet` is left out: nothing
 happens). They hold few alarming ones, so those are topped up: `EXTRA` asks for more of them by plot and light.
@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gpu.detector import Detector
-from sources.yard_cameras import CAMERAS, PLAYS, PLOTS, Clip, story
-from stages.stories import Split, Story, write
+from hearthwatch.demo.scenes import CAMERAS, PLAYS, PLOTS, Clip, story
+from hearthwatch.demo.stories import Split, Story, write
+from hearthwatch.gpu.detector import Detector
 
-TARGET = Path(__file__).parents[1] / "stages/stories.jsonl"
+TARGET = Path(__file__).parents[1] / "demo/stories.jsonl"
 SEEDS: dict[Split, int] = {"tune": 2_000_000, "test": 3_000_000}  # the detector was trained on seeds below 1,000,000
 EVERYDAY = 28  # stories per camera and split
 EXTRA = (  # camera, plot, light (None: by chance), how many per split

@@ -19,17 +19,16 @@ from pathlib import Path
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.testing import run_main
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from cases import Cameras  # noqa: E402
-from llm_standin import Standin  # noqa: E402
-
-from flows.graph import Graph  # noqa: E402
-from record import Record  # noqa: E402
-from schemas import Source  # noqa: E402
-from sinks.sqlite import Sqlite  # noqa: E402
-from sources.pending import Pending  # noqa: E402
-from stages.analyze import Nemotron  # noqa: E402
+from hearthwatch.flows.graph import Graph  # noqa: E402
+from hearthwatch.record import Record  # noqa: E402
+from hearthwatch.schemas import Source  # noqa: E402
+from hearthwatch.sinks.sqlite import Sqlite  # noqa: E402
+from hearthwatch.sources.pending import Pending  # noqa: E402
+from hearthwatch.stages.analyze import Nemotron  # noqa: E402
+from tests.support.cases import Cameras  # noqa: E402
+from tests.support.llm_server import Standin  # noqa: E402
 
 T = 1_790_000_000
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from schemas import Consumer, Message
+from hearthwatch.schemas import Consumer, Message
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS events(

@@ -14,13 +14,13 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.check import mistakes
-from flows.node import FEED, Node
-from flows.toml import read
-from schemas import Component, Source, Upload
-from schemas.errors import UserError
-from schemas.settings import SettingsError, load, settings, use
-from sources.feed import Feed
+from hearthwatch.flows.node import FEED, Node
+from hearthwatch.flows.parse import read
+from hearthwatch.flows.validate import mistakes
+from hearthwatch.schemas import Component, Source, Upload
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import SettingsError, load, settings, use
+from hearthwatch.sources.feed import Feed
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -80,7 +80,7 @@ class Graph:
         """The dataflow. Raises `GraphError` with every mistake; starts nothing."""
         if wrong := self.check():
             raise GraphError(wrong)
-        from flows.wiring import wire  # Bytewax is loaded by whoever runs a graph, not by who looks at one
+        from hearthwatch.flows.build import wire  # Bytewax is loaded by whoever runs a graph, not by who looks at one
 
         try:
             return wire(self.in_order(), self._enqueued(), self.record_path)

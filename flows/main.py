@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from flows.graph import configured
-from flows.process import is_pipeline, take_over
-from schemas.errors import UserError
-from schemas.settings import settings
+from hearthwatch.flows.graph import configured
+from hearthwatch.flows.runtime import is_pipeline, take_over
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import settings
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow

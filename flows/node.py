@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import Component
+from hearthwatch.schemas import Component
 
 FLOW = "hearthwatch"  # the dataflow's id: a recovery store belongs to it, so it never changes
 FEED = "feed"  # a node that every graph has: `from = "feed"`

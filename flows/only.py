@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from flows.hint import did_you_mean
-from schemas.items import Analyzer, Event, EventType, Message, RiskLevel
+from hearthwatch.schemas.items import Analyzer, Event, EventType, Message, RiskLevel
+from hearthwatch.schemas.text import did_you_mean
 
 FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
     "type": lambda event: (event.type,),

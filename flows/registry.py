@@ -9,33 +9,34 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
-from flows.hint import did_you_mean
-from schemas import Component, Consumer, Sink, Source, Stage
-from schemas.errors import UserError
+from hearthwatch.flows.legacy_imports import legacy_imports
+from hearthwatch.schemas import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.text import did_you_mean
 
 BUILT_IN = {
     "sources": {
-        "files": "sources.files:Files",
-        "pending": "sources.pending:Pending",
-        "clock": "sources.clock:Clock",
-        "gpu_stats": "sources.gpu_stats:GpuStats",
-        "yard": "sources.yard:Yard",
+        "files": "hearthwatch.sources.files:Files",
+        "pending": "hearthwatch.sources.pending:Pending",
+        "clock": "hearthwatch.sources.clock:Clock",
+        "gpu_stats": "hearthwatch.sources.gpu_stats:GpuStats",
+        "yard": "hearthwatch.demo.uploader:Yard",
     },
     "stages": {
-        "rtdetr": "stages.detect:RtDetr",
-        "rtdetr-remote": "stages.detect:RemoteRtDetr",
-        "batch": "stages.batch:Batch",
-        "nemotron": "stages.analyze:Nemotron",
+        "rtdetr": "hearthwatch.stages.detect:RtDetr",
+        "rtdetr-remote": "hearthwatch.stages.detect:RemoteRtDetr",
+        "batch": "hearthwatch.stages.batch:Batch",
+        "nemotron": "hearthwatch.stages.analyze:Nemotron",
     },
     "sinks": {
-        "sqlite": "sinks.sqlite:Sqlite",
-        "duckdb": "sinks.duckdb:DuckDB",
-        "retention": "sinks.retention:Retention",
-        "redis": "sinks.redis:Redis",
-        "webhook": "sinks.webhook:Webhook",
-        "mqtt": "sinks.mqtt:Mqtt",
-        "ntfy": "sinks.ntfy:Ntfy",
-        "thumbnails": "sinks.thumbnails:Thumbnails",
+        "sqlite": "hearthwatch.sinks.sqlite:Sqlite",
+        "duckdb": "hearthwatch.sinks.duckdb:DuckDB",
+        "retention": "hearthwatch.sinks.retention:Retention",
+        "redis": "hearthwatch.sinks.redis:Redis",
+        "webhook": "hearthwatch.sinks.webhook:Webhook",
+        "mqtt": "hearthwatch.sinks.mqtt:Mqtt",
+        "ntfy": "hearthwatch.sinks.ntfy:Ntfy",
+        "thumbnails": "hearthwatch.sinks.thumbnails:Thumbnails",
     },
 }
 KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer)}
@@ -86,7 +87,8 @@ def load(use: str) -> type[Component]:
 def _imported(target: str) -> type[Component]:
     module_name, _, name = target.partition(" ")[0].partition(":")
     try:
-        module = import_module(module_name)
+        with legacy_imports(module_name):
+            module = import_module(module_name)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plug-in's import may do, it is told and not suffered

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from schemas.errors import UserError
+if __name__ != "hearthwatch.gpu":
+    raise ImportError("import hearthwatch.gpu: the rooms of Hearthwatch are imported by this name only")
+
+from hearthwatch.schemas.errors import UserError
 
 
 class DetectorError(UserError):

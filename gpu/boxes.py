@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from gpu.labels import canonical
-from schemas.items import PER_FRAME, Detection
+from hearthwatch.gpu.labels import canonical
+from hearthwatch.schemas.items import PER_FRAME, Detection
 
 Corners = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the original picture."""

@@ -23,7 +23,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from schemas.items import DeadLetter
+from hearthwatch.schemas.items import DeadLetter
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

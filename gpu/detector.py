@@ -3,7 +3,7 @@
 No Bytewax, no database. One thread at a time. Boxes and scores are those of transformers' own processor and
 post-processing within 0.5 px and 0.01, except that a score equal to the threshold counts. A picture that cannot be
 looked at costs itself only; a batch too large for the memory becomes a smaller one. What makes it fast has a switch in
-`gpu.options`; what would move boxes on this machine stays off. Importing this file loads neither torch nor
+`hearthwatch.gpu.options`; what would move boxes on this machine stays off. Importing this file loads neither torch nor
 transformers, `Detector()` does.
 """
 
@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpu import DetectorError
-from gpu.boxes import Wanted
-from gpu.halving import Batches
-from gpu.labels import canonical
-from gpu.options import Options
-from schemas.items import Detection
+from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu.boxes import Wanted
+from hearthwatch.gpu.halving import Batches
+from hearthwatch.gpu.labels import canonical
+from hearthwatch.gpu.options import Options
+from hearthwatch.schemas.items import Detection
 
 if TYPE_CHECKING:
-    from gpu.decode import Opened
-    from gpu.lanes import Ticket
+    from hearthwatch.gpu.decode import Opened
+    from hearthwatch.gpu.streams import Ticket
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ class Detector:
         batch_max: int | None = None,
         options: Options = Options(),  # noqa: B008  (frozen)
     ) -> None:
-        from gpu import device as devices
-        from gpu.loading import load
-        from gpu.runner import Runner
+        from hearthwatch.gpu import device as devices
+        from hearthwatch.gpu.loading import load
+        from hearthwatch.gpu.runner import Runner
 
         self.model, self.device, self.options = model, devices.choose(device), options
         detr, self.preparation = load(model)

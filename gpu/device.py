@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gpu import DetectorError
+from hearthwatch.gpu import DetectorError
 
 log = logging.getLogger(__name__)
 

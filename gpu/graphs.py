@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gpu.options import BUCKETS
+from hearthwatch.gpu.options import BUCKETS
 
 log = logging.getLogger(__name__)
 

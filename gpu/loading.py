@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu import DetectorError
+from hearthwatch.gpu import DetectorError
 
 YARD = Path(__file__).parent / "models" / "yard"
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")

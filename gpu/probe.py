@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpu.loading import YARD
+from hearthwatch.gpu.loading import YARD
 
 SURE, AT_LEAST = 0.25, 5  # candidates that count: half the default threshold, and so many whatever their score
 WIDTH, HEIGHT = 640, 360

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from gpu import StoppedError
-from gpu.boxes import Corners, Wanted
-from gpu.detector import Looked
-from gpu.labels import canonical
-from schemas.items import Detection
-from schemas.settings import masked
+from hearthwatch.gpu import StoppedError
+from hearthwatch.gpu.boxes import Corners, Wanted
+from hearthwatch.gpu.detector import Looked
+from hearthwatch.gpu.labels import canonical
+from hearthwatch.schemas.items import Detection
+from hearthwatch.schemas.settings import masked
 
 if TYPE_CHECKING:
-    from gpu.decode import Opened
+    from hearthwatch.gpu.decode import Opened
 
 log = logging.getLogger(__name__)
 

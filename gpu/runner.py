@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gpu.choose import network
-from gpu.device import settle
-from gpu.graphs import Buckets, Graphs, bucket
-from gpu.lanes import AtOnce, Cuda, Lane, Lanes, Streams, Ticket
-from gpu.loading import Preparation
-from gpu.options import Options
-from gpu.upload import Upload
+from hearthwatch.gpu.device import settle
+from hearthwatch.gpu.graphs import Buckets, Graphs, bucket
+from hearthwatch.gpu.loading import Preparation
+from hearthwatch.gpu.optimize import network
+from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.streams import AtOnce, Cuda, Lane, Lanes, Streams, Ticket
+from hearthwatch.gpu.upload import Upload
 
 
 class Runner:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gpu.lanes import AtOnce, Mark, Streams
-from gpu.resize import can_resize, resize
+from hearthwatch.gpu.resize import can_resize, resize
+from hearthwatch.gpu.streams import AtOnce, Mark, Streams
 
 BLOCK_BYTES = 32 * 1024 * 1024  # three 4K pictures or 26 resized ones: large enough for a bus to reach its speed
 BLOCKS = 4  # 128 MB page-locked: one being filled, one on the bus, and two so that neither waits

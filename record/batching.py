@@ -11,11 +11,20 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from record import Record
-from record.events import EVENT_AGAIN, EVENT_NEW, Announcer, Judge
-from record.still import Stillness, Suppression
-from record.thumbnails import path as thumbnail_path
-from schemas.items import DUPLICATE, PER_FRAME, DeadLetter, Detected, Detection, Event, Tick, to_microseconds
+from hearthwatch.record import Record
+from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Announcer, Judge
+from hearthwatch.record.suppression import Stillness, Suppression
+from hearthwatch.record.thumbnails import path as thumbnail_path
+from hearthwatch.schemas.items import (
+    DUPLICATE,
+    PER_FRAME,
+    DeadLetter,
+    Detected,
+    Detection,
+    Event,
+    Tick,
+    to_microseconds,
+)
 
 log = logging.getLogger(__name__)
 

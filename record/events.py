@@ -12,9 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from record import Record, now
-from record.thumbnails import path, url
-from schemas.items import PER_FRAME, AnalysisStatus, Event, EventType, Message, Verdict, from_microseconds, risk_level
+from hearthwatch.record import Record, now
+from hearthwatch.record.thumbnails import path, url
+from hearthwatch.schemas.items import (
+    PER_FRAME,
+    AnalysisStatus,
+    Event,
+    EventType,
+    Message,
+    Verdict,
+    from_microseconds,
+    risk_level,
+)
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
 

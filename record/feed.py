@@ -9,8 +9,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from record import Record
-from schemas.items import PER_FRAME, Event, EventStatus, EventType, Message, Verdict
+from hearthwatch.record import Record
+from hearthwatch.schemas.items import PER_FRAME, Event, EventStatus, EventType, Message, Verdict
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 

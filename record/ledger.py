@@ -12,9 +12,9 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from record import Record, RecordError
-from record.paths import escape, unescape
-from schemas.items import (
+from hearthwatch.record import Record, RecordError
+from hearthwatch.record.paths import escape, unescape
+from hearthwatch.schemas.items import (
     DUPLICATE,
     PER_FRAME,
     DeadLetter,

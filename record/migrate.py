@@ -12,7 +12,7 @@ APPLICATION_ID = 0x48574348  # "HWCH": how `file` and we tell our records from o
 
 
 def _scripts() -> dict[int, str]:
-    folder = files("record.migrations")
+    folder = files("hearthwatch.record.migrations")
     return {int(f.name[:4]): f.read_text() for f in folder.iterdir() if f.name.endswith(".sql")}
 
 

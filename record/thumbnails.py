@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from record import Record, RecordError
-from record.paths import unescape
-from schemas.items import PER_FRAME, Detection, from_microseconds
+from hearthwatch.record import Record, RecordError
+from hearthwatch.record.paths import unescape
+from hearthwatch.schemas.items import PER_FRAME, Detection, from_microseconds
 
 SIZE = (320, 240)
 QUALITY = 85

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from record import Record, now
-from record.events import Announcer, Facts, standing
-from schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
+from hearthwatch.record import Record, now
+from hearthwatch.record.events import Announcer, Facts, standing
+from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 NEVER = 1 << 62

@@ -1,7 +1,10 @@
 """Items and component bases: all that a plug-in needs to import."""
 
-from schemas.components import Component, Consumer, Sink, Source, Stage
-from schemas.items import (
+if __name__ != "hearthwatch.schemas":
+    raise ImportError("import hearthwatch.schemas: the rooms of Hearthwatch are imported by this name only")
+
+from hearthwatch.schemas.components import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas.items import (
     DUPLICATE,
     DeadLetter,
     Detected,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.items import Message
+from hearthwatch.schemas.items import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,7 @@
 An empty value is none: `REDIS_URL= hearthwatch run` takes the default although `.env` says otherwise.
 An attribute is its variable in lower case. All mistakes come at once, in one `SettingsError` with a line for each, and
 no line shows a secret. Reading settings opens nothing, starts nothing and imports nothing heavy.
-`python -m schemas.settings` prints `.env.example`.
+`python -m hearthwatch.schemas.settings` prints `.env.example`.
 """
 
 from __future__ import annotations

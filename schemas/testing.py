@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from schemas.components import Component, Consumer, Sink, Source, Stage
-from schemas.items import PER_FRAME, DeadLetter, Detected, Detection, Event, Frame, Message, Reject, Tick, Verdict
+from hearthwatch.schemas.components import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas.items import (
+    PER_FRAME,
+    DeadLetter,
+    Detected,
+    Detection,
+    Event,
+    Frame,
+    Message,
+    Reject,
+    Tick,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,8 +15,8 @@ from datetime import datetime
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from schemas.errors import UserError
-from schemas.items import Tick
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import Tick
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from typing import ClassVar
 
 from bytewax.outputs import DynamicSink
 
-from schemas import Sink, Tick
-from schemas.settings import from_settings
-from sinks.beside import Beside, Work
+from hearthwatch.schemas import Sink, Tick
+from hearthwatch.schemas.settings import from_settings
+from hearthwatch.sinks.beside import Beside, Work
 
 
 class DuckDB(Sink):
@@ -35,9 +35,9 @@ class DuckDB(Sink):
         return Beside("duckdb", self._exporter, at_end=True)
 
     def _exporter(self) -> Work:
-        from record import Record  # and pyarrow and duckdb: half a second that no start waits for
-        from record.lake import Lake
-        from sinks.catalogue import export
+        from hearthwatch.record import Record  # and pyarrow and duckdb: half a second that no start waits for
+        from hearthwatch.record.lake.export import Lake
+        from hearthwatch.record.lake.views import export
 
         lake = Lake(Record(self.record_path), self.data_dir)
 

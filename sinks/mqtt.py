@@ -30,10 +30,10 @@ from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from record import Record
-from schemas import Message
-from schemas.settings import from_settings
-from sinks.notify import LEVELS, Notifier, is_old
+from hearthwatch.record import Record
+from hearthwatch.schemas import Message
+from hearthwatch.schemas.settings import from_settings
+from hearthwatch.sinks.notifier import LEVELS, Notifier, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that says `offline` for us

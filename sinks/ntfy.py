@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from schemas import Message
-from schemas.items import RiskLevel
-from sinks.notify import title
-from sinks.post import HttpUrl, Poster
+from hearthwatch.schemas import Message
+from hearthwatch.schemas.items import RiskLevel
+from hearthwatch.sinks.notifier import title
+from hearthwatch.sinks.post import HttpUrl, Poster
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
 TAGS = {"person": "walking", "dog": "dog", "cat": "cat", "bird": "bird", "package": "package", "bicycle": "bike"}

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AfterValidator, PrivateAttr
 
-from schemas.settings import Seconds
-from sinks.notify import Notifier
+from hearthwatch.schemas.settings import Seconds
+from hearthwatch.sinks.notifier import Notifier
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from pydantic import Field, PrivateAttr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from record import Record, now
-from schemas import Consumer, Message
-from schemas.settings import from_settings
+from hearthwatch.record import Record, now
+from hearthwatch.schemas import Consumer, Message
+from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Forget what is too old or too much, every hour, in small steps, on a thread of its own.
 
-What is forgotten first and what never is: `record.retention`. A kill at any step is finished by the next run, and what a
+What is forgotten first and what never is: `hearthwatch.record.retention.delete`. A kill at any step is finished by the next run, and what a
 kill kept from being drawn is drawn at the first.
 """
 
@@ -15,10 +15,10 @@ from typing import Annotated, ClassVar
 from bytewax.outputs import DynamicSink
 from pydantic import Field
 
-from schemas import Sink, Tick
-from schemas.items import to_microseconds
-from schemas.settings import DAYS_MAX, from_settings
-from sinks.beside import Beside, Work
+from hearthwatch.schemas import Sink, Tick
+from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.schemas.settings import DAYS_MAX, from_settings
+from hearthwatch.sinks.beside import Beside, Work
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class Retention(Sink):
         return Beside("retention", self._work)
 
     def _work(self) -> Work:
-        from record import Record  # and pyarrow: half a second that no start waits for
-        from record.keeper import Keeper
-        from record.retention import Rules
+        from hearthwatch.record import Record  # and pyarrow: half a second that no start waits for
+        from hearthwatch.record.retention.delete import Rules
+        from hearthwatch.record.retention.run import Keeper
 
         room = None if self.gigabytes is None else round(self.gigabytes * 1e9)
         rules = Rules(self.days, room, self.originals, self.unreviewed)

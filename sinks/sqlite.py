@@ -11,14 +11,14 @@ from typing import ClassVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from record import Record
-from record.samples import Sample
-from record.samples import write as write_samples
-from record.timings import timings
-from record.verdicts import Missed, Verdicts, desk
-from schemas.components import Sink
-from schemas.items import Event
-from schemas.settings import from_settings
+from hearthwatch.record import Record
+from hearthwatch.record.samples import Sample
+from hearthwatch.record.samples import write as write_samples
+from hearthwatch.record.timings import timings
+from hearthwatch.record.verdicts import Missed, Verdicts, desk
+from hearthwatch.schemas.components import Sink
+from hearthwatch.schemas.items import Event
+from hearthwatch.schemas.settings import from_settings
 
 
 class Sqlite(Sink):

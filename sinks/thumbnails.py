@@ -2,7 +2,7 @@
 
 At most once, out of order: a few threads of low priority draw what they can. What they cannot keep up with, what is
 waiting at a kill and what a full disk refuses is left out: whoever finds a thumbnail missing draws it again from the
-upload (`record.thumbnails.find`), so nothing is lost.
+upload (`hearthwatch.record.thumbnails.find`), so nothing is lost.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Annotated
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
-from record.thumbnails import SIZE, draw, path, write
-from record.timings import timings
-from schemas import Detected, Sink
-from schemas.items import to_microseconds
-from schemas.settings import from_settings
+from hearthwatch.record.thumbnails import SIZE, draw, path, write
+from hearthwatch.record.timings import timings
+from hearthwatch.schemas import Detected, Sink
+from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from schemas import Message
-from sinks.post import HttpUrl, Poster
+from hearthwatch.schemas import Message
+from hearthwatch.sinks.post import HttpUrl, Poster
 
 SIGNATURE = "X-Hearthwatch-Signature"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from pydantic import Field
 
-from schemas import Source, Tick
+from hearthwatch.schemas import Source, Tick
 
 
 class Clock(Source):

@@ -26,12 +26,12 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from record.ledger import Ledger
-from record.paths import camera_id, escape
-from record.silence import fall_silent
-from sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
-from sources.tree import File, Tree, is_picture_path
-from sources.watch import Hint, Watch
+from hearthwatch.record.cameras import fall_silent
+from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.paths import camera_id, escape
+from hearthwatch.sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
+from hearthwatch.sources.tree import File, Tree, is_picture_path
+from hearthwatch.sources.watch import Hint, Watch
 
 log = logging.getLogger(__name__)
 

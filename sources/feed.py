@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from record import Record
-from record.feed import Feed as Rows
-from schemas import Message, Source
+from hearthwatch.record import Record
+from hearthwatch.record.feed import Feed as Rows
+from hearthwatch.schemas import Message, Source
 
 LOOK_AFTER = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 

@@ -21,18 +21,18 @@ from zoneinfo import ZoneInfo
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
-from gpu.decode import Opened
-from record import WORKING_SET_KIB, Lock, Record, RecordError, hold
-from record.ledger import Entry, Ledger, Seen
-from record.timings import timings
-from schemas.components import Source
-from schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
-from schemas.settings import from_settings
-from sources.ahead import Ahead
-from sources.discovery import Discovery, Pace
-from sources.hands import Hands, Pacer
-from sources.intake import STAGE, Clock
-from sources.recent import Recent
+from hearthwatch.gpu.decode import Opened
+from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, hold
+from hearthwatch.record.ledger import Entry, Ledger, Seen
+from hearthwatch.record.timings import timings
+from hearthwatch.schemas.components import Source
+from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
+from hearthwatch.schemas.settings import from_settings
+from hearthwatch.sources.discovery import Discovery, Pace
+from hearthwatch.sources.duplicates import Recent
+from hearthwatch.sources.inflight import Hands, Pacer
+from hearthwatch.sources.intake import STAGE, Clock
+from hearthwatch.sources.prefetch import Ahead
 
 AHEAD_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
 PATIENCE_SECONDS = 0.005  # waits so long for a picture that is being decoded, and lets the rest of the graph run

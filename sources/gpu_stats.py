@@ -19,11 +19,11 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from pydantic import Field
 
-from record import Record, now
-from record.samples import Pace, Sample
-from schemas import Source
-from schemas.errors import UserError
-from schemas.settings import from_settings
+from hearthwatch.record import Record, now
+from hearthwatch.record.samples import Pace, Sample
+from hearthwatch.schemas import Source
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 

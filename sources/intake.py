@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import NamedTuple
 
-from record.ledger import Found, Ledger
-from record.paths import camera_id, escape, unescape
-from schemas.items import DeadLetter, Upload, to_microseconds
-from sources.capture import HEAD_BYTES, Mode, taken
-from sources.tree import MTIME_NS_MAX, File
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.paths import camera_id, escape, unescape
+from hearthwatch.schemas.items import DeadLetter, Upload, to_microseconds
+from hearthwatch.sources.capture_time import HEAD_BYTES, Mode, taken
+from hearthwatch.sources.tree import MTIME_NS_MAX, File
 
 log = logging.getLogger(__name__)
 

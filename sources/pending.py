@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from record import Record, hold
-from record.timings import timings
-from record.verdicts import OFF, Case, Verdicts, desk
-from schemas.components import Source
-from schemas.settings import from_settings
+from hearthwatch.record import Record, hold
+from hearthwatch.record.timings import timings
+from hearthwatch.record.verdicts import OFF, Case, Verdicts, desk
+from hearthwatch.schemas.components import Source
+from hearthwatch.schemas.settings import from_settings
 
 LOOK_AFTER = timedelta(seconds=0.05)  # an indexed lookup of some 10 µs
 BEAT_SECONDS = 2.0

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from record.paths import escape
+from hearthwatch.record.paths import escape
 
 log = logging.getLogger(__name__)
 

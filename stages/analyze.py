@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from record.verdicts import OFF, Case, Desk, Missed, desk
-from schemas.components import Stage
-from schemas.errors import UserError
-from schemas.items import Event
-from schemas.settings import HttpUrl, from_settings, masked
-from stages.analyst import Analyst, Options
-from stages.prompt import LATEST, PROMPTS
+from hearthwatch.record.verdicts import OFF, Case, Desk, Missed, desk
+from hearthwatch.schemas.components import Stage
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import Event
+from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
+from hearthwatch.stages.llm_queue import Analyst, Options
+from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream

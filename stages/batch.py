@@ -19,14 +19,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from record import WORKING_SET_KIB, Record, now
-from record.batching import SECOND, Batching, Cut
-from record.feed import Feed
-from record.still import VEHICLES, Stillness
-from record.timings import timings
-from schemas import Detected, Event, Stage, Tick
-from schemas.settings import from_settings
-from stages.rules import judge
+from hearthwatch.record import WORKING_SET_KIB, Record, now
+from hearthwatch.record.batching import SECOND, Batching, Cut
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.suppression import VEHICLES, Stillness
+from hearthwatch.record.timings import timings
+from hearthwatch.schemas import Detected, Event, Stage, Tick
+from hearthwatch.schemas.settings import from_settings
+from hearthwatch.stages.rules import judge
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, PrivateAttr
 
-from gpu.decode import Opened
-from gpu.detector import Detector, Looked
-from gpu.options import Options
-from gpu.remote import RemoteDetector
-from schemas.components import Stage
-from schemas.items import DeadLetter, Detected, Frame
-from schemas.settings import BATCH_MAX, HttpUrl, from_settings, masked
+from hearthwatch.gpu.decode import Opened
+from hearthwatch.gpu.detector import Detector, Looked
+from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.remote import RemoteDetector
+from hearthwatch.schemas.components import Stage
+from hearthwatch.schemas.items import DeadLetter, Detected, Frame
+from hearthwatch.schemas.settings import BATCH_MAX, HttpUrl, from_settings, masked
 
 log = logging.getLogger(__name__)
 

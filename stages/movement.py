@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
 from itertools import groupby
 
-from record.events import Sighting
+from hearthwatch.record.events import Sighting
 
 Track = list[Sighting]
 """One object through the pictures, in order of capture."""

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from typing import Any
 
-from record.events import Facts, Sighting
-from record.verdicts import Usual
-from schemas.items import Verdict, from_microseconds
+from hearthwatch.record.events import Facts, Sighting
+from hearthwatch.record.verdicts import Usual
+from hearthwatch.schemas.items import Verdict, from_microseconds
 
 NAME_MAX, NOTES_MAX = 60, 400  # characters
 KINDS_MAX = 8  # classes told of, those with the most detections first

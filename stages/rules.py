@@ -14,9 +14,9 @@ from datetime import datetime, tzinfo
 from heapq import nsmallest
 from typing import NamedTuple
 
-from record.events import Facts, Sighting
-from schemas.items import Verdict, from_microseconds
-from stages.movement import seconds, stops, taken, thinned, tracks
+from hearthwatch.record.events import Facts, Sighting
+from hearthwatch.schemas.items import Verdict, from_microseconds
+from hearthwatch.stages.movement import seconds, stops, taken, thinned, tracks
 
 KIND = {
     "person": 22, "car": 10, "truck": 12, "bus": 10, "motorcycle": 12, "bicycle": 10, "package": 15, "backpack": 12,

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from schemas.settings import variables
+from hearthwatch.schemas.settings import variables
 
 # A shell that starts the tests in the background ignores SIGINT for them, and their processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

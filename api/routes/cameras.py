@@ -9,14 +9,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from api import models
-from api.here import Here, Shared, answer, patient
-from api.media import ASK_AGAIN, Refused, checked, opened, sent
-from api.params import CameraName
-from record import Record, edits, now, pulse
-from record.paths import camera_id, escape, unescape
-from record.queries import iso
-from record.silence import QUARTER, SECOND
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import Here, Shared, answer, patient
+from hearthwatch.api.file_serving import ASK_AGAIN, Refused, checked, opened, sent
+from hearthwatch.api.params import CameraName
+from hearthwatch.record import Record, now
+from hearthwatch.record import reviews as edits
+from hearthwatch.record.cameras import QUARTER, SECOND
+from hearthwatch.record.paths import camera_id, escape, unescape
+from hearthwatch.record.read import status as pulse
+from hearthwatch.record.read.events import iso
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 

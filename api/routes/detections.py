@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from api import models
-from api.here import Shared, patient
-from api.media import opened, sent
-from api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
-from record import Record, queries, thumbnails
-from record.queries import Filter
-from schemas.items import PER_FRAME
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import Shared, patient
+from hearthwatch.api.file_serving import opened, sent
+from hearthwatch.api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
+from hearthwatch.record import Record, thumbnails
+from hearthwatch.record.read import events as queries
+from hearthwatch.record.read.events import Filter
+from hearthwatch.schemas.items import PER_FRAME
 
 router = APIRouter(prefix="/api/detections", tags=["detections"])
 

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import models
-from api.here import Here, Shared, answer
-from api.params import End, EventFilter, EventId, Limit, Offset, Start, cursor, placed, span
-from record import Record, edits, queries
-from record.events import LEVELS
-from record.queries import BEFORE_ALL, Filter, Place
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import Here, Shared, answer
+from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, cursor, placed, span
+from hearthwatch.record import Record
+from hearthwatch.record import reviews as edits
+from hearthwatch.record.events import LEVELS
+from hearthwatch.record.read import events as queries
+from hearthwatch.record.read.events import BEFORE_ALL, Filter, Place
 
 router = APIRouter(prefix="/api/events", tags=["events"])
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response, WebSocket
 
-from api import examples, models, system_models
-from api.here import Here, Shared
-from api.stream import EventStream, serve_websocket
+from hearthwatch.api import examples, models, system_models
+from hearthwatch.api.dependencies import Here, Shared
+from hearthwatch.api.transports import EventStream, serve_websocket
 
 router = APIRouter(tags=["live"])
 

@@ -10,12 +10,12 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from api import models
-from api.here import Here, Shared, patient
-from api.media import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
-from api.params import CameraName, FilePath, ThumbnailPath
-from api.routes.cameras import folder_of
-from record import thumbnails
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import Here, Shared, patient
+from hearthwatch.api.file_serving import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
+from hearthwatch.api.params import CameraName, FilePath, ThumbnailPath
+from hearthwatch.api.routes.cameras import folder_of
+from hearthwatch.record import thumbnails
 
 router = APIRouter(prefix="/api/media", tags=["media"])
 

@@ -12,9 +12,9 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api import models, system_models
-from api.here import Shared
-from api.security import COOKIE, SESSION_SECONDS, Session
+from hearthwatch.api import models, system_models
+from hearthwatch.api.dependencies import Shared
+from hearthwatch.api.security import COOKIE, SESSION_SECONDS, Session
 
 router = APIRouter()
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response
 
-from api import metrics, models, system_models
-from api.health import overall
-from api.here import Here, Shared, answer, patient
-from api.params import FrameId, Limit, Offset, Start
-from record import Record, now, pulse
-from record.ledger import Ledger
-from record.queries import DAY, iso
-from record.silence import QUARTER, SECOND
+from hearthwatch.api import metrics, models, system_models
+from hearthwatch.api.dependencies import Here, Shared, answer, patient
+from hearthwatch.api.health import overall
+from hearthwatch.api.params import FrameId, Limit, Offset, Start
+from hearthwatch.record import Record, now
+from hearthwatch.record.cameras import QUARTER, SECOND
+from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.read import status as pulse
+from hearthwatch.record.read.events import DAY, iso
 
 router = APIRouter(tags=["system"])
 
@@ -47,7 +48,7 @@ def gpu_history(here: Shared, since: Start = None, limit: Limit = 300) -> Respon
 @router.get("/api/system/config", response_model=system_models.Config)
 def config(here: Shared) -> Response:
     """Settings that matter to whoever reads events; no secret among them."""
-    from api.app import product_version
+    from hearthwatch.api.app import product_version
 
     names = ("retention_days", "batch_window_seconds", "batch_idle_timeout_seconds", "detection_confidence_threshold")
     return answer(

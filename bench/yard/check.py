@@ -18,8 +18,8 @@ from transformers import AutoModelForObjectDetection
 from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
 
 from bench.yard.train import HELD_OUT, H, W, overlap, score
-from sources import yard_cameras as cameras
-from sources.yard_cameras import CAMERAS, LABELS, LIGHTS, story
+from hearthwatch.demo import scenes as cameras
+from hearthwatch.demo.scenes import CAMERAS, LABELS, LIGHTS, story
 
 COLOURS = {
     "person": (255, 60, 60),

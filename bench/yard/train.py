@@ -26,8 +26,8 @@ from PIL import Image
 from transformers import AutoModelForObjectDetection, RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
 from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
 
-from sources import yard_cameras as cameras
-from sources.yard_cameras import CAMERAS, LABELS, story
+from hearthwatch.demo import scenes as cameras
+from hearthwatch.demo.scenes import CAMERAS, LABELS, story
 
 W, H = 320, 192
 SMALL = 224, 128  # the first part of the training, at twice the speed

@@ -7,7 +7,7 @@ from typing import Annotated
 from PIL import ImageStat
 from pydantic import Field
 
-from schemas import Detected, Detection, Frame, Reject, Stage
+from hearthwatch.schemas import Detected, Detection, Frame, Reject, Stage
 
 SMALL = 160  # pixels of width are enough to see a light by
 

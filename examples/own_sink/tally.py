@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from schemas import Detected, Sink
+from hearthwatch.schemas import Detected, Sink
 
 TABLE = "CREATE TABLE IF NOT EXISTS seen(frame_id, camera_id, at, label, count, PRIMARY KEY(frame_id, label))"
 

@@ -17,7 +17,7 @@ import httpx
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
-from schemas import Source, Upload
+from hearthwatch.schemas import Source, Upload
 
 log = logging.getLogger(__name__)
 

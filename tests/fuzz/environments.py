@@ -1,9 +1,9 @@
-"""Settings out of any environment and any `.env`, through `schemas.settings.load`.
+"""Settings out of any environment and any `.env`, through `hearthwatch.schemas.settings.load`.
 
 Settings, or one `SettingsError` that names each mistake and shows no secret.
 """
 
-from schemas.settings import Settings, SettingsError, load
+from hearthwatch.schemas.settings import Settings, SettingsError, load
 
 NAME = "settings"
 PEAK_BYTES_MAX = 100_000_000

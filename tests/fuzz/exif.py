@@ -1,4 +1,4 @@
-"""EXIF dates and file names that no calendar knows, through `sources.capture.taken` in every mode and zone.
+"""EXIF dates and file names that no calendar knows, through `hearthwatch.sources.capture_time.taken` in every mode and zone.
 
 Always a capture time, and one that the record and everybody behind it can hold.
 """
@@ -6,9 +6,9 @@ Always a capture time, and one that the record and everybody behind it can hold.
 import struct
 from zoneinfo import ZoneInfo
 
-from record.thumbnails import path
-from schemas.items import from_microseconds
-from sources.capture import taken
+from hearthwatch.record.thumbnails import path
+from hearthwatch.schemas.items import from_microseconds
+from hearthwatch.sources.capture_time import taken
 
 NAME = "exif"
 PEAK_BYTES_MAX = 50_000_000

@@ -3,8 +3,8 @@
 A graph without mistakes, or all its mistakes as text; nothing is raised and nothing is started.
 """
 
-from flows.graph import DEFAULT, Graph
-from flows.registry import names
+from hearthwatch.flows.graph import DEFAULT, Graph
+from hearthwatch.flows.registry import names
 
 NAME = "flow"
 PEAK_BYTES_MAX = 300_000_000
@@ -84,7 +84,7 @@ class Flow:
     def _use(self, lines, rnd):
         lines.insert(
             rnd.randrange(len(lines) + 1),
-            f'use = "{rnd.choice([*self.uses, "nope", "schemas:Sink", "null_detector:NullDetector", "own_sink:Lines", ":", "a:", "."])}"',
+            f'use = "{rnd.choice([*self.uses, "nope", "hearthwatch.schemas:Sink", "tests.support.null_detector:NullDetector", "tests.support.own_sink:Lines", ":", "a:", "."])}"',
         )
 
     def _copy(self, lines, rnd):

@@ -6,12 +6,11 @@ A verdict that fits and fits into the record, or a missed attempt with a reason 
 import json
 import threading
 
-from cases import Cameras
-from fuzz.answers import Server, damaged, http
-
-from record.verdicts import Missed, Verdicts
-from stages import prompt
-from stages.analyst import Analyst, Options
+from hearthwatch.record.verdicts import Missed, Verdicts
+from hearthwatch.stages import prompt
+from hearthwatch.stages.llm_queue import Analyst, Options
+from tests.fuzz.answers import Server, damaged, http
+from tests.support.cases import Cameras
 
 NAME = "llm"
 PEAK_BYTES_MAX = 300_000_000  # an answer of a megabyte as bytes, text and values; JSON of nothing but `[` takes most

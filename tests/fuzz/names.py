@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 
-from api.media import Refused, checked, opened
-from record import Record
-from record.ledger import Ledger
-from record.paths import camera_id, escape, unescape
-from sources.intake import Clock, Intake
-from sources.tree import Tree, is_picture_path
+from hearthwatch.api.file_serving import Refused, checked, opened
+from hearthwatch.record import Record
+from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.paths import camera_id, escape, unescape
+from hearthwatch.sources.intake import Clock, Intake
+from hearthwatch.sources.tree import Tree, is_picture_path
 
 NAME = "names"
 PEAK_BYTES_MAX = 50_000_000

@@ -1,4 +1,4 @@
-"""Pictures that are damaged, forged or of another kind, through `gpu.decode.open_picture`, the way every upload goes.
+"""Pictures that are damaged, forged or of another kind, through `hearthwatch.gpu.decode.open_picture`, the way every upload goes.
 
 Accepted or refused with a reason; what is accepted is RGB, of the size it says, within the bound, and can be drawn.
 """
@@ -9,13 +9,13 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
-from fuzz.exif import exif
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gpu.decode import MEGAPIXELS_MAX, open_picture
-from record.thumbnails import draw
-from schemas import Detection
-from sources.capture import HEAD_BYTES, taken
+from hearthwatch.gpu.decode import MEGAPIXELS_MAX, open_picture
+from hearthwatch.record.thumbnails import draw
+from hearthwatch.schemas import Detection
+from hearthwatch.sources.capture_time import HEAD_BYTES, taken
+from tests.fuzz.exif import exif
 
 NAME = "pictures"
 PEAK_BYTES_MAX = 1_000_000_000  # 100 MB of file, 50 megapixels as RGBA and as RGB, and what a decoder keeps beside

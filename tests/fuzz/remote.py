@@ -3,11 +3,10 @@
 Detections inside the picture, or an error with a reason; what is no answer at all is asked for again until there is one.
 """
 
-from fuzz.answers import Server, damaged, http
-from fuzz.pictures import bases
-
-from gpu.decode import open_picture
-from gpu.remote import RemoteDetector
+from hearthwatch.gpu.decode import open_picture
+from hearthwatch.gpu.remote import RemoteDetector
+from tests.fuzz.answers import Server, damaged, http
+from tests.fuzz.pictures import bases
 
 NAME = "remote"
 PEAK_BYTES_MAX = 500_000_000  # four megabytes of answer, all of it brackets

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from fuzz.worker import KINDS, TESTS, case, kind  # noqa: E402
+from tests.fuzz.worker import KINDS, TESTS, case, kind  # noqa: E402
 
 SHARES = {"pictures": 40, "names": 12, "exif": 12, "llm": 10, "remote": 10, "flow": 8, "settings": 8}  # per cent
 SECONDS_MAX = 10.0  # of one case; nearly all take a few milliseconds, what unpacks to 50 megapixels a second

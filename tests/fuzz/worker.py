@@ -16,16 +16,16 @@ from importlib import import_module
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
 KINDS = {
-    "pictures": ("fuzz.pictures", "Pictures"),
-    "names": ("fuzz.names", "Names"),
-    "exif": ("fuzz.exif", "Exif"),
-    "llm": ("fuzz.llm", "Llm"),
-    "remote": ("fuzz.remote", "Remote"),
-    "flow": ("fuzz.flow_files", "Flow"),
-    "settings": ("fuzz.environments", "Environments"),
+    "pictures": ("tests.fuzz.pictures", "Pictures"),
+    "names": ("tests.fuzz.names", "Names"),
+    "exif": ("tests.fuzz.exif", "Exif"),
+    "llm": ("tests.fuzz.llm", "Llm"),
+    "remote": ("tests.fuzz.remote", "Remote"),
+    "flow": ("tests.fuzz.flow_files", "Flow"),
+    "settings": ("tests.fuzz.environments", "Environments"),
 }
 ADDRESS_BYTES_MAX = 6 << 30  # what all of this maps, and the largest case; beyond it malloc fails, and the case with it
 

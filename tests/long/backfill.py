@@ -9,10 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from pipeline import Pipeline  # noqa: E402
-from test_backfill import OPTIONS, Archive, check_backfilled, command, finish  # noqa: E402
+from tests.sources.test_backfill import OPTIONS, Archive, check_backfilled, command, finish  # noqa: E402
+from tests.support.pipeline import Pipeline  # noqa: E402
 
 
 def main(count: int) -> None:

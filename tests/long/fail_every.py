@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from pipeline import Nursery  # noqa: E402
-from shims import compiled  # noqa: E402
-from test_faults import CALLS, ERRORS, RULES, SPEED, Faults  # noqa: E402
+from tests.record.test_faults import CALLS, ERRORS, RULES, SPEED, Faults  # noqa: E402
+from tests.support.pipeline import Nursery  # noqa: E402
+from tests.support.shims import compiled  # noqa: E402
 
 
 def main():

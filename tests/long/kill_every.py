@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from pipeline import Nursery  # noqa: E402
-from test_kill import PAIRS, World  # noqa: E402
+from tests.record.test_kill import PAIRS, World  # noqa: E402
+from tests.support.pipeline import Nursery  # noqa: E402
 
 
 def main():

@@ -11,7 +11,22 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("api", "flow.py", "flows", "gpu", "pyproject.toml", "record", "schemas", "sinks", "sources", "stages", "tests")
+PARTS = (
+    "api",
+    "cli",
+    "demo",
+    "flow.py",
+    "flows",
+    "hearthwatch",
+    "gpu",
+    "pyproject.toml",
+    "record",
+    "schemas",
+    "sinks",
+    "sources",
+    "stages",
+    "tests",
+)
 PLACING = [
     ("the idle timeout does not end an event", "return min(first + self.window, last + self.idle)", "return first + self.window"),
     ("the window does not end an event", "return min(first + self.window, last + self.idle)", "return last + self.idle"),
@@ -35,15 +50,15 @@ PLACING = [
     ("events are opened by frames without detections", "arrived) if kept else None", "arrived) if not error else None"),
     ("duplicates keep their boxes", "boxes = () if error else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
-MUTANTS = [("record/batching.py", "test_batching.py", *mutant) for mutant in PLACING] + [
-    ("sinks/sqlite.py", "test_analyze.py", "a case that brought no verdict stays on the desk", "difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, Missed))"),
-    ("stages/analyze.py", "test_analyze.py", "a case that could not be asked stays on the desk", "            desk.taken.discard(case.event.id)", "            pass"),
-    ("record/lake.py", "test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
-    ("record/parquet.py", "test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
-    ("record/parquet.py", "test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
-    ("sources/files.py", "test_files.py", "a tick passes a picture that is still decoded", "if self.ahead or self.more or not", "if self.more or not"),
-    ("sources/recent.py", "test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
-    ("flows/together.py", "test_together.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
+MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
+    ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays on the desk", "difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, Missed))"),
+    ("stages/analyze.py", "stages/test_analyze.py", "a case that could not be asked stays on the desk", "            desk.taken.discard(case.event.id)", "            pass"),
+    ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
+    ("record/lake/parquet.py", "record/test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
+    ("record/lake/parquet.py", "record/test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
+    ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "if self.ahead or self.more or not", "if self.more or not"),
+    ("sources/duplicates.py", "sources/test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
+    ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip
 
 
@@ -53,7 +68,7 @@ def survives(path: str, tests: str, name: str, old: str, new: str) -> str | None
         copy = Path(folder)
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, copy / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / part, copy)
         source = (copy / path).read_text()

@@ -14,13 +14,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
 import duckdb  # noqa: E402
-from blackout import TOLD, Choice, Disk  # noqa: E402
-from pipeline import Nursery  # noqa: E402
-from shims import compiled  # noqa: E402
-from test_power_loss import Dark  # noqa: E402
+
+from tests.record.test_power_loss import Dark  # noqa: E402
+from tests.support.blackout import TOLD, Choice, Disk  # noqa: E402
+from tests.support.pipeline import Nursery  # noqa: E402
+from tests.support.shims import compiled  # noqa: E402
 
 
 def main():

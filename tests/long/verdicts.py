@@ -18,11 +18,11 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from llm_standin import Standin  # noqa: E402
-from pipeline import Nursery, Pipeline, name, rules_and_options  # noqa: E402
-from redis_server import RedisServer  # noqa: E402
+from tests.support.llm_server import Standin  # noqa: E402
+from tests.support.pipeline import Nursery, Pipeline, name, rules_and_options  # noqa: E402
+from tests.support.redis_server import RedisServer  # noqa: E402
 
 _, BATCH = rules_and_options(1.8, 0.6, 0.4)
 CAMERAS = 6

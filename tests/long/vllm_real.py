@@ -16,13 +16,12 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from cases import Cameras  # noqa: E402
-from test_llm_cli import free_url, said_until  # noqa: E402
-
-from record.verdicts import Verdicts  # noqa: E402
-from stages import prompt  # noqa: E402
+from hearthwatch.record.verdicts import Verdicts  # noqa: E402
+from hearthwatch.stages import prompt  # noqa: E402
+from tests.cli.test_llm import free_url, said_until  # noqa: E402
+from tests.support.cases import Cameras  # noqa: E402
 
 VLLM = Path(os.environ.get("HEARTHWATCH_VLLM") or ROOT / ".venv-vllm/bin/vllm")
 T = 1_790_000_000
@@ -45,7 +44,16 @@ def url(tmp_path_factory):
         **os.environ, "PYTHONPATH": str(ROOT), "NEMOTRON_URL": url, "HEARTHWATCH_VLLM": str(VLLM), "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
     }  # fmt: skip
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "llm", "--model", str(folder), "--", *SMALL]
+    command = [
+        sys.executable,
+        "-c",
+        "from hearthwatch.cli import main; main()",
+        "llm",
+        "--model",
+        str(folder),
+        "--",
+        *SMALL,
+    ]
     began = time.monotonic()
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -64,7 +72,7 @@ def test_random_weights_give_verdicts_that_fit_the_schema_and_are_stored(url, tm
     began = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NEMOTRON_URL": url, "HEARTHWATCH_DATA_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", "replay"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", "from hearthwatch.cli import main; main()", "replay"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )  # fmt: skip
     print(f"{done.stdout}{done.stderr}{time.monotonic() - began:.1f} s for 20 events")
     # Random weights ramble: an answer that does not end within its tokens is no verdict, and never becomes one.
@@ -77,7 +85,7 @@ def test_random_weights_give_verdicts_that_fit_the_schema_and_are_stored(url, tm
 def test_the_static_prefix_is_cached(url, tmp_path):
     Cameras(tmp_path / "r.db").see(T, T + 100).close()
     usages = []
-    from record import Record
+    from hearthwatch.record import Record
 
     for case in Verdicts(Record(tmp_path / "r.db"), UTC).due(2):
         body = {

@@ -1,0 +1,183 @@
+"""Uploads and thumbnails as they are, inline; nothing outside their folders, by whatever name it is asked for.
+
+Checks in this order: longer than 4096 characters 414; a `..` part or an absolute path 403; NUL or a name that no file can
+have 400; resolves outside its folder 403; missing 404; another type than pictures and videos 403. What was checked is
+what is opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from hearthwatch.record.paths import unescape
+from hearthwatch.record.read.events import version
+
+PATH_CHARACTERS_MAX = 4096
+CHUNK = 256 * 1024
+WHOLE_MAX = 8 * 1024 * 1024  # pictures are sent in one piece, videos in chunks
+TYPES = {
+    "jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "gif": "image/gif",
+    "mp4": "video/mp4", "avi": "video/x-msvideo", "webm": "video/webm",
+}  # fmt: skip
+FOREVER = "public, max-age=31536000, immutable"
+ASK_AGAIN = "private, no-cache"
+
+_PARTS = re.compile(rb"[/\\]")
+
+
+class Refused(Exception):  # noqa: N818  (it is an answer)
+    """What the client gets instead of the file."""
+
+    def __init__(self, status_code: int, error: str, path: str) -> None:
+        self.status_code, self.error, self.path = status_code, error, path
+        super().__init__(error)
+
+    def response(self) -> Response:
+        return JSONResponse(
+            {"detail": {"error": self.error, "path": self.path[:PATH_CHARACTERS_MAX]}}, self.status_code
+        )
+
+
+class File(NamedTuple):
+    """An open file that may be served."""
+
+    descriptor: int
+    size: int
+    mtime_ns: int
+    content_type: str
+
+    @property
+    def version(self) -> str:
+        return version(self.mtime_ns, self.size)
+
+
+def checked(filename: str) -> bytes:
+    """The name as bytes, after the checks that need no disk. Raises Refused."""
+    if len(filename) > PATH_CHARACTERS_MAX:
+        raise Refused(414, f"a path may have {PATH_CHARACTERS_MAX} characters", filename)
+    name = unescape(filename)
+    if b".." in _PARTS.split(name) or name.startswith((b"/", b"\\")):
+        raise Refused(403, "a path may not leave its folder", filename)
+    if b"\0" in name or any(len(part) > 255 for part in name.split(b"/")):
+        raise Refused(400, "no file can have this name", filename)
+    return name
+
+
+def opened(folder: Path | None, name: bytes, shown: str) -> File:
+    """The file below `folder` (None: there is no such folder), open and known to be there. Raises Refused."""
+    missing = Refused(404, "there is no such file", shown)
+    if folder is None:
+        raise missing
+    try:
+        root = os.path.realpath(os.fsencode(folder))
+        path = os.path.realpath(root + b"/" + name)
+        if not path.startswith(root + b"/"):
+            raise Refused(403, "a path may not leave its folder", shown)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:
+        raise Refused(400, "no file can have this name", shown) from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise Refused(400, "no file can have this name", shown) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Refused(403, "the file cannot be read", shown) from None
+        raise missing from None
+    try:
+        return _file(descriptor, root, name, shown)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _file(descriptor: int, root: bytes, name: bytes, shown: str) -> File:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(404, "there is no such file", shown)
+    if not os.fsencode(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(
+        root + b"/"
+    ):  # a folder just became a link
+        raise Refused(403, "a path may not leave its folder", shown)
+    content_type = TYPES.get(name.rpartition(b".")[2].decode("ascii", "replace").lower())
+    if content_type is None or b"." not in name.rpartition(b"/")[2]:
+        raise Refused(403, f"only {', '.join(TYPES)} are served", shown)
+    return File(descriptor, found.st_size, found.st_mtime_ns, content_type)
+
+
+def sent(file: File, request: Request, cache_control: str) -> Response:
+    """The file, or the part of it that was asked for, or the news that the client has it already. Closes it."""
+    etag = f'"{file.version}"'
+    headers = {
+        "etag": etag, "cache-control": cache_control, "accept-ranges": "bytes", "content-disposition": "inline",
+        "last-modified": formatdate(file.mtime_ns // 1_000_000_000, usegmt=True),
+    }  # fmt: skip
+    if same(request.headers.get("if-none-match"), etag):
+        os.close(file.descriptor)
+        return Response(status_code=304, headers=headers)
+    span = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
+    try:
+        start, end = ranged(span, file.size)
+    except ValueError:
+        os.close(file.descriptor)
+        return Response(status_code=416, headers={"content-range": f"bytes */{file.size}", "cache-control": "no-store"})
+    partial = (start, end) != (0, file.size)
+    headers["content-length"] = str(end - start)
+    if partial:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{file.size}"
+    status_code = 206 if partial else 200
+    if end - start <= WHOLE_MAX:
+        return Response(b"".join(_Chunks(file.descriptor, start, end)), status_code, headers, file.content_type)
+    return StreamingResponse(_Chunks(file.descriptor, start, end), status_code, headers, file.content_type)
+
+
+class _Chunks:
+    """A part of a file, chunk by chunk; closes it also if nobody ever asks for the first."""
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self.descriptor, self.start, self.end = descriptor, start, end
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.start < self.end and (
+            chunk := os.pread(self.descriptor, min(CHUNK, self.end - self.start), self.start)
+        ):
+            self.start += len(chunk)
+            yield chunk
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+def same(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client's copy is this one."""
+    if if_none_match is None:
+        return False
+    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in given or etag in given
+
+
+def ranged(header: str | None, size: int) -> tuple[int, int]:
+    """`bytes=a-b` -> (start, end); all of it if there is no such header, or one that we need not understand.
+
+    Raises ValueError if nothing of it is in the file.
+    """
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").replace(" ", ""))
+    if match is None or not (match[1] or match[2]):
+        return 0, size
+    if not match[1]:
+        start, end = max(0, size - int(match[2])), size
+    else:
+        start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
+        if match[2] and int(match[2]) < int(match[1]):
+            return 0, size
+    if start >= size or start >= end:
+        raise ValueError(header)
+    return start, end

@@ -1,0 +1,148 @@
+"""`hearthwatch replay`: judge stored events again, with another prompt or another model; as a shadow if you like.
+
+A verdict replaces the one that stands, as a new revision that the feed tells; a shadow verdict goes into the history only.
+Runs beside the pipeline, in a process of its own: a verdict applies only if the event is still as it was when asked about.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from hearthwatch.record import Record
+from hearthwatch.record.verdicts import OFF, Case, Missed, Verdicts
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import Event, to_microseconds
+from hearthwatch.schemas.settings import settings
+from hearthwatch.stages.llm_queue import Analyst, Done, Options
+from hearthwatch.stages.prompt import LATEST, PROMPTS
+
+WAIT_SECONDS = 0.5
+AWAY_SECONDS_MAX = 60.0  # a server that was away for so long is told, and what was not judged is left as it was
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def replay(
+    prompt: Annotated[str, typer.Option(help="Version of the prompt.")] = LATEST,
+    since: Annotated[
+        str | None, typer.Option(help="From then on: 2026-11-22, 2026-11-22T18:00, or 36h, 7d ago.")
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Into the history only; goes on where it was interrupted.")
+    ] = False,
+) -> None:
+    """Ask the language model about stored events again. Verdicts replace those that stand, unless it is a shadow."""
+    if prompt not in PROMPTS:
+        raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
+    s = settings()
+    if not s.nemotron_url:
+        raise UserError(f"{OFF}; set it to judge events again")
+    zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
+    start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0
+    options = Options(
+        s.nemotron_url, s.hearthwatch_nemotron_model, s.hearthwatch_nemotron_concurrency,
+        s.hearthwatch_nemotron_timeout_seconds, s.hearthwatch_nemotron_attempts, prompt, zone,
+    )  # fmt: skip
+    run = Run(Verdicts(Record(s.database_path), zone), Analyst(options, "replay"), shadow)
+    try:
+        finished = run.all(replace(case, attempts=0) for case in run.verdicts.closed(start))
+    finally:
+        run.analyst.close()
+    print(run.text())
+    if not finished:
+        print(f"{run.analyst.client.name} has been away for {AWAY_SECONDS_MAX:.0f} s: run this again when it works")
+    if not finished or run.counts["failed"]:
+        raise typer.Exit(1)
+
+
+class Run:
+    """One replay: every case gets its answer, or is told."""
+
+    def __init__(self, verdicts: Verdicts, analyst: Analyst, shadow: bool) -> None:
+        self.verdicts, self.analyst, self.shadow = verdicts, analyst, shadow
+        self.counts: Counter[str] = Counter()
+        self.again: deque[Case] = deque()
+        self.heard = time.monotonic()
+        self.read = False
+
+    def all(self, cases: Iterator[Case]) -> bool:
+        """Ask about all of them; False: the server went away for good, and the rest was left as it was."""
+        while not self.read or self.again or self.analyst.busy():
+            for case in self._next(cases):
+                self.analyst.take(case)
+            self.analyst.wait(WAIT_SECONDS)
+            for one in self.analyst.done():
+                self._settle(one)
+            if not self.analyst.breaker.trips:
+                self.heard = time.monotonic()
+            elif time.monotonic() - self.heard > AWAY_SECONDS_MAX:
+                return False
+        return True
+
+    def _next(self, cases: Iterator[Case]) -> Iterator[Case]:
+        """As many as there are places: first those that have to be asked about again."""
+        for _ in range(self.analyst.free()):
+            case = self.again.popleft() if self.again else next(cases, None)
+            if case is None:
+                self.read = True
+                return
+            if not self._known(case):
+                yield case
+
+    def _known(self, case: Case) -> bool:
+        o = self.analyst.options
+        known = self.shadow and self.verdicts.shadowed(case.event, o.model, o.prompt)
+        self.counts["known"] += known
+        return known
+
+    def _settle(self, one: Done) -> None:
+        case, outcome = one
+        match outcome:
+            case None:
+                self.again.append(case)
+            case Missed(final=False):
+                self.again.append(replace(case, attempts=case.attempts + 1))
+            case Missed():
+                self.counts["failed"] += 1
+            case Event():
+                self._keep(outcome)
+
+    def _keep(self, event: Event) -> None:
+        if self.shadow:
+            self.verdicts.shadow(event)
+            self.counts["judged"] += 1
+        else:
+            self.counts["judged" if self.verdicts.write([event]) else "changed"] += 1
+
+    def text(self) -> str:
+        """What it came to."""
+        c = self.counts
+        parts = [
+            f"{c['judged']} events judged by {self.analyst.options.model} with prompt {self.analyst.options.prompt}"
+        ]
+        parts[0] += ", as shadows" if self.shadow else ""
+        parts += [f"{c['known']} had such a shadow already"] if c["known"] else []
+        parts += [f"{c['changed']} changed meanwhile and were left alone"] if c["changed"] else []
+        parts += [f"{c['failed']} without a verdict"] if c["failed"] else []
+        return "; ".join(parts)
+
+
+def moment(text: str, now: datetime) -> int:
+    """`2026-11-22`, `2026-11-22T18:00`, `36h` ago -> microseconds. Raises UserError."""
+    if ago := re.fullmatch(r"(\d{1,6})([mhd])", text):
+        return to_microseconds(now - timedelta(**{UNITS[ago[2]]: int(ago[1])}))
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(
+            f"--since {text}: write 2026-11-22, 2026-11-22T18:00, or 90m, 36h, 7d for so long ago"
+        ) from None
+    return to_microseconds(when if when.tzinfo else when.replace(tzinfo=now.tzinfo))

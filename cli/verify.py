@@ -1,0 +1,82 @@
+"""`hearthwatch verify`: whether everything is where the record says, exit code 1 if anything is amiss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import settings
+
+if TYPE_CHECKING:
+    from hearthwatch.record import Record
+    from hearthwatch.record.read.verify import Upload
+
+
+LINES_MAX = 20  # of one part
+
+
+def verify() -> None:
+    """Check the ledger's sums, rows, uploads, thumbnails and lake against each other. Only reads; a pipeline may run."""
+    from hearthwatch.record import Record
+    from hearthwatch.record.lake.export import Lake
+    from hearthwatch.record.lake.views import problems
+    from hearthwatch.record.read import verify as checks
+
+    s = settings()
+    if not s.database_path.exists():
+        raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
+    record, data_dir = Record(s.database_path), s.hearthwatch_data_dir
+    parts: dict[str, Callable[[], list[str]]] = {
+        "record": partial(checks.at_once, record, checks.database),
+        "counters": partial(checks.at_once, record, checks.counters),
+        "rows": partial(checks.at_once, record, checks.rows),
+        "uploads": lambda: checks.lasting(lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()))),
+        "thumbnails": lambda: checks.lasting(lambda: checks.thumbnails(record, data_dir)),
+        "lake": lambda: checks.lasting(lambda: checks.lake(record, Lake(record, data_dir))),
+        "views": lambda: checks.lasting(lambda: problems(data_dir)),
+    }
+    amiss = 0
+    for name, check in parts.items():
+        found = check()
+        amiss += len(found)
+        print(f"{name:<11} {'in order' if not found else f'{len(found)} amiss'}")
+        for line in found[:LINES_MAX]:
+            print(f"  {line}")
+        if len(found) > LINES_MAX:
+            print(f"  … and {len(found) - LINES_MAX} more")
+    print(summary(record))
+    if amiss:
+        raise typer.Exit(1)
+
+
+def uploads(base: Path) -> Iterator[Upload]:
+    """The pictures of the upload tree, as discovery sees them."""
+    from hearthwatch.record.paths import escape
+    from hearthwatch.record.read.verify import Upload
+    from hearthwatch.sources.tree import Tree
+
+    tree = Tree(os.fsencode(base), lambda folder: None)
+    for _, files in tree.sweep(0.0, True):
+        for file in files:
+            try:
+                changed = Path(os.fsdecode(tree.path(file.path))).stat().st_ctime
+            except OSError:
+                continue
+            yield Upload(escape(file.path), file.mtime_ns, file.size, changed)
+
+
+def summary(record: Record) -> str:
+    n = record.counters()
+    (forgotten,) = record.one("SELECT count(*) FROM frames WHERE pruned > 0")
+    frames = n["settled"] + n["discovered"] + n["quarantined"]
+    return (
+        f"{frames} pictures = {n['settled']} settled + {n['discovered']} waiting + {n['quarantined']} quarantined"
+        + (f" ({forgotten} of them forgotten)" if forgotten else "")
+        + f"; {n['detections']} detections in {n['events']} events"
+    )

@@ -1,0 +1,147 @@
+"""`hearthwatch why EVENT_ID`: the story of one event, from its pictures to its messages, with times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import tzinfo
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from hearthwatch.record import Record
+from hearthwatch.record.batching import SECOND, Cut
+from hearthwatch.record.read.lineage import Lineage, Picture, Step, lineage
+from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import from_microseconds
+from hearthwatch.schemas.settings import settings
+from hearthwatch.stages.prompt import PROMPTS, line
+
+PICTURES_MAX = 20  # of a long event the first and the last
+LOCAL: tzinfo | None = None
+
+
+def why(
+    event_id: Annotated[int, typer.Argument(help="The event; events are named after their first picture.")],
+) -> None:
+    """Tell how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
+    s = settings()
+    if not s.database_path.exists():
+        raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
+    record, zone = Record(s.database_path), ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else LOCAL
+    rules = Cut(round(s.batch_window_seconds * SECOND), round(s.batch_idle_timeout_seconds * SECOND))
+    found = lineage(record, event_id)
+    for part in (headline(found, zone), pictures(found, zone), window(found, rules, zone)):
+        print("\n".join(part), end="\n\n")
+    if asked := prompt(found, record, zone):
+        print("\n".join(asked), end="\n\n")
+    print("\n".join(verdicts(found, zone)), end="\n\n")
+    print("\n".join(messages(found, zone)))
+
+
+def clock(at: int, zone: tzinfo | None) -> str:
+    """A time of day to the millisecond."""
+    return f"{from_microseconds(at).astimezone(zone):%H:%M:%S.%f}"[:-3]
+
+
+def headline(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
+    e = story.event
+    start = from_microseconds(e["started_at"]).astimezone(zone)
+    yield f"Event {e['id']}, {story.camera}, {start:%A %d %B %Y, %H:%M:%S}: {e['risk_level']} {e['risk_score']}, {e['status']}"
+    yield f"  {e['summary']}"
+    if e["analysis_status"] == "pending" and e["status"] == "closed":
+        yield "  The language model has yet to judge it; until then this is the rules' verdict."
+    if e["analysis_status"] == "failed":
+        yield f"  The language model was asked {e['attempts']} times and gave no usable answer: the rules' verdict stays."
+    if e["reviewed"] or e["notes"]:
+        yield f"  {'Reviewed' if e['reviewed'] else 'Not reviewed'}. {e['notes'] or ''}".rstrip()
+
+
+def pictures(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
+    n = len(story.pictures)
+    yield f"Pictures: {n} with something in {'it' if n == 1 else 'them'}"
+    half = PICTURES_MAX // 2
+    for i, picture in enumerate(story.pictures):
+        if n <= PICTURES_MAX or i < half or i >= n - half:
+            yield from _picture(picture, set(story.evidence), zone)
+        elif i == half:
+            yield f"  … {n - PICTURES_MAX} more …"
+    if story.evidence:
+        yield "  * what the verdict rests on"
+
+
+def _picture(p: Picture, evidence: set[int], zone: tzinfo | None) -> Iterator[str]:
+    took = "" if p.detect_ms is None else f", {p.detect_ms:.0f} ms to detect"
+    yield f"  {clock(p.captured_at, zone)}  {p.path} (frame {p.id}; arrived {_after(p.captured_at, p.arrived_at)}{took}, by {p.model or 'a detector'})"
+    kept = [f"{b.object_type} {b.confidence:.0%}{'*' if b.id in evidence else ''}" for b in p.boxes if b.reason is None]
+    yield f"    {', '.join(kept)}"
+    left_out = Counter(f"{b.object_type} ({b.reason})" for b in p.boxes if b.reason is not None)
+    if left_out:
+        yield f"    does not count: {', '.join(f'{count} × {what}' for what, count in left_out.items())}"
+
+
+def _after(earlier: int, later: int) -> str:
+    """`24 ms later`; a picture that arrives before it was taken has a camera with a wrong clock."""
+    ms = abs(later - earlier) / 1000
+    length = f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s" if ms < 60_000 else f"{ms / 60_000:.0f} min"
+    return f"{length} {'later' if later >= earlier else 'EARLIER: this camera’s clock is wrong'}"
+
+
+def window(story: Lineage, rules: Cut, zone: tzinfo | None) -> Iterator[str]:
+    e = story.event
+    first, last = e["started_at"], e["last_at"]
+    deadline = rules.deadline(first, last)
+    by_window = deadline == first + rules.window
+    span = (last - first) / 1e6
+    yield f"Window: {span:.1f} s from first to last picture"
+    limit = f"{rules.window / 1e6:g} s after the first" if by_window else f"{rules.idle / 1e6:g} s after the last"
+    yield f"  a picture from {clock(deadline, zone)} on ({limit}) begins the next event"
+    if e["opened_at"]:
+        arrived = min(p.arrived_at for p in story.pictures)
+        yield f"  opened {clock(e['opened_at'], zone)}, {_after(arrived, e['opened_at'])} than its first picture arrived"
+    if e["closed_at"]:
+        yield f"  closed {clock(e['closed_at'], zone)}"
+    else:
+        yield "  open: more pictures may come"
+
+
+def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
+    """What the language model was told; nothing if it was not asked."""
+    version = story.event["prompt_version"]
+    if version is None or story.event["status"] != "closed":
+        return []
+    cases = Verdicts(record, zone).closed(story.event["started_at"])
+    case = next((case for case in cases if case.event.id == story.event["id"]), None)
+    known = "" if version in PROMPTS else ", which this version of Hearthwatch does not know any more"
+    told = [] if case is None else [f"  {line(case.facts, case.notes, case.usual, zone)}"]
+    return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *told]
+
+
+def verdicts(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
+    yield "Verdicts"
+    reason = None
+    for step in story.steps:
+        yield _verdict(step, zone)
+        if step.reasoning and step.reasoning != reason:
+            yield f"    because: {' '.join(step.reasoning.split())}"
+        reason = step.reasoning
+
+
+def _verdict(step: Step, zone: tzinfo | None) -> str:
+    what = "shadow" if step.shadow else step.type.removeprefix("event.")
+    who = f"{step.analyzer} {step.model} {step.prompt_version}" if step.model else f"{step.analyzer}"
+    took = f" in {step.latency_ms / 1000:.1f} s" if step.latency_ms else ""
+    return f"  {step.revision}  {clock(step.at, zone)}  {what}, {who}{took}: {step.risk_level} {step.risk_score}, {step.summary}"
+
+
+def messages(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
+    yield "Messages"
+    for told in story.messages:
+        late = f", {told.delay_seconds:.1f} s old news" if told.delay_seconds > 60 else ""
+        yield f"  {told.seq}  {clock(told.at, zone)}  {told.type}, revision {told.revision}{late}"
+        if told.taken_by:
+            yield f"    taken by {', '.join(told.taken_by)}"
+        if told.waits_for:
+            yield f"    not yet by {', '.join(told.waits_for)}"

@@ -1,0 +1,225 @@
+"""Drawn cameras that upload pictures into an upload tree as real ones do by FTP: for the demo and for trying things.
+
+Seeded and repeatable: the same seed and the same start give the same files, byte for byte. The pictures are made up
+and say so here; what happens to them afterwards is the real thing. Each picture appears complete in one of the two ways
+that cameras know: under another name first and then renamed, or written slowly under its own name and then closed.
+One thread draws and uploads for all cameras (about 15 ms of work a picture); it holds no picture but the one in hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from pydantic import Field
+
+from hearthwatch.demo.scenes import Clip, story
+from hearthwatch.schemas import Source
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import from_settings
+
+CameraName = Literal["front_door", "driveway", "back_yard", "street"]
+
+
+class Scene(NamedTuple):
+    """One story of a camera's programme, as `story(camera, seed, plot, light)` draws it."""
+
+    plot: str
+    seed: int
+    light: str
+
+
+# Chosen by running the packaged detector over them: in each of these the actors are found from second 9 on at the
+# latest, with no gap of 10 s, so that one story is one event. Longest: 54 s.
+PROGRAMME: dict[CameraName, tuple[Scene, ...]] = {
+    "front_door": (Scene("courier", 5, "day"), Scene("visitor", 2, "day"), Scene("thief", 5, "dusk")),
+    "driveway": (Scene("car_parks", 1, "dusk"), Scene("car_leaves", 2, "day"), Scene("courier", 0, "dusk")),
+    "back_yard": (Scene("garden", 0, "day"), Scene("cat", 1, "day"), Scene("lingers", 1, "dusk")),
+    "street": (Scene("car_parks", 3, "dusk"), Scene("passers", 2, "day"), Scene("dog_walk", 4, "day")),
+}
+
+FIRST_STORY_SECONDS = 6  # every camera starts its first story within this time
+PAUSE_SECONDS = (36, 60)  # longer than the idle timeout of a batch (30 s): two stories are two events
+QUIET_SECONDS = 5  # between stories: one picture of an empty garden this often
+LOOK_AFTER = timedelta(seconds=1)  # the node itself has nothing to do but to see that uploading goes on
+WRITE_PIECES, WRITE_PAUSE_SECONDS = 3, 0.03  # a slow upload; short enough for 4 pictures/s from one thread
+
+
+class Shot(NamedTuple):
+    """One picture of the schedule, not yet drawn: second `second` of `clip`, taken `at` seconds after the start."""
+
+    at: float
+    camera: str
+    clip: Clip
+    second: int
+
+    def taken(self, start: datetime) -> datetime:
+        """When the camera's clock says it was taken; `start` is local time."""
+        return start + timedelta(seconds=self.at)
+
+    def path(self, start: datetime) -> Path:
+        """Where a Foscam camera would put it below the upload tree; the name carries the capture time."""
+        when = self.taken(start)
+        folder = self.camera.replace("_", " ").title()
+        return Path(folder, "snap", f"{when:%Y%m%d}", f"MDAlarm_{when:%Y%m%d-%H%M%S}.jpg")
+
+    def jpeg(self, start: datetime) -> bytes:
+        """The picture, with the time it was taken written on it."""
+        return self.clip.at(self.taken(start) - timedelta(seconds=self.second)).frame(self.second).jpeg()
+
+
+def schedule(
+    seed: int = 0, cameras: Sequence[CameraName] = tuple(PROGRAMME), stories_until: float = float("inf")
+) -> Iterator[Shot]:
+    """All cameras' shots, without end, in order of time: 1 a second while something happens, else a quiet one.
+
+    The seed chooses where in its programme a camera begins and how long it pauses. After `stories_until` seconds every
+    camera sees an empty garden.
+    """
+    return merge(*(_shots(camera, seed, stories_until) for camera in cameras), key=lambda shot: shot.at)
+
+
+def _shots(camera: CameraName, seed: int, stories_until: float) -> Iterator[Shot]:
+    r = random.Random(f"{seed}/{camera}")
+    at = r.randrange(1000) / 1000  # not all in step; from here on whole seconds, so that no two names are equal
+    scenes, pause = itertools.cycle(PROGRAMME[camera]), r.randint(0, FIRST_STORY_SECONDS - 1)
+    for scene in itertools.islice(scenes, seed % len(PROGRAMME[camera]), None):
+        clip = story(camera, scene.seed, scene.plot, scene.light)
+        empty = clip.without_actors()
+        for second in range(0, pause, QUIET_SECONDS):
+            yield Shot(at + second, camera, empty, second)
+        at += pause
+        for second in range(clip.seconds if at < stories_until else 0):
+            happens = at + second < stories_until
+            if happens or second % QUIET_SECONDS == 0:
+                yield Shot(at + second, camera, clip if happens else empty, second)
+        at += clip.seconds if at < stories_until else 0
+        pause = r.randint(*PAUSE_SECONDS)
+
+
+Manner = Literal["rename", "slow"]
+
+
+def upload(base: Path, path: Path, data: bytes, manner: Manner, pause_seconds: float = WRITE_PAUSE_SECONDS) -> None:
+    """Put `data` at `path` below `base` as an FTP server does; folders are made. Raises OSError."""
+    target = base / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if manner == "rename":
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(data)
+        part.replace(target)
+        return
+    step = -(-len(data) // WRITE_PIECES)
+    with target.open("wb") as file:
+        for begin in range(0, len(data), step):
+            file.write(data[begin : begin + step])
+            file.flush()
+            time.sleep(pause_seconds)
+
+
+class Uploader:
+    """Uploads a schedule on a thread of its own from `start()` until `stop()`, in real time times `speed`.
+
+    `start` is the local time that the first second of the schedule has on the cameras' clocks. With a `speed` above 1
+    let it lie so far back that no picture is taken in the future.
+    """
+
+    def __init__(self, base: Path, shots: Iterator[Shot], start: datetime, speed: float = 1.0) -> None:
+        self.uploaded = 0
+        self.error: OSError | None = None
+        """Why uploading ended by itself, if it did."""
+        self._base, self._shots, self._start, self._speed = base, shots, start, speed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="yard", daemon=True)
+
+    def start(self) -> Uploader:
+        """Begin; at most once."""
+        self._thread.start()
+        return self
+
+    def join(self, timeout_seconds: float | None = None) -> None:
+        """Wait until the schedule is over or uploading failed."""
+        self._thread.join(timeout_seconds)
+
+    def stop(self) -> None:
+        """No upload begins after this, and none is left half done."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        try:
+            for number, shot in enumerate(self._shots):
+                data = shot.jpeg(self._start)
+                if self._stop.wait(began + shot.at / self._speed - time.monotonic()):
+                    return
+                manner: Manner = "slow" if number % 2 else "rename"
+                upload(self._base, shot.path(self._start), data, manner, WRITE_PAUSE_SECONDS / self._speed)
+                self.uploaded += 1
+        except OSError as error:
+            self.error = error
+
+
+class Yard(Source):
+    """Drawn cameras that upload into the upload tree while the graph runs; their pictures come in through `files`.
+
+    Emits nothing itself, and ends with the other sources.
+    """
+
+    emits: ClassVar[type | None] = None
+    follows: ClassVar[bool] = True
+
+    base_path: Path = from_settings("foscam_base_path")
+    """The upload tree."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Where in its programme each camera begins, and how long it pauses."""
+    cameras: Annotated[tuple[CameraName, ...], Field(min_length=1)] = tuple(PROGRAMME)
+    """Which of the drawn cameras upload."""
+
+    def build(self) -> FixedPartitionedSource[Any, None]:
+        return _Yard(self)
+
+
+class _Yard(FixedPartitionedSource[Any, None]):
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+
+    def list_parts(self) -> list[str]:
+        return ["yard"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _YardPart:
+        return _YardPart(self.yard)
+
+
+class _YardPart(StatefulSourcePartition[Any, None]):
+    """Only keeps the uploader: it starts when the graph has started, and stops with it."""
+
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+        self.uploader: Uploader | None = None
+
+    def next_batch(self) -> list[Any]:
+        if self.uploader is None:
+            shots = schedule(self.yard.seed, self.yard.cameras)
+            self.uploader = Uploader(self.yard.base_path, shots, datetime.now()).start()
+        if self.uploader.error:
+            raise UserError(f"the drawn cameras cannot upload: {self.uploader.error}; is FOSCAM_BASE_PATH writable?")
+        return []
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + LOOK_AFTER if self.uploader else None
+
+    def snapshot(self) -> None:
+        return None
+
+    def close(self) -> None:
+        if self.uploader:
+            self.uploader.stop()

@@ -1,0 +1,165 @@
+"""A stage's `process` inside the dataflow: what is not the stage's goes around it, in order; what fails goes on as a value.
+
+Ticks, dead letters, pictures that could not be read and frames that were decided before a resume never reach `process`.
+Where frames flow, as many items come out as went in, for the same frames; anything else ends the pipeline.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from hearthwatch.flows.runtime import plainly
+from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Event, Frame, Reject, Stage, Tick
+from hearthwatch.schemas.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class StageError(UserError):
+    """A stage broke its promise: items vanished, changed places or changed type."""
+
+
+def types(accepts: type | tuple[type, ...]) -> tuple[type, ...]:
+    """What a component accepts, always as a tuple."""
+    return accepts if isinstance(accepts, tuple) else (accepts,)
+
+
+def is_for(item: object, accepts: tuple[type, ...]) -> bool:
+    """Whether an item is for a component that accepts these: a Tick is only for who names it."""
+    return isinstance(item, accepts) and (not isinstance(item, Tick) or Tick in accepts)
+
+
+def decided(item: object) -> bool:
+    """Whether nobody has to look at this frame again: it failed, or was decided before a resume."""
+    match item:
+        case Frame(opened=opened, recorded=recorded):
+            return recorded is not None or (opened is not None and opened.error is not None)
+        case Detected(frame=frame, error=error):
+            return error is not None or frame.recorded is not None
+    return False
+
+
+class Process:
+    """What Bytewax calls with each chunk: `stage.process`, guarded."""
+
+    def __init__(self, name: str, stage: Stage) -> None:
+        self.name, self.stage = name, stage
+        self.accepts = types(stage.accepts)
+        self.one_to_one = stage.emits in (Frame, Detected)
+
+    def __call__(self, items: list[Any]) -> list[Any]:
+        with plainly(1):
+            return self._lined_up(items) if self.one_to_one else self._in_runs(items)
+
+    def _lined_up(self, items: list[Any]) -> list[Any]:
+        """One call for all items of the stage's own, however many others stand between them."""
+        wanted = [self._wants(item) for item in items]
+        mine = [item for item, want in zip(items, wanted, strict=True) if want]
+        done = iter(self._tried(mine)) if mine else iter(())
+        return [next(done) if want else self._around(item) for item, want in zip(items, wanted, strict=True)]
+
+    def _in_runs(self, items: list[Any]) -> list[Any]:
+        """A call for each run of the stage's own items: it may return more or fewer, and ticks keep their place."""
+        out: list[Any] = []
+        for wanted, group in groupby(items, self._wants):
+            run = list(group)
+            out += self._tried(run) if wanted else run
+        return out
+
+    def _wants(self, item: object) -> bool:
+        return isinstance(item, self.accepts) and not isinstance(item, Tick) and not decided(item)
+
+    def _around(self, item: object) -> object:
+        """An item that goes around; where detections flow out, a decided frame becomes what is known about it."""
+        if self.stage.emits is Detected and isinstance(item, Frame):
+            if item.recorded is not None:
+                return replace(item.recorded, frame=item)
+            if item.opened is not None:
+                return Detected(item, item.opened.width, item.opened.height, (), item.opened.error)
+        return item
+
+    def _tried(self, items: list[Any]) -> list[Any]:
+        """The stage's answer; if it fails on several items, each is tried alone to find the one to blame."""
+        try:
+            return self._answer(items)
+        except (MemoryError, UserError):
+            raise  # the machine's or the user's fault, not this item's
+        except Exception as error:
+            if len(items) > 1:
+                return [result for item in items for result in self._tried([item])]
+            return [self._dead(items[0], error)]
+
+    def _answer(self, items: list[Any]) -> list[Any]:
+        results = self.stage.process(list(items))
+        if not isinstance(results, Sequence):
+            raise StageError(
+                f"`{self.name}` returned {type(results).__name__}: `process` has to return a list of items"
+            )
+        if self.one_to_one:
+            self._check(items, results)
+        return list(results)
+
+    def _check(self, items: list[Any], results: Sequence[Any]) -> None:
+        if len(results) != len(items):
+            raise StageError(
+                f"`{self.name}` was given {len(items)} items and returned {len(results)}: between `files` and `batch` "
+                "no item may vanish; a filter there removes detections, never the item"
+            )
+        for item, result in zip(items, results, strict=True):
+            if not isinstance(result, Frame | Detected) or not isinstance(result, self.stage.emits or ()):
+                raise StageError(
+                    f"`{self.name}` returned {type(result).__name__} but declares `emits = {name_of(self.stage.emits)}`"
+                )
+            if _frame(result).id != _frame(item).id:
+                raise StageError(
+                    f"`{self.name}` returned frame {_frame(result).id} in the place of frame {_frame(item).id}: order has to stay"
+                )
+
+    def _dead(self, item: Any, error: Exception) -> object:
+        reason = str(error) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, Reject):
+            log.warning("%s failed on %s", self.name, _what(item), exc_info=error)
+        if self.one_to_one:
+            return _failed(item, DeadLetter(self.name, reason))
+        log.warning("%s left out %s: %s", self.name, _what(item), reason)
+        return DeadLetter(self.name, f"{_what(item)}: {reason}")
+
+    def failures(self, items: list[Any]) -> list[Any]:
+        """Of this stage's output, what failed in it: the port `errors`."""
+        return [item for item in items if self._failed_here(item)]
+
+    def _failed_here(self, item: object) -> bool:
+        match item:
+            case Detected(error=DeadLetter(stage=stage)):
+                return stage != DUPLICATE and (stage == self.name or Frame in self.accepts)
+            case DeadLetter(stage=stage):
+                return stage == self.name
+        return False
+
+
+def _frame(item: Frame | Detected) -> Frame:
+    return item if isinstance(item, Frame) else item.frame
+
+
+def _failed(item: Frame | Detected, letter: DeadLetter) -> Detected:
+    if isinstance(item, Detected):
+        return replace(item, detections=(), error=letter)
+    opened = item.opened
+    return Detected(item, opened.width if opened else 0, opened.height if opened else 0, (), letter)
+
+
+def _what(item: object) -> str:
+    match item:
+        case Event(id=id, revision=revision):
+            return f"event {id} revision {revision}"
+        case Frame() | Detected():
+            return f"frame {_frame(item).id} ({_frame(item).path})"
+    return type(item).__name__
+
+
+def name_of(kind: type | None) -> str:
+    return "nothing" if kind is None else kind.__name__

@@ -1,0 +1,266 @@
+"""How things are right now: cameras and their silence, the ledger, the pipeline's pulse, the heat strip, quarantine.
+
+Only counters, short index ranges and the newest few rows are read, so the page may ask every two seconds for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hearthwatch.record import Record
+from hearthwatch.record.cameras import QUARTER, SECOND, patience
+from hearthwatch.record.events import LEVELS
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, image_url, iso
+
+ALIVE = 15 * SECOND  # heartbeats come every 2 s
+STALLED = 60 * SECOND
+RECENT = 200  # frames, events or verdicts that a latency is taken from
+RATE_SECONDS = 60
+
+
+# -- cameras
+
+
+def cameras(record: Record, now: int, midnight: int, status: str | None = None, id: str | None = None) -> list[Row]:
+    """Every camera as the contract has it; `offline` is one that is silent for longer than is usual for it."""
+    rows = record.rows(
+        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, ignore_zones FROM cameras WHERE id = ? OR ? IS NULL ORDER BY name, id",
+        id, id,
+    )  # fmt: skip
+    today = count_cameras(record, Filter(camera_id=id, start=midnight))
+    out = []
+    for camera, name, folder, stored, created, seen, notes, zones in rows:
+        silent = seen is not None and now - seen > patience(record, camera, now)
+        shown = "offline" if silent and stored == "online" else stored
+        if status in (None, shown):
+            out.append({
+                "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
+                "notes": notes, "ignore_zones": json.loads(zones) if zones else None, "silent": silent,
+                "last_image_url": _last_image_url(record, camera), "events_today": today.get(camera, 0),
+                "images_today": images(record, midnight, camera),
+            })  # fmt: skip
+    return out
+
+
+def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
+    """The camera's newest readable pictures by time of capture, as (path, mtime_ns, size)."""
+    rows = record.rows(
+        "SELECT path, mtime_ns, size FROM frames WHERE camera_id = ? AND state = 'settled' ORDER BY captured_at DESC, id DESC LIMIT ?",
+        camera, limit,
+    )  # fmt: skip
+    return [dict(zip(("path", "mtime_ns", "size"), row, strict=True)) for row in rows]
+
+
+def _last_image_url(record: Record, camera: str) -> str | None:
+    return next((image_url(camera, **picture) for picture in newest_pictures(record, camera, 1)), None)
+
+
+def images(record: Record, since: int, camera: str | None = None) -> int:
+    """Pictures captured since, to the quarter of an hour."""
+    return int(record.one(
+        "SELECT coalesce(sum(n), 0) FROM pictures WHERE quarter >= ? AND camera_id IN (SELECT id FROM cameras) AND (camera_id = ? OR ? IS NULL)",
+        since // QUARTER, camera, camera,
+    )[0])  # fmt: skip
+
+
+# -- the ledger and the pipeline
+
+
+def ledger(record: Record) -> dict[str, int]:
+    """Every file that was ever found, and where it is. `files` is counted apart from the others, so a gap would show."""
+    counters = record.counters()
+    files = record.one("SELECT coalesce(sum(n), 0) FROM pictures")[0]
+    return {"files": int(files)} | {state: counters[state] for state in ("settled", "discovered", "quarantined")}
+
+
+def heartbeats(record: Record) -> dict[str, Row]:
+    """The last sign of life of each chain, times in microseconds."""
+    rows = record.rows("SELECT chain, pid, at, counters FROM heartbeat")
+    return {
+        chain: {"pid": pid, "at": at, "counters": json.loads(counters or "{}")} for chain, pid, at, counters in rows
+    }
+
+
+def backlog(record: Record) -> int:
+    """Pictures that wait."""
+    return record.counters()["discovered"]
+
+
+def oldest_waiting(record: Record) -> int | None:
+    """When the oldest picture that waits was found, in microseconds."""
+    row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
+    return None if row is None else int(row[0])
+
+
+def pending(record: Record) -> int:
+    """Events that wait for a language model."""
+    return int(record.one("SELECT count(*) FROM events WHERE status = 'closed' AND analysis_status = 'pending'")[0])
+
+
+def last_verdict(record: Record) -> Row | None:
+    """The newest verdict of a language model."""
+    row = record.one(
+        "SELECT event_id, model, latency_ms, at FROM event_history WHERE id > (SELECT coalesce(max(id), 0) FROM event_history) - ? "
+        "AND analyzer = 'nemotron' AND type = 'event.analyzed' ORDER BY id DESC LIMIT 1", 10_000,
+    )  # fmt: skip
+    return None if row is None else {"event_id": row[0], "model": row[1], "latency_ms": row[2], "at": iso(row[3])}
+
+
+def last_detected(record: Record) -> Row | None:
+    """The newest picture that a model has looked at."""
+    row = record.one(
+        "SELECT id, model, detect_ms, discovered_at FROM frames WHERE state = 'settled' AND model IS NOT NULL ORDER BY id DESC LIMIT 1"
+    )
+    return (
+        None
+        if row is None
+        else {"frame_id": row[0], "model": row[1], "detect_ms": row[2], "discovered_at": iso(row[3])}
+    )
+
+
+def rate(record: Record, now: int) -> float:
+    """Pictures found per second, over the last minute."""
+    (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
+    found = "SELECT count(*) FROM frames WHERE id > ? AND discovered_at > ?"
+    return int(record.one(found, last - RATE_SECONDS * 1000, now - RATE_SECONDS * SECOND)[0]) / RATE_SECONDS
+
+
+def rate_history(record: Record, now: int, quarters: int = 60) -> list[float]:
+    """Pictures captured per second in each of the last quarters of an hour, oldest first."""
+    last = now // QUARTER
+    found = dict(
+        record.rows(
+            "SELECT quarter, sum(n) FROM pictures WHERE quarter > ? AND quarter <= ? GROUP BY 1", last - quarters, last
+        )
+    )
+    return [found.get(q, 0) * SECOND / QUARTER for q in range(last - quarters + 1, last + 1)]
+
+
+def stages(record: Record) -> list[Row]:
+    """Median and 95th percentile in seconds of each step, of the newest few, and how many wait for it."""
+    recent = "(SELECT coalesce(max(id), 0) FROM event_history) - 2000"
+    detect = "SELECT detect_ms / 1e3 FROM frames WHERE detect_ms IS NOT NULL AND id > (SELECT max(id) FROM frames) - 2000 ORDER BY id DESC LIMIT ?"
+    of_event = (
+        "SELECT max(0, h.at - f.{since}) / 1e6 FROM event_history h JOIN frames f ON f.id = h.event_id "
+        "WHERE h.id > {recent} AND h.type = '{type}' AND h.revision <= 2 AND NOT h.shadow ORDER BY h.id DESC LIMIT ?"
+    )
+    verdict = (
+        f"SELECT latency_ms / 1e3 FROM event_history WHERE id > {recent} AND type = 'event.analyzed' AND latency_ms IS NOT NULL "
+        "ORDER BY id DESC LIMIT ?"
+    )
+    still_open = record.one("SELECT count(*) FROM events WHERE status = 'open'")[0]
+    return [
+        _stage(record, "detect", detect, backlog(record)),
+        _stage(record, "open", of_event.format(since="arrived_at", recent=recent, type="event.opened"), 0),
+        _stage(record, "close", of_event.format(since="arrived_at", recent=recent, type="event.closed"), still_open),
+        _stage(record, "analyze", verdict, pending(record)),
+    ]
+
+
+def _stage(record: Record, name: str, sql: str, waiting: int) -> Row:
+    values = sorted(v for (v,) in record.rows(sql, RECENT))
+    p50, p95 = (values[min(len(values) - 1, int(len(values) * share))] if values else None for share in (0.5, 0.95))
+    return {"name": name, "p50_s": p50, "p95_s": p95, "waiting": waiting}
+
+
+# -- the page
+
+
+def needs_person(record: Record) -> Row | None:
+    """The worst event that nobody has looked at, if it is high or critical."""
+    row = record.one(
+        "SELECT id, risk_level, camera_id FROM events INDEXED BY events_inbox WHERE reviewed = 0 AND status <> 'merged' AND risk_level IS NOT NULL "
+        "AND risk_score >= 60 ORDER BY risk_score DESC, started_at DESC LIMIT 1"
+    )
+    return None if row is None else {"event_id": row[0], "level": row[1], "camera_id": row[2]}
+
+
+def to_review(record: Record) -> int:
+    return sum(count_levels(record, Filter(reviewed=False)).values())
+
+
+def today(record: Record, midnight: int) -> Row:
+    """Since local midnight: pictures, those with something in them, events."""
+    n, with_objects = record.one(
+        "SELECT count(*), coalesce(sum(e.frame_count), 0) FROM facets f CROSS JOIN events e ON e.id = f.event_id WHERE f.object_type = '' AND f.started_at >= ?",
+        midnight,
+    )
+    return {"images": images(record, midnight), "with_objects": int(with_objects), "events": int(n)}
+
+
+def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
+    """Per camera, for each `step` from `start` to `end`: events, the highest risk among them, pictures. Whole quarters."""
+    cells = {
+        camera: {
+            "camera_id": camera,
+            "camera_name": name,
+            "cells": [{"events": 0, "max_risk": None, "pictures": 0} for _ in range(start, end, step)],
+        }
+        for camera, name in record.rows("SELECT id, name FROM cameras ORDER BY name, id")
+    }
+    for camera, at, n, risk in record.rows(
+        "SELECT camera_id, (started_at - ?) / ?, count(*), max(risk_score) FROM events "
+        "WHERE started_at >= ? AND started_at < ? AND status <> 'merged' AND risk_level IS NOT NULL GROUP BY 1, 2",
+        start, step, start, end,
+    ):  # fmt: skip
+        if camera in cells:
+            cells[camera]["cells"][at] |= {"events": n, "max_risk": risk}
+    for camera in cells:
+        for at, n in record.rows(
+            "SELECT (quarter * ? - ?) / ?, sum(n) FROM pictures WHERE camera_id = ? AND quarter >= ? AND quarter < ? GROUP BY 1",
+            QUARTER, start, step, camera, start // QUARTER, end // QUARTER,
+        ):  # fmt: skip
+            cells[camera]["cells"][at]["pictures"] = n
+    return list(cells.values())
+
+
+def quarantine(record: Record, limit: int, offset: int) -> list[Row]:
+    """Pictures that could not be processed, newest first. `retried`: a later attempt is in the ledger."""
+    names = ("id", "camera_id", "path", "stage", "reason", "at", "captured_at", "size", "attempt", "retried")
+    rows = record.rows(
+        "SELECT f.id, f.camera_id, f.path, f.error_stage, f.error, f.discovered_at, f.captured_at, f.size, f.attempt, EXISTS (SELECT 1 FROM frames g "
+        "WHERE g.path = f.path AND g.mtime_ns = f.mtime_ns AND g.size = f.size AND g.attempt > f.attempt) "
+        "FROM frames f INDEXED BY frames_quarantined WHERE f.state = 'quarantined' ORDER BY f.id DESC LIMIT ? OFFSET ?", limit, offset,
+    )  # fmt: skip
+    out = [dict(zip(names, row, strict=True)) for row in rows]
+    for row in out:
+        row |= {"at": iso(row["at"]), "captured_at": iso(row["captured_at"]), "retried": bool(row["retried"])}
+    return out
+
+
+def reasons(record: Record) -> dict[str, int]:
+    """Dead letters by stage."""
+    return dict(
+        record.rows("SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1")
+    )
+
+
+_GPU = ("gpu_utilization", "memory_used", "memory_total", "temperature", "inference_fps", "recorded_at")
+
+
+def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
+    """The newest samples of the GPU, oldest first."""
+    rows = record.rows(
+        f"SELECT {', '.join(_GPU)} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
+        since,
+        limit,
+    )
+    out = [dict(zip(_GPU, row, strict=True)) for row in reversed(rows)]
+    return [row | {"recorded_at": iso(row["recorded_at"])} for row in out]
+
+
+def no_gpu() -> Mapping[str, None]:
+    return dict.fromkeys(_GPU)
+
+
+def totals(record: Record) -> dict[str, Any]:
+    """What the metrics show."""
+    levels = count_levels(record, Filter())
+    return {
+        "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record),
+        "feed": Feed(record).last(), "cursors": dict(record.rows("SELECT name, seq FROM cursors")),
+        "cameras": record.one("SELECT count(*) FROM cameras")[0],
+    }  # fmt: skip

@@ -1,0 +1,197 @@
+"""A language model behind vLLM's chat completions: one question, one JSON object that was asked for by schema, or why not.
+
+The three ways to fail differ in who is to blame. `Unavailable`: the server or the settings; the question is as good as
+before. `Failed`: maybe the question, so it counts. `Permanent`: surely the question. Nothing is retried here, and nothing is
+made up; `Breaker` says when not to ask at all. No thread of its own; one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from typing import Any, Literal
+
+import httpx
+
+from hearthwatch.schemas.settings import masked
+
+log = logging.getLogger(__name__)
+
+ANSWER_TOKENS_MAX = 400  # a verdict has about 150; a model that rambles is cut off and told so
+ANSWER_BYTES_MAX = 1_000_000
+CONNECT_SECONDS = 5.0
+PROBE_SECONDS = 5.0  # for a sign of life, which costs the server nothing
+KEEPALIVE_SECONDS = (
+    4.0  # below the 5 s after which vLLM's web server hangs up, so that we never write into a closed one
+)
+FAILURES_MAX = 5  # in a row, of questions that may be to blame themselves; a refused connection needs no second one
+
+BUSY = {408, 425, 429, 502, 503, 504}
+MISCONFIGURED = {301, 302, 307, 308, 401, 403, 404, 405, 407}
+
+
+class NemotronError(Exception):
+    """No answer; the text says why, for the log."""
+
+
+class Unavailable(NemotronError):  # noqa: N818  (what became of a question, not a fault of the program)
+    """The server cannot be reached, is busy, or is not the one that the settings mean."""
+
+
+class Failed(NemotronError):  # noqa: N818
+    """No answer in time, a broken connection, an error of the server: maybe because of this question."""
+
+
+class Wrong(Failed):
+    """The server works, and the answer is none."""
+
+
+class Permanent(Wrong):
+    """The server works, and refuses this very question."""
+
+
+class Breaker:
+    """Whether to ask. `closed`: yes; `open`: no, wait for a sign of life; `half`: one question, to see."""
+
+    def __init__(self) -> None:
+        self.state: Literal["closed", "open", "half"] = "closed"
+        self.failures = 0
+        self.trips = 0
+        """How often in a row it opened, or saw no sign of life: how patient to be with the next look."""
+
+    def places(self, concurrency: int) -> int:
+        """How many questions may be in flight."""
+        return {"closed": concurrency, "half": 1, "open": 0}[self.state]
+
+    def answered(self) -> None:
+        """The server works, whatever the answer is."""
+        self.state, self.failures, self.trips = "closed", 0, 0
+
+    def failed(self, error: NemotronError) -> None:
+        if isinstance(error, Wrong):
+            return self.answered()
+        self.failures += 1
+        if self.state != "open" and (
+            isinstance(error, Unavailable) or self.state == "half" or self.failures >= FAILURES_MAX
+        ):
+            self.state = "open"
+            self.trips += 1
+        return None
+
+    def looked(self, alive: bool) -> None:
+        """Somebody looked for a sign of life."""
+        if self.state == "open" and alive:
+            self.state = "half"
+        elif self.state == "open":
+            self.trips += 1
+
+
+class Client:
+    """One server, one model, connections kept alive. Not for several event loops."""
+
+    def __init__(self, url: str, model: str = "nemotron", timeout_seconds: float = 60.0, concurrency: int = 8) -> None:
+        self.base = url.rstrip("/").removesuffix("/v1").rstrip("/")
+        self.name = masked("NEMOTRON_URL", self.base)
+        self.model, self.timeout_seconds = model, timeout_seconds
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the whole exchange has one deadline instead
+            limits=httpx.Limits(max_connections=concurrency + 1, keepalive_expiry=KEEPALIVE_SECONDS),
+        )
+
+    async def ask(
+        self, messages: list[dict[str, str]], schema: dict[str, Any], tokens_max: int = ANSWER_TOKENS_MAX
+    ) -> dict[str, Any]:
+        """The answer as parsed; that it fits the schema is for the caller to check. Raises `NemotronError`s."""
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": tokens_max,
+            "chat_template_kwargs": {"enable_thinking": False},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": schema},
+            },
+        }
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                status, answer = await self._exchange(body)
+        except TimeoutError:
+            raise Failed(f"{self.name}: no answer within {self.timeout_seconds:g} s") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(f"{self.name} cannot be reached: {str(error) or type(error).__name__}") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Failed(
+                f"{self.name}: the connection broke before the answer was there: {str(error) or type(error).__name__}"
+            ) from None
+        if status != 200:
+            raise self._refusal(status, answer[:300].decode(errors="replace"))
+        return content(answer)
+
+    async def _exchange(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        async with self._http.stream("POST", f"{self.base}/v1/chat/completions", json=body) as response:
+            answer = bytearray()
+            async for piece in response.aiter_bytes():
+                answer += piece
+                if len(answer) > ANSWER_BYTES_MAX:
+                    raise Wrong(f"{self.name}: an answer of more than {ANSWER_BYTES_MAX} bytes")
+            return response.status_code, bytes(answer)
+
+    def _refusal(self, status: int, text: str) -> NemotronError:
+        if status in BUSY:
+            return Unavailable(f"{self.name} is busy or starting: it answers {status}")
+        if status in MISCONFIGURED:
+            return Unavailable(
+                f"{self.name} answers {status} for model `{self.model}`: {text!r}; do NEMOTRON_URL and HEARTHWATCH_NEMOTRON_MODEL say what runs there?"
+            )
+        kind = Permanent if 400 <= status < 500 else Failed
+        return kind(f"{self.name} answers {status}: {text!r}")
+
+    async def alive(self) -> bool:
+        """Whether an OpenAI-compatible server answers there."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                response = await self._http.get(f"{self.base}/v1/models")
+        except (TimeoutError, httpx.HTTPError):
+            return False
+        return response.status_code < 500
+
+    async def enforces_schemas(self) -> bool:
+        """Whether the server keeps the model to a schema: a random word that only the schema knows has to come back."""
+        word = secrets.token_hex(6)
+        schema = {
+            "type": "object",
+            "properties": {"word": {"type": "string", "enum": [word]}},
+            "required": ["word"],
+            "additionalProperties": False,
+        }
+        try:
+            answer = await self.ask([{"role": "user", "content": "Say hello, in JSON."}], schema)
+        except Failed as error:
+            log.debug("the server's answer to the schema probe: %s", error)
+            return False
+        return answer == {"word": word}
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+def content(answer: bytes) -> dict[str, Any]:
+    """The JSON object that the model wrote. Raises `Wrong`."""
+    try:
+        choice = json.loads(answer)["choices"][0]
+        finish, text = choice["finish_reason"], choice["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise Wrong(f"an answer that is no chat completion: {answer[:120].decode(errors='replace')!r}") from None
+    if finish != "stop":
+        raise Wrong(f"the answer ended before its time: finish_reason = {str(finish)[:120]!r}")
+    try:
+        # Not strict: some grammars let raw tabs and line breaks into bounded strings.
+        written = json.loads(text, strict=False)
+    except (ValueError, TypeError, RecursionError):
+        raise Wrong(f"the model wrote no JSON: {str(text)[:120]!r}") from None
+    if not isinstance(written, dict):
+        raise Wrong(f"the model wrote no JSON object: {str(text)[:120]!r}")
+    return written

@@ -1,0 +1,470 @@
+"""The page, in a real browser, over the real API and a record that ledger, batching and verdicts have made.
+
+Whatever a browser complains about on its console (a script error, a breach of the Content-Security-Policy) fails the test.
+"""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+import pytest
+
+from hearthwatch.schemas.items import Tick
+from tests.support.house import ROOT, SLOW, Api, House, busy_house
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = CHROMIUM is None and os.environ.get("HEARTHWATCH_TEST_REQUIRE") != "all"
+pytestmark = pytest.mark.skipif(MISSING, reason="no Chromium: apt install chromium")
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+EXPECTED = re.compile(
+    r"Failed to load resource|net::ERR_|ERR_CONNECTION"
+)  # a server that is away is no fault of the page
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a URL in a browser of its own; what its console says against us fails the test."""
+    contexts, complaints = [], []
+
+    def open_page(url, viewport=DESKTOP, scheme="dark", **options):
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce", **options)
+        context.set_default_timeout(SLOW * 1000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda m: m.type in ("error", "warning") and not EXPECTED.search(m.text) and complaints.append(m.text),
+        )
+        page.on("pageerror", lambda error: complaints.append(error.stack))
+        page.goto(url)
+        return page
+
+    expect.set_options(timeout=SLOW * 1000)
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+class Place:
+    """A house, its API, and what stands where: `ids` by name."""
+
+    def __init__(self, folder, *, busy=True, llm=False, **environment):
+        self.house, self.ids = busy_house(folder, llm=llm) if busy else (House(folder), {})
+        self.house.alive()
+        self.api = Api(self.house, **environment).start()
+        self.url = self.api.url
+
+    def rows(self, sql, *args):
+        with closing(sqlite3.connect(self.house.record.path)) as record:
+            return record.execute(sql, args).fetchall()
+
+    def inbox(self):
+        """What waits for a person, as it should be ordered."""
+        return [
+            i
+            for (i,) in self.rows("SELECT id FROM events WHERE NOT reviewed ORDER BY risk_score DESC, started_at DESC")
+        ]
+
+    def close(self):
+        self.api.kill()
+        self.house.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Makes places that are cleared away afterwards."""
+    made = []
+
+    def make(name="house", **how):
+        made.append(Place(tmp_path / name, **how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    """A place that tests only look at."""
+    one = Place(tmp_path_factory.mktemp("still") / "house", llm=True)
+    yield one
+    one.close()
+
+
+def cards(page):
+    return page.locator("#inbox .card").evaluate_all("all => all.map(li => +li.dataset.id)")
+
+
+def ready(page):
+    expect(page.locator("#status .live")).to_have_text("live")
+    shown = "#inbox :is(.card, .empty, .first), #detail .verdict"
+    wait_for(page, "what => [...document.querySelectorAll(what)].some(e => e.checkVisibility())", shown)
+    return page
+
+
+def wait_for(page, expression, *args):
+    page.wait_for_function(expression, arg=args[0] if args else None, timeout=SLOW * 1000)
+
+
+def test_the_documented_keys_and_links_are_those_of_the_page():
+    page, read = (ROOT / "docs" / "page.md").read_text(), lambda name: (ROOT / "api" / "static" / name).read_text()
+    keys = re.search(r"const KEYS = \{(.*?)\n\};", read("keys.js"), re.DOTALL)[1]
+    bound = set(re.findall(r'(?:^  |, )"?(\w+|[/?])"?: (?:\(|[a-z])', keys, re.MULTILINE))
+    told = {key.strip("`") for row in re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE) for key in row.split()}
+    assert bound | {"Esc"} == {{"←": "ArrowLeft", "→": "ArrowRight"}.get(key, key) for key in told}
+    links = json.loads(re.search(r"FILTERS = (\[.*?\])", read("url.js"))[1])
+    assert not [name for name in links if f"`{name}" not in page]
+
+
+def reviewed(page, n):
+    """Wait until the server has so many marks: the page shows them before."""
+    wait_for(page, "n => fetch('api/events?reviewed=true').then(a => a.json()).then(e => e.count === n)", n)
+
+
+# -- triage
+
+
+def test_ten_events_are_triaged_by_the_keyboard_alone(visit, place):
+    here = place()
+    page, order = ready(visit(here.url)), here.inbox()
+    assert cards(page) == order
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail h2")).to_be_visible()
+    for _ in range(10):  # as fast as fingers can: no mark may hit an event twice or be lost
+        page.keyboard.press("r")
+    expect(page.locator("#inbox .card")).to_have_count(len(order) - 10)
+    reviewed(page, 10)
+    assert here.inbox() == order[10:]
+    expect(page.locator("#detail .nth")).to_have_text(f"1 of {len(order) - 10} to review")
+    page.keyboard.press("u")
+    expect(page.locator("#inbox .card")).to_have_count(len(order) - 9)
+    expect(page.locator("#inbox .here")).to_have_attribute("data-id", str(order[9]))
+    wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => !e.reviewed)", order[9])
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    reviewed(page, 9)
+    assert sorted(here.inbox()) == sorted(order[9:])
+
+
+def test_marks_count_even_if_the_tab_is_closed_right_after(visit, place):
+    here = place()
+    page, order = ready(visit(here.url)), here.inbox()
+    for _ in range(3):
+        page.keyboard.press("r")
+    page.close(run_before_unload=False)
+    page = ready(visit(here.url))
+    reviewed(page, 3)
+    assert here.inbox() == order[3:]
+
+
+def test_all_low_ones_are_marked_at_once_and_that_can_be_undone(visit, place):
+    here = place()
+    page, order = ready(visit(here.url)), here.inbox()
+    low = {i for (i,) in here.rows("SELECT id FROM events WHERE risk_level = 'low'")}
+    page.get_by_role("button", name="Mark all low reviewed").click()
+    expect(page.locator("#inbox .card")).to_have_count(len(order) - len(low))
+    assert set(here.inbox()) == set(order) - low
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#inbox .card")).to_have_count(len(order))
+    wait_for(page, "n => fetch('api/status').then(a => a.json()).then(s => s.to_review === n)", len(order))
+
+
+def test_an_answer_from_before_a_mark_does_not_undo_it_on_the_screen(visit, place):
+    here = place()
+    page, order, held = ready(visit(here.url)), here.inbox(), []
+    page.route("**/api/events?*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
+    here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 1, "Somebody passes.")
+    while not held:
+        page.wait_for_timeout(50)
+    page.keyboard.press("r")
+    expect(page.locator(f"#inbox .row[data-id='{order[0]}']")).to_be_visible()
+    wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => e.reviewed)", order[0])
+    page.evaluate(
+        """id => { window.seen = []; const box = document.getElementById("inbox"); new MutationObserver(() =>
+            seen.push([box.textContent.includes("As it was."), Boolean(box.querySelector(`.card[data-id="${id}"]`))]))
+            .observe(box, { subtree: true, childList: true, characterData: true }); }""",
+        order[0],
+    )
+    route, answer = held[0]
+    old = answer.json()
+    old["events"][1]["summary"] = "As it was."
+    route.fulfill(json=old)
+    wait_for(page, "() => seen.some(([old]) => old)")
+    assert not any(card for _, card in page.evaluate("seen"))
+
+
+def test_a_note_is_kept_while_the_event_changes_under_it(visit, place):
+    here = place(llm=True)
+    page = ready(visit(f"{here.url}/?event={here.ids['event 4']}"))
+    page.locator("#note").fill("Asked the neighb")
+    here.house.analyzed(here.ids["event 4"], 71, "The model changes its mind.")
+    expect(page.locator(".verdict h2")).to_have_text("The model changes its mind.")
+    page.locator("#note").press_sequentially("ours.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Note saved")
+    assert here.rows("SELECT notes FROM events WHERE id = ?", here.ids["event 4"]) == [("Asked the neighbours.",)]
+
+
+# -- live
+
+
+def test_a_live_event_appears_without_reload_and_nothing_flickers(visit, place):
+    here = place(llm=True)
+    page, at = ready(visit(here.url)), datetime.now(UTC) - timedelta(seconds=20)
+    first = page.locator("#inbox .card img").first.element_handle()
+    page.evaluate("window.loadedOnce = true")
+    new = here.house.judged("street", at, 91, "Two people climb over the gate.", closed=False)
+    expect(page.locator("#inbox .card h3").first).to_have_text("Two people climb over the gate.")
+    card = page.locator(f"#inbox .card[data-id='{new}']")
+    expect(card.locator(".risk b")).to_have_text("~91")
+    expect(card).to_contain_text("provisional, by rules")
+    expect(page.locator("#status .bad")).to_have_text(re.compile("Critical at Street"))
+    here.house.batching.write([Tick(at + timedelta(minutes=3))])
+    here.house.analyzed(new, 34, "Two neighbours come home over the gate.")
+    expect(card.locator(".risk b")).to_have_text("34")
+    expect(page.locator("#status .bad")).to_have_text(re.compile("High at Back Yard", re.I))
+    assert page.evaluate("window.loadedOnce")
+    assert first.evaluate("img => img.isConnected && img.complete")
+
+
+def test_a_server_that_goes_away_is_told_and_one_that_comes_back_is_noticed(visit, place):
+    here = place()
+    page = ready(visit(here.url))
+    here.api.kill()
+    expect(page.locator("#banner")).to_contain_text("Not live. The server does not answer.")
+    expect(page.locator("body")).to_have_class(re.compile("stale"))
+    expect(page.locator("#status .live")).to_contain_text("old")
+    assert page.title().startswith("(stale)")
+    here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 58, "Seen while nobody could look.")
+    here.api.start()
+    expect(page.locator("#inbox .card h3", has_text="Seen while nobody could look.")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("#status .live")).to_have_text("live")
+
+
+def test_alive_is_what_the_pipeline_says_and_not_the_web_server(visit, place):
+    here = place()
+    here.house.close()
+    page = visit(here.url)
+    with closing(sqlite3.connect(here.house.record.path)) as record, record:
+        record.execute("UPDATE heartbeat SET at = at - 240000000")
+    expect(page.locator("#banner")).to_contain_text("The pipeline shows no sign of life.")
+    expect(page.locator("#status .live")).to_have_text("4 min old")
+    expect(page.locator("#inbox .card").first).to_be_visible()
+
+
+# -- what is shown
+
+
+def test_boxes_lie_where_the_record_says(visit, still):
+    event = still.ids["event 8"]
+    for viewport in (DESKTOP, PHONE):
+        page = ready(visit(f"{still.url}/?event={event}", viewport))
+        frames = still.rows("SELECT id, width, height FROM frames WHERE event_id = ? ORDER BY captured_at, id", event)
+        assert len(frames) == 3
+        for i, (frame, width, height) in enumerate(frames):
+            page.locator(".strip button").nth(i).click()
+            expect(page.locator(".strip [aria-current]")).to_have_attribute("data-i", str(i))
+            wait_for(
+                page,
+                "() => { const i = document.querySelector('.shot img'); return i.complete && i.naturalWidth > 0; }",
+            )
+            picture = page.locator(".shot img").bounding_box()
+            assert picture["width"] / picture["height"] == pytest.approx(width / height, rel=0.01)
+            scale = picture["width"] / width
+            wanted = still.rows(
+                "SELECT bbox_x, bbox_y, bbox_width, bbox_height FROM detections WHERE frame_id = ? ORDER BY id", frame
+            )
+            drawn = [box.bounding_box() for box in page.locator(".shot .box").all()]
+            assert len(drawn) == len(wanted) > 0
+            for box, (x, y, w, h) in zip(drawn, wanted, strict=True):
+                seen = (box["x"] - picture["x"], box["y"] - picture["y"], box["width"], box["height"])
+                assert seen == pytest.approx((x * scale, y * scale, w * scale, h * scale), abs=1)
+        page.keyboard.press("b")
+        expect(page.locator(".shot .boxes")).to_be_hidden()
+
+
+def test_the_detail_tells_how_the_verdict_came_about(visit, still):
+    page = ready(visit(f"{still.url}/?event={still.ids['event 6']}"))
+    detail = page.locator("#detail")
+    expect(detail.locator(".verdict h2")).to_have_text("The model tells story 6.")
+    expect(detail.locator(".scores li")).to_have_text([re.compile("66 rules"), re.compile("66 language model")])
+    expect(detail.locator(".path li")).to_have_count(5)
+    expect(detail.locator(".why")).to_contain_text("The model says")
+    expect(detail.locator(".meta")).to_contain_text("nano")
+    page.keyboard.press("ArrowRight")
+    expect(detail.locator("figcaption")).to_have_text(re.compile("Frame . of 3"))
+
+
+def test_words_are_never_taken_for_html(visit, place):
+    here = place(busy=False)
+    words = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+    here.house.judged("street", datetime.now(UTC) - timedelta(minutes=9), 40, words)
+    page = ready(visit(f"{here.url}/?event=1&q=%3Cb%3E"))
+    expect(page.locator(".card h3")).to_have_text(words)
+    expect(page.locator(".verdict h2")).to_have_text(words)
+    assert page.locator("b", has_text=re.compile("^bold$")).count() == 0
+
+
+# -- the URL
+
+
+def test_filters_survive_reload_and_the_back_button(visit, still):
+    page = ready(visit(still.url))
+    everything = len(cards(page))
+    page.keyboard.press("f")
+    page.get_by_role("button", name=re.compile("^Medium")).click()
+    expect(page).to_have_url(re.compile(r"\?risk_level=medium$"))
+    wait_for(page, "n => document.querySelectorAll('#inbox .card').length < n", everything)
+    page.locator("select[name=camera_id]").select_option("front_door")
+    expect(page).to_have_url(re.compile("camera_id=front_door"))
+    want = [i for (i,) in still.rows(
+        "SELECT id FROM events WHERE risk_level = 'medium' AND camera_id = 'front_door' ORDER BY risk_score DESC, started_at DESC"
+    )]  # fmt: skip
+    wait_for(page, "n => document.querySelectorAll('#inbox .card').length === n", len(want))
+    assert cards(page) == want
+    page.reload()
+    expect(page.locator("#inbox .card")).to_have_count(len(want))
+    assert cards(page) == want
+    expect(page.locator("select[name=camera_id]")).to_have_value("front_door")
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"\?risk_level=medium$"))
+    wait_for(page, "n => document.querySelectorAll('#inbox .card').length > n", len(want))
+    expect(page.locator("select[name=camera_id]")).to_have_value("")
+    page.go_back()
+    expect(page.locator("#inbox .card")).to_have_count(everything)
+    page.keyboard.press("/")
+    page.keyboard.type("story 6")
+    expect(page.locator("#inbox .card")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.locator("#inbox .card")).to_have_count(everything)
+
+
+def test_a_square_of_the_heat_strip_asks_for_its_hour(visit, still):
+    page = ready(visit(still.url))
+    square = page.locator("#heat td button[data-level=high]")
+    said = square.get_attribute("aria-label")
+    assert "1 event, highest 66 high" in said
+    square.click()
+    expect(page.locator("#inbox .card h3")).to_have_text(["The model tells story 6."])
+    expect(page.locator("#heat td [aria-pressed=true]")).to_have_attribute("aria-label", said)
+    page.get_by_role("button", name="7 days").click()
+    expect(page).to_have_url(re.compile("span=7d"))
+    expect(page.locator("#heat tr").first.locator("td")).to_have_count(28)
+
+
+# -- who may look
+
+
+def test_the_token_is_asked_for_once(visit, place):
+    here = place(HEARTHWATCH_API_TOKEN="a-long-word")
+    page = visit(here.url)
+    page.get_by_label("Token").fill("another-word")
+    page.keyboard.press("Enter")
+    expect(page.locator("#token-wrong")).to_have_text("That is not the token.")
+    page.get_by_label("Token").fill("a-long-word")
+    page.keyboard.press("Enter")
+    ready(page)
+    page.reload()
+    ready(page)
+    expect(page.locator("#token")).to_be_hidden()
+
+
+# -- on a phone, for everybody
+
+
+@pytest.mark.parametrize("view", ["", "?event=EVENT", "?health", "?q=nothing+at+all", "?span=7d"])
+def test_a_phone_never_scrolls_sideways(visit, still, view):
+    page = ready(visit(f"{still.url}/{view.replace('EVENT', str(still.ids['event 6']))}", PHONE, has_touch=True))
+    if view == "":
+        page.get_by_role("button", name="Filters").tap()
+    if view == "?health":
+        expect(page.locator("#health .ledger")).to_be_visible()
+    wide = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('#health').scrollWidth]")
+    assert max(wide) <= PHONE["width"]
+
+
+def axe(page, state, rules=None):
+    """What axe-core finds wrong; the page stays as it is."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
+    only = {"runOnly": {"type": "rule", "values": rules} if rules else {"type": "tag", "values": RULES}}
+    found = page.evaluate("only => axe.run(document, { ...only, resultTypes: ['violations'] })", only)["violations"]
+    return [f"{state}: {v['id']}: {n['target']} {n['failureSummary']}" for v in found for n in v["nodes"]]
+
+
+def in_both_themes(page, state):
+    found = axe(page, f"{state}, dark")
+    page.emulate_media(color_scheme="light")
+    found += axe(page, f"{state}, light", ["color-contrast"])
+    page.emulate_media(color_scheme="dark")
+    return found
+
+
+def test_axe_finds_no_violation_in_any_state(visit, place, still):
+    first, quiet = place("first", busy=False), place("quiet")
+    quiet.house.record.transact(lambda: quiet.house.record.execute("UPDATE events SET reviewed = 1"))
+    found = []
+    page = ready(visit(still.url))
+    found += in_both_themes(page, "alert")
+    page.keyboard.press("h")
+    expect(page.locator("#health .ledger")).to_be_visible()
+    found += in_both_themes(page, "health")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    found += in_both_themes(page, "help")
+    page.goto(f"{still.url}/?event={still.ids['event 4']}")
+    expect(page.locator("#detail .verdict")).to_be_visible()
+    found += in_both_themes(page, "detail, provisional")
+    page.goto(f"{still.url}/?risk_level=critical&span=7d")
+    expect(page.locator("#inbox .empty")).to_be_visible()
+    found += in_both_themes(page, "no match")
+    found += in_both_themes(ready(visit(quiet.url)), "empty")
+    found += in_both_themes(ready(visit(still.url, PHONE)), "phone")
+    found += in_both_themes(ready(visit(f"{still.url}/?event={still.ids['event 6']}", PHONE)), "phone, detail")
+    page = visit(first.url)
+    expect(page.locator("#inbox .first")).to_be_visible()
+    found += in_both_themes(page, "first run")
+    page = ready(visit(quiet.url))
+    quiet.api.kill()
+    expect(page.locator("#banner")).to_be_visible()
+    found += in_both_themes(page, "offline")
+    page = visit("about:blank")
+    page.route(
+        "**/api/**", lambda route: route.fulfill(status=503, body=json.dumps({"detail": "the record is locked"}))
+    )
+    page.goto(still.url)
+    expect(page.locator("#banner")).to_contain_text("No answer. The record is locked.")
+    found += in_both_themes(page, "error")
+    page.route("**/api/**", lambda route: route.fulfill(status=401, body="{}"))
+    page.reload()
+    expect(page.locator("#token")).to_be_visible()
+    found += in_both_themes(page, "token")
+    assert not found, "\n".join(found)
+
+
+def test_nothing_moves_for_those_who_ask_for_calm(visit, still):
+    page = ready(visit(still.url))
+    assert page.evaluate("document.getAnimations().length") == 0

@@ -1,0 +1,139 @@
+"""The command line: a user's mistake is a sentence and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+
+FLOW = """
+[files]
+use = "files"
+
+[detect]
+use = "brightness"
+from = "files"
+
+[batch]
+use = "batch"
+from = "detect"
+
+[quiet]
+use = "my_quiet:Quiet"
+from = "feed"
+only = { risk_level = ["high", "critical"], object = "person" }
+
+[bad]
+use = "porch:Notebook"
+from = "detect.errors"
+path = "bad.jsonl"
+"""
+
+QUIET = '''
+from hearthwatch.schemas import Consumer
+
+
+class Quiet(Consumer):
+    """Says nothing."""
+
+    def deliver(self, messages):
+        pass
+
+    def off(self):
+        return "QUIET_URL is not set: nothing is said"
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "flow.toml").write_text(FLOW)
+    (tmp_path / "my_quiet.py").write_text(QUIET)
+    return tmp_path
+
+
+def hearthwatch(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(HOME), str(HOME / "tests" / "flows" / "plugin_package")])
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path.remove(''); from hearthwatch.cli import main; main()", *arguments],
+        cwd=folder, text=True, capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200", **environ},
+    )  # fmt: skip
+
+
+def test_check_finds_nothing_wrong_and_says_what_is_off(folder: Path) -> None:
+    done = hearthwatch(folder, "check", "flow.toml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "5 nodes, no mistakes: files, detect, batch, quiet, bad\nquiet is off: QUIET_URL is not set: nothing is said\n"
+    )
+
+
+def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Path) -> None:
+    assert " nodes, no mistakes: files, detect, batch, " in hearthwatch(folder, "check").stdout
+    assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
+
+
+def test_check_tells_every_mistake(folder: Path) -> None:
+    (folder / "flow.toml").write_text(FLOW.replace("brightness", "brigtness").replace("path =", "paht ="))
+    done = hearthwatch(folder, "check", "flow.toml", RETENTION_DAYS="0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "RETENTION_DAYS = 0: allowed: whole days, 1 to 36500",
+        "detect (brigtness): there is no component `brigtness`. Did you mean `brightness`? `hearthwatch components` lists all",
+        "bad (porch:Notebook): `path` is missing",
+        "bad (porch:Notebook): `paht` is not an option of `porch:Notebook`. Did you mean `path`?",
+    ]
+
+
+def test_a_flow_file_that_is_not_there_is_a_sentence(folder: Path) -> None:
+    for command in ("check", "graph"):
+        done = hearthwatch(folder, command, "other.toml")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "other.toml: the flow file cannot be read: No such file or directory\n"
+
+
+def test_check_warns_about_a_setting_that_nobody_reads(folder: Path) -> None:
+    assert (
+        "warning: HEARTHWATCH_DEVISE is not a setting" in hearthwatch(folder, "check", HEARTHWATCH_DEVISE="cpu").stdout
+    )
+
+
+def test_graph_is_drawn_as_people_think_of_it(folder: Path) -> None:
+    drawn = hearthwatch(folder, "graph", "flow.toml").stdout
+    assert drawn.startswith("flowchart LR\n")
+    for line in (
+        '    batch["batch<br/>90 s window, 30 s idle"]',
+        '    quiet[("quiet<br/>Quiet, off")]',
+        "    files --> detect",
+        "    detect -->|errors| bad",
+        "    feed -->|risk_level high or critical, object person| quiet",
+    ):
+        assert line in drawn.splitlines()
+
+
+def test_components_lists_everything_with_its_options_and_tells_what_is_broken(folder: Path) -> None:
+    done = hearthwatch(folder, "components")
+    assert done.returncode == 1
+    assert "night  (Detected → Detected)  from porch" in done.stdout
+    assert "window_seconds: float, > 0 = ${BATCH_WINDOW_SECONDS}" in done.stdout
+    assert "broken  from porch cannot be used: cannot import `porch_that_needs_a_library`" in done.stdout
+    assert "not documented" not in done.stdout
+    assert hearthwatch(folder, "components", PYTHONPATH=str(HOME)).returncode == 0
+
+
+def test_version_and_help(folder: Path) -> None:
+    assert re.fullmatch(r"hearthwatch \d+\.\d+\.\d+\n", hearthwatch(folder, "--version").stdout)
+    assert "components" in hearthwatch(folder, "--help").stdout
+    assert hearthwatch(folder, "chekc").returncode == 2
+
+
+def test_looking_at_a_graph_opens_nothing(folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    hearthwatch(folder, "check", "flow.toml")
+    assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == before

@@ -1,0 +1,129 @@
+"""Promise: `hearthwatch why` tells how an event came about, from its pictures to its messages, with times."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hearthwatch.record import RecordError
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.read.lineage import lineage
+from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas import Detection, Verdict
+from tests.support.kept import START, House, S, in_memory
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def house(monkeypatch):
+    with in_memory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        house = House(folder)
+        yield house
+        house.close()
+
+
+def judged(house):
+    """A visit of four pictures, judged by a language model after a look by its shadow; a consumer that is behind."""
+    house.see("front_door", 0, 4, 8, 12).close_events()
+    verdicts = Verdicts(house.record)
+    feed = Feed(house.record)
+    feed.cursor("doorbell")
+    feed.cursor("phone")
+    (case,) = verdicts.closed()
+    shadow = Verdict(20, "nobody", "A test.", (), "nemotron", "small", "v1", 300.0)
+    verdicts.shadow(case.judged(shadow))
+    cited = case.facts.sightings[0].id
+    verdict = Verdict(
+        62, "A person and a dog at the front door", "They came close.", (cited,), "nemotron", "big", "v1", 1900.0
+    )
+    verdicts.write([case.judged(verdict)])
+    feed.advance("phone", feed.last())
+    return house
+
+
+def why(house, event):
+    environment = {**os.environ, "HEARTHWATCH_DATA_DIR": str(house.data), "HEARTHWATCH_TIMEZONE": "Europe/Berlin"}
+    command = [sys.executable, "-m", "hearthwatch.cli", "why", str(event)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_a_visit_reads_like_a_story(house):
+    done = why(judged(house), 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, pictures, window, prompt, verdicts, messages = done.stdout.split("\n\n")
+    assert head.startswith(
+        "Event 1, front_door, Sunday 22 November 2026, 09:15:30: high 62, closed\n  A person and a dog"
+    )
+    assert pictures.startswith("Pictures: 4 with something in them\n  09:15:30.000  front_door/")
+    assert "(frame 1; arrived 0 ms later, by m)\n    person 90%*, dog 80%\n" in pictures
+    assert (
+        "12.0 s from first to last picture\n  a picture from 09:16:12.000 on (30 s after the last) begins the next event"
+        in window
+    )
+    assert prompt.startswith('Prompt: v1, to big; the event as one line of data:\n  {"camera":"front_door"')
+    lines = verdicts.splitlines()
+    assert [line.split()[2].strip(",") for line in lines if line[2].isdigit()] == [
+        "opened",
+        "closed",
+        "shadow",
+        "analyzed",
+    ]
+    assert "shadow, nemotron small v1 in 0.3 s: low 20, nobody" in verdicts
+    assert (
+        "analyzed, nemotron big v1 in 1.9 s: high 62, A person" in verdicts
+        and "    because: They came close." in verdicts
+    )
+    assert messages.endswith("event.analyzed, revision 3\n    taken by phone\n    not yet by doorbell\n")
+
+
+def test_what_does_not_count_and_a_wrong_clock_are_told(house):
+    house.see("front_door", 0, boxes=(Detection("car", 0.9, (10, 10, 50, 50)), Detection("person", 0.8, (1, 1, 9, 9))))
+    house.record.execute(
+        "INSERT INTO suppressed VALUES (514, 1, 'front_door', ?, 'truck', 0.9, 1, 1, 1, 1, 'has stood still for 5 min')",
+        START,
+    )
+    house.record.execute("UPDATE frames SET arrived_at = captured_at - 90000000")
+    said = why(house, 1).stdout
+    assert "    does not count: 1 × truck (has stood still for 5 min)\n" in said
+    assert "arrived 2 min EARLIER: this camera’s clock is wrong" in said
+    assert "  open: more pictures may come" in said
+    assert "Prompt" not in said
+
+
+def test_a_long_event_is_told_from_both_ends(house):
+    house.see("front_door", *range(60)).close_events()
+    said = why(house, 1).stdout
+    assert "Pictures: 60 with" in said and "  … 40 more …\n" in said
+    assert said.count("person 90%") == 20
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (77, "event 77 does not exist"),
+        (2, "event 2 does not exist, but frame 2 belongs to event 1"),
+        (5, "event 5 became part of event 1 when a picture came out of order: ask for 1"),
+        (6, "event 6 does not exist: it was forgotten (retention)"),
+    ],
+)
+def test_who_asks_for_another_number_is_helped(house, event, says):
+    house.see("front_door", 0, 4, 8, 12).see("garden", 100).see("garden", 300, boxes=()).close_events()
+    house.set([5], status="merged", merged_into=1)
+    house.record.execute("UPDATE frames SET pruned = 2 WHERE id = 6")
+    with pytest.raises(RecordError) as told:
+        lineage(house.record, event)
+    assert str(told.value) == says
+    done = why(house, event)
+    assert (done.returncode, done.stderr) == (2, says + "\n")
+
+
+def test_times_are_those_of_the_record(house):
+    found = lineage(judged(house).record, 1)
+    assert [p.captured_at for p in found.pictures] == [START + i * S for i in (0, 4, 8, 12)]
+    assert [(step.revision, step.shadow) for step in found.steps] == [(1, False), (2, False), (2, True), (3, False)]
+    assert [told.seq for told in found.messages] == [1, 2, 3]

@@ -1,0 +1,352 @@
+"""The plug-in kit, run against our own parts and a throw-away package; and that package in a running graph."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bytewax.connectors.stdio import StdOutSink
+from bytewax.testing import TestingSource, run_main
+from pydantic import ConfigDict
+
+from hearthwatch.demo.uploader import Yard
+from hearthwatch.flows.graph import Graph
+from hearthwatch.record import Record
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.schemas import Detected, Frame, Sink, Source, Stage, Tick, Upload
+from hearthwatch.schemas.testing import (
+    START,
+    Picture,
+    check_component,
+    check_consumer,
+    check_sink,
+    check_source,
+    check_stage,
+    detected,
+    event,
+    message,
+    samples,
+)
+from hearthwatch.sources.feed import Feed
+from hearthwatch.stages.batch import Batch
+
+HOME = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _porch_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOME / "tests" / "flows" / "plugin_package")
+
+
+# -- the kit says yes to good parts
+
+
+def test_a_good_package_passes(tmp_path: Path) -> None:
+    import porch
+
+    assert check_source(porch.Doorcam(pictures=("a.jpg", "b.jpg"))) == [
+        Upload("door", "a.jpg", None),
+        Upload("door", "b.jpg", None),
+    ]
+    assert [len(item.detections) for item in check_stage(porch.Brightness())] == [0, 0, 0, 1, 1]
+    assert all(not item.detections for item in check_stage(porch.Night(sure=0.95)))
+    book = tmp_path / "book"
+    check_sink(porch.Notebook(path=book), seen=book.read_text)
+    check_consumer(porch.Chime(path=tmp_path / "chime"))
+
+
+def test_our_own_parts_pass(tmp_path: Path) -> None:
+    from hearthwatch.stages.detect import RemoteRtDetr, RtDetr
+
+    for component in (
+        Feed(record_path=tmp_path / "record.db"),
+        Batch(),
+        Yard(),
+        RtDetr(),
+        RemoteRtDetr(url="http://localhost:1"),
+    ):
+        check_component(component)
+
+
+# -- and no to bad ones, in words
+
+
+class Good(Stage):
+    """Does nothing."""
+
+    accepts = Detected
+    emits = Detected
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return list(items)
+
+
+class Silent(Good):
+    __doc__ = ""
+
+
+class Undocumented(Good):
+    """Has an option nobody knows."""
+
+    mystery: int = 1
+
+
+class Thawed(Good):
+    """Can be changed."""
+
+    model_config = ConfigDict(frozen=False)
+    option: int = 1
+    """An option."""
+
+
+class Portless(Stage):
+    """Does not say what it takes."""
+
+    emits = Detected
+
+
+class Loses(Good):
+    """Loses items."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return items[1:]
+
+
+class Sorts(Good):
+    """Changes their places."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return sorted(items, key=lambda item: -item.frame.id)
+
+
+class Empties(Good):
+    """Changes the list it was given."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        out = list(items)
+        items.clear()
+        return out
+
+
+class Remembers(Good):
+    """Forgets what it saw before."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return [items[0], *(replace(item, detections=()) for item in items[1:])] if items else []
+
+
+class Stumbles(Good):
+    """Expects at least one item."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return items if items else [None]  # type: ignore[list-item]
+
+
+class Lies(Good):
+    """Emits something else."""
+
+    def process(self, items: list[Detected]) -> list[Any]:
+        return [item.frame for item in items]
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        (Silent(), "Silent has no docstring"),
+        (Undocumented(), "Undocumented.mystery is not documented"),
+        (Thawed(), "Thawed.option can be changed"),
+        (Portless(), "Portless does not say what it `accepts`"),
+        (Loses(), "Loses was given frames [1, 2, 3, 4, 5] and returned [2, 3, 4, 5]"),
+        (Sorts(), "Sorts was given frames [1, 2, 3, 4, 5] and returned [5, 4, 3, 2, 1]"),
+        (Empties(), "Empties.process changed the list"),
+        (Remembers(), "Remembers answers differently when asked one by one"),
+        (Stumbles(), "Stumbles.process([]) has to return an empty list"),
+        (Lies(), "Lies emits"),
+        (Batch(), "Batch attaches steps of its own"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_kit_tells_a_bad_stage(stage: Stage, says: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(says)):
+        check_stage(stage)
+
+
+class Repeats(Source):
+    """Hands out the same picture after its snapshot."""
+
+    emits = Upload
+
+    def build(self) -> Any:
+        source = TestingSource([Upload("door", "a.jpg", None)])
+        build_part = source.build_part
+        source.build_part = lambda step, name, state: build_part(step, name, None)  # type: ignore[method-assign]
+        return source
+
+
+class Babbles(Source):
+    """Emits what it did not declare."""
+
+    emits = Upload
+
+    def build(self) -> Any:
+        return TestingSource([Tick(START), "?"])
+
+
+class NoSource(Source):
+    """Builds something else."""
+
+    emits = Upload
+
+    def build(self) -> Any:
+        return StdOutSink()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (Repeats(), "Repeats repeats items after its snapshot"),
+        (Babbles(), "Babbles emits <class 'hearthwatch.schemas.items.Upload'>, but handed out ['?']"),
+        (NoSource(), "NoSource.build() returned StdOutSink, not a Bytewax source"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_kit_tells_a_bad_source(source: Source, says: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(says)):
+        check_source(source)
+
+
+def test_the_kit_tells_a_sink_and_a_consumer_that_write_twice(tmp_path: Path) -> None:
+    import porch
+
+    class Forgetful(porch.Notebook):  # type: ignore[misc]
+        """Does not look what is there already."""
+
+        def build(self) -> Any:
+            sink = super().build()
+            build_part = sink.build_part
+
+            def forgetting(*where: Any) -> Any:
+                part = build_part(*where)
+                part.known = set()
+                return part
+
+            sink.build_part = forgetting
+            return sink
+
+    book, bell = tmp_path / "book", tmp_path / "bell"
+    with pytest.raises(AssertionError, match="Forgetful wrote items twice"):
+        check_sink(Forgetful(path=book), seen=book.read_text)
+    with pytest.raises(AssertionError, match="Chime told messages twice"):
+        check_consumer(porch.Chime(path=bell), seen=bell.read_text)
+
+
+def test_samples_are_what_a_component_accepts() -> None:
+    assert samples(Good(), 2) == [detected(1), detected(2)]
+
+    class Odd(Sink):
+        accepts = Tick
+
+    with pytest.raises(AssertionError, match="Odd accepts none of Frame, Detected, Event, Message: pass `items`"):
+        samples(Odd())
+    assert message(7).event == event(7)
+
+
+# -- somebody else's package in a running graph
+
+
+class Camera(Source):
+    """Hands out what the ledger knows, with grey pictures."""
+
+    emits = Frame
+
+    record_path: Path
+    """The record."""
+
+    def build(self) -> Any:
+        entries = Ledger(Record(self.record_path)).todo(0, 100)
+        greys = [0, 255, 255, 10]
+        return TestingSource([replace(e.frame, opened=Picture(grey)) for e, grey in zip(entries, greys, strict=True)])
+
+
+FLOW = """
+[files]
+use = "tests.flows.test_plugins:Camera"
+record_path = "record.db"
+
+[detect]
+use = "brightness"
+from = "files"
+
+[night]
+use = "porch:Night"
+from = "detect"
+
+[notebook]
+use = "notebook"
+from = "night"
+path = "book"
+
+[batch]
+use = "batch"
+from = "night"
+record_path = "record.db"
+
+[chime]
+use = "porch:Chime"
+from = "feed"
+path = "bell"
+only = { type = "event.opened" }
+"""
+
+
+def test_an_own_detector_filter_sink_and_consumer_run_in_a_flow_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    second = 1_000_000
+    pictures = [Found("door", "Door", f"Door/{n}.jpg", n, 1, n * second, n * second) for n in range(1, 5)]
+    Ledger(Record(tmp_path / "record.db")).discover(pictures, now=10 * second)
+    run_main(Graph.from_toml(FLOW).build())
+    lines = [json.loads(line) for line in (tmp_path / "book").read_text().splitlines()]
+    assert [line["labels"] for line in lines] == [[], ["light"], ["light"], []]
+    assert (tmp_path / "bell").read_text() == "1 event.opened door\n"
+    assert Record(tmp_path / "record.db").counters()["settled"] == 4
+
+
+# -- the guide
+
+
+def test_the_guide_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of docs/plugins.md go into one module, as a reader would have it; then they are tried as it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (HOME / "docs" / "plugins.md").read_text()
+    *parts, trying = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_parts.py").write_text("\n".join(parts))
+    (tmp_path / "try_them.py").write_text(trying)
+    runpy.run_path("try_them.py")
+    (flow,) = re.findall(r"```toml\n(# flow\.toml.*?)```", text, re.DOTALL)
+    assert Graph.from_toml(flow).check() == []
+
+
+def test_the_guide_names_every_item_and_base() -> None:
+    text = (HOME / "docs" / "plugins.md").read_text()
+    for name in (
+        "Upload",
+        "Frame",
+        "Detected",
+        "Event",
+        "Message",
+        "Tick",
+        "Reject",
+        "Source",
+        "Stage",
+        "Sink",
+        "Consumer",
+    ):
+        assert f"`{name}" in text, name

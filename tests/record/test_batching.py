@@ -1,0 +1,323 @@
+"""Promise: same pictures, same events. Membership equals `cut`, the definition, whatever the chunks, ticks and replays."""
+
+import os
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hearthwatch.record import Record
+from hearthwatch.record.batching import Batching, Cut, cut
+from hearthwatch.record.events import Facts
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Tick, Verdict, from_microseconds
+
+S = 1_000_000
+RULES = Cut()
+PERSON = (Detection("person", 0.9, (1, 2, 3, 4)),)
+END = Tick(from_microseconds(4_000_000_000 * S))
+
+thorough = settings(
+    max_examples=int(os.environ.get("HEARTHWATCH_TEST_EXAMPLES", "200")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+gaps = st.lists(
+    st.sampled_from([0.0, 0.5, 1, 2, 3, 4, 7, 20, 25, 27, 28, 29, 29.9, 30, 30.1, 31, 33, 89, 90, 91, 200]),
+    min_size=1,
+    max_size=40,
+)
+randoms = st.integers(0, 10**9).map(random.Random)
+
+
+def judge(facts: Facts) -> Verdict:
+    return Verdict(min(100, 10 * facts.frame_count), f"{facts.frame_count} frames", "counted", (facts.sightings[0].id,))
+
+
+def sequence(gap_list, start):
+    out = []
+    for gap in gap_list:
+        start += gap
+        out.append(start)
+    return out
+
+
+class Run:
+    """One camera's pictures, as [(captured, arrived)] in seconds, through ledger and batching, in memory."""
+
+    def __init__(self, arrivals, *, chunk=1, rnd=None, rules=RULES):
+        self.record = Record(":memory:")
+        ledger = Ledger(self.record)
+        found = [
+            Found("c", "C", f"{i}.jpg", 0, 1, round(captured * S), round(at * S))
+            for i, (captured, at) in enumerate(arrivals)
+        ]
+        ledger.discover(found, 1 << 60)
+        self.batching = Batching(self.record, judge, rules)
+        frames = [e.frame for e in ledger.todo(0, 10**6)]
+        i = 0
+        while i < len(frames):
+            n = rnd.randint(1, 9) if rnd else chunk
+            part = [Detected(f, 640, 360, PERSON) for f in frames[i : i + n]]
+            i += n
+            if rnd and rnd.random() < 0.3:
+                part += part[:2]  # handed out twice in one chunk
+            if rnd and rnd.random() < 0.3 and i < len(frames):
+                low, high = frames[i - 1].arrived_at, frames[min(i, len(frames) - 1)].arrived_at
+                part.append(Tick(low + (high - low) * rnd.random()))
+            self._write(part)
+            if rnd and rnd.random() < 0.3:
+                self._write(part)  # handed out again after the commit
+            if rnd and rnd.random() < 0.2:
+                self.batching = Batching(self.record, judge, rules)  # a restart: nothing is remembered
+        self._write([END])
+        self.check()
+
+    def _write(self, part):
+        before = self.sealed()
+        self.batching.write(part)
+        after = self.sealed()
+        assert all(frames <= after[event] for event, frames in before.items()), "a closed event lost a frame"
+        check_conservation(self.record)
+
+    def sealed(self):
+        closed = {
+            e: set() for (e,) in self.record.rows("SELECT DISTINCT event_id FROM feed WHERE type = 'event.closed'")
+        }
+        for frame, event in self.record.rows("SELECT id, event_id FROM frames WHERE event_id IS NOT NULL"):
+            if event in closed:
+                closed[event].add(frame)
+        return closed
+
+    def check(self):
+        """Every invariant of the record; the events as {id: ids of their frames}."""
+        return check_record(self.record, self.batching.rules)
+
+    def sets(self):
+        return sorted(sorted(frames) for frames in self.check().values())
+
+
+def check_conservation(record):
+    states = dict(record.rows("SELECT state, count(*) FROM frames GROUP BY state"))
+    counters = record.counters()
+    assert all(states.get(s, 0) == counters[s] for s in ("discovered", "settled", "quarantined")), (states, counters)
+    assert counters["detections"] == record.one("SELECT count(*) FROM detections")[0]
+    assert counters["events"] == record.one("SELECT count(*) FROM events WHERE status <> 'merged'")[0]
+    wrong = "SELECT count(*) FROM frames f WHERE (event_id IS NOT NULL) <> EXISTS (SELECT 1 FROM detections d WHERE d.frame_id = f.id)"
+    assert record.one(wrong)[0] == 0
+    assert record.one("SELECT count(*) FROM frames WHERE event_id IS NOT NULL AND state <> 'settled'")[0] == 0
+    assert (
+        record.one(
+            "SELECT count(*) FROM detections d JOIN frames f ON f.id = d.frame_id WHERE d.event_id IS NOT f.event_id"
+        )[0]
+        == 0
+    )
+
+
+def check_record(record, rules=RULES):
+    check_conservation(record)
+    events = {}
+    for frame, event in record.rows("SELECT id, event_id FROM frames WHERE event_id IS NOT NULL"):
+        events.setdefault(event, set()).add(frame)
+    live = {
+        r[0]: r[1:]
+        for r in record.rows("SELECT id, frame_count, started_at, last_at FROM events WHERE status <> 'merged'")
+    }
+    assert set(live) == set(events)
+    for event, (n, first, last) in live.items():
+        assert min(events[event]) == event and len(events[event]) == n
+        assert (first, last) == record.one(
+            "SELECT min(captured_at), max(captured_at) FROM frames WHERE event_id = ?", event
+        )
+        assert last - first < rules.window
+    for event, revision, status, ended in record.rows("SELECT id, revision, status, ended_at FROM events"):
+        feed = record.rows("SELECT revision, type FROM feed WHERE event_id = ? ORDER BY seq", event)
+        assert [r for r, _ in feed] == list(range(1, revision + 1))
+        assert feed[0][1] == "event.opened"
+        assert status == "open" or feed[-1][1] == f"event.{status}"
+        assert (ended is None) == (status == "open") or status == "merged"
+    return {e: frozenset(f) for e, f in events.items()}
+
+
+def definition(arrivals):
+    return sorted(
+        sorted(i for _, i in part) for part in cut([(round(t * S), i + 1) for i, (t, _) in enumerate(arrivals)], RULES)
+    )
+
+
+def content(run):
+    return run.record.rows(
+        "SELECT id, batch_id, started_at, last_at, ended_at, frame_count, status, sealed, risk_score, summary, revision FROM events ORDER BY id"
+    )
+
+
+@thorough
+@given(gaps, randoms)
+def test_frames_that_arrive_at_once_in_any_order_are_cut_as_if_sorted(g, rnd):
+    times = sequence(g, 1000.0)
+    rnd.shuffle(times)
+    arrivals = [(t, 5000.0) for t in times]
+    assert Run(arrivals).sets() == definition(arrivals)
+
+
+@thorough
+@given(gaps, randoms, st.sampled_from([0, 1, 4.99]))
+def test_live_disorder_up_to_five_seconds_changes_nothing(g, rnd, by):
+    late = sorted((t + rnd.choice([0, by, rnd.uniform(0, by)]), t) for t in sequence(g, 1000.0))
+    arrivals = [(t, at) for at, t in late]
+    assert Run(arrivals, rnd=rnd).sets() == definition(arrivals)
+
+
+@thorough
+@given(gaps, gaps, randoms, st.sampled_from([0.01, 0.3, 1, 3, 20]), st.booleans())
+def test_old_pictures_interleaved_with_live_ones_are_cut_as_if_sorted(g1, g2, rnd, speed, far):
+    old = sequence(g1, 1000.0)
+    live = sequence(g2, old[-1] + 30 + (3600 if far else 0))
+    mixed = sorted([(live[0] + (t - old[0]) * speed, t) for t in old] + [(t, t) for t in live])
+    arrivals = [(t, at) for at, t in mixed]
+    assert Run(arrivals, rnd=rnd).sets() == definition(arrivals)
+
+
+@thorough
+@given(gaps, gaps, randoms, st.sampled_from([0.01, 0.3, 1, 3, 20]), st.floats(0, 29.9), st.floats(0, 10))
+def test_any_disorder_is_bounded_and_does_not_depend_on_chunks_ticks_or_restarts(g1, g2, rnd, speed, gap, by):
+    old = sequence(g1, 1000.0)
+    live = sequence(g2, old[-1] + gap)
+    mixed = sorted(
+        [(live[0] + (t - old[0]) * speed + rnd.uniform(0, by), t) for t in old]
+        + [(t + rnd.uniform(0, by), t) for t in live]
+    )
+    arrivals = [(t, at) for at, t in mixed]
+    one, two = Run(arrivals, rnd=rnd), Run(arrivals, chunk=1000)
+    assert one.check() == two.check()
+    assert [row[:9] for row in content(one)] == [row[:9] for row in content(two)]
+    assert len(one.check()) <= 2 * len(definition(arrivals))
+
+
+@thorough
+@given(gaps, randoms)
+def test_whatever_arrives_whenever_no_frame_is_lost_and_no_event_breaks_its_bounds(g, rnd):
+    times = sequence(g, 1000.0)
+    rnd.shuffle(times)
+    at, arrivals = 1000.0, []
+    for t in times:
+        at += rnd.choice([0, 0, 1, 10, 40])
+        arrivals.append((t, at))
+    run = Run(arrivals, rnd=rnd)
+    events = run.check()
+    assert sorted(f for frames in events.values() for f in frames) == list(range(1, len(arrivals) + 1))
+    assert events == Run(arrivals, chunk=1000).check()
+    for event in events:
+        captured = [
+            t for (t,) in run.record.rows("SELECT captured_at FROM frames WHERE event_id = ? ORDER BY 1", event)
+        ]
+        assert all(b - a < RULES.idle for a, b in pairwise(captured)) and captured[-1] - captured[0] < RULES.window
+
+
+@pytest.mark.parametrize("step", [1, 8, 25])
+@pytest.mark.parametrize("pause", [0.1, 5, 80])
+def test_a_camera_that_uploads_its_buffer_backwards_makes_neither_an_event_per_frame_nor_a_noisy_feed(step, pause):
+    n = 120
+    run = Run([(1000.0 + (n - i) * step, 5000.0 + i * pause) for i in range(n)])
+    whole = len(definition([(i * step, 0) for i in range(n)]))
+    assert len(run.check()) <= 2 * whole
+    feed = run.record.one("SELECT count(*) FROM feed WHERE type IN ('event.opened', 'event.merged')")[0]
+    assert feed <= 3 * whole + 3
+
+
+def test_the_first_detection_opens_an_event_at_once_and_the_deadline_closes_it():
+    record = Record(":memory:")
+    ledger = Ledger(record)
+    ledger.discover([Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
+    batching = Batching(record, judge)
+    (entry,) = ledger.todo(0, 10)
+    (opened,) = batching.write([Detected(entry.frame, 640, 360, PERSON)])
+    assert (opened.type, opened.status, opened.ended_at, opened.frame_count) == ("event.opened", "open", None, 1)
+    assert opened.verdict.evidence == opened.detection_ids == (512,)
+    assert batching.write([ledger.tick(134 * S)]) == []
+    (closed,) = batching.write([ledger.tick(135 * S)])
+    assert (closed.type, closed.status, closed.revision) == ("event.closed", "closed", 2)
+    assert closed.ended_at == closed.started_at == entry.frame.captured_at
+
+
+def test_a_frame_discovered_after_a_tick_that_closed_an_event_is_never_stamped_before_it(tmp_path: Path):
+    path = tmp_path / "r.db"
+    record = Record(path)
+    ledger = Ledger(record)
+    ledger.discover([Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
+    Batching(record, judge).write([Detected(ledger.todo(0, 1)[0].frame, 1, 1, PERSON), ledger.tick(200 * S)])
+    again = Ledger(Record(path))  # a restart
+    again.discover([Found("c", "C", "b.jpg", 0, 1, 150 * S, 150 * S)], 300 * S)
+    assert again.todo(0, 1)[0].frame.arrived_at == from_microseconds(200 * S)
+
+
+def test_a_late_frame_joins_its_closed_event_which_is_closed_again():
+    run = Run([(100, 100), (110, 110), (400, 400), (120, 401)])
+    assert run.sets() == [[1, 2, 4], [3]]
+    types = [t for (t,) in run.record.rows("SELECT type FROM feed WHERE event_id = 1 ORDER BY seq")]
+    assert types == ["event.opened", "event.closed", "event.closed"]
+
+
+def decide(record, *found, at=100 * S):
+    """Discover these and decide them with the (detections, error) given."""
+    ledger = Ledger(record)
+    ledger.discover([f for f, _, _ in found], at)
+    entries = ledger.todo(0, 100)
+    return Batching(record, judge), [
+        Detected(entry.frame, 640, 360, boxes, error) for entry, (_, boxes, error) in zip(entries, found, strict=True)
+    ]
+
+
+def test_a_duplicate_is_settled_without_detections_and_says_of_which_frame():
+    record = Record(":memory:")
+    batching, items = decide(
+        record,
+        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), PERSON, None),
+        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), PERSON, DeadLetter(DUPLICATE, "duplicate of 1")),
+    )
+    batching.write(items)
+    assert record.rows("SELECT state, error, event_id FROM frames ORDER BY id") == [
+        ("settled", None, 1),
+        ("settled", "duplicate of 1", None),
+    ]
+    check_record(record)
+
+
+def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
+    record = Record(":memory:")
+    batching, items = decide(
+        record,
+        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), DeadLetter("detect", "the detector raised")),
+        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), (), DeadLetter(DUPLICATE, "duplicate of 1")),
+    )
+    batching.write(items)
+    assert record.rows("SELECT DISTINCT state, error_stage, error FROM frames") == [
+        ("quarantined", "detect", "the detector raised")
+    ]
+    check_record(record)
+
+
+def test_a_frame_without_detections_opens_nothing():
+    record = Record(":memory:")
+    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), None))
+    assert batching.write(items) == []
+    assert record.rows("SELECT * FROM events") == []
+    check_record(record)
+
+
+def test_more_boxes_than_ids_keeps_the_surest():
+    record = Record(":memory:")
+    many = tuple(Detection("car", n / 1000, (0, 0, 1, 1)) for n in range(600))
+    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), many, None))
+    batching.write(items)
+    assert record.one("SELECT count(*), min(confidence) FROM detections") == (512, 0.088)
+
+
+def test_old_frames_beside_a_full_closed_event_are_cut_among_themselves():
+    """The closed event reached back as far as its window allows; what is older must not tear frames out of it."""
+    closed = [(1000, 1000), (1009, 1009), (980, 1100), (955, 1101), (930, 1102), (921, 1103)]
+    run = Run([*closed, (915, 1200), (905, 1201), (890, 1202)])
+    assert run.sets() == [[1, 2, 3, 4, 5, 6], [7, 8, 9]]

@@ -1,0 +1,235 @@
+"""Settings promise: environment before `.env` before default, all mistakes at once, and no secret in any message."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from hearthwatch.schemas import settings as module
+from hearthwatch.schemas.settings import (
+    Settings,
+    SettingsError,
+    from_settings,
+    load,
+    lookup,
+    settings,
+    use,
+    variables,
+    warnings,
+)
+
+ROOT = Path(__file__).parents[2]
+SEED = (
+    "FOSCAM_BASE_PATH DATABASE_URL REDIS_URL RTDETR_URL NEMOTRON_URL DETECTION_CONFIDENCE_THRESHOLD "
+    "BATCH_WINDOW_SECONDS BATCH_IDLE_TIMEOUT_SECONDS RETENTION_DAYS DEBUG"
+).split()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder of one's own, without the settings of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    for variable in variables():
+        monkeypatch.delenv(variable.name, raising=False)
+    use(None)
+    yield tmp_path
+    use(None)
+
+
+def mistakes(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(None, environ)
+    assert str(caught.value) == "\n".join(caught.value.mistakes)
+    return caught.value.mistakes
+
+
+def test_without_any_variable_everything_has_its_documented_default():
+    given = load(None, {})
+    assert (given.foscam_base_path, given.database_path) == (Path("/export/foscam"), Path("data/hearthwatch.db"))
+    assert (given.redis_url, given.rtdetr_url, given.nemotron_url) == (None, None, None)
+    assert (given.detection_confidence_threshold, given.batch_window_seconds) == (0.5, 90)
+    assert (given.batch_idle_timeout_seconds, given.retention_days, given.debug) == (30, 30, False)
+    assert given.hearthwatch_object_types[0] == "person" and len(given.hearthwatch_object_types) == 15
+    assert given.hearthwatch_detect_batch_max is None
+
+
+def test_the_environment_beats_the_file_even_with_an_empty_value(folder):
+    (folder / ".env").write_text("BATCH_WINDOW_SECONDS=60\nRETENTION_DAYS=7\nDEBUG=yes\nREDIS_URL=redis://here:1/0\n")
+    given = load(environ={"BATCH_WINDOW_SECONDS": "45", "RETENTION_DAYS": "", "debug": " off "})
+    assert (given.batch_window_seconds, given.retention_days, given.debug) == (45, 30, False)
+    assert given.redis_url == "redis://here:1/0"
+    assert load(environ={}).retention_days == 7
+
+
+def test_every_mistake_is_told_at_once_with_its_value_and_what_is_allowed():
+    wrong = {
+        "DATABASE_URL": "postgresql://host/db",
+        "NEMOTRON_URL": "localhost:8002",
+        "DETECTION_CONFIDENCE_THRESHOLD": "1.5",
+        "BATCH_WINDOW_SECONDS": "0",
+        "BATCH_IDLE_TIMEOUT_SECONDS": "soon",
+        "RETENTION_DAYS": "2.5",
+        "DEBUG": "maybe",
+        "HEARTHWATCH_DEVICE": "gpu",
+        "HEARTHWATCH_DETECT_BATCH_MAX": "0",
+        "HEARTHWATCH_OBJECT_TYPES": " , ",
+        "HEARTHWATCH_CAPTURE_TIME": "ctime",
+        "HEARTHWATCH_TIMEZONE": "Europe/Berlni",
+    }
+    lines = mistakes(**wrong)
+    assert len(lines) == len(wrong)
+    allowed = {variable.name: variable.allowed for variable in variables()}
+    for line, (name, value) in zip(lines, wrong.items(), strict=True):
+        assert line.startswith(f"{name} = {value.strip()}: ") and line.endswith(f"allowed: {allowed[name]}")
+    assert "Did you mean Europe/Berlin?" in lines[-1]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "1e300"])
+def test_seconds_are_a_number_one_can_count_to(value):
+    assert len(mistakes(BATCH_WINDOW_SECONDS=value)) == 1
+
+
+SECRETS = st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters="@"), min_size=1).map(
+    "s3cr3t".__add__
+)
+
+
+@given(st.sampled_from(["DATABASE_URL", "REDIS_URL", "RTDETR_URL", "NEMOTRON_URL"]), SECRETS)
+def test_no_mistake_shows_a_password(name, password):
+    for url in (f"gopher://user:{password}@host/0", f"http://:{password}@", f"user:{password}@host:99999"):
+        assert "s3cr3t" not in "".join(mistakes(**{name: url.replace("http:", "ftp:")}))
+
+
+def test_a_password_hides_in_queries_and_in_print_too():
+    assert "s3cr3t" not in mistakes(REDIS_URL="redi://host/0?password=s3cr3t&db=1")[0]
+    assert "s3cr3t" not in repr(load(None, {"REDIS_URL": "redis://:s3cr3t@host:6379/0"}))
+    assert module.masked("HEARTHWATCH_API_TOKEN", "s3cr3t") == "***"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///home.db", "home.db"),
+        ("sqlite+aiosqlite:///./x/home.db", "x/home.db"),
+        ("sqlite:////srv/home.db", "/srv/home.db"),
+    ],
+)
+def test_the_record_is_found_as_sqlalchemy_would_find_it(url, path):
+    assert load(None, {"DATABASE_URL": url}).database_path == Path(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://h/db", "home.db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://host/db", "sqlite:///a?x=1"],
+)
+def test_what_is_no_file_on_disk_cannot_be_the_record(url):
+    assert "sqlite:///relative" in mistakes(DATABASE_URL=url)[0]
+
+
+def test_the_data_dir_moves_the_record(folder):
+    assert load(None, {"HEARTHWATCH_DATA_DIR": "/srv/hw"}).database_path == Path("/srv/hw/hearthwatch.db")
+
+
+def test_labels_are_a_list_with_commas():
+    types = load(None, {"HEARTHWATCH_OBJECT_TYPES": "Person, cat,,person "}).hearthwatch_object_types
+    assert types == ("person", "cat")
+    assert load(None, {"HEARTHWATCH_OBJECT_TYPES": "*"}).hearthwatch_object_types == ("*",)
+
+
+def test_a_flow_file_can_name_any_variable(folder, monkeypatch):
+    (folder / ".env").write_text("MY_HOOK=https://hook\nRETENTION_DAYS=7\n")
+    monkeypatch.setenv("MY_TOPIC", "door")
+    assert [lookup(name) for name in ("MY_HOOK", "MY_TOPIC", "RETENTION_DAYS")] == ["https://hook", "door", "7"]
+    assert [lookup(name) for name in ("BATCH_WINDOW_SECONDS", "DEBUG")] == ["90", "false"]
+    assert [lookup(name) for name in ("REDIS_URL", "NOBODY_SET_THIS")] == [None, None]
+    monkeypatch.setenv("HEARTHWATCH_DATA_DIR", "/srv/hw")
+    assert lookup("DATABASE_URL") == "sqlite:////srv/hw/hearthwatch.db"
+
+
+def test_what_a_default_says_as_text_is_what_it_is(folder):
+    """`${VAR}` of an unset variable gives the very value that the setting has."""
+    plain = load(None, {})
+    spelled = load(None, {item.name: text for item in variables() if (text := lookup(item.name)) is not None})
+    assert spelled.database_path == plain.database_path
+    assert spelled.model_dump(exclude={"database_url"}) == plain.model_dump(exclude={"database_url"})
+
+
+def test_a_slip_of_the_pen_is_a_warning_not_an_error(folder, monkeypatch):
+    (folder / ".env").write_text("BATCH_WINDOW_SECOND=60\nHEARTHWATCH_DEVISE=cpu\nMY_HOOK=x\n")
+    monkeypatch.setenv("HEARTHWATCH_NOVEL", "1")
+    monkeypatch.setenv("HEARTHWATCH_TEST_REQUIRE", "all")
+    assert settings().batch_window_seconds == 90
+    assert warnings() == [
+        "BATCH_WINDOW_SECOND is not a setting. Did you mean BATCH_WINDOW_SECONDS?",
+        "HEARTHWATCH_DEVISE is not a setting. Did you mean HEARTHWATCH_DEVICE?",
+        "HEARTHWATCH_NOVEL is not a setting",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake_too(folder):
+    (folder / ".env").write_bytes(b"DEBUG=\xff\n")
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read"):
+        load()
+
+
+def test_an_option_follows_its_setting(folder, monkeypatch):
+    class Batch(BaseModel):
+        window_seconds: float = from_settings("batch_window_seconds")
+
+    assert Batch().window_seconds == 90
+    monkeypatch.setenv("BATCH_WINDOW_SECONDS", "45")
+    settings.cache_clear()
+    assert (Batch().window_seconds, Batch(window_seconds=1).window_seconds) == (45, 1)
+    with pytest.raises(AttributeError, match="batch_window_seconds"):
+        from_settings("batch_window_second")
+
+
+def test_chosen_settings_beat_file_and_environment(folder, monkeypatch):
+    """The demo brings its own settings and must not touch those of the house it is shown in."""
+    (folder / ".env").write_text("RETENTION_DAYS=7\n")
+    monkeypatch.setenv("DEBUG", "true")
+    use(load(None, {"HEARTHWATCH_DATA_DIR": "demo-data"}))
+    assert (settings().retention_days, settings().debug) == (30, False)
+    assert (lookup("RETENTION_DAYS"), lookup("HEARTHWATCH_DATA_DIR")) == ("30", "demo-data")
+
+
+def test_the_example_file_is_made_from_the_settings_and_changes_nothing():
+    made = subprocess.run(
+        [sys.executable, "-m", "hearthwatch.schemas.settings"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert (ROOT / ".env.example").read_text() == made, "run: python -m hearthwatch.schemas.settings > .env.example"
+    assert load(ROOT / ".env.example", {}).model_dump() == load(None, {}).model_dump()
+    names = [line.partition("=")[0] for line in made.splitlines() if line and not line.startswith("#")]
+    assert names[:10] == SEED and names == [name.upper() for name in Settings.model_fields]
+
+
+def test_every_setting_says_what_it_means_and_what_is_allowed():
+    assert all(variable.meaning and variable.allowed for variable in variables())
+
+
+def test_settings_load_without_the_heavy_libraries():
+    code = "import hearthwatch.schemas.settings, sys; print({'torch', 'transformers', 'bytewax', 'PIL'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_home_folder_that_nobody_has_is_a_mistake_like_any_other():
+    line, other = mistakes(FOSCAM_BASE_PATH="~nobody_here/uploads", DATABASE_URL="sqlite:///~nobody_here/r.db")
+    assert (
+        line
+        == "FOSCAM_BASE_PATH = ~nobody_here/uploads: nobody here has the home folder `~nobody_here`; allowed: a folder"
+    )
+    assert other.startswith("DATABASE_URL = ")
+
+
+def test_bytes_that_are_no_text_are_named_in_ascii():
+    (line,) = mistakes(RETENTION_DAYS="3", HEARTHWATCH_NEMOTRON_MODEL="caf\udce9")
+    assert line.startswith("HEARTHWATCH_NEMOTRON_MODEL = 'caf\\udce9': it has bytes that are no UTF-8; allowed: ")
+
+
+def test_a_password_in_the_wrong_variable_is_masked_all_the_same():
+    (line,) = mistakes(RETENTION_DAYS="redis://:hunter2@there")
+    assert "hunter2" not in line and "there" in line

@@ -1,0 +1,424 @@
+"""Promises: one walk through the garden is one notification, nights are quiet, old news is left alone; nothing worth telling
+is lost while a server is away, and every notifier passes the suite of all consumers."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hearthwatch.flows.graph import Graph
+from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.record import Record
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.schemas import Detected, Detection, Message, Tick
+from hearthwatch.schemas.items import Verdict, to_microseconds
+from hearthwatch.schemas.testing import check_consumer, event
+from hearthwatch.sinks.mqtt import BrokerError, Mqtt
+from hearthwatch.sinks.notifier import Manners, Notifier
+from hearthwatch.sinks.ntfy import Ntfy
+from hearthwatch.sinks.post import DeliveryError
+from hearthwatch.sinks.webhook import Webhook, signature
+from hearthwatch.stages.rules import judge
+from tests.support.http_receiver import HttpEar
+from tests.support.mqtt_broker import Broker, Ear
+
+DOCS = Path(__file__).parents[2] / "docs"
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SCORES = {"low": 10, "medium": 40, "high": 70, "critical": 90}
+VALUES: Any = {"low": 0, "medium": 1, "high": 2, "critical": 3}
+
+
+def news(
+    seq: int, id: int = 1, level: str = "low", type: str = "event.opened", delay: float = 0.4, **more: Any
+) -> Message:
+    """A message about event `id` at this level."""
+    status = {"event.opened": "open", "event.merged": "merged"}.get(type, "closed")
+    values = {"type": type, "status": status, "revision": seq, "ended_at": None if status == "open" else NOON, **more}
+    verdict = Verdict(SCORES[level], f"1 person, {level}", "")
+    return Message(seq, type, delay, event(id, verdict=verdict, delay_seconds=delay, **values))  # type: ignore[arg-type]
+
+
+# -- manners
+
+
+class Bell(Notifier):
+    """Rings."""
+
+    def notify(self, message: Message) -> None:
+        rung.append(message.seq)
+
+
+rung: list[int] = []
+
+
+def told(options: Notifier, *messages: tuple[float, Message]) -> list[int]:
+    """Which of these messages are told when they come so many seconds after noon."""
+    manners, out = Manners(), []
+    for seconds, message in messages:
+        now = NOON + timedelta(seconds=seconds)
+        if manners.wants(message, options, now):
+            manners.told(message, now)
+            out.append(message.seq)
+    return out
+
+
+def test_an_event_is_told_once_and_again_only_when_its_level_rises() -> None:
+    bell = Bell(pause_seconds=0)
+    assert told(
+        bell,
+        (0, news(1, level="medium")),
+        (90, news(2, level="medium", type="event.closed")),
+        (95, news(3, level="low", type="event.analyzed")),
+        (99, news(4, level="high", type="event.analyzed")),
+        (999, news(5, level="high", type="event.analyzed")),
+        (999, news(6, 2)),
+    ) == [1, 4, 6]
+
+
+def test_a_walk_through_the_garden_is_one_notification_unless_it_gets_worse() -> None:
+    bell = Bell(pause_seconds=60)
+    walk = [(n * 10.0, news(n, n, "medium")) for n in range(1, 6)]
+    assert told(bell, *walk, (59, news(6, 6, "critical")), (60, news(7, 7, "high"))) == [1, 6]
+    other = news(8, 8, camera_id="back_yard")
+    assert told(bell, *walk, (59, other), (70, news(9, 9))) == [1, 8, 9]
+
+
+def test_what_was_left_out_is_not_told_later_unless_it_got_worse() -> None:
+    bell = Bell(pause_seconds=60)
+    closed = partial(news, id=2, type="event.closed")
+    assert told(bell, (0, news(1)), (30, news(2, 2)), (100, closed(3)), (200, closed(4, level="medium"))) == [1, 4]
+
+
+def test_nights_are_quiet_except_for_what_is_critical() -> None:
+    night = Bell(quiet_hours="22:00-06:30", timezone="Europe/Berlin", pause_seconds=0)
+    hours = {1: 8.98, 2: 9.0, 3: 17.49, 4: 17.5}  # after noon UTC, which is 13:00 in Berlin
+    assert told(night, *((at * 3600, news(n, n)) for n, at in hours.items())) == [1, 4]
+    assert told(night, *((at * 3600, news(n, n, "critical")) for n, at in hours.items())) == [1, 2, 3, 4]
+    siesta = Bell(quiet_hours="12:00 - 14:00", timezone="UTC", quiet_below="high", pause_seconds=0)
+    assert told(siesta, (0, news(1, 1, "medium")), (1, news(2, 2, "high")), (7200, news(3, 3))) == [2, 3]
+
+
+def test_old_news_is_left_alone() -> None:
+    bell = Bell(pause_seconds=0)
+    assert told(bell, (0, news(1, 1, delay=60)), (0, news(2, 2, delay=60.1)), (0, news(3, 3, delay=-7200))) == [1, 3]
+
+
+def test_two_events_that_turn_out_to_be_one_are_told_once() -> None:
+    bell = Bell(pause_seconds=0)
+    merged = news(3, 2, "high", "event.merged", merged_into=1)
+    assert told(bell, (0, news(1, 1)), (0, news(2, 2, "high")), (1, merged), (9, news(4, 1, "high"))) == [1, 2]
+
+
+def test_a_notifier_that_fails_is_asked_again_with_what_it_has_not_told() -> None:
+    class Stumbling(Bell):
+        """Fails at the second message, once."""
+
+        def notify(self, message: Message) -> None:
+            if message.seq == 2 and not stumbled:
+                stumbled.append(True)
+                raise OSError("no")
+            super().notify(message)
+
+    stumbled: list[bool] = []
+    rung.clear()
+    bell, messages = Stumbling(pause_seconds=0), [news(n, n) for n in (1, 2, 3)]
+    with pytest.raises(OSError):
+        bell.deliver(messages)
+    bell.deliver(messages)
+    assert rung == [1, 2, 3]
+
+
+@pytest.mark.parametrize("hours", ["22", "22:00", "25:00-06:00", "22:00-06:00-07:00", ""])
+def test_hours_that_are_none_are_a_mistake_that_says_how_to_write_them(hours: str) -> None:
+    with pytest.raises(ValidationError, match=r"write 22:00-06:30"):
+        Bell(quiet_hours=hours)
+
+
+# -- webhook
+
+
+def test_the_webhook_posts_the_message_and_signs_it() -> None:
+    with HttpEar() as ear:
+        hook = Webhook(url=f"{ear.url}/hook?key=1", secret="s3cret", token="t0ken")
+        check_consumer(hook, [news(n, n, camera_id=f"c{n}") for n in (1, 2, 3)], seen=lambda: len(ear.heard))
+        assert [body["seq"] for body in ear.taken()] == [1, 2, 3]
+        path, headers, body, _ = ear.heard[0]
+        assert path == "/hook?key=1" and json.loads(body)["schema"] == "hearthwatch.event.v1"
+        by_hand = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+        assert headers["X-Hearthwatch-Signature"] == f"sha256={by_hand}" == signature("s3cret", body)
+        assert headers["Authorization"] == "Bearer t0ken"
+        assert headers["Idempotency-Key"] == "batch-1-1"
+
+
+@pytest.mark.parametrize("status", [301, 401, 404, 408, 429, 500, 503])
+def test_what_a_server_does_not_take_comes_again_in_order_and_once(status: int) -> None:
+    with HttpEar(200, status, status) as ear:
+        hook, messages = Webhook(url=f"{ear.url}/t0psecret", pause_seconds=0), [news(n, n) for n in (1, 2, 3)]
+        hook.open()
+        for _ in range(2):
+            with pytest.raises(DeliveryError, match=str(status)) as caught:
+                hook.deliver(messages)
+            assert "t0psecret" not in str(caught.value)
+        hook.deliver(messages)
+        hook.close()
+        assert [body["seq"] for body in ear.taken()] == [1, 2, 3]
+
+
+def test_a_message_that_is_refused_for_good_does_not_block_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    with HttpEar(422) as ear, caplog.at_level(logging.ERROR):
+        hook = Webhook(url=ear.url, pause_seconds=0)
+        hook.open()
+        hook.deliver([news(1, 1), news(2, 2)])
+        hook.close()
+        assert [body["seq"] for body in ear.taken()] == [2]
+        assert "refuses a message for good (422" in caplog.text
+
+
+def test_a_server_that_is_not_there_is_an_error_without_secrets() -> None:
+    with HttpEar() as ear:
+        url = ear.url
+    hook = Webhook(url=f"{url}/t0psecret", secret="s3cret")
+    assert "t0psecret" not in repr(hook) and "s3cret" not in repr(hook)
+    hook.open()
+    with pytest.raises(DeliveryError, match=r"127\.0\.0\.1 cannot be reached") as caught:
+        hook.deliver([news(1)])
+    assert "t0psecret" not in str(caught.value)
+    hook.close()
+
+
+# -- ntfy
+
+
+def test_ntfy_pushes_level_words_and_picture() -> None:
+    with HttpEar() as ear:
+        phone = Ntfy(server=ear.url, topic="mine", token="t0ken", page_url="https://home.example/")
+        messages = [news(1, 1, "critical", thumbnail="/api/media/thumbnails/2026-11-22/1_thumb.jpg", camera_name="Tür")]
+        check_consumer(phone, messages, seen=lambda: len(ear.heard))
+        assert ear.taken() == [
+            {
+                "topic": "mine", "title": "Critical: person at Tür", "message": "1 person, critical", "priority": 5,
+                "tags": ["walking"], "click": "https://home.example/?event=1",
+                "attach": "https://home.example/api/media/thumbnails/2026-11-22/1_thumb.jpg",
+            }
+        ]  # fmt: skip
+        assert ear.heard[0][1]["Authorization"] == "Bearer t0ken"
+        plain = Ntfy(server=ear.url, topic="mine").note(news(2, objects={"person": 2, "car": 1}))
+        assert plain == {
+            "topic": "mine", "title": "Low: 2 person, car at front door", "message": "1 person, low", "priority": 2,
+            "tags": ["walking", "car"],
+        }  # fmt: skip
+
+
+# -- MQTT
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "record.db"
+    Ledger(Record(path)).discover([Found("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1)
+    return path
+
+
+def test_mqtt_tells_home_assistant_and_whoever_knows_frigate(tmp_path: Path, path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
+        mqtt = Mqtt(url=broker.url, frigate="frigate", record_path=path)
+        name = f"hearthwatch_{Record(path).store_id[:8]}_front_door"
+        messages = [
+            news(1, 7, "low"), news(2, 7, "high", "event.closed"),
+            news(3, 7, "critical", "event.analyzed"), news(4, 8, "low", delay=9e6),
+        ]  # fmt: skip
+        check_consumer(mqtt, messages, seen=lambda: {topic: len(all) for topic, all in ear.all().items()})
+        said = ear.all()
+        assert said["hearthwatch/available"] == ["online", "offline"]
+        assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [1, 2, 3, 4]
+        assert [json.loads(m)["seq"] for m in said["hearthwatch/alerts"]] == [1, 2, 3]
+        assert said["hearthwatch/front_door/occupancy"] == ["ON", "OFF", "OFF"]
+        assert json.loads(said["hearthwatch/front_door/event"][-1])["risk_level"] == "critical"
+
+        occupancy, *others = (
+            json.loads(said[f"homeassistant/{kind}/{name}/{key}/config"][0])
+            for kind, key in (("binary_sensor", "occupancy"), ("sensor", "risk"), ("sensor", "event"))
+        )
+        assert occupancy["state_topic"] == "hearthwatch/front_door/occupancy"
+        assert occupancy["device"]["name"] == "Front Door" and occupancy["unique_id"] == f"{name}_occupancy"
+        assert {other["json_attributes_topic"] for other in others if "options" in other} == {
+            "hearthwatch/front_door/event"
+        }
+        assert {entity["availability_topic"] for entity in (occupancy, *others)} == {"hearthwatch/available"}
+
+        reviews = [json.loads(m) for m in said["frigate/reviews"]]
+        assert [(r["type"], r["before"]["severity"], r["after"]["severity"]) for r in reviews] == [
+            ("new", "detection", "detection"), ("update", "detection", "alert"), ("end", "alert", "alert"),
+            ("update", "alert", "alert"),
+        ]  # fmt: skip
+        first, last = reviews[0]["after"], reviews[-1]["after"]
+        assert first["id"] == last["id"] == "batch-7" and first["camera"] == "front_door"
+        assert first["end_time"] is None and last["end_time"] == NOON.timestamp()
+        assert first["data"]["objects"] == ["person"] and first["data"]["detections"] == ["7"]
+
+
+def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        mqtt = Mqtt(url=broker.url, record_path=path)
+        mqtt.open()
+        mqtt.deliver([news(1)])
+        with Ear(broker) as ear:
+            ear.all()
+            assert ear.retained["hearthwatch/front_door/occupancy"] == "ON"
+            assert ear.retained["hearthwatch/available"] == "online"
+            assert len([topic for topic in ear.retained if topic.endswith("/config")]) == 3
+            assert mqtt._link
+            mqtt._link._client.socket().shutdown(2)  # as a machine that loses its network
+            ear.until(lambda: ear.said["hearthwatch/available"] == ["offline"])
+        mqtt.close()
+
+
+def test_a_broker_that_was_killed_gets_everything_again(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 1.0)
+    with Broker(tmp_path / "broker") as broker:
+        mqtt = Mqtt(url=broker.url, record_path=path, pause_seconds=0)
+        mqtt.open()
+        mqtt.deliver([news(1)])
+        broker.kill()
+        with pytest.raises(BrokerError, match=r"127\.0\.0\.1"):
+            mqtt.deliver([news(2, 2)])
+        broker.start()
+        with Ear(broker) as ear:
+            mqtt.idle()
+            mqtt.deliver([news(2, 2), news(3, 3)])
+            mqtt.close()
+            said = ear.all()
+            assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [2, 3]
+            assert said["hearthwatch/front_door/occupancy"][0] == "ON"
+            assert len([topic for topic in said if topic.endswith("/config")]) == 3
+
+
+def test_a_wrong_password_is_told_without_it(tmp_path: Path, path: Path) -> None:
+    with Broker(tmp_path / "broker", password="right") as broker:
+        wrong, right = (
+            Mqtt(url=broker.url.replace("//", f"//hearth:{word}@"), record_path=path) for word in ("wr0ng", "right")
+        )
+        with pytest.raises(BrokerError, match=r"refuses us: Not authorized") as caught:
+            wrong.open()
+        assert "wr0ng" not in str(caught.value) and "wr0ng" not in repr(wrong)
+        right.open()
+        right.close()
+
+
+def test_a_frozen_broker_is_given_up_and_nothing_is_lost(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 0.3)
+    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
+        mqtt = Mqtt(url=broker.url, record_path=path)
+        mqtt.open()
+        broker.freeze()
+        with pytest.raises(BrokerError, match=r"did not take a message within 0.3 s"):
+            mqtt.deliver([news(1)])
+        broker.thaw()
+        mqtt.deliver([news(1)])
+        mqtt.close()
+        assert {json.loads(m)["seq"] for m in ear.all()["hearthwatch/events"]} == {1}
+
+
+@pytest.mark.parametrize("url", ["http://host", "mqtt://", "broker", "mqtt://host:0"])
+def test_an_address_that_is_none_is_a_mistake(url: str) -> None:
+    with pytest.raises(ValidationError, match="write mqtt://"):
+        Mqtt(url=url)
+
+
+# -- in a pipeline
+
+
+def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server_was_away(path: Path) -> None:
+    record, readers = Record(path), Readers()
+    with HttpEar(503) as ear:
+        hook = Webhook(url=ear.url)
+        readers.start(Reader("hook", hook, {"risk_level": ["low", "medium"]}, path))
+        (entry,) = Ledger(record).todo(0, 1)
+        Batching(record, partial(judge, zone=None)).write(
+            [Detected(entry.frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))]
+        )
+        readers.wake()
+        readers.stop()
+        assert ear.heard, "it was asked at once"
+        again = Readers()
+        again.start(Reader("hook", hook, {}, path))
+        again.wake()
+        again.stop()
+        assert [body["type"] for body in ear.taken()] == ["event.opened"]
+    record.close()
+
+
+def test_after_a_restart_an_event_that_goes_on_is_not_told_again(path: Path) -> None:
+    record = Record(path)
+    batching, ledger, began = Batching(record, partial(judge, zone=None)), Ledger(record), datetime.now(UTC)
+
+    def run(ear: HttpEar, *items: Detected | Tick) -> None:
+        readers = Readers()
+        readers.start(Reader("hook", Webhook(url=ear.url), {}, path))
+        batching.write(items)
+        readers.wake()
+        readers.stop()
+
+    def seen(number: int) -> Detected:
+        at = to_microseconds(began + timedelta(hours=number))
+        ledger.discover([Found("front_door", "front_door", f"front_door/{number}.jpg", at, 1, at, at)], at)
+        return Detected(ledger.todo(0, 9)[-1].frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))
+
+    with HttpEar(200) as ear:
+        run(ear, seen(1))
+        (first,) = record.rows("SELECT id, risk_level FROM events WHERE status = 'open'")
+        run(ear, Tick(began + timedelta(minutes=90)))
+        assert record.rows("SELECT id, risk_level FROM events WHERE status = 'closed'") == [first]
+        run(ear, seen(2))
+        told = [(body["type"], body["event_id"] == first[0]) for body in ear.taken()]
+    assert told == [("event.opened", True), ("event.opened", False)]
+    record.close()
+
+
+# -- the guide
+
+
+def test_the_guide_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own notifier works and has at most 20 lines; its flow files are right; its receiver checks signatures."""
+    text = (DOCS / "notifications.md").read_text()
+    receiver, own = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(own.strip().splitlines()) <= 20
+    (tmp_path / "my_notifier.py").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_notifier  # type: ignore[import-not-found]
+
+    shout = my_notifier.Shout(path=tmp_path / "log")
+    check_consumer(shout, [news(1, 1, "high"), news(2, 1, "high", "event.closed")], seen=(tmp_path / "log").read_text)
+    assert (tmp_path / "log").read_text() == "High: person at front door\n"
+
+    body = json.dumps(news(1).as_dict()).encode()
+    names: dict[str, Any] = {}
+    exec(receiver, names)
+    assert names["genuine"](body, signature("s3cret", body), "s3cret")
+    assert not names["genuine"](body + b" ", signature("s3cret", body), "s3cret")
+
+    monkeypatch.setenv("MQTT_URL", "mqtt://user:password@127.0.0.1")
+    monkeypatch.setenv("NTFY_TOPIC", "long-and-random")
+    monkeypatch.setenv("WEBHOOK_SECRET", "s3cret")
+    flows = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(flows) >= 3
+    graph = (
+        '[files]\nuse = "files"\n[detect]\nuse = "rtdetr"\nfrom = "files"\n[batch]\nuse = "batch"\nfrom = "detect"\n'
+    )
+    assert Graph.from_toml(graph + "\n".join(flows)).check() == []

@@ -1,0 +1,404 @@
+"""Promises: Redis mirrors the feed. Each message once in the stream, in order, whatever dies; old news is not published;
+a Redis that is down, hung or forgetful delays messages and nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import hearthwatch.sinks.redis
+from hearthwatch.flows.graph import Graph
+from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.record import Record, now
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.schemas import Detected, Detection
+from hearthwatch.schemas.settings import Settings, use
+from hearthwatch.schemas.testing import check_consumer
+from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
+from hearthwatch.stages.rules import judge
+from tests.support.pipeline import Pipeline, name
+from tests.support.redis_server import SECONDS_MAX, RedisServer
+
+CHANNEL = "security_events"
+HOUR = 3_600_000_000
+HOME = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with House(tmp_path) as house:
+        yield house
+
+
+class House:
+    """A record, a Redis, and somebody who listens to the channel."""
+
+    def __init__(self, home: Path, durable: bool = False):
+        self.path, self.server = home / "record.db", RedisServer(home / "redis", durable)
+        self.redis: redis.Redis[str]
+
+    def __enter__(self) -> House:
+        self.server.start()
+        self.redis = self.server.client()
+        self.record = Record(self.path)
+        self.ledger = Ledger(self.record)
+        self.batching = Batching(self.record, partial(judge, zone=None))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.redis.close()
+        self.record.close()
+        self.server.kill()
+
+    def happen(self, count: int = 1) -> None:
+        """`count` pictures of a person, an hour between two: as many events are opened, and the former ones closed."""
+        (number,) = self.record.one("SELECT count(*) FROM frames")
+        hours = [(number + n + 1) * HOUR for n in range(count)]
+        self.ledger.discover([Found("porch", "Porch", f"Porch/{at}.jpg", at, 1, at, at) for at in hours], hours[-1])
+        frames = [entry.frame for entry in self.ledger.todo(0, count)]
+        self.batching.write([Detected(frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),)) for frame in frames])
+
+    def pretend(self, count: int, age_seconds: float = 3600) -> None:
+        """`count` rows in the feed that are this old; only the numbers matter."""
+        last, at = Feed(self.record).last(), now() - round(age_seconds * 1e6)
+        rows = [
+            (last + n, 10**6 + last + n, 1, "event.closed", f'{{"seq":{last + n}}}', at) for n in range(1, count + 1)
+        ]
+        self.record.transact(lambda: self.record.many("INSERT INTO feed VALUES (?,?,?,?,?,?)", rows))
+
+    def told(self) -> list[int]:
+        return [seq for (seq,) in self.record.rows("SELECT seq FROM feed ORDER BY seq")]
+
+    def sink(self, **options: Any) -> Redis:
+        return Redis(url=self.server.url, channel=CHANNEL, record_path=self.path, **options)
+
+    @contextmanager
+    def relay(self) -> Iterator[Redis]:
+        """The relay as it is, without the thread that drives it."""
+        sink = self.sink()
+        sink.open()
+        try:
+            yield sink
+        finally:
+            sink.close()
+
+    @contextmanager
+    def running(self) -> Iterator[Readers]:
+        """The relay on its thread, as in a graph."""
+        readers = Readers()
+        readers.start(Reader("redis", self.sink(), {}, self.path))
+        try:
+            yield readers
+        finally:
+            readers.stop()
+
+    def entries(self) -> list[tuple[str, dict[str, str]]]:
+        return self.redis.xrange(f"{CHANNEL}:stream")
+
+    def stream(self) -> list[int]:
+        """The numbers of its entries; each one carries the message of that number."""
+        seqs = []
+        for id, fields in self.entries():
+            seqs.append(int(id.removesuffix("-0")))
+            assert json.loads(fields["data"])["seq"] == seqs[-1]
+        return seqs
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """What a subscriber has heard so far."""
+        with self.server.client() as client, client.pubsub(ignore_subscribe_messages=True) as radio:
+            radio.subscribe(CHANNEL)
+            radio.get_message(ignore_subscribe_messages=False, timeout=SECONDS_MAX)
+            heard: list[dict[str, Any]] = []
+
+            def listen() -> list[dict[str, Any]]:
+                """Everything that was published before this question: our own word comes back behind it."""
+                client.publish(CHANNEL, "end")
+                while (message := radio.get_message(timeout=SECONDS_MAX)) and message["data"] != "end":
+                    heard.append(json.loads(message["data"]))
+                return heard
+
+            yield listen
+
+
+def eventually(what: Callable[[], object]) -> None:
+    """Wait until it is so, for a reader on another thread."""
+    until = time.monotonic() + SECONDS_MAX
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# -- what is published
+
+
+def test_the_relay_keeps_the_contract(house: House) -> None:
+    house.happen(5)
+    check_consumer(house.sink(), seen=house.entries)
+
+
+def test_a_message_is_published_and_kept_as_the_feed_has_it(house: House) -> None:
+    with house.relay() as relay, house.listening() as heard:
+        house.happen()
+        relay.deliver(Feed(house.record).after(0, 10))
+        (payload,) = house.record.one("SELECT payload FROM feed")
+        assert house.entries() == [("1-0", {"data": payload})]
+        (message,) = heard()
+        assert message == json.loads(payload)
+        assert (message["schema"], message["type"], message["camera_name"]) == (
+            "hearthwatch.event.v1",
+            "event.opened",
+            "Porch",
+        )
+        assert message["thumbnail"] == "/api/media/thumbnails/1970-01-01/1_thumb.jpg"
+
+
+def test_old_news_goes_to_the_stream_alone(house: House) -> None:
+    """A pipeline that was away for an hour does not ring the bell for what happened meanwhile."""
+    house.pretend(2, age_seconds=61)
+    house.happen()
+    with house.listening() as heard, house.relay():
+        assert house.stream() == [1, 2, 3]
+        assert [message["seq"] for message in heard()] == [3]
+
+
+def test_a_node_without_a_url_is_off_and_says_so() -> None:
+    use(Settings())
+    try:
+        graph = Graph().add("redis", Redis(), after="feed")
+        assert graph.off() == {"redis": "REDIS_URL is not set: events are not published"}
+        assert Redis().label() == CHANNEL
+    finally:
+        use(None)
+
+
+def test_a_mirror_cannot_be_narrowed() -> None:
+    graph = Graph().add("redis", Redis(), after="feed", only={"risk_level": "high"})
+    assert "mirrors the whole feed" in "\n".join(graph.check())
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    sink = Redis(url="redis://me:hunter2@example.org/0", record_path=Path("r.db"))
+    assert "hunter2" not in f"{sink!r} {sink} {sink.label()}"
+    assert sink.label() == "security_events at example.org"
+
+
+# -- where it goes on
+
+
+def test_the_stream_itself_says_where_to_go_on(house: House) -> None:
+    """The relay keeps nothing: whatever its cursor says, what Redis has is not sent again and what it lacks is."""
+    for _ in range(3):
+        with house.listening() as heard, house.relay():
+            assert not heard() or house.stream() == house.told()
+        house.happen(2)
+    with house.relay() as relay:
+        relay.idle()
+        assert house.stream() == house.told()
+
+
+@pytest.mark.parametrize("forgets", ["flushall", "delete", "trim"])
+def test_what_redis_forgot_is_filled_in_again(house: House, forgets: str) -> None:
+    house.happen(3)
+    with house.relay() as relay, house.listening() as heard:
+        assert len(heard()) == 0, "it was published before anybody listened"
+        before = house.stream()
+        {
+            "flushall": house.redis.flushall,
+            "delete": lambda: house.redis.delete(f"{CHANNEL}:stream"),
+            "trim": lambda: house.redis.xtrim(f"{CHANNEL}:stream", 0),
+        }[forgets]()
+        relay.idle()
+        assert house.stream() == ([] if forgets == "trim" else before), "what somebody trims away on purpose stays away"
+        house.happen()
+        relay.idle()
+        assert house.stream()[-2:] == house.told()[-2:]
+
+
+def test_an_emptied_redis_gets_as_much_as_the_stream_holds(house: House) -> None:
+    house.pretend(STREAM_MAX + ROWS_MAX + 7)
+    with house.relay() as relay:
+        assert house.stream() == house.told()[-STREAM_MAX:]
+        house.pretend(3 * ROWS_MAX)
+        relay.idle()
+        kept = house.stream()
+        assert kept == house.told()[-len(kept) :]
+        assert STREAM_MAX <= len(kept) <= STREAM_MAX + 200
+
+
+def test_a_feed_that_was_pruned_leaves_the_stream_alone(house: House) -> None:
+    house.pretend(5)
+    with house.relay() as relay:
+        house.record.execute("DELETE FROM feed")
+        relay.idle()
+        assert house.stream() == [1, 2, 3, 4, 5]
+
+
+def test_a_new_record_is_not_refused_by_the_stream_of_an_old_one(house: House, tmp_path: Path, caplog: Any) -> None:
+    house.pretend(50)
+    with house.relay():
+        pass
+    other = House(tmp_path / "other")
+    other.path.parent.mkdir(exist_ok=True)
+    other.server, other.redis = house.server, house.redis
+    other.record = Record(other.path)
+    other.pretend(3)
+    with other.relay():
+        assert other.stream() == [1, 2, 3]
+    assert "starts anew" in caplog.text
+    other.record.close()
+
+
+def test_a_record_restored_from_a_backup_starts_the_stream_anew(house: House) -> None:
+    house.pretend(50)
+    with house.relay():
+        pass
+    house.record.execute("DELETE FROM feed WHERE seq > 20")
+    house.record.execute("UPDATE sqlite_sequence SET seq = 20 WHERE name = 'feed'")
+    with house.relay() as relay:
+        assert house.stream() == house.told()
+        house.pretend(3)
+        relay.idle()
+        assert house.stream() == house.told() == list(range(1, 24))
+
+
+def test_two_relays_at_once_double_nothing(house: House) -> None:
+    house.pretend(20 * ROWS_MAX)
+    sinks = [house.sink() for _ in range(3)]
+    threads = [threading.Thread(target=sink.open) for sink in sinks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert house.stream() == house.told()
+    for sink in sinks:
+        sink.close()
+
+
+# -- what goes wrong
+
+
+def test_a_redis_that_comes_later_gets_everything(house: House) -> None:
+    house.server.kill()
+    with house.running():
+        house.happen(3)
+        house.server.start()
+        eventually(lambda: house.stream() == house.told())
+
+
+def test_a_redis_that_comes_back_empty_is_filled_while_nothing_happens(house: House) -> None:
+    with house.running():
+        house.happen(3)
+        eventually(lambda: house.stream() == house.told())
+        house.server.kill()
+        house.server.start()
+        eventually(lambda: house.stream() == house.told())
+
+
+def test_a_frozen_redis_holds_nobody_up_and_gets_each_message_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Calls that timed out run when it thaws, late, beside those that were made since."""
+    monkeypatch.setattr(hearthwatch.sinks.redis, "ANSWER_SECONDS", 0.1)
+    with house.running() as readers, house.listening() as heard:
+        house.happen(2)
+        eventually(lambda: house.stream() == house.told())
+        house.server.freeze()
+        for _ in range(5):
+            house.happen()
+            readers.wake()
+        eventually(lambda: "Timeout" in caplog.text)
+        house.happen()
+        house.server.thaw()
+        eventually(lambda: house.stream() == house.told())
+        assert [message["seq"] for message in heard()] == house.told()
+
+
+def test_a_stop_does_not_wait_for_a_frozen_redis(house: House) -> None:
+    with house.running() as readers:
+        house.server.freeze()
+        house.happen()
+        readers.wake()
+        readers.stop()
+        house.server.thaw()
+    with house.relay():
+        assert house.stream() == house.told()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_each_message_once_though_redis_is_killed_ten_times(tmp_path: Path, durable: bool) -> None:
+    dice = random.Random(7)
+    with House(tmp_path, durable) as house, house.running() as readers:
+        for _ in range(10):
+            house.happen(dice.randint(1, 30))
+            readers.wake()
+            enough = dice.randint(1, len(house.told()))
+            eventually(lambda n=enough: len(house.stream()) >= n)
+            house.server.kill()
+            house.happen(dice.randint(1, 30))
+            house.server.start()
+        eventually(lambda: house.stream() == house.told())
+
+
+RELAY = """
+import sys
+from pathlib import Path
+from hearthwatch.flows.services import Reader
+from hearthwatch.sinks.redis import Redis
+url, path = sys.argv[1], Path(sys.argv[2])
+reader = Reader("redis", Redis(url=url, channel="security_events", record_path=path), {}, path)
+reader.start()
+reader._thread.join()
+"""
+
+
+def test_each_message_once_though_the_relay_is_killed_five_times(house: House) -> None:
+    dice = random.Random(8)
+    for _ in range(5):
+        house.pretend(10 * ROWS_MAX)
+        relay = subprocess.Popen([sys.executable, "-c", RELAY, house.server.url, house.path], cwd=HOME)
+        enough = len(house.told()) - dice.randint(0, 8 * ROWS_MAX)
+        eventually(lambda n=enough: house.redis.xlen(f"{CHANNEL}:stream") >= min(n, STREAM_MAX))
+        relay.kill()
+        relay.wait()
+    with house.relay():
+        assert house.stream() == house.told()
+
+
+def test_a_pipeline_killed_again_and_again_tells_redis_everything_once(tmp_path: Path) -> None:
+    """The whole flow, bare and with a recovery store in turns; pictures three hours apart: each opens an event."""
+    dice = random.Random(9)
+    node = '\n[redis]\nuse = "redis"\nfrom = "feed"\n'
+    with RedisServer(tmp_path / "redis") as server, server.client() as client:
+        p = Pipeline(tmp_path, options="boxes = 2", more=node, REDIS_URL=server.url)
+
+        def stream() -> list[int]:
+            return [int(id.removesuffix("-0")) for id, _ in client.xrange(f"{CHANNEL}:stream")]
+
+        def told() -> list[int]:
+            return [seq for (seq,) in p.rows("SELECT seq FROM feed ORDER BY seq")]
+
+        for start in range(3):
+            for n in range(10):
+                p.upload("porch", name(1_700_000_000 + 10_800 * (10 * start + n)))
+            p.start(resume=start % 2 == 1)
+            enough = 10 * start + dice.randint(1, 10)
+            p.until(lambda n=enough: len(stream()) >= n).kill()
+        p.start().until(lambda: p.rows("SELECT 1 FROM heartbeat WHERE pid = ?", p.pid))
+        p.until(lambda: p.states() == {"settled": 30} and stream()[-1:] == told()[-1:]).stop()
+        assert stream() == told()
+        assert len(stream()) >= 30

@@ -1,0 +1,333 @@
+"""Promises: old pictures give the events of a live run; a backfill can be killed and goes on; live pictures go first."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hearthwatch.record import Record, RecordError, hold
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.schemas.items import Tick, from_microseconds, to_microseconds
+from hearthwatch.sources.backfill import AHEAD_MAX, AHEAD_MIN, Feeder, Old, Search, captured, unknown
+from hearthwatch.sources.files import Files
+from hearthwatch.stages.rules import judge
+from tests.support.pipeline import Pipeline, check, name, picture, rules_and_options
+
+SECOND = 1_000_000
+START = 1_750_000_000  # in June 2025
+RULES, OPTIONS = rules_and_options(window=6, idle=2, lateness=0.2)
+EVENT = "camera_id, started_at, ended_at, frame_count, status, risk_score, risk_level, summary, objects, analyzer"
+
+
+class Archive:
+    """Cameras that saw something in bursts, for months; files as somebody has copied them: with mtimes of today."""
+
+    def __init__(self, folder: Path, count: int, seed: int = 7) -> None:
+        self.folder, self.count, chance = folder, count, random.Random(seed)
+        for number, camera in enumerate(("Front Door", "back-yard", "gate")):
+            at = START + chance.random()
+            for n in range(number, count, 3):
+                at += chance.choice((0.25, 0.5, 1, 1.9, 2.1, 60, 3600))
+                path = folder / camera / f"{datetime.fromtimestamp(at, UTC):%Y-%m}" / name(at, str(n))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(picture(f"{camera} {n}"))
+
+
+def command(pipeline: Pipeline, *words: str, **environment: str) -> subprocess.Popen[str]:
+    everything = {**os.environ, **pipeline._environment, "HEARTHWATCH_CAPTURE_TIME": "auto", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "hearthwatch.cli", "backfill", *words], cwd=pipeline.folder, env=everything,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def watch(pipeline: Pipeline, process: subprocess.Popen[str]) -> Pipeline:
+    """Fails when this process ends while something is waited for."""
+    pipeline.pid, pipeline._process = process.pid, process
+    return pipeline
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    out, errors = process.communicate(timeout=100)
+    assert process.returncode == code, out + errors
+    return out + errors
+
+
+def live(record: Record, path: Path) -> Record:
+    """The same pictures as if each had been uploaded half a second after it was taken, and looked at there and then."""
+    again, old = Record(path), Ledger(record)
+    ledger, batching = Ledger(again), Batching(again, partial(judge, zone=ZoneInfo("UTC")), RULES)
+    frames = "SELECT camera_id, path, mtime_ns, size, captured_at, id FROM frames ORDER BY captured_at"
+    for camera_id, file, mtime_ns, size, at, id in record.rows(frames):
+        upload = at + SECOND // 2
+        ledger.discover([Found(camera_id, camera_id, file, mtime_ns, size, at, upload)], upload)
+        (entry,) = ledger.todo(0, 9)
+        seen = old.recorded(replace(entry.frame, id=id))
+        batching.write([replace(seen, frame=entry.frame), Tick(from_microseconds(upload))])
+    batching.write([Tick(from_microseconds(1 << 52))])
+    return again
+
+
+def events(record: Record) -> list[Any]:
+    names = dict(record.rows("SELECT id, name FROM cameras"))
+    return [
+        (row[0], *(str(value).replace(names[row[0]], row[0]) if isinstance(value, str) else value for value in row[1:]))
+        for row in record.rows(f"SELECT {EVENT} FROM events WHERE status <> 'merged' ORDER BY camera_id, started_at")
+    ]
+
+
+def check_backfilled(pipeline: Pipeline, old: Archive) -> None:
+    """Everything is decided, nothing twice, and the events are those of a live run."""
+    record = pipeline.record
+    check(record, RULES)
+    assert pipeline.states() == {"settled": old.count}
+    reference = live(record, pipeline.folder / "live.db")
+    assert events(record) == events(reference)
+    assert len(events(record)) > old.count / 10
+    reference.close()
+    record.close()
+
+
+# -- the command, with a real pipeline
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Pipeline]:
+    """One whose detector takes its time with pictures that have `slow` in their path."""
+    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.01")
+    yield pipeline
+    pipeline.kill()
+
+
+def test_old_pictures_killed_half_way_give_the_events_of_a_live_run(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, batch=OPTIONS)
+    old = Archive(tmp_path / "old", 210)
+    process = command(pipeline, str(old.folder))
+    watch(pipeline, process).until(lambda: pipeline.states().get("settled", 0) > 30)
+    process.kill()
+    process.communicate()
+    assert pipeline.states().get("settled", 0) < old.count
+    until_free(pipeline)
+    said = finish(command(pipeline, str(old.folder)))
+    assert f"{old.count} pictures in" in said and " 0 of them known" not in said
+    check_backfilled(pipeline, old)
+    assert f"{old.count} of them known already" in finish(command(pipeline, str(old.folder)))
+
+
+def until_free(pipeline: Pipeline) -> None:
+    """The pipeline of a backfill that was killed ends by itself, as if it had been told to."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return hold(pipeline.data, "see").release()
+        except RecordError:
+            assert time.monotonic() < until, "the pipeline outlives the backfill that started it"
+            time.sleep(0.02)
+
+
+def test_beside_a_live_pipeline_it_only_enqueues_and_live_pictures_go_first(slow: Pipeline, tmp_path: Path) -> None:
+    pipeline, old = slow, Archive(tmp_path / "slow", 150)
+    pipeline.upload("porch", name(1_759_000_000)).start().until(lambda: pipeline.states() == {"settled": 1})
+    process = command(pipeline, str(old.folder))
+    pipeline.until(lambda: pipeline.states().get("settled", 0) > 5)
+    pipeline.upload("porch", name(1_760_000_000))  # into a folder that is watched already
+    said = finish(process)
+    assert "a pipeline is running" in said
+    _, (live_id,) = pipeline.rows("SELECT id FROM frames WHERE camera_id = 'porch' ORDER BY id")
+    assert live_id < 140, "it waited behind all others"
+    pipeline.until_quiet(152).stop()
+    assert pipeline.states() == {"settled": 152}
+    record = pipeline.record
+    check(record, RULES)
+    reference = live(record, tmp_path / "live.db")
+    assert events(record) == events(reference)
+
+
+def test_a_slow_detector_has_one_batch_of_old_pictures_in_front_of_a_live_one(tmp_path: Path) -> None:
+    """A batch is what is looked at in half a second: at 0.2 s a picture, two of them at most."""
+    pipeline, old = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.2"), Archive(tmp_path / "slow", 24)
+    pipeline.upload("porch", name(1_759_000_000)).start().until(lambda: pipeline.states() == {"settled": 1})
+    process, in_front = command(pipeline, str(old.folder)), set[int]()
+
+    def looked() -> bool:
+        undecided = "SELECT count(*) FROM frames WHERE state = 'discovered' AND camera_id <> 'porch'"
+        in_front.add(pipeline.rows(undecided)[0][0])
+        return process.poll() is not None
+
+    pipeline.until(looked)
+    finish(process)
+    pipeline.stop()
+    assert pipeline.states() == {"settled": 25}
+    assert in_front <= {0, 1, 2} and in_front & {1, 2}
+
+
+def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.05")
+    old = Archive(tmp_path / "slow", 90)
+    process = command(pipeline, str(old.folder))
+    watch(pipeline, process).until(lambda: pipeline.states().get("settled", 0) > 5)
+    process.send_signal(signal.SIGINT)
+    assert "the same command goes on from here" in finish(process, 1)
+    until_free(pipeline)
+    assert 5 < pipeline.states()["settled"] < old.count
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "homeless", "model"])
+def test_mistakes_are_told_in_a_sentence(tmp_path: Path, wrong: str) -> None:
+    pipeline, old = Pipeline(tmp_path), tmp_path / "old"
+    if wrong != "nowhere":
+        (old / "cam").mkdir(parents=True)
+        ((old if wrong == "homeless" else old / "cam") / "1.jpg").write_bytes(picture())
+    environment = {"HEARTHWATCH_FLOW": "", "HEARTHWATCH_DETECTOR_MODEL": "./none"} if wrong == "model" else {}
+    words = {"nowhere": "old is not a folder", "homeless": "--camera NAME", "model": "`./none` is not a folder"}
+    said = finish(command(pipeline, str(old), **environment), 2)
+    assert words[wrong] in said and "Traceback" not in said
+
+
+# -- whose pictures, taken when
+
+
+def place(folder: Path, *paths: str | bytes) -> None:
+    for path in paths:
+        file = os.path.join(os.fsencode(folder), os.fsencode(path))
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        Path(os.fsdecode(file)).write_bytes(picture())
+
+
+def search(folder: Path, base: Path, camera: str | None = None) -> Search:
+    files = Files(base_path=base, record_path=base / "r.db", data_dir=base, capture_time="auto", timezone="UTC")
+    return Search(folder, files, camera)
+
+
+def test_the_first_folder_is_the_camera_unless_it_is_said(tmp_path: Path) -> None:
+    place(
+        tmp_path / "old",
+        "Gate/a.jpg",
+        "Gate/2025/b.PNG",
+        "loose.jpg",
+        "Gate/.hidden.jpg",
+        "Gate/no.txt",
+        b"Caf\xe9/c\\d.jpg",
+    )
+    (tmp_path / "old/Gate/link.jpg").symlink_to("a.jpg")
+    found = search(tmp_path / "old", tmp_path / "base")
+    cameras = {old.key[0].rpartition("/")[2]: old.camera for old in found}
+    assert cameras == {"a.jpg": "Gate", "b.PNG": "Gate", r"c\\d.jpg": r"Caf\xe9"}
+    assert [os.path.basename(path) for path in found.homeless] == [b"loose.jpg"]
+    assert {old.camera for old in search(tmp_path / "old", tmp_path / "base", "Attic")} == {"Attic"}
+
+
+def test_below_the_upload_tree_a_picture_is_its_own_cameras(tmp_path: Path) -> None:
+    place(tmp_path, "Gate/2025/a.jpg")
+    (old,) = search(tmp_path / "Gate", tmp_path)
+    assert (old.camera, old.key[0]) == ("Gate", "Gate/2025/a.jpg")
+
+
+def test_the_key_is_the_one_that_the_ledger_gets(tmp_path: Path) -> None:
+    from hearthwatch.sources.intake import Clock, Intake
+
+    place(tmp_path, "base/In/a.jpg", b"old/Out/\xff b\\.jpg")
+    record = Record(tmp_path / "r.db")
+    ledger = Ledger(record)
+    base = tmp_path / "base"
+    found = [*search(tmp_path / "old", base), *search(base, base)]
+    Feeder(record, unknown(ledger, found)).step()
+    Intake(os.fsencode(base), ledger, Clock("name")).take_inbox()
+    assert unknown(ledger, found) == [] and len(found) == 2
+    assert record.rows("SELECT count(*), sum(state = 'discovered') FROM frames") == [(2, 2)]
+
+
+AT = datetime(2025, 6, 1, 12, 30, 15, tzinfo=UTC)
+COPIED = 1_760_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "expected"),
+    [
+        (
+            "20250601_123015.jpg",
+            "auto",
+            to_microseconds(AT),
+        ),  # copied months later: `auto` for uploads would not believe it
+        ("20990601_123015.jpg", "auto", COPIED // 1000),  # taken after its file was written: no
+        ("snap.jpg", "auto", COPIED // 1000),
+        ("20250601_123015.jpg", "mtime", COPIED // 1000),
+        ("20990601_123015.jpg", "name", to_microseconds(AT.replace(year=2099))),  # as the setting says
+    ],
+)
+def test_names_are_believed_however_old(path: str, mode: Any, expected: int) -> None:
+    assert captured(path, COPIED, b"", mode, ZoneInfo("UTC")) == expected
+
+
+# -- never many at a time
+
+
+def old_pictures(count: int) -> list[Old]:
+    return [Old(n, (f"/old/gate/{n}.jpg", 1, 1), f"/old/gate/{n}.jpg", "gate") for n in range(count)]
+
+
+def decide(record: Record, count: int) -> None:
+    """A pipeline's work: take the inbox in, decide the first few."""
+    ledger = Ledger(record)
+    inbox = ledger.inbox(9999)
+    found = [Found("gate", "gate", upload.path, 1, 1, 1, 1) for _, upload in inbox]
+    ledger.discover(found, 1, [id for id, _ in inbox])
+    ids = [(entry.frame.id,) for entry in ledger.todo(0, count)]
+
+    def settle() -> None:
+        record.count(settled=record.many("UPDATE frames SET state = 'settled' WHERE id = ?", ids), discovered=-len(ids))
+
+    record.transact(settle)
+
+
+def test_there_is_never_more_under_way_than_the_pipeline_decides_in_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, clock = Record(tmp_path / "r.db"), [0.0]
+    monkeypatch.setattr("hearthwatch.sources.backfill.time.monotonic", lambda: clock[0])
+    feeder, most = Feeder(record, old_pictures(1500)), 0
+    while not feeder.finished:
+        feeder.step()
+        (waiting,) = record.one("SELECT count(*) FROM inbox")
+        under_way = waiting + record.counters()["discovered"]
+        assert under_way <= feeder.ahead <= AHEAD_MAX
+        most = max(most, under_way)
+        clock[0] += 0.1
+        decide(record, 20)  # 200 a second
+    assert AHEAD_MIN * 10 < most <= 200
+    assert record.counters()["settled"] == 1500
+
+
+def test_a_backlog_of_live_pictures_goes_first(tmp_path: Path) -> None:
+    record = Record(tmp_path / "r.db")
+    Ledger(record).discover([Found("porch", "porch", f"porch/{n}.jpg", 1, 1, 1, 1) for n in range(50)], 1)
+    feeder = Feeder(record, old_pictures(10))
+    feeder.step()
+    assert record.one("SELECT count(*) FROM inbox") == (0,)
+    decide(record, 50)
+    feeder.step()
+    assert record.one("SELECT count(*) FROM inbox") == (AHEAD_MIN,)
+
+
+def test_what_changes_before_it_is_taken_in_is_not_waited_for(tmp_path: Path) -> None:
+    record = Record(tmp_path / "r.db")
+    feeder = Feeder(record, old_pictures(2))
+    feeder.step()
+    record.execute("UPDATE inbox SET path = '/old/gate/other.jpg' WHERE id = 1")
+    decide(record, 9)
+    feeder.step()
+    assert feeder.finished and feeder.gone == 1

@@ -1,0 +1,510 @@
+"""What lies in the upload tree gets its row in the ledger: exactly once, complete, in order of arrival, missed or told.
+
+Every test runs the real thread on a real tree and record; `told` waits for rows, so nothing depends on how fast it is.
+Where a file must not be taken yet, another one that comes after it tells that discovery has been there.
+"""
+
+import itertools
+import json
+import os
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hearthwatch.record import Record
+from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.paths import unescape
+from hearthwatch.schemas import Upload
+from hearthwatch.sources import discovery, tree
+from hearthwatch.sources.discovery import Discovery, Pace
+from hearthwatch.sources.intake import Clock
+from hearthwatch.sources.watch import Hint
+from tests.support.pipeline import picture
+
+SLOW = 30.0
+QUICK = Pace(sweep_seconds=0.1, settle_seconds=0.2, still_seconds=0.5)
+TOLD = Pace(sweep_seconds=3600, settle_seconds=0.2, still_seconds=0.5)  # after the first sweep, by inotify alone
+MTIME = Clock("mtime")
+OLD = 1_700_000_000
+
+
+def until(condition, what=""):
+    deadline = time.monotonic() + SLOW
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SLOW} s {what}"
+        time.sleep(0.005)
+
+
+class House:
+    """An upload tree and the record of what was found in it."""
+
+    def __init__(self, folder: Path):
+        self.base = folder / "uploads"
+        self.base.mkdir()
+        self.outside = folder / "outside"
+        self.outside.mkdir()
+        self.record = Record(folder / "hearthwatch.db")
+        self.ledger = Ledger(self.record)
+
+    def put(self, path, data=None, mtime=None) -> Path:
+        file = self.base / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(path) if data is None else data)
+        if mtime is not None:
+            os.utime(file, (mtime, mtime))
+        return file
+
+    @contextmanager
+    def looking(self, pace=QUICK, notify=True, clock=MTIME):
+        """Discovery runs inside; the first sweep is through when the block begins."""
+        theirs = Ledger(Record(self.record.path), self.ledger.clock)
+        thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify)
+        thread.start()
+        try:
+            until(lambda: thread.caught_up or thread.failure)
+            yield thread
+        finally:
+            thread.stop()
+        assert thread.failure is None
+        assert not thread.is_alive()
+
+    def paths(self) -> list[str]:
+        return [path for (path,) in self.record.rows("SELECT path FROM frames ORDER BY id")]
+
+    def told(self, *paths):
+        """Wait until exactly these are in the ledger."""
+        until(lambda: len(self.paths()) >= len(paths), f"only {self.paths()}")
+        assert sorted(self.paths()) == sorted(paths)
+
+    def notes(self) -> dict:
+        return json.loads((self.record.one("SELECT value FROM meta WHERE key = 'discovery'") or ("{}",))[0])
+
+    def quarantined(self) -> dict[str, str]:
+        return dict(self.record.rows("SELECT path, error FROM frames WHERE state = 'quarantined'"))
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    yield house
+    house.record.close()
+
+
+def test_what_came_while_nothing_ran_is_taken_in_order_of_arrival(house):
+    house.put("a/third.jpg", mtime=OLD + 3)
+    house.put("b/first.jpg", mtime=OLD + 1)
+    house.put("a/second.jpg", mtime=OLD + 2)
+    house.put("a/also_second.jpg", mtime=OLD + 2)
+    with house.looking():
+        pass
+    assert house.paths() == ["b/first.jpg", "a/also_second.jpg", "a/second.jpg", "a/third.jpg"]
+    arrivals = [at for (at,) in house.record.rows("SELECT arrived_at FROM frames ORDER BY id")]
+    assert arrivals == [(OLD + n) * 1_000_000 for n in (1, 2, 2, 3)]
+
+
+def test_a_backlog_larger_than_memory_is_taken_in_parts_that_keep_the_order(house, monkeypatch):
+    monkeypatch.setattr(discovery, "BACKLOG_MAX", 3)
+    for n in range(20):
+        house.put(f"cam{n % 7}/{n}.jpg", mtime=OLD + 40 - n)
+    with house.looking():
+        pass
+    assert house.paths() == [f"cam{n % 7}/{n}.jpg" for n in reversed(range(20))]
+
+
+def test_nothing_is_taken_twice_by_later_starts(house):
+    house.put("front/a.jpg", mtime=OLD)
+    for _ in range(3):
+        with house.looking():
+            house.told("front/a.jpg")
+
+
+def test_a_file_is_taken_when_it_is_closed(house):
+    (house.base / "front").mkdir()
+    with house.looking(TOLD):
+        house.put("front/a.jpg")
+        house.told("front/a.jpg")
+
+
+def test_a_file_is_taken_when_it_is_moved_in_whatever_its_end(house):
+    (house.base / "front").mkdir()
+    with house.looking(TOLD._replace(settle_seconds=3600)):
+        for way in (house.outside / "x", house.base / "front" / ".upload", house.base / "front" / "a.jpg.part"):
+            way.write_bytes(b"no picture")
+            way.rename(house.base / "front" / f"{way.name.strip('.')[0]}.jpg")
+        house.told("front/x.jpg", "front/u.jpg", "front/a.jpg")
+
+
+def test_a_slow_upload_is_taken_once_and_whole(house):
+    (house.base / "front").mkdir()
+    data = picture("slow")
+    with house.looking(QUICK._replace(settle_seconds=3600, still_seconds=3600)):
+        with open(house.base / "front" / "slow.jpg", "wb") as file:
+            for n, byte in enumerate(data):
+                file.write(bytes([byte]))
+                file.flush()
+                if n % 50 == 0:
+                    house.put(f"front/{n}.jpg")
+                    until(lambda n=n: f"front/{n}.jpg" in house.paths())
+        until(lambda: "front/slow.jpg" in house.paths())
+    assert house.record.rows("SELECT size FROM frames WHERE path = 'front/slow.jpg'") == [(len(data),)]
+
+
+def test_a_half_written_file_that_is_finished_in_a_second_go_is_taken_once(house):
+    (house.base / "front").mkdir()
+    data = picture("resumed")
+    with house.looking(TOLD._replace(settle_seconds=1.0)):
+        half = house.put("front/resumed.jpg", data[: len(data) // 2])
+        house.put("front/other.jpg")
+        until(lambda: "front/other.jpg" in house.paths())
+        with half.open("ab") as file:
+            file.write(data[len(data) // 2 :])
+        house.told("front/other.jpg", "front/resumed.jpg")
+    assert house.record.rows("SELECT size FROM frames WHERE path = 'front/resumed.jpg'") == [(len(data),)]
+
+
+def test_a_closed_file_that_goes_on_growing_is_not_taken_before_its_end(house):
+    """Step by step on this thread: what comes between two looks is decided here and not by the scheduler."""
+    thread = Discovery(os.fsencode(house.base), house.ledger, Pace(3600, 0, 3600), MTIME, notify=False)
+    growing = house.put("front/growing.jpg", picture()[:50])
+    hint = Hint(os.fsencode(growing.parent), b"growing.jpg", is_folder=False, moved=False)
+    thread._take_hints([hint])
+    with growing.open("ab") as file:
+        for _ in range(3):
+            file.write(b"more")
+            file.flush()
+            thread._take_waiting()
+            assert house.paths() == []
+        file.write(b"\xff\xd9")
+    thread._take_hints([hint])
+    assert house.paths() == ["front/growing.jpg"]
+
+
+def test_a_closed_file_that_stays_broken_is_taken_all_the_same(house):
+    (house.base / "front").mkdir()
+    with house.looking(TOLD._replace(still_seconds=3600)):
+        house.put("front/empty.jpg", b"")
+        house.put("front/truncated.jpg", picture()[:-2])
+        house.put("front/text.jpg", b"hello")
+        house.told("front/empty.jpg", "front/truncated.jpg", "front/text.jpg")
+
+
+def test_without_notifications_sweeps_find_everything(house):
+    with house.looking(notify=False):
+        house.put("front/2026/11/22/deep.jpg")
+        house.put("back/broken.jpg", b"hello")
+        house.told("front/2026/11/22/deep.jpg", "back/broken.jpg")
+        time_of = dict(house.record.rows("SELECT path, discovered_at - mtime_ns / 1000 FROM frames"))
+    assert time_of["back/broken.jpg"] >= QUICK.still_seconds * 1e6  # it had no end to be seen
+
+
+def test_a_swept_file_that_grows_waits_until_it_stands_still(house):
+    growing = house.put("front/growing.jpg", b"\xff\xd8")
+    with house.looking(QUICK._replace(still_seconds=3600), notify=False):
+        for n in range(5):
+            with growing.open("ab") as file:
+                file.write(b"x" * 10)
+            house.put(f"front/{n}.jpg")
+            until(lambda n=n: f"front/{n}.jpg" in house.paths())
+            assert "front/growing.jpg" not in house.paths()
+        with growing.open("ab") as file:
+            file.write(b"\xff\xd9")
+        until(lambda: "front/growing.jpg" in house.paths())
+
+
+def test_a_file_from_the_future_is_taken(house):
+    house.put("front/future.jpg", mtime=time.time() + 86400)
+    with house.looking(notify=False):
+        house.told("front/future.jpg")
+    ((arrived,),) = house.record.rows("SELECT arrived_at FROM frames")
+    assert arrived <= time.time() * 1e6
+
+
+def test_a_camera_clock_that_cannot_be_right_is_counted(house):
+    house.put("front/20010101-000000.jpg", mtime=OLD)
+    with house.looking(clock=Clock("auto")):
+        until(lambda: house.notes().get("doubted_clocks") == 1)
+    assert house.record.rows("SELECT captured_at FROM frames") == [(OLD * 1_000_000,)]
+
+
+def test_the_same_path_with_new_content_is_a_new_frame(house):
+    with house.looking():
+        house.put("front/a.jpg", picture("one"), mtime=OLD)
+        house.told("front/a.jpg")
+        house.put("front/a.jpg", picture("two"), mtime=OLD + 1)
+        house.told("front/a.jpg", "front/a.jpg")
+
+
+def test_a_new_file_in_a_folder_that_was_quiet_for_years_is_swept(house, monkeypatch):
+    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
+    folder = house.put("front/a.jpg", mtime=OLD).parent
+    os.utime(folder, (OLD, OLD))
+    with house.looking(notify=False):
+        house.put("front/b.jpg", mtime=OLD + 1)
+        house.told("front/a.jpg", "front/b.jpg")
+
+
+@pytest.mark.parametrize("quick", [20_000, -1], ids=["a small tree", "a large tree"])
+def test_a_rewrite_in_place_is_swept_although_its_folder_does_not_change(house, quick, monkeypatch):
+    monkeypatch.setattr(tree, "QUICK_FILES_MAX", quick)
+    house.put("front/a.jpg", mtime=OLD)
+    with house.looking(notify=False):
+        house.put("front/a.jpg", picture("two"), mtime=OLD + 1)
+        house.told("front/a.jpg", "front/a.jpg")
+
+
+def test_a_folder_made_while_it_runs_is_watched_and_what_came_first_is_swept(house):
+    with house.looking(TOLD):
+        for n in range(20):
+            house.put(f"cam{n}/2026/{n}.jpg")
+        house.told(*(f"cam{n}/2026/{n}.jpg" for n in range(20)))
+        house.put("cam3/2026/later.jpg")
+        until(lambda: "cam3/2026/later.jpg" in house.paths())
+
+
+def test_a_folder_that_is_moved_in_or_renamed_is_taken_with_what_is_in_it(house):
+    (house.outside / "card").mkdir()
+    (house.outside / "card" / "a.jpg").write_bytes(picture())
+    with house.looking(TOLD):
+        (house.outside / "card").rename(house.base / "front")
+        house.told("front/a.jpg")
+        (house.base / "front").rename(house.base / "back")
+        house.told("front/a.jpg", "back/a.jpg")
+        house.put("back/b.jpg")
+        house.told("front/a.jpg", "back/a.jpg", "back/b.jpg")
+
+
+def test_lost_notifications_are_made_up_for_by_a_sweep(house, monkeypatch):
+    monkeypatch.setattr(discovery, "HINTS_MAX", 0)  # every hint is one too many
+    (house.base / "front").mkdir()
+    with house.looking(TOLD):
+        house.put("front/a.jpg")
+        house.told("front/a.jpg")
+
+
+def test_only_pictures_are_taken(house):
+    for path in ("notes.txt", "a.gif", ".hidden.jpg", ".trash/b.jpg", "sub/.d/c.jpg", "jpg"):
+        house.put(f"front/{path}")
+    (house.base / "front" / "folder.jpg").mkdir()
+    for path in ("A.JPG", "b.JpEg", "sub/c.png", "folder.jpg/d.jpg", "a..b.jpg"):
+        house.put(f"front/{path}", mtime=OLD)
+    with house.looking():
+        house.put("front/notes2.txt")
+        house.put("front/.hidden2.jpg")
+        house.put("front/last.jpg")
+        house.told(
+            *(f"front/{p}" for p in ("A.JPG", "b.JpEg", "sub/c.png", "folder.jpg/d.jpg", "a..b.jpg", "last.jpg"))
+        )
+
+
+def test_what_is_no_regular_file_inside_is_ignored_and_counted(house):
+    real = house.put("front/real.jpg", mtime=OLD)
+    (house.outside / "secret.jpg").write_bytes(picture())
+    front = house.base / "front"
+    (front / "out.jpg").symlink_to(house.outside / "secret.jpg")
+    (front / "broken.jpg").symlink_to("nowhere.jpg")
+    (front / "loop.jpg").symlink_to("loop.jpg")
+    (front / "folder").symlink_to(house.outside)
+    (house.base / "back").symlink_to(front)
+    (front / "inside.jpg").symlink_to(real)
+    os.mkfifo(front / "fifo.jpg")
+    with house.looking():
+        house.told("front/real.jpg", "front/inside.jpg")
+        until(lambda: house.notes().get("ignored") == 4)
+
+
+def test_notes_of_an_earlier_run_are_taken_back(house):
+    stray = house.base / "front" / "out.jpg"
+    stray.parent.mkdir()
+    stray.symlink_to("/etc/passwd")
+    with house.looking():
+        until(lambda: house.notes().get("ignored") == 1)
+    stray.unlink()
+    with house.looking():
+        until(lambda: house.notes()["ignored"] == 0)
+
+
+def test_odd_names_are_taken_like_any_other(house):
+    names = [b"caf\xe9.jpg", b"new\nline.jpg", b"back\\slash.jpg", "Tür.jpg".encode(), b"\x1b[31m.jpg", b"' OR 1=1.jpg"]
+    camera = os.fsencode(house.base) + b"/caf\xe9 cam"
+    os.mkdir(camera)
+    with house.looking(TOLD):
+        for name in names:
+            with open(camera + b"/" + name, "wb") as file:
+                file.write(picture())
+        until(lambda: len(house.paths()) == len(names))
+    assert {unescape(path) for path in house.paths()} == {b"caf\xe9 cam/" + name for name in names}
+    assert house.ledger.cameras() == {"cafxe9_cam": r"caf\xe9 cam"}
+
+
+def test_a_picture_that_is_in_no_camera_folder_is_quarantined(house):
+    house.put("stray.jpg", mtime=OLD)
+    house.put("!!!/odd.jpg", mtime=OLD)
+    with house.looking():
+        pass
+    assert house.quarantined() == {
+        "stray.jpg": "not in a camera folder",
+        "!!!/odd.jpg": "not in a camera folder: `!!!` has no letter or digit to name a camera by",
+    }
+    assert house.ledger.cameras() == {}
+
+
+def test_a_second_folder_with_the_same_camera_id_is_quarantined_and_says_so(house, caplog):
+    house.put("front_door/a.jpg", mtime=OLD)
+    house.put("Front Door/b.jpg", mtime=OLD + 1)
+    with house.looking():
+        house.put("Front Door/c.jpg")
+        house.told("front_door/a.jpg", "Front Door/b.jpg", "Front Door/c.jpg")
+    reason = "`Front Door` has the same camera id as `front_door` (`front_door`): rename one of the two folders"
+    assert house.quarantined() == {"Front Door/b.jpg": reason, "Front Door/c.jpg": reason}
+    assert house.ledger.cameras() == {"front_door": "front_door"}
+    assert sum("same camera id" in line for line in caplog.messages) == 1
+    assert house.notes()["second_folders"] == ["Front Door"]
+
+
+def test_a_camera_folder_that_is_renamed_goes_on(house):
+    house.put("front_door/a.jpg", mtime=OLD)
+    with house.looking():
+        (house.base / "front_door").rename(house.base / "Front Door")
+        house.told("front_door/a.jpg", "Front Door/a.jpg")
+    assert house.quarantined() == {}
+
+
+def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
+    house.base.rmdir()
+    with house.looking():
+        until(lambda: any("cannot be read" in line for line in caplog.messages))
+        until(lambda: house.notes().get("base_missing"))
+        house.put("front/a.jpg")
+        house.told("front/a.jpg")
+        for file in (house.base / "front" / "a.jpg", house.base / "front", house.base):
+            file.unlink() if file.is_file() else file.rmdir()
+        until(lambda: sum("cannot be read" in line for line in caplog.messages) == 2)
+        house.put("front/b.jpg")
+        house.told("front/a.jpg", "front/b.jpg")
+        until(lambda: not house.notes()["base_missing"])
+        house.put("front/c.jpg")  # the new base is watched again
+        house.told("front/a.jpg", "front/b.jpg", "front/c.jpg")
+
+
+def test_a_base_that_is_exchanged_is_watched_anew(house):
+    other = house.outside / "other"
+    (other / "front").mkdir(parents=True)
+    with house.looking(Pace(sweep_seconds=0.1, settle_seconds=3600, still_seconds=3600)):
+        house.base.rename(house.outside / "before")
+        other.rename(house.base)
+        names = itertools.count()
+        until(lambda: house.put(f"front/{next(names)}.jpg") and house.paths())
+
+
+def test_a_folder_that_cannot_be_read_puts_its_camera_in_error_until_it_can(house, monkeypatch):
+    locked, real = set(), tree.Tree._entries
+
+    def entries(self, relative):  # what the kernel answers to anybody but root, who runs many a test machine
+        if relative in locked:
+            raise PermissionError(13, os.strerror(13))
+        return real(self, relative)
+
+    monkeypatch.setattr(tree.Tree, "_entries", entries)
+    house.put("front/a.jpg", mtime=OLD)
+    status = "SELECT status FROM cameras WHERE id = 'front'"
+    with house.looking():
+        locked.add(b"front")
+        until(lambda: house.record.rows(status) == [("error",)])
+        until(lambda: house.notes().get("unreadable") == ["front"])
+        locked.clear()
+        until(lambda: house.record.rows(status) == [("offline",)])
+        house.put("front/b.jpg")
+        until(lambda: house.record.rows(status) == [("online",)])
+
+
+def test_uploads_of_plug_ins_are_taken_from_the_inbox(house):
+    elsewhere = house.outside / "bell.jpg"
+    elsewhere.write_bytes(picture())
+    os.utime(elsewhere, (OLD, OLD))
+    house.put("drop/in.jpg", mtime=OLD)
+    taken = datetime(2023, 11, 2, 12, tzinfo=UTC)
+    with house.looking():
+        house.told("drop/in.jpg")
+        house.ledger.enqueue([
+            Upload("Door Bell", str(elsewhere), taken),
+            Upload("drop", str(house.base / "drop" / "in.jpg"), None),  # the same file that the tree has
+            Upload("drop", "drop/gone.jpg", None),
+            Upload("???", str(elsewhere), None),
+            Upload("drop", "drop", None),
+        ])  # fmt: skip
+        until(lambda: not house.ledger.inbox(1))
+    rows = house.record.rows("SELECT camera_id, path, captured_at, state FROM frames ORDER BY id")
+    assert rows[:2] == [
+        ("drop", "drop/in.jpg", OLD * 1_000_000, "discovered"),
+        ("door_bell", str(elsewhere), int(taken.timestamp()) * 1_000_000, "discovered"),
+    ]
+    assert [(path, state) for _, path, _, state in rows[2:]] == [
+        ("drop/gone.jpg", "quarantined"),
+        ("drop", "quarantined"),
+    ]
+    assert house.ledger.cameras() == {"drop": "drop", "door_bell": "Door Bell"}
+
+
+def test_of_a_full_inbox_no_more_is_taken_than_one_batch_so_a_live_picture_waits_for_no_more(house):
+    """Whoever decides, decides one at a time here; after each the next may come in, and never more than a batch."""
+    for n in range(40):
+        (house.outside / f"{n}.jpg").write_bytes(picture(f"old {n}"))
+    (house.base / "front").mkdir()
+    record, batch = house.record, 6
+    with house.looking(TOLD) as looking:
+        looking.portion = batch
+        house.ledger.enqueue([Upload("old", str(house.outside / f"{n}.jpg"), None) for n in range(40)])
+        for decided in range(41):
+            until(lambda: record.counters()["discovered"] >= batch // 2 or not house.ledger.inbox(1))
+            waiting = record.counters()["discovered"]
+            assert waiting <= batch + (decided > 10)
+            if decided == 10:
+                house.put("front/live.jpg")
+                until(lambda: "front/live.jpg" in house.paths())
+                assert house.paths().index("front/live.jpg") <= decided + batch
+            record.execute("UPDATE counters SET n = n - 1 WHERE name = 'discovered' AND n > 0")
+            record.execute("UPDATE counters SET n = n + 1 WHERE name = 'settled'")
+        until(lambda: len(house.paths()) == 41)
+
+
+def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, caplog, monkeypatch):
+    def full(self, folder):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(
+        "hearthwatch.sources.watch.Watch.add", full
+    )  # the kernel's answer; the real limit is the machine's
+    with house.looking():
+        house.put("front/a.jpg")
+        house.put("back/b.jpg")
+        house.told("front/a.jpg", "back/b.jpg")
+    assert [line for line in caplog.messages if "sysctl fs.inotify.max_user_watches" in line][1:] == []
+    assert "sysctl fs.inotify.max_user_watches" in caplog.text
+
+
+def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(house, monkeypatch):
+    monkeypatch.setattr(tree, "SEEN_MAX", 3)
+    monkeypatch.setattr(discovery, "WAITING_MAX", 2)
+    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
+    for n in range(12):
+        house.put(f"cam{n % 3}/{n}.jpg", mtime=time.time() + 3600)
+    for folder in house.base.iterdir():
+        os.utime(folder, (OLD, OLD))
+    with house.looking(notify=False):
+        house.told(*(f"cam{n % 3}/{n}.jpg" for n in range(12)))
+        for n in range(12, 20):
+            house.put(f"cam{n % 3}/{n}.jpg")
+        house.told(*(f"cam{n % 3}/{n}.jpg" for n in range(20)))
+
+
+def test_a_failure_of_the_thread_reaches_whoever_asks(house):
+    theirs = Ledger(Record(house.record.path))
+    theirs.record.close()
+    thread = Discovery(os.fsencode(house.base), theirs, QUICK, Clock("mtime"))
+    thread.start()
+    until(thread.news.is_set)
+    assert thread.failure is not None
+    thread.stop()

@@ -1,0 +1,109 @@
+"""Promise: who stops, who goes on and what was taken is read from boxes alone, near or far, at any camera."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearthwatch.record.events import Sighting
+from hearthwatch.stages.movement import apart, seconds, stops, taken, tracks
+
+TALL, WIDE = 120, 40  # a person's box; a step of 40 pixels a second is a walk
+
+
+def walk(*xs, every=1.0, kind="person", first=0, y=100, height=TALL):
+    """One box a picture, its left edge at these pixels; None: not seen in that picture."""
+    return [
+        Sighting((first + n + 1) * 512, round(n * every * 1e6), kind, 0.9, x, y, WIDE, height)
+        for n, x in enumerate(xs)
+        if x is not None
+    ]
+
+
+def merged(*walks):
+    """Several walks in the same pictures, each box with an id of its own."""
+    boxes = [s._replace(id=s.id + number) for number, one in enumerate(walks) for s in one]
+    return sorted(boxes, key=lambda s: (s.at, s.id))
+
+
+PASSES = range(0, 640, 40)
+VISITS = [*range(0, 300, 40), *[290] * 8, *range(280, -1, -40)]
+PACES = [*range(0, 200, 40), *[200] * 5, *range(200, 400, 40), *[400] * 5, *range(400, 200, -40), *[200] * 5, 160, 120]
+
+
+def test_a_passer_never_stops_a_visitor_once_and_who_paces_several_times():
+    assert [stops(walk(*xs)) for xs in (PASSES, VISITS, PACES)] == [0, 1, 3]
+
+
+@given(st.integers(2, 5), st.integers(0, 300), st.sampled_from([PASSES, VISITS, PACES]))
+def test_a_person_farther_away_is_seen_to_do_the_same(far, moved, xs):
+    near = walk(*(x * far for x in xs), height=TALL * far)
+    distant = [s._replace(x=s.x // far + moved, y=s.y // far, width=WIDE // far, height=TALL) for s in near]
+    assert len(tracks(near)) == len(tracks(distant)) == 1
+    assert stops(near) == stops(distant)
+
+
+def test_two_who_cross_are_two_and_stay_who_they_are_apart_from_each_other():
+    left, right = walk(*range(0, 640, 40)), walk(*range(620, -20, -40), y=140)
+    found = tracks(merged(left, right))
+    assert sorted(len(track) for track in found) == [16, 16]
+    assert {tuple(s.y for s in track) for track in found} == {(100,) * 16, (140,) * 16}
+
+
+def test_the_nearest_boxes_go_together_in_whatever_order_the_detector_names_them():
+    pictures = [(100, 160), (165, 105), (110, 170)]
+    seen = [
+        Sighting(n * 512 + i, n * 1_000_000, "person", 0.9, x, 100, WIDE, TALL)
+        for n, xs in enumerate(pictures)
+        for i, x in enumerate(xs)
+    ]
+    assert {tuple(s.x for s in track) for track in tracks(seen)} == {(100, 105, 110), (160, 165, 170)}
+
+
+def test_a_gap_of_some_pictures_does_not_make_two_of_one():
+    (track,) = tracks(walk(0, 40, None, None, 160, 200))
+    assert seconds(track) == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 600)), max_size=60))
+def test_every_sighting_is_in_exactly_one_track_in_order_of_capture(boxes):
+    seen = [Sighting(at * 512 + n, at * 1_000_000, "person", 0.9, x, 0, WIDE, TALL) for n, (at, x) in enumerate(boxes)]
+    seen.sort(key=lambda s: (s.at, s.id))
+    found = tracks(seen)
+    assert sorted(s.id for track in found for s in track) == sorted(s.id for s in seen)
+    assert all(a.at < b.at for track in found for a, b in pairwise(track))
+
+
+def package(*pictures):
+    """Seen in these pictures, on the ground at x = 300."""
+    return [Sighting((n + 1) * 512 + 9, n * 1_000_000, "package", 0.8, 300, 200, 30, 20) for n in pictures]
+
+
+COMES_AND_GOES = [*range(0, 281, 40), 290, 290, *range(240, -1, -40)]  # at the package in pictures 7 to 9
+
+
+def test_a_package_that_is_gone_after_somebody_stood_beside_it_was_taken():
+    last, who = taken(package(*range(9)), walk(*COMES_AND_GOES))
+    assert (last.at, who.at) == (8_000_000, 8_000_000)
+    assert apart(last, who) < 1
+
+
+def test_a_package_that_is_brought_hidden_or_only_carried_was_not():
+    courier, arrives = walk(*COMES_AND_GOES), package(*range(9, 20))
+    assert taken(arrives, courier) is None
+    hidden = walk(*COMES_AND_GOES[:10], *[290] * 6)  # still stands in front of it when the event ends
+    assert taken(package(*range(9)), hidden) is None
+    assert taken(package(8, 9), courier) is None
+
+
+def test_one_of_two_packages_is_taken_and_the_other_stays():
+    stays = [s._replace(id=s.id + 1, x=100, y=260) for s in package(*range(20))]
+    seen = sorted([*package(*range(9)), *stays], key=lambda s: s.id)
+    last, _ = taken(seen, walk(*COMES_AND_GOES))
+    assert last.x == 300
+    assert taken(stays, walk(*COMES_AND_GOES)) is None
+
+
+def test_a_package_that_vanishes_with_nobody_near_is_a_box_that_the_detector_missed():
+    assert taken(package(*range(9)), walk(*[600] * 16)) is None
+    assert taken(package(*range(9)), []) is None

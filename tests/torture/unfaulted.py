@@ -1,0 +1,77 @@
+"""The run that nobody disturbs, on the same files in the same order of arrival, and whether its record says the same.
+
+A frame keeps from the faulted run what discovery wrote: its key, when it was taken and when it arrived. Everything else is
+done again: reading, detecting, placing, judging. Left out of the comparison is what depends on when an event was judged
+(how many revisions it took, what a message said of a verdict in between) and on which of the detectors looked.
+"""
+
+from hearthwatch.record import Record
+from tests.support.pipeline import LEDGER, Content, Pipeline, _table, content
+from tests.torture.checks import Check
+from tests.torture.parts import LOCAL
+
+VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status".split()}
+VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
+WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
+TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}
+
+
+def run(house, record, early, until):
+    """A run that nobody disturbs, on the same files in the same order of arrival; its record."""
+    p = Pipeline(house.folder / "unfaulted")
+    copy = Record(p.path)
+    carry(record, copy, set(early))
+    files = copy.one("SELECT count(*) FROM frames")[0]
+    copy.close()
+    here = {"HEARTHWATCH_DATA_DIR": str(p.data), "REDIS_URL": ""}
+    house.pipeline = house.live(detector=LOCAL, folder=p.folder, **here)
+    sql = (
+        "SELECT (SELECT count(*) FROM frames WHERE state <> 'discovered'), "
+        "(SELECT count(*) FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending')"
+    )
+    until(house, lambda: house.pipeline.rows(sql) == [(files, 0)], "the unfaulted run comes to its end", 1200)
+    return Record(p.path)
+
+
+def carry(record, copy, early):
+    """The ledger as discovery wrote it: what was decided there stays, everything else is to be looked at."""
+    bad, names = 0, (*LEDGER, "state", "error_stage", "error", "content_hash")
+    for f in _table(record, "frames"):
+        decided = f["id"] in early or (f["error_stage"] == "files" and f["content_hash"] is None)
+        row = [f[name] for name in LEDGER] + (
+            [f[n] for n in names[len(LEDGER) :]] if decided else ["discovered", None, None, None]
+        )
+        copy.execute(f"INSERT INTO frames({','.join(names)}) VALUES ({','.join('?' * len(names))})", *row)
+        bad += decided
+    copy.count(quarantined=bad, discovered=record.one("SELECT count(*) FROM frames")[0] - bad)
+    for row in record.rows("SELECT * FROM cameras"):
+        copy.execute(f"INSERT INTO cameras VALUES ({','.join('?' * len(row))})", *row)
+
+
+def comparable(record, early):
+    """A record's content without what depends on when an event was judged, and on which detector looked."""
+    whole = content(record)
+    taken = {
+        tuple(row)
+        for i in early
+        for row in record.rows("SELECT path, mtime_ns, size, attempt FROM frames WHERE id = ?", i)
+    }
+    drop = lambda row, names: {name: value for name, value in row.items() if name not in names}  # noqa: E731
+    return Content(
+        {key: drop(row, {"model"}) for key, row in whole.frames.items() if key not in taken},
+        whole.detections,
+        whole.suppressed,
+        whole.spots,
+        {key: drop(row, WHEN_IT_WAS_JUDGED) for key, row in whole.events.items()},
+        {
+            key: [drop(told, VERDICT | WHEN_IT_WAS_JUDGED) for told in messages if told["type"] in TOLD_BY_SEEING]
+            for key, messages in whole.feed.items()
+        },
+    )
+
+
+def differing(record, other, early):
+    one, expected = comparable(record, early), comparable(other, early)
+    lines = one._differences(expected)
+    parts = ", ".join(f"{len(part)} {name}" for name, part in zip(Content._fields, expected, strict=True))
+    return Check("differing", f"{len(lines)} of {parts}", lines[:5])
