@@ -1,0 +1,80 @@
+"""Product text uses the field's words: a list of words that it must not contain, and how names are chosen.
+
+`python -m tests.project.test_words [PATH …]` lists every place, or those below the paths.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("api", "cli", "demo", "flows", "gpu", "hearthwatch", "record", "schemas", "sinks", "sources", "stages")
+TEXT = (*ROOMS, "deploy", "docs", "examples", "README.md", "CONTRIBUTING.md", ".env.example", "flow.py", "scripts")
+KINDS = {".py", ".md", ".toml", ".html", ".js", ".css", ".sql", ".service", ".yaml", ".example", ""}
+FROZEN = ("record/migrations/", "examples/0_1/")  # numbered migrations are never edited
+
+# What a stranger would not search for, and what to write instead.
+WORDS = {
+    r"told|tell(s|ing)?|said": "report, publish, send, say … (imperative, literal)",
+    r"nobody|somebody|anybody|everybody|whoever": "no one is needed: name the reader, the client, the caller",
+    r"mend(s|ed|ing)?": "fix",
+    r"amiss": "wrong, a problem",
+    r"manners": "policy",
+    r"go(es|ing)? on|went on": "continue, in progress",
+    r"look(s|ed|ing)? at": "process, read, inspect",
+    r"(give|gives|given|gave|giving) back": "release, return",
+    r"of (its|one's|their|your) own": "own …, a separate …",
+    r"forg(et|ets|ot|otten|etting)": "delete",
+    r"let(s)? go( of)?": "release, close",
+    r"com(e|es|ing) to an end": "end, finish",
+    r"in hand|out of hands?": "in flight",
+    r"desk": "in flight",
+    r"anew": "again",
+    r"thrice|nought|hither|whence|thereby|wherein": "plain words",
+}
+PATTERN = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
+
+
+def places(*below: str) -> Iterator[tuple[Path, int, str, str]]:
+    """File, line number, word and line of every place."""
+    listed = subprocess.run(["git", "ls-files", *(below or TEXT)], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_symlink() or path.suffix not in KINDS or name.startswith(FROZEN):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for match in PATTERN.finditer(line):
+                yield Path(name), number, match[0], line.strip()
+
+
+def public_classes() -> dict[str, list[str]]:
+    """Name → files of every top-level class of the product whose name has no underscore in front."""
+    found = defaultdict(list)
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            if path.is_relative_to(ROOT / "hearthwatch"):
+                continue
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found[node.name].append(str(path.relative_to(ROOT)))
+    return found
+
+
+def twice() -> dict[str, list[str]]:
+    return {name: files for name, files in public_classes().items() if len(files) > 1}
+
+
+if __name__ == "__main__":
+    found = list(places(*sys.argv[1:]))
+    for path, number, word, line in found:
+        print(f"{path}:{number}: {word}: {line[:150]}")
+    print(Counter(path.parts[0] for path, *_ in found), len(found))
+    print(
+        "class names used twice:", len(twice()), *(f"\n  {name}: {', '.join(files)}" for name, files in twice().items())
+    )
