@@ -75,7 +75,7 @@ def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
     """What the pipeline measured since it started; zeros for what it has not told."""
     for name, step in STEPS.items():
         told = beats.get(step.chain, {}).get("counters", {}).get("seconds", {})
-        told = told.get(name) or Timings().told(step.chain)[name]
+        told = told.get(name) or Timings().summary(step.chain)[name]
         yield HistogramMetricFamily(
             f"hearthwatch_{name}_seconds", step.help, buckets=list(told["le"].items()), sum_value=told["sum"]
         )

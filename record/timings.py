@@ -50,7 +50,7 @@ class Timings:
                 counts[bisect_left(bounds, value)] += 1
                 self._sums[step] += value
 
-    def told(self, chain: str) -> dict[str, Any]:
+    def summary(self, chain: str) -> dict[str, Any]:
         """For the chain's heartbeat: `{step: {"le": {bound: how many at most that}, "sum": seconds}}`."""
         with self._turn:
             return {

@@ -21,7 +21,7 @@ from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseco
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 NEVER = 1 << 62
 PAGE = 50  # cases read at once when all are judged again: a few MB
-PLACES = 8  # for a judge of yours that does not say how many cases it takes
+IN_FLIGHT_MAX = 8  # cases, for a judge of yours that does not set a limit
 FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
 USUAL_DAYS = 30
 
@@ -62,23 +62,23 @@ class Missed(DeadLetter):
     wait_seconds: float = 0.0
 
 
-class Desk:
-    """What is on the judge's desk: shared by the nodes of one process that take cases, judge them and put them away."""
+class InFlightCases:
+    """The cases that this process has handed to the language model and not yet written back, shared by its nodes."""
 
     def __init__(self) -> None:
-        self.taken: set[int] = set()
-        self.places: Callable[[], int] = lambda: PLACES  # how many cases may lie here now; whoever judges says
+        self.ids: set[int] = set()
+        self.limit: Callable[[], int] = lambda: IN_FLIGHT_MAX  # how many may be in flight now; the judge sets it
 
     def free(self) -> int:
-        return max(0, self.places() - len(self.taken))
+        return max(0, self.limit() - len(self.ids))
 
 
-_desks: dict[str, Desk] = {}
+_in_flight: dict[str, InFlightCases] = {}
 
 
-def desk(path: Path) -> Desk:
-    """The desk of the record at `path` in this process."""
-    return _desks.setdefault(str(path.resolve()), Desk())
+def cases_in_flight(path: Path) -> InFlightCases:
+    """The cases of the record at `path` that are in flight in this process."""
+    return _in_flight.setdefault(str(path.resolve()), InFlightCases())
 
 
 class Verdicts:

@@ -15,7 +15,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.samples import Sample
 from hearthwatch.record.samples import write as write_samples
 from hearthwatch.record.timings import timings
-from hearthwatch.record.verdicts import Missed, Verdicts, desk
+from hearthwatch.record.verdicts import Missed, Verdicts, cases_in_flight
 from hearthwatch.schemas.components import Sink
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.settings import from_settings
@@ -49,7 +49,7 @@ class _Sink(FixedPartitionedSink[Event | Missed | Sample, None]):
 
 class _Part(StatefulSinkPartition[Event | Missed | Sample, None]):
     def __init__(self, path: Path) -> None:
-        self.verdicts, self.desk = Verdicts(Record(path)), desk(path)
+        self.verdicts, self.in_flight = Verdicts(Record(path)), cases_in_flight(path)
 
     def write_batch(self, values: list[Event | Missed | Sample]) -> None:
         if samples := [v for v in values if isinstance(v, Sample)]:
@@ -58,7 +58,7 @@ class _Part(StatefulSinkPartition[Event | Missed | Sample, None]):
             self.verdicts.write(judged)
             answers = (v.verdict.latency_ms for v in judged if isinstance(v, Event))
             timings.add("verdict", [ms / 1e3 for ms in answers if ms is not None])
-            self.desk.taken.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)
+            self.in_flight.ids.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)
 
     def snapshot(self) -> None:
         return None

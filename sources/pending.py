@@ -1,8 +1,8 @@
 """Events that wait for a verdict of the language model: the queue is the record, this only reads it.
 
-An event comes out as a `Case` once it is closed, pending and due, and not on somebody's desk in this process already; so
+An event comes out as a `Case` once it is closed, pending and due, and not in flight in this process already; so
 nothing is remembered and nothing to snapshot. The oldest first, so that everybody is judged in turn; the newest when far
-behind. Emits only what fits on the desk: while the server is away that is nothing, and the events wait where they are.
+behind. Emits only as many as may be in flight: while the server is away that is nothing, and the events wait where they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from hearthwatch.record import Record, hold
 from hearthwatch.record.timings import timings
-from hearthwatch.record.verdicts import OFF, Case, Verdicts, desk
+from hearthwatch.record.verdicts import OFF, Case, Verdicts, cases_in_flight
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.settings import from_settings
 
@@ -79,17 +79,17 @@ class _Part(StatefulSourcePartition[Case, None]):
     def __init__(self, options: Pending) -> None:
         self.lock = hold(options.data_dir, "judge")
         self.verdicts = Verdicts(Record(options.record_path), ZoneInfo(options.timezone) if options.timezone else None)
-        self.desk = desk(options.record_path)
-        self.desk.taken.clear()
+        self.in_flight = cases_in_flight(options.record_path)
+        self.in_flight.ids.clear()
         self.due, self.beat_due = datetime.now(UTC), 0.0
 
     def next_batch(self) -> list[Case]:
         self.due = datetime.now(UTC) + LOOK_AFTER
         if time.monotonic() >= self.beat_due:
             self._beat()
-        free = self.desk.free()
-        cases = self.verdicts.due(free, self.desk.taken) if free else []
-        self.desk.taken.update(case.event.id for case in cases)
+        free = self.in_flight.free()
+        cases = self.verdicts.due(free, self.in_flight.ids) if free else []
+        self.in_flight.ids.update(case.event.id for case in cases)
         return cases
 
     def next_awake(self) -> datetime:
@@ -99,16 +99,16 @@ class _Part(StatefulSourcePartition[Case, None]):
         return None
 
     def close(self) -> None:
-        self.desk.taken.clear()
+        self.in_flight.ids.clear()
         self.verdicts.record.close()
         self.lock.release()
 
     def _beat(self) -> None:
         counters: dict[str, Any] = {
             "waiting": self.verdicts.waiting(),
-            "in_flight": len(self.desk.taken),
-            "places": self.desk.places(),
+            "in_flight": len(self.in_flight.ids),
+            "places": self.in_flight.limit(),
         }
-        counters["seconds"] = timings.told("judge")
+        counters["seconds"] = timings.summary("judge")
         self.verdicts.beat(os.getpid(), counters)
         self.beat_due = time.monotonic() + BEAT_SECONDS

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from hearthwatch.record.verdicts import OFF, Case, Desk, Missed, desk
+from hearthwatch.record.verdicts import OFF, Case, InFlightCases, Missed, cases_in_flight
 from hearthwatch.schemas.components import Stage
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
@@ -74,7 +74,7 @@ class Nemotron(Stage):
             self._analyst = Analyst(
                 Options(self.url, self.model, self.concurrency, self.timeout_seconds, self.attempts, self.prompt, zone)
             )
-            desk(self.record_path).places = self._analyst.places
+            cases_in_flight(self.record_path).limit = self._analyst.places
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -92,7 +92,7 @@ class Nemotron(Stage):
     def _logic(self, step_id: str) -> Callable[[None], Any]:
         from bytewax.operators import StatefulBatchLogic
 
-        stage, on_desk = self, desk(self.record_path)
+        stage, in_flight = self, cases_in_flight(self.record_path)
 
         class Logic(StatefulBatchLogic[Any, Event | Missed, None]):
             """Resumed before the stage is opened, so it looks for the analyst when there is something to ask."""
@@ -115,7 +115,7 @@ class Nemotron(Stage):
                 return self._done(), False
 
             def _done(self) -> list[Event | Missed]:
-                return put_away(self.analyst, on_desk) if self.analyst else []
+                return put_away(self.analyst, in_flight) if self.analyst else []
 
             def notify_at(self) -> datetime | None:
                 return datetime.now(UTC) + POLL if self.analyst and self.analyst.busy() else None
@@ -134,12 +134,12 @@ class Nemotron(Stage):
         return self._analyst
 
 
-def put_away(analyst: Analyst, desk: Desk) -> list[Event | Missed]:
-    """What was answered; what could not be asked is off the desk at once, and free to be taken again."""
+def put_away(analyst: Analyst, in_flight: InFlightCases) -> list[Event | Missed]:
+    """What was answered; what could not be asked is no longer in flight, so it is asked again."""
     out: list[Event | Missed] = []
     for case, outcome in analyst.done():
         if outcome is None:
-            desk.taken.discard(case.event.id)
+            in_flight.ids.discard(case.event.id)
         else:
             out.append(outcome)
     return out

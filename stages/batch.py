@@ -146,7 +146,7 @@ class Writer:
                 timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
 
     def _beat(self) -> None:
-        counters = json.dumps({**self.record.counters(), "seconds": timings.told("see")})
+        counters = json.dumps({**self.record.counters(), "seconds": timings.summary("see")})
         self.record.transact(
             lambda: self.record.execute(
                 "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters

@@ -610,10 +610,10 @@ def test_the_steps_times_are_the_pipelines_own_and_outlive_the_server(tmp_path):
 def test_a_value_is_counted_in_every_bucket_that_it_fits(seconds, at_most):
     timings = Timings()
     timings.add("detect", [seconds])
-    told = timings.told("see")["detect"]
+    told = timings.summary("see")["detect"]
     bounds = list(told["le"])
     assert [bound for bound in bounds if told["le"][bound]] == bounds[bounds.index(at_most) :]
-    assert told["sum"] == seconds and "verdict" not in timings.told("see")
+    assert told["sum"] == seconds and "verdict" not in timings.summary("see")
 
 
 # -- without a record, a pipeline, a port
