@@ -79,7 +79,7 @@ def load(use: str) -> type[Component]:
         return _imported(use)
     if use not in (known := names()):
         module, _, name = use.rpartition(".")
-        hint = f". Did you mean `{module}:{name}`?" if module else did_you_mean(use, known)
+        hint = f". Did you mean `{module}:{name}`?" if module else did_you_mean(use, known) or "."
         raise RegistryError(f"there is no component `{use}`{hint} `hearthwatch components` lists all")
     return _imported(known[use].target)
 
@@ -102,4 +102,4 @@ def _imported(target: str) -> type[Component]:
         raise RegistryError(
             f"`{target}` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`"
         )
-    raise RegistryError(f"`{module_name}` has no `{name}`{did_you_mean(name, kinds)}".rstrip("."))
+    raise RegistryError(f"`{module_name}` has no `{name}`{did_you_mean(name, kinds)}")

@@ -1,7 +1,7 @@
-"""One base for every message that is meant for the user: what, which value, and what to do. Never a traceback."""
+"""The base of errors that a command shows to the user without a traceback: what, which value, and what to do."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake in settings, flow file, model, record or permissions; its text is shown as it is, exit code 2."""
+    """A mistake in settings, flow file, model, record or permissions; its text is printed as it is, exit code 2."""

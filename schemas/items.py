@@ -1,6 +1,6 @@
-"""What flows between nodes: frozen, slotted dataclasses, the same ones for streams, sinks, consumers and the API.
+"""The items that flow between nodes: frozen, slotted dataclasses for streams, sinks, consumers and the API.
 
-Times are aware UTC datetimes; pixels are those of the original picture; scores lie in 0..1, risk in 0..100.
+Times are aware UTC datetimes; pixels are those of the original picture; scores are 0..1, risk is 0..100.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
 DUPLICATE = "duplicate"
-"""`DeadLetter.stage` of a frame that needs no second look: it is settled without detections, not quarantined."""
+"""`DeadLetter.stage` of a picture that was processed before: it is settled without detections, not quarantined."""
 
 RiskLevel = Literal["low", "medium", "high", "critical"]
 EventType = Literal["event.opened", "event.closed", "event.analyzed", "event.failed", "event.merged"]
@@ -28,27 +28,27 @@ AnalysisStatus = Literal["pending", "done", "failed", "disabled"]
 
 
 def to_microseconds(when: datetime) -> int:
-    """An aware datetime -> integer microseconds since 1970 UTC, the unit of every time in the record."""
+    """Convert an aware datetime to integer microseconds since 1970 UTC, the unit of every time in the record."""
     return (when - EPOCH) // MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
-    """Integer microseconds since 1970 -> aware UTC datetime, exact."""
+    """Convert integer microseconds since 1970 to an aware UTC datetime, exactly."""
     return EPOCH + timedelta(microseconds=microseconds)
 
 
 def risk_level(score: int) -> RiskLevel:
-    """The level of a score, computed here and nowhere else: < 30 low, < 60 medium, < 85 high, else critical."""
+    """Return the level of a score: < 30 low, < 60 medium, < 85 high, else critical. Computed here and nowhere else."""
     return "low" if score < 30 else "medium" if score < 60 else "high" if score < 85 else "critical"
 
 
-class Reject(Exception):  # noqa: N818  (it is an answer about an item, not a fault of the program)
-    """Raised by a stage's `process` to say that the item in hand cannot be processed, and why."""
+class Reject(Exception):  # noqa: N818  (an answer about an item, not a fault of the program)
+    """Raised by a stage's `process`: this item cannot be processed, for this reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Why a frame could not be processed: which stage gave up, and its reason in plain words."""
+    """Why a frame could not be processed: the stage that failed and the reason."""
 
     stage: str
     reason: str
@@ -64,7 +64,7 @@ class Upload:
 
 
 class Opened(Protocol):
-    """A picture file that was read and decoded ahead of its turn: what a source hands out with a frame."""
+    """A picture file that was read and decoded ahead; a source hands it out with its frame."""
 
     @property
     def content_hash(self) -> str | None: ...
@@ -88,12 +88,12 @@ class Frame:
     captured_at: datetime
     arrived_at: datetime
     opened: Opened | None = field(default=None, repr=False, compare=False, kw_only=True)
-    """The file's content, decoded ahead; None on a frame that nobody has to look at."""
+    """The file's content, decoded ahead; None on a frame that needs no detection."""
     recorded: Detected | None = field(default=None, repr=False, compare=False, kw_only=True)
-    """Set on a frame that was decided before a resume: what the record says. No stage looks at it again."""
+    """Set on a frame that was decided before a resume: its result in the record. No stage processes it again."""
 
     def picture(self) -> Image:
-        """The picture as PIL RGB in its original size. It was decoded once, before the frame was handed out."""
+        """Return the picture as PIL RGB in its original size. It was decoded once, before the frame was handed out."""
         if self.opened is None:
             raise Reject(f"frame {self.id} ({self.path}) carries no picture")
         return self.opened.picture()
@@ -110,7 +110,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """A frame with what was found in it, or with the error that kept anybody from looking."""
+    """A frame with its detections, or with the error that prevented detection."""
 
     frame: Frame
     width: int
@@ -123,14 +123,14 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """ "Nothing that arrived earlier is waiting": sent by a source that has handed out everything it knows."""
+    """ "Nothing that arrived earlier is waiting", sent by a source that has caught up."""
 
     now: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `analyzer` thinks of an event. `evidence` are ids of detections of that event."""
+    """How dangerous `analyzer` finds an event, and why. `evidence` are ids of detections of that event."""
 
     risk_score: int
     summary: str
@@ -180,7 +180,7 @@ class Message:
     event: Event
 
     def as_dict(self) -> dict[str, Any]:
-        """The message as it is published: schema `hearthwatch.event.v1`, JSON types only."""
+        """Return the message as it is published: schema `hearthwatch.event.v1`, JSON types only."""
         event, verdict = self.event, self.event.verdict
         return {
             "schema": "hearthwatch.event.v1",
@@ -207,5 +207,5 @@ class Message:
 
 
 def iso(when: datetime | None) -> str | None:
-    """A time as the outside sees it: `2026-11-22T08:15:30.000000Z`."""
+    """Format a time for JSON: `2026-11-22T08:15:30.000000Z`."""
     return None if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,8 +1,8 @@
-"""The settings: environment, else `.env` in the working folder, else default.
+"""Settings: environment variable, else `.env` in the working folder, else default.
 
-An empty value is none: `REDIS_URL= hearthwatch run` takes the default although `.env` says otherwise.
-An attribute is its variable in lower case. All mistakes come at once, in one `SettingsError` with a line for each, and
-no line shows a secret. Reading settings opens nothing, starts nothing and imports nothing heavy.
+An empty value counts as unset: `REDIS_URL= hearthwatch run` uses the default although `.env` sets another value.
+An attribute is its variable in lower case. One `SettingsError` reports all mistakes, a line for each; no line shows a
+secret. Reading settings opens no file but `.env`, starts nothing and imports nothing heavy.
 `python -m hearthwatch.schemas.settings` prints `.env.example`.
 """
 
@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -22,17 +21,20 @@ from zoneinfo import ZoneInfo, available_timezones
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
+from hearthwatch.schemas.text import did_you_mean
+
 ENV_FILE = Path(".env")
 SECONDS_MAX = 1e9  # 32 years; in microseconds it still fits SQLite's integers with room for sums
 DAYS_MAX = 36_500
 BATCH_MAX = 512  # pictures of 640x640 in one forward pass: 2.5 GB of float32 input, more than any detector gains from
 CONCURRENCY_MAX = 256  # vLLM's own default bound of sequences in one batch
 ATTEMPTS_MAX = 100
-NOT_SETTINGS = re.compile(r"HEARTHWATCH_(TEST_.*|VENV|VLLM)")  # read by scripts, tests and `hearthwatch llm`
+NEAR = 0.85  # similarity: variables of other programs in `.env` are no misspelt settings
+NOT_SETTINGS = re.compile(r"HEARTHWATCH_(TEST_.*|VENV|VLLM)")  # scripts, tests and `hearthwatch llm` read these
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used. `mistakes` holds one line each; the text is all of them."""
+    """Invalid settings. `mistakes` has one line for each; the text is all of them."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
         self.mistakes = list(mistakes)
@@ -41,7 +43,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a mistake's message says next to the value."""
+    """The allowed values in words, shown in messages and docs."""
 
     text: str
 
@@ -63,11 +65,11 @@ def _sqlite_path(url: str) -> Path:
 
 
 def _at_home(path: Path) -> Path:
-    """`~/x` and `~somebody/x` in full."""
+    """Expand `~/x` and `~user/x`."""
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(f"nobody here has the home folder `{path.parts[0]}`") from None
+        raise ValueError(f"there is no home folder `{path.parts[0]}`") from None
 
 
 def _url(*schemes: str) -> AfterValidator:
@@ -92,7 +94,7 @@ def _zone(name: str | None) -> str | None:
         try:
             ZoneInfo(name)
         except (ValueError, OSError, LookupError):
-            raise ValueError(f"no such time zone{did_you_mean(name, available_timezones())}") from None
+            raise ValueError(f"no such time zone{did_you_mean(name, available_timezones(), NEAR)}") from None
     return name
 
 
@@ -121,7 +123,7 @@ Folder = Annotated[Path, AfterValidator(_at_home), Allowed("a folder")]
 
 
 class Settings(BaseModel):
-    """Every setting with its default; the first ten are those of the system this one replaces."""
+    """Every setting with its default; the first ten are those of the system that this one replaces."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True)
     _given: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -151,9 +153,9 @@ class Settings(BaseModel):
     batch_window_seconds: Seconds = 90
     """A batch ends this long after its first detection."""
     batch_idle_timeout_seconds: Seconds = 30
-    """A batch ends when its camera sees nothing for this long."""
+    """A batch ends when its camera has had no detection for this long."""
     retention_days: Annotated[int, Field(ge=1, le=DAYS_MAX), Allowed(f"whole days, 1 to {DAYS_MAX}")] = 30
-    """Forget pictures, detections and events this many days after their discovery."""
+    """Delete frames, detections, events and thumbnails this many days after discovery."""
     debug: Annotated[bool, Allowed("true or false")] = False
     """Log in detail."""
 
@@ -176,34 +178,34 @@ class Settings(BaseModel):
         tuple[str, ...],
         BeforeValidator(_labels),
         Field(min_length=1),
-        Allowed("labels with commas between them, or * for all"),
+        Allowed("labels separated by commas, or * for all"),
     ] = (
         *("person", "bicycle", "car", "motorcycle", "bus", "truck", "bird", "cat", "dog", "horse", "bear"),
         *("backpack", "handbag", "suitcase", "package"),
     )
-    """Labels that count, with commas between them; `*` is all."""
+    """Labels that are kept, separated by commas; `*` keeps all."""
     hearthwatch_nemotron_model: Annotated[str, Allowed("the name of a model on that server")] = "nemotron"
     """The name under which the server at NEMOTRON_URL serves the model."""
     hearthwatch_nemotron_concurrency: Annotated[
         int, Field(ge=1, le=CONCURRENCY_MAX), Allowed(f"a whole number, 1 to {CONCURRENCY_MAX}")
     ] = 8
-    """Events that the language model is asked about at a time, at most."""
+    """Requests to the language model at a time, at most."""
     hearthwatch_nemotron_timeout_seconds: Seconds = 60
-    """How long one answer of the language model may take."""
+    """Timeout of one request to the language model."""
     hearthwatch_nemotron_attempts: Annotated[
         int, Field(ge=1, le=ATTEMPTS_MAX), Allowed(f"a whole number, 1 to {ATTEMPTS_MAX}")
     ] = 5
-    """How often the language model is asked about an event before the rules' verdict stays for good; a server that cannot
-    be reached does not count."""
+    """Attempts per event before the analysis counts as failed and the rules' verdict stays; an unreachable server is not
+    an attempt."""
     hearthwatch_redis_channel: Annotated[str, Field(pattern=r"^\S+$"), Allowed("a name without spaces")] = (
         "security_events"
     )
-    """Pub/sub channel on which events are published; they are kept in the stream `<channel>:stream`."""
+    """Pub/sub channel that events are published on; the stream `<channel>:stream` keeps them."""
     hearthwatch_capture_time: Annotated[
         Literal["auto", "mtime", "name", "exif"], Allowed("auto, mtime, name or exif")
     ] = "auto"
-    """What says when a picture was taken: `auto` (EXIF, else file name, if it lies in the 24 hours before the file's
-    modification, else that), `mtime`, `name` or `exif`."""
+    """Where a picture's capture time is read from: `auto` (EXIF, else file name, each if it lies in the 24 hours before the
+    file's modification time; else that time), `mtime`, `name` or `exif`."""
     hearthwatch_timezone: Annotated[
         str | None, AfterValidator(_zone), Allowed("a name such as Europe/Berlin, or nothing for the system's zone")
     ] = None
@@ -211,30 +213,30 @@ class Settings(BaseModel):
     hearthwatch_retention_gb: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False), Allowed("gigabytes, a number greater than 0, or nothing")
     ] = None
-    """Keep the data dir below this many gigabytes by forgetting what is oldest; unset: days alone count."""
+    """Delete the oldest events and frames when the data dir exceeds this many gigabytes; unset: only days count."""
     hearthwatch_retention_originals: Annotated[bool, Allowed("true or false")] = False
-    """Delete the uploads of what is forgotten, too; without it uploads are never touched."""
+    """Delete the uploaded files of deleted frames, too; otherwise uploads are never touched."""
     hearthwatch_api_host: Annotated[str, Field(pattern=r"^[^\s/@]+$"), Allowed("a host name or an address")] = (
         "127.0.0.1"
     )
-    """Where API and page are served; any host but this machine's own loopback wants HEARTHWATCH_API_TOKEN, too."""
+    """Address that the API and the page listen on; any but a loopback address needs HEARTHWATCH_API_TOKEN."""
     hearthwatch_api_port: Annotated[int, Field(ge=1, le=65_535), Allowed("a port, 1 to 65535")] = 8000
-    """Their port."""
+    """Port of the API and the page."""
     hearthwatch_api_token: Annotated[
         str | None, Field(repr=False, pattern=r"^[\x21-\x7e]+$"), Allowed("printable ASCII without spaces, or nothing")
     ] = None
-    """What a client has to present (`Authorization: Bearer …`; the page asks for it once); unset: nothing."""
+    """Token that clients send (`Authorization: Bearer …`; the page asks for it once); unset: no token is needed."""
     hearthwatch_cors_origins: Annotated[
         tuple[str, ...],
         BeforeValidator(_labels),
         AfterValidator(_origins),
-        Allowed("http://host:port, commas between them"),
+        Allowed("http://host:port, separated by commas"),
     ] = ()
-    """Origins of other web pages that may read the API, with commas between them, such as https://home.example."""
+    """Origins of other web pages that may read the API, separated by commas, such as https://home.example."""
 
     @property
     def database_path(self) -> Path:
-        """The record's file."""
+        """Path of the record."""
         return _sqlite_path(self.database_url) if self.database_url else self.hearthwatch_data_dir / "hearthwatch.db"
 
     @property
@@ -277,14 +279,14 @@ def use(chosen: Settings | None) -> None:
 
 
 def from_settings(name: str) -> Any:
-    """The default of a component's option that follows a setting: `seconds: Seconds = from_settings("batch_…")`."""
+    """Make a setting the default of a component's option: `seconds: Seconds = from_settings("batch_…")`."""
     if not hasattr(Settings, name) and name not in _FIELDS:
-        raise AttributeError(f"`{name}` is not a setting{did_you_mean(name, _FIELDS)}")
+        raise AttributeError(f"`{name}` is not a setting{did_you_mean(name, _FIELDS, NEAR)}")
     return Field(default_factory=lambda: getattr(settings(), name), json_schema_extra={"setting": name.upper()})
 
 
 def lookup(name: str) -> str | None:
-    """What `${name}` stands for in a flow file: any variable of the environment or `.env`, else a setting's default."""
+    """Look up `${name}` of a flow file: any variable of the environment or `.env`, else a setting's default."""
     given = _given()
     if name in given:
         return given[name]
@@ -294,7 +296,7 @@ def lookup(name: str) -> str | None:
 
 
 class Variable(NamedTuple):
-    """One setting for people: `default` as they would write it, None if it is unset."""
+    """One setting as users see it: `default` as they would write it, None if it is unset."""
 
     name: str
     default: str | None
@@ -303,7 +305,7 @@ class Variable(NamedTuple):
 
 
 def variables() -> list[Variable]:
-    """All settings, those of the replaced system first."""
+    """List all settings, those of the replaced system first."""
     return [
         Variable(name.upper(), _text(field.default), " ".join((field.description or "").split()), _allowed(name))
         for name, field in _FIELDS.items()
@@ -311,34 +313,28 @@ def variables() -> list[Variable]:
 
 
 def warnings() -> list[str]:
-    """What looks like a slip of the pen: `HEARTHWATCH_` variables that nobody reads, near misses of the others."""
+    """List variables that are probably misspelt: unknown `HEARTHWATCH_` ones, near misses of the others in `.env`."""
     known = [name.upper() for name in _FIELDS]
     lines = []
     for name in sorted(_given()):
         if name in known or NOT_SETTINGS.fullmatch(name):
             continue
-        near = did_you_mean(name, known)
+        near = did_you_mean(name, known, NEAR)
         if name.startswith("HEARTHWATCH_") or (near and name not in os.environ):
             lines.append(f"{name} is not a setting{near}")
     return lines
 
 
 def example() -> str:
-    """`.env.example`: every setting with its meaning and its default; copied to `.env`, it changes nothing."""
+    """Return the text of `.env.example`: every setting with its meaning and its default; as `.env` it changes nothing."""
     head = (
         "# Settings of Hearthwatch. Copy this file to `.env` and change what you need; an empty value is the default.\n"
     )
     return head + "".join(f"\n# {item.meaning}\n{item.name}={item.default or ''}\n" for item in variables())
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean …?` behind a full stop, or nothing when nothing is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.85)
-    return f". Did you mean {near[0]}?" if near else ""
-
-
 def masked(name: str, value: str) -> str:
-    """A variable's value as a message may show it: no token, no `user:password@`, no `password=`."""
+    """Return a variable's value as a message may show it: no token, no `user:password@`, no `password=`."""
     if re.search(r"TOKEN|SECRET|PASSWORD|_KEY$", name):
         return "***"
     if not name.endswith("_URL") and "://" not in value:
@@ -355,7 +351,7 @@ def _given() -> Mapping[str, str]:
 
 
 def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str, str]:
-    """All variables that are not empty. Settings are found in any case, as the replaced system finds them."""
+    """Read all variables that are not empty. Names of settings may be in any case, as in the replaced system."""
     try:
         file = dotenv_values(env_file, encoding="utf-8-sig") if env_file and env_file.exists() else {}
     except (OSError, UnicodeError) as error:
@@ -369,7 +365,7 @@ def _spelled(source: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether it has no bytes in it that are no UTF-8: a folder may, what goes into a request or a message may not."""
+    """Whether it is valid UTF-8: the name of a folder need not be, a value that is sent or shown must."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -384,7 +380,7 @@ def _kinds(field: str) -> tuple[object, ...]:
 
 def _undecodable(field: str, value: str) -> str:
     name = field.upper()
-    return f"{name} = {masked(name, value)!a}: it has bytes that are no UTF-8; allowed: {_allowed(field)}"
+    return f"{name} = {masked(name, value)!a}: it is not valid UTF-8; allowed: {_allowed(field)}"
 
 
 def _mistake(field: str, error: Mapping[str, Any], given: Mapping[str, str]) -> str:
@@ -399,7 +395,7 @@ def _allowed(field: str) -> str:
 
 
 def _text(default: object) -> str | None:
-    """A default as a user would write it."""
+    """Format a default as a user would write it."""
     match default:
         case None:
             return None

@@ -1,8 +1,7 @@
-"""Checks that any component can be run against: plain assertions, no test framework needed.
+"""Check that a component keeps the promises that the graph relies on: plain assertions, no test framework needed.
 
 `check_source(Doorcam(...))`, `check_stage(Night())`, `check_sink(Notebook(path=…), seen=path.read_text)`,
-`check_consumer(Chime(path=…))`. What they promise is what the graph relies on. Sample items are made up here; a stage
-that needs real pictures takes items of its own.
+`check_consumer(Chime(path=…))`. They use sample items; pass `items` to a stage that needs real pictures.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Seen = Callable[[], object]
 
 @dataclass(frozen=True)
 class Picture:
-    """A grey picture, as a source hands it out; `grey` 0 is black."""
+    """A decoded grey picture, as a source hands it out; `grey` 0 is black."""
 
     grey: int = 128
     width: int = 64
@@ -56,20 +55,20 @@ class Picture:
 
 
 def frame(id: int = 1, camera_id: str = "front_door", **more: Any) -> Frame:
-    """A frame with a picture, taken and arrived `id` seconds after `START`."""
+    """Make a frame with a picture, captured and arrived `id` seconds after `START`."""
     at = START + timedelta(seconds=id)
     more.setdefault("opened", Picture(grey=id * 40 % 256))
     return Frame(id, f"{id:032x}", camera_id, f"Front Door/{id}.jpg", at, at, **more)
 
 
 def detected(id: int = 1, *labels: str, **more: Any) -> Detected:
-    """A frame with these labels in it; `person` if none are given."""
+    """Make a frame with detections of these labels; `person` if none are given."""
     found = tuple(Detection(label, 0.9, (10 * n, 10, 20, 30)) for n, label in enumerate(labels or ("person",)))
     return Detected(frame(id), 64, 48, found, **more)
 
 
 def event(id: int = 1, risk_score: int = 62, **more: Any) -> Event:
-    """A closed event of one person at the front door."""
+    """Make a closed event of one person at the front door."""
     at = START + timedelta(seconds=id)
     values: dict[str, Any] = {
         "camera_id": "front_door", "type": "event.closed", "revision": 2, "started_at": at, "ended_at": at, "status": "closed",
@@ -80,7 +79,7 @@ def event(id: int = 1, risk_score: int = 62, **more: Any) -> Event:
 
 
 def message(seq: int = 1, **more: Any) -> Message:
-    """The feed's row for such an event."""
+    """Make the feed's message about such an event."""
     return Message(seq, "event.closed", 0.4, event(seq, **more))
 
 
@@ -88,7 +87,7 @@ SAMPLES: dict[type, Callable[[int], Any]] = {Frame: frame, Detected: detected, E
 
 
 def samples(component: Component, count: int = 5) -> list[Any]:
-    """Items that this component accepts."""
+    """Make items that this component accepts."""
     accepts = component.accepts if isinstance(component.accepts, tuple) else (component.accepts,)
     makers = [make for kind, make in SAMPLES.items() if issubclass(kind, accepts)]
     assert makers, f"{_name(component)} accepts none of {', '.join(kind.__name__ for kind in SAMPLES)}: pass `items`"
@@ -96,7 +95,7 @@ def samples(component: Component, count: int = 5) -> list[Any]:
 
 
 def check_component(component: Component) -> None:
-    """Frozen, every option documented and typed, ports declared, a label, a docstring."""
+    """Check that it is frozen, every option is documented and typed, ports are declared, label and docstring exist."""
     kind, name = type(component), _name(component)
     assert isinstance(component, Source | Stage | Sink | Consumer), f"{name} is not a Source, Stage, Sink or Consumer"
     assert kind.__doc__, f"{name} has no docstring: what is it?"
@@ -113,7 +112,7 @@ def check_component(component: Component) -> None:
 
 
 def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]:
-    """Builds; emits what it declares; a snapshot can be stored, and resuming from it repeats nothing. Returns the items."""
+    """Check that it emits what it declares, its snapshot can be stored and resuming repeats nothing; return the items."""
     from bytewax.inputs import DynamicSource, FixedPartitionedSource
 
     check_component(component)
@@ -135,16 +134,16 @@ def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]
         if state is not None and first:
             again = _emitted(component, built.build_part("flow.source", name, state), 1)
             assert not any(item in first for item in again if not isinstance(item, Tick)), (
-                f"{_name(component)} repeats items after its snapshot: it has to tell what was handed out"
+                f"{_name(component)} repeats items after its snapshot: the snapshot has to cover all that was handed out"
             )
     return items
 
 
 def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[Any]:
-    """Takes a list of any length, leaves it alone, keeps no state; where frames flow, count and order stay. Returns the output."""
+    """Check that it changes no input and keeps no state, and where frames flow their count and order; return the output."""
     check_component(component)
     name, given = _name(component), list(samples(component) if items is None else items)
-    assert type(component).attach is Stage.attach, f"{name} attaches steps of its own: run it in a graph"
+    assert type(component).attach is Stage.attach, f"{name} has its own `attach`: run it in a graph"
     component.open()
     try:
         assert list(component.process([])) == [], f"{name}.process([]) has to return an empty list"
@@ -169,7 +168,7 @@ def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[An
 
 
 def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen | None = None) -> None:
-    """Builds; takes items in chunks; after a kill the same items come again. `seen` tells what it has written."""
+    """Check that it writes items once although they come again after a kill; `seen` reads what it has written."""
     from bytewax.outputs import DynamicSink, FixedPartitionedSink
 
     check_component(component)
@@ -190,13 +189,13 @@ def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen |
         if seen and attempt:
             after = seen()
             assert after == before, (
-                f"{_name(component)} wrote items twice that came twice: before {before!r}, after {after!r}"
+                f"{_name(component)} wrote items again that came again: before {before!r}, after {after!r}"
             )
         before = seen() if seen else None
 
 
 def check_consumer(component: Consumer, messages: Sequence[Message] | None = None, seen: Seen | None = None) -> None:
-    """Opens, delivers, takes the same messages again after a failure. `seen`, if given, must not see them twice."""
+    """Check that it delivers, and accepts messages that come again; `seen`, if given, must not show them twice."""
     check_component(component)
     given = list(samples(component) if messages is None else messages)
     component.open()
@@ -206,7 +205,7 @@ def check_consumer(component: Consumer, messages: Sequence[Message] | None = Non
         component.deliver(tuple(given[-2:]))
         after = seen() if seen else None
         assert after == before, (
-            f"{_name(component)} told messages twice that came twice: dedupe by (event.id, event.revision)"
+            f"{_name(component)} delivered messages again that came again: dedupe by (event.id, event.revision)"
         )
     finally:
         component.close()
@@ -228,7 +227,7 @@ def _alone(stage: Stage, item: Any) -> Any:
 
 
 def _found(item: Any) -> Any:
-    """What must not depend on the company an item comes in; how long it took may."""
+    """Return what must not depend on the other items of a call (the time it took may)."""
     return (item.frame.id, item.detections, item.error) if isinstance(item, Detected) else item
 
 

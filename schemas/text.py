@@ -1,4 +1,4 @@
-"""Did you mean …?"""
+"""Suggest the nearest known name in messages about an unknown one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A full stop, and the nearest known name if one is near: `. Did you mean `channel`?`."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f". Did you mean `{near[0]}`?" if near else "."
+def did_you_mean(name: str, known: Iterable[str], similarity: float = 0.6) -> str:
+    """Return `. Did you mean `channel`?`, to end a sentence with; nothing if no known name is that similar (0 to 1)."""
+    near = get_close_matches(name, list(known), n=1, cutoff=similarity)
+    return f". Did you mean `{near[0]}`?" if near else ""

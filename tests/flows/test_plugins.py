@@ -167,7 +167,7 @@ class Lies(Good):
         (Remembers(), "Remembers answers differently when asked one by one"),
         (Stumbles(), "Stumbles.process([]) has to return an empty list"),
         (Lies(), "Lies emits"),
-        (Batch(), "Batch attaches steps of its own"),
+        (Batch(), "Batch has its own `attach`"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -239,9 +239,9 @@ def test_the_kit_tells_a_sink_and_a_consumer_that_write_twice(tmp_path: Path) ->
             return sink
 
     book, bell = tmp_path / "book", tmp_path / "bell"
-    with pytest.raises(AssertionError, match="Forgetful wrote items twice"):
+    with pytest.raises(AssertionError, match="Forgetful wrote items again"):
         check_sink(Forgetful(path=book), seen=book.read_text)
-    with pytest.raises(AssertionError, match="Chime told messages twice"):
+    with pytest.raises(AssertionError, match="Chime delivered messages again"):
         check_consumer(porch.Chime(path=bell), seen=bell.read_text)
 
 

@@ -85,7 +85,7 @@ def test_every_mistake_is_told_at_once_with_its_value_and_what_is_allowed():
     allowed = {variable.name: variable.allowed for variable in variables()}
     for line, (name, value) in zip(lines, wrong.items(), strict=True):
         assert line.startswith(f"{name} = {value.strip()}: ") and line.endswith(f"allowed: {allowed[name]}")
-    assert "Did you mean Europe/Berlin?" in lines[-1]
+    assert "Did you mean `Europe/Berlin`?" in lines[-1]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "1e300"])
@@ -164,8 +164,8 @@ def test_a_slip_of_the_pen_is_a_warning_not_an_error(folder, monkeypatch):
     monkeypatch.setenv("HEARTHWATCH_TEST_REQUIRE", "all")
     assert settings().batch_window_seconds == 90
     assert warnings() == [
-        "BATCH_WINDOW_SECOND is not a setting. Did you mean BATCH_WINDOW_SECONDS?",
-        "HEARTHWATCH_DEVISE is not a setting. Did you mean HEARTHWATCH_DEVICE?",
+        "BATCH_WINDOW_SECOND is not a setting. Did you mean `BATCH_WINDOW_SECONDS`?",
+        "HEARTHWATCH_DEVISE is not a setting. Did you mean `HEARTHWATCH_DEVICE`?",
         "HEARTHWATCH_NOVEL is not a setting",
     ]
 
@@ -218,16 +218,13 @@ def test_settings_load_without_the_heavy_libraries():
 
 def test_a_home_folder_that_nobody_has_is_a_mistake_like_any_other():
     line, other = mistakes(FOSCAM_BASE_PATH="~nobody_here/uploads", DATABASE_URL="sqlite:///~nobody_here/r.db")
-    assert (
-        line
-        == "FOSCAM_BASE_PATH = ~nobody_here/uploads: nobody here has the home folder `~nobody_here`; allowed: a folder"
-    )
+    assert line == "FOSCAM_BASE_PATH = ~nobody_here/uploads: there is no home folder `~nobody_here`; allowed: a folder"
     assert other.startswith("DATABASE_URL = ")
 
 
 def test_bytes_that_are_no_text_are_named_in_ascii():
     (line,) = mistakes(RETENTION_DAYS="3", HEARTHWATCH_NEMOTRON_MODEL="caf\udce9")
-    assert line.startswith("HEARTHWATCH_NEMOTRON_MODEL = 'caf\\udce9': it has bytes that are no UTF-8; allowed: ")
+    assert line.startswith("HEARTHWATCH_NEMOTRON_MODEL = 'caf\\udce9': it is not valid UTF-8; allowed: ")
 
 
 def test_a_password_in_the_wrong_variable_is_masked_all_the_same():

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md: `python -m tests.support.settings_page > docs/settings.md`. A test compares the two."""
+"""Write docs/settings.md: `python -m tests.support.settings_page > docs/settings.md`. A test compares the two."""
 
 import sys
 from pathlib import Path
@@ -9,24 +9,24 @@ from hearthwatch.schemas.settings import SettingsError, load, variables
 
 HEAD = """# Settings
 
-Environment variables, or lines of a `.env` file in the folder where you start; the environment wins, and an empty value is
-the default. [.env.example](../.env.example) lists all of them: copied to `.env` it changes nothing. `hearthwatch check` tells
-every mistake at once and every variable that nobody reads. No secret is ever printed. This page is written by
-`python -m tests.support.settings_page`.
+Set them as environment variables, or in a `.env` file in the folder where you start. The environment wins; an empty value
+is the default. [.env.example](../.env.example) lists all of them: copied to `.env` it changes nothing. `hearthwatch check`
+reports all mistakes at once and variables that are probably misspelt. No secret is ever printed.
+`python -m tests.support.settings_page` writes this page.
 
 | variable | default | meaning | allowed |
 |---|---|---|---|
 """
 
 TAIL = """
-In a flow file `${NAME}` stands for any of these, and for any other variable of the environment or of `.env`. Options of parts
-are listed by `hearthwatch components`; the built-in graph with all of its options is `flows/default.toml`.
+In a flow file `${NAME}` stands for any of these, and for any other variable of the environment or of `.env`.
+`hearthwatch components` lists the options of the components; the built-in graph is `flows/default.toml`.
 
-Three more are read by scripts alone: `HEARTHWATCH_VENV` (where `scripts/setup` makes the virtual environment, default
-`.venv`), `HEARTHWATCH_VLLM` (the vllm command of `hearthwatch llm`), and `HEARTHWATCH_TEST_REQUIRE=all` (a program that tests
-need and that is missing fails them instead of skipping them).
+Three more are not for the pipeline: `HEARTHWATCH_VENV` (where `scripts/setup` makes the virtual environment, default
+`.venv`), `HEARTHWATCH_VLLM` (the vllm command of `hearthwatch llm`), and `HEARTHWATCH_TEST_REQUIRE=all` (a test fails, and is
+not skipped, when a program that it needs is missing).
 
-When something is wrong, all mistakes come together, each with its value and what is allowed:
+All mistakes are reported together, each with its value and what is allowed:
 ```text
 """
 
@@ -34,7 +34,7 @@ WRONG = {"BATCH_WINDOW_SECONDS": "0", "REDIS_URL": "localhost:6379", "HEARTHWATC
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the text of the page."""
     rows = (
         f"| `{item.name}` | {f'`{item.default}`' if item.default else 'unset'} | {cell(item.meaning)} | {cell(item.allowed)} |\n"
         for item in variables()
