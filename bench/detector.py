@@ -34,7 +34,7 @@ from hearthwatch.gpu.decode import open_picture  # noqa: E402
 from hearthwatch.gpu.detector import Detector, Raw  # noqa: E402
 from hearthwatch.gpu.fuse import fuse  # noqa: E402
 from hearthwatch.gpu.loading import YARD, load  # noqa: E402
-from hearthwatch.gpu.options import BUCKETS, Options  # noqa: E402
+from hearthwatch.gpu.options import BUCKETS, DetectorSwitches  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 from tests.support.machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
 
@@ -103,7 +103,7 @@ def looks(given, model, trees, rounds):
         rate, batch = rates[size]
         parts = steps(detector, files, rounds)
         ours = LATENCIES[detector.device.type]
-        ms = in_turn({"ours": lambda file: detector.look([open_picture(file)]), **others}, files, rounds, ours)
+        ms = in_turn({"ours": lambda file: detector.infer([open_picture(file)]), **others}, files, rounds, ours)
         p50, p99, plain, theirs = (*quantiles(ms["ours"]), *(statistics.median(ms[name]) for name in others))
         cells = [f"{size}p", *(f"{parts[name]:.1f}" for name in STEPS), f"{p50:.1f}", f"{p99:.1f}"]
         cells += [f"{rate:.3g}, {batch} at a time", f"{plain:.0f}", f"{theirs:.0f}", f"**{theirs / p50:.2f}**"]
@@ -128,7 +128,7 @@ def rates_of(given, model, trees, device):
             rates[size].append((rate_from_files(detector, list(islice(cycle(files), count))), batch))
         opened = list(islice(cycle([open_picture(file) for file in next(iter(trees.values()))]), count))
         began = time.perf_counter()
-        detector.look(opened)
+        detector.infer(opened)
         bare.append(count / (time.perf_counter() - began))
         detector.close()
     return {size: max(found) for size, found in rates.items()}, max(bare)
@@ -149,7 +149,7 @@ def rate_from_files(detector, files):
         while ahead:
             opened = [ahead.popleft().result() for _ in range(min(chunk, len(ahead)))]
             ahead.extend(pool.submit(open_picture, file) for file in islice(todo, chunk))
-            detector.look(opened)
+            detector.infer(opened)
         return len(files) / (time.perf_counter() - began)
 
 
@@ -167,7 +167,7 @@ def steps(detector, files, rounds):
 
 
 def stepwise(detector):
-    """What `look` does, in pieces that can be waited for."""
+    """What `infer` does, in pieces that can be waited for."""
     runner, sizes = detector._runner, []
 
     def decode(file):
@@ -261,13 +261,13 @@ def switches(given, model, files, rounds):
     print(f"\n| {given.models}: {' | '.join(names)} |\n{'|---' * len(names)}|", flush=True)
     for name, value in turned_over(usual, given.quick):
         try:
-            other = Detector(model, given.device, options=replace(Options(), **{name: value}))
+            other = Detector(model, given.device, options=replace(DetectorSwitches(), **{name: value}))
         except Exception as error:  # what it cannot do here is news for the table
             print(
                 f"| {name} = {value} | – | – | {type(error).__name__}: {str(error).splitlines()[0]} | – |", flush=True
             )
             continue
-        ms = in_turn({"ours": usual.look, "other": other.look}, [opened], rounds)
+        ms = in_turn({"ours": usual.infer, "other": other.infer}, [opened], rounds)
         theirs, ours = (statistics.median(ms[who]) / len(opened) for who in ("other", "ours"))
         cells = [
             f"{name} = {value}",
@@ -283,7 +283,7 @@ def switches(given, model, files, rounds):
 def turned_over(detector, quick):
     """(switch, its other value), for each that means something on this device."""
     low = "float32" if detector.details()["precision"] != "float32" else "bfloat16"
-    for field in fields(Options):
+    for field in fields(DetectorSwitches):
         unfit = field.name in (SLOW if quick else ()) or (field.name in ON_CUDA and detector.device.type != "cuda")
         if not unfit:
             yield field.name, {"precision": low, "in_flight": 1}.get(field.name, not field.default)

@@ -15,9 +15,9 @@ import httpx
 
 from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import Wanted
-from hearthwatch.gpu.loading import FILES, KINDS, YARD
-from hearthwatch.gpu.remote import BadAnswer, detections
+from hearthwatch.gpu.boxes import DetectionFilter
+from hearthwatch.gpu.loading import MODEL_FILES, MODEL_TYPES, YARD
+from hearthwatch.gpu.remote import InvalidResponseError, parse_detections
 from hearthwatch.schemas.settings import Settings, masked
 
 ANSWER_SECONDS = 5.0
@@ -29,10 +29,10 @@ def torch(s: Settings) -> Iterator[Finding]:
         return
     import torch
 
-    from hearthwatch.gpu.device import NVIDIA_DRIVER, choose, cuda_trouble
+    from hearthwatch.gpu.loading import NVIDIA_DRIVER, choose_device, cuda_problem
 
     try:
-        device = choose(s.hearthwatch_device)
+        device = choose_device(s.hearthwatch_device)
     except DetectorError as error:
         yield Finding("wrong", "torch", str(error))
         return
@@ -41,7 +41,7 @@ def torch(s: Settings) -> Iterator[Finding]:
         yield Finding(
             "wrong",
             "torch",
-            f"there is an NVIDIA card, but {cuda_trouble()}: install the CUDA build of torch (docs/install.md)",
+            f"there is an NVIDIA card, but {cuda_problem()}: install the CUDA build of torch (docs/install.md)",
         )
     else:
         yield Finding("ok", "torch", f"torch {torch.__version__} detects on {device} ({name})")
@@ -54,7 +54,7 @@ def model(s: Settings) -> Iterator[Finding]:
         return
     folder = YARD if name == "yard" else Path(name).expanduser()
     if name == "yard" or folder.is_dir():
-        missing = [file for file in FILES if not (folder / file).is_file()]
+        missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
         if missing:
             yield Finding("wrong", "model", f"{folder} has no {', '.join(missing)}: copy them there")
         else:
@@ -67,9 +67,9 @@ def model(s: Settings) -> Iterator[Finding]:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        missing = [file for file in FILES if not isinstance(try_to_load_from_cache(name, file), str)]
+        missing = [file for file in MODEL_FILES if not isinstance(try_to_load_from_cache(name, file), str)]
     except HFValidationError:
-        kinds = " or ".join(KINDS)
+        kinds = " or ".join(MODEL_TYPES)
         yield Finding("wrong", "model", f"{name} is no folder and no hub id: name one with an {kinds} in it, or `yard`")
         return
     if not missing:
@@ -89,7 +89,7 @@ def model(s: Settings) -> Iterator[Finding]:
             else f"{hub} answers {said.status_code}"
         )
         yield Finding(
-            "wrong", "model", f"{name} is not here and cannot be fetched ({why}): copy {', '.join(FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
+            "wrong", "model", f"{name} is not here and cannot be fetched ({why}): copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
         )  # fmt: skip
     else:
         yield Finding("note", "model", f"{name} will be fetched from {hub} at the first start")
@@ -110,8 +110,8 @@ def detector(s: Settings) -> Iterator[Finding]:
         yield Finding("wrong", "detector", f"{where}: {why}: start the service, or unset RTDETR_URL to detect here")
         return
     try:
-        detections(said.content, Wanted(0.0, frozenset("*"), None), 64, 48)
-    except BadAnswer as error:
+        parse_detections(said.content, DetectionFilter(0.0, frozenset("*"), None), 64, 48)
+    except InvalidResponseError as error:
         yield Finding("wrong", "detector", f"{where} {error}: is it an RT-DETR service?")
     else:
         yield Finding("ok", "detector", f"{where} detects")

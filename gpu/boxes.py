@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from hearthwatch.gpu.labels import canonical
+from hearthwatch.gpu.labels import canonical_label
 from hearthwatch.schemas.items import PER_FRAME, Detection
 
 Corners = tuple[float, float, float, float]
@@ -13,7 +13,7 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DetectionFilter:
     """What counts as a detection: `score >= confidence`, one of `object_types` (`*`: any), and not a double."""
 
     confidence: float = 0.5
@@ -23,7 +23,7 @@ class Wanted:
 
     def label(self, spelling: str) -> str | None:
         """The name under which a model's label counts; None if it does not."""
-        label = canonical(spelling)
+        label = canonical_label(spelling)
         return label if "*" in self.object_types or label in self.object_types else None
 
     def pick(self, found: Iterable[tuple[str, float, Corners]], width: int, height: int) -> tuple[Detection, ...]:

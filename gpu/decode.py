@@ -1,6 +1,6 @@
 """Read and decode one picture file, ahead of its turn.
 
-The file is read once and decoded once; what is wrong with it comes back as `Opened.error`, never as an exception, so
+The file is read once and decoded once; what is wrong with it comes back as `DecodedPicture.error`, never as an exception, so
 that one bad upload stops nobody. The picture keeps its pixels as they are stored: an EXIF orientation is not applied,
 so boxes are in pixels of the original picture. Thread-safe; Pillow lets go of the interpreter while it decodes.
 """
@@ -28,7 +28,9 @@ from hearthwatch.schemas.items import DeadLetter
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-MEGAPIXELS_MAX = 50  # 200 MB once decoded; a 4K camera has 8. Looked up in the header, before anything is decoded
+MEGAPIXELS_MAX = (
+    50  # 200 MB once decoded; a 4K camera has 8. InferenceResult up in the header, before anything is decoded
+)
 SIDE_MAX = 65_535  # pixels, as in a JPEG; a PNG of one very long line is too much for its decoder's counters
 BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is no upload of a camera
 READ_PAUSES_SECONDS = (0.02, 0.1)  # a network mount that hiccups is read again; a disk that is broken stays broken
@@ -43,7 +45,7 @@ PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
-class Opened:
+class DecodedPicture:
     """A picture file: its bytes, their hash and its pixels, or the `error` that keeps anybody from looking.
 
     `data` are the bytes as uploaded, for a detector in another process. `width` and `height` are 0 where the header
@@ -75,14 +77,14 @@ class Unusable(Exception):  # noqa: N818  (an answer about a file, not a fault o
     """Why a file is not a picture we can look at."""
 
 
-def open_picture(path: Path | str | bytes, size: int | None = None) -> Opened:
+def open_picture(path: Path | str | bytes, size: int | None = None) -> DecodedPicture:
     """The picture at `path`, which had this many bytes when it was discovered (None: whatever it has now).
 
     Its time may have changed since: many FTP clients set it after the upload.
 
     Raises `OSError` only where this process has run out of something, such as open files.
     """
-    opened = Opened()
+    opened = DecodedPicture()
     try:
         opened.data = _read(path, size)
         opened.content_hash = blake2b(opened.data, digest_size=16).hexdigest()

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import Wanted
-from hearthwatch.gpu.halving import Batches
-from hearthwatch.gpu.labels import canonical
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.boxes import DetectionFilter
+from hearthwatch.gpu.labels import canonical_label
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detection
 
 if TYPE_CHECKING:
-    from hearthwatch.gpu.decode import Opened
+    from hearthwatch.gpu.decode import DecodedPicture
     from hearthwatch.gpu.streams import Ticket
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 BATCH_MAX_CUDA, BATCH_MAX_CPU = 32, 1  # a CPU gains nothing from batches (60 GFLOP a picture keep every core busy)
 
 
-class Looked(NamedTuple):
+class InferenceResult(NamedTuple):
     """What came of one picture: its detections, or why nobody could look; and its share of the time."""
 
     detections: tuple[Detection, ...]
@@ -71,32 +70,33 @@ class Detector:
         object_types: Sequence[str] = ("*",),
         unique_iou: float | None = None,
         batch_max: int | None = None,
-        options: Options = Options(),  # noqa: B008  (frozen)
+        options: DetectorSwitches = DetectorSwitches(),  # noqa: B008  (frozen)
     ) -> None:
-        from hearthwatch.gpu import device as devices
-        from hearthwatch.gpu.loading import load
-        from hearthwatch.gpu.runner import Runner
+        from hearthwatch.gpu.loading import choose_device, load
+        from hearthwatch.gpu.runner import BatchRunner, ModelRunner, is_device_lost, is_out_of_memory
 
-        self.model, self.device, self.options = model, devices.choose(device), options
+        self.model, self.device, self.options = model, choose_device(device), options
         detr, self.preparation = load(model)
         names = detr.config.id2label
-        self.labels = [canonical(names[number]) for number in range(len(names))]
+        self.labels = [canonical_label(names[number]) for number in range(len(names))]
         # Scores are float32: 0.7 is met by the float32 next to 0.7, which is a little less.
-        self.wanted = Wanted(float(np.float32(confidence)), frozenset(map(canonical, object_types)), unique_iou)
+        self.wanted = DetectionFilter(
+            float(np.float32(confidence)), frozenset(map(canonical_label, object_types)), unique_iou
+        )
         self._names = np.array([self.wanted.label(label) is not None for label in self.labels])
         size = batch_max or (BATCH_MAX_CUDA if self.device.type == "cuda" else BATCH_MAX_CPU)
         self._notes: dict[str, str] = {}
         try:
-            self._runner = Runner(detr, self.preparation, options, self.device, size, self._notes)
+            self._runner = ModelRunner(detr, self.preparation, options, self.device, size, self._notes)
         except Exception as error:
-            if not devices.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise DetectorError(
                 f"no room on {self.device} for `{model}` with {size} pictures a batch: "
                 f"set HEARTHWATCH_DETECT_BATCH_MAX below {size}"
             ) from error
-        self._batches = Batches(
-            self._submit, self._collect, size, devices.is_out_of_memory, devices.is_fatal, self._runner.in_flight
+        self._batches = BatchRunner(
+            self._submit, self._collect, size, is_out_of_memory, is_device_lost, self._runner.in_flight
         )
         self._warm_up()
 
@@ -118,10 +118,10 @@ class Detector:
         return f"RT-DETRv2 {self.model} on {self.device}, {size}, {notes['precision']}, up to {self.batch_max} a batch"
 
     def details(self) -> dict[str, str]:
-        """Each switch of `Options`: on, or off and why; `parity`: how far low precision is from float32; the device."""
+        """Each switch of `DetectorSwitches`: on, or off and why; `parity`: how far low precision is from float32; the device."""
         return {"device": str(self.device), "batch_max": str(self.batch_max), **self._notes}
 
-    def look(self, opened: Sequence[Opened]) -> list[Looked]:
+    def infer(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
         """Look at pictures in batches of `batch_max`, in order; what raises is said of the picture that did it.
 
         Raises `DetectorError` where no picture is to blame: the device is lost, or one picture alone does not fit the
@@ -137,9 +137,9 @@ class Detector:
         if self.batch_max < size:
             log.warning("out of memory with %d pictures a batch: %d from now on", size, self.batch_max)
         return [
-            Looked((), f"{type(result).__name__}: {result}", milliseconds)
+            InferenceResult((), f"{type(result).__name__}: {result}", milliseconds)
             if isinstance(result, Exception)
-            else Looked(result, None, milliseconds)
+            else InferenceResult(result, None, milliseconds)
             for result in results
         ]
 

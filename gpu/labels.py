@@ -20,7 +20,7 @@ SPELLINGS = {
 }
 
 
-def canonical(label: str) -> str:
+def canonical_label(label: str) -> str:
     """`Motorbike` -> `motorcycle`, `dining_table` -> `dining table`; a name nobody listed stays, in lower case."""
     plain = " ".join(label.lower().replace("_", " ").split())
     return SPELLINGS.get(plain, plain)

@@ -1,24 +1,35 @@
-"""Load an RT-DETRv2 through transformers: a hub id, a folder, or `yard`, the packaged model of the demo."""
+"""Choose the device, and load an RT-DETRv2 through transformers: a hub id, a folder, or `yard`, the demo's packaged model.
+
+Importing this file loads neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hearthwatch.gpu import DetectorError
 
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
 YARD = Path(__file__).parent / "models" / "yard"
-FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-KINDS = ("rt_detr_v2", "rt_detr")  # one output format: scores by sigmoid, boxes as centre and size, 0 to 1
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+MODEL_TYPES = ("rt_detr_v2", "rt_detr")  # one output format: scores by sigmoid, boxes as centre and size, 0 to 1
 BILINEAR = 2  # as PIL numbers it; all published checkpoints use it
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How a picture becomes the model's input: resized to `height` x `width`, scaled, perhaps normalised."""
+    """How a picture becomes the model's input: resized to `height` x `width` pixels, scaled, perhaps normalised."""
 
     height: int
     width: int
@@ -28,28 +39,35 @@ class Preparation:
 
 
 def load(model: str) -> tuple[Any, Preparation]:
-    """The model, float32 on the CPU, and its preparation. Raises `DetectorError`."""
+    """Load a model, float32 on the CPU, and how its input is prepared.
+
+    Raises:
+        DetectorError: it cannot be read, is of another type, or lacks weights.
+    """
     os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")  # one `.item()` per decoder layer is a CUDA sync
     import torch
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForObjectDetection
-    from transformers.utils import cached_file, logging
+    from transformers.utils import cached_file
+    from transformers.utils import logging as hub_logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    where = _where(model)
+    hub_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    source = _source(model)
     try:
-        config = AutoConfig.from_pretrained(where)
-        if config.model_type not in KINDS:
-            raise DetectorError(f"model `{model}` is a `{config.model_type}`: this detector runs {' and '.join(KINDS)}")
-        preparation = _preparation(model, cached_file(where, "preprocessor_config.json"))
+        config = AutoConfig.from_pretrained(source)
+        if config.model_type not in MODEL_TYPES:
+            raise DetectorError(
+                f"model `{model}` is a `{config.model_type}`: this detector runs {' and '.join(MODEL_TYPES)}"
+            )
+        preparation = _preparation(model, cached_file(source, "preprocessor_config.json"))
         network, report = AutoModelForObjectDetection.from_pretrained(
-            where, dtype=torch.float32, output_loading_info=True
+            source, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, hub, JSON, shapes, weights
         raise DetectorError(
             f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
-            f"to a hub id that this machine can reach, or to a folder with {', '.join(FILES)}"
+            f"to a hub id that this machine can reach, or to a folder with {', '.join(MODEL_FILES)}"
         ) from error
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise DetectorError(
@@ -58,37 +76,77 @@ def load(model: str) -> tuple[Any, Preparation]:
     return network.eval(), preparation
 
 
-def _where(model: str) -> str:
+def _source(model: str) -> str:
     if model == "yard":
         return str(YARD)
     folder = Path(model).expanduser()
     if not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")):
-            raise DetectorError(f"model `{model}` is not a folder: it should hold {', '.join(FILES)}")
+            raise DetectorError(f"model `{model}` is not a folder: it should hold {', '.join(MODEL_FILES)}")
         return model
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
+    if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise DetectorError(f"model folder `{model}` has no {', '.join(missing)}")
     return str(folder)
 
 
 def _preparation(model: str, path: str) -> Preparation:
-    said = json.loads(Path(path).read_text())
-    size = said.get("size", {})
+    config = json.loads(Path(path).read_text())
+    size = config.get("size", {})
     unknown = [
-        f"{name} = {said[name]}"
-        for name, known in (("do_resize", True), ("resample", BILINEAR), ("do_pad", False))
-        if said.get(name, known) != known
+        f"{name} = {config[name]}"
+        for name, supported in (("do_resize", True), ("resample", BILINEAR), ("do_pad", False))
+        if config.get(name, supported) != supported
     ]
     if unknown or not {"height", "width"} <= size.keys():
         raise DetectorError(
             f"model `{model}`: preprocessor_config.json asks for {', '.join(unknown) or f'size = {size}'}, "
             "but this detector resizes bilinearly to a fixed height and width, without padding"
         )
-    normalises = said.get("do_normalize", False)
+    normalises = config.get("do_normalize", False)
     return Preparation(
         height=size["height"],
         width=size["width"],
-        factor=said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0,
-        mean=tuple(said["image_mean"]) if normalises else None,
-        std=tuple(said["image_std"]) if normalises else None,
+        factor=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
+        mean=tuple(config["image_mean"]) if normalises else None,
+        std=tuple(config["image_std"]) if normalises else None,
     )
+
+
+def choose_device(device: str) -> torch.device:
+    """Choose a device by name: `auto`, `cpu`, `cuda` or `cuda:N`. Warn if `auto` leaves an NVIDIA card unused.
+
+    Raises:
+        DetectorError: the device is not available.
+    """
+    import torch
+
+    if device == "cpu":
+        return torch.device("cpu")
+    problem = cuda_problem()
+    if device == "auto":
+        if problem and NVIDIA_DRIVER.exists():
+            log.warning(
+                "this machine has an NVIDIA card that torch cannot use (%s): detecting on the CPU, many times slower. "
+                "Install a torch that fits the driver, or set HEARTHWATCH_DEVICE=cpu if this is meant",
+                problem,
+            )
+        return torch.device("cpu" if problem else "cuda:0")
+    if problem:
+        raise DetectorError(f"device `{device}`: {problem}; set HEARTHWATCH_DEVICE to auto or cpu")
+    number, count = int(device.partition(":")[2] or 0), torch.cuda.device_count()
+    if number >= count:
+        raise DetectorError(f"device `{device}`: this machine has {count}, counted from cuda:0")
+    return torch.device("cuda", number)
+
+
+def cuda_problem() -> str | None:
+    """Return why torch cannot use CUDA here; None if it can."""
+    import torch
+
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    with warnings.catch_warnings(record=True) as caught:  # torch warns with the reason, such as an old driver
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    return str(caught[-1].message).splitlines()[0] if caught else "torch finds no CUDA device"

@@ -17,7 +17,7 @@ from torch import Tensor
 from hearthwatch.gpu.fuse import fuse
 from hearthwatch.gpu.loading import Preparation
 from hearthwatch.gpu.network import Network
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.probe import EXACT, LOW, apart, pictures
 from hearthwatch.gpu.upload import resized
 
@@ -29,7 +29,7 @@ LOWER: dict[str, tuple[str, ...]] = {
 
 
 def network(
-    detr: Any, preparation: Preparation, options: Options, device: torch.device, notes: dict[str, str]
+    detr: Any, preparation: Preparation, options: DetectorSwitches, device: torch.device, notes: dict[str, str]
 ) -> Network:
     """The network on the device. `notes` gets a line for each switch."""
     lower = LOWER[device.type] if options.precision == "auto" else (options.precision,)

@@ -14,7 +14,7 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DetectorSwitches:
     """What a `Detector` may do to be fast. What a device cannot do is off there, whatever this says."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # a misspelt switch in a flow file is a mistake, not a silence

@@ -1,7 +1,7 @@
 """An RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, answers in the order of the pictures.
 
 Nothing is lost: while the service is away (no connection, timeout, anything but 200 or 4xx) a picture is sent again
-until it is answered, so `look` may wait for as long as that takes; `stop` ends the wait. A 4xx or an answer that is not
+until it is answered, so `infer` may wait for as long as that takes; `stop` ends the wait. A 4xx or an answer that is not
 one is that picture's error. One thread at a time, and `stop` from anywhere, a signal handler included.
 """
 
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import httpx
 
 from hearthwatch.gpu import StoppedError
-from hearthwatch.gpu.boxes import Corners, Wanted
-from hearthwatch.gpu.detector import Looked
-from hearthwatch.gpu.labels import canonical
+from hearthwatch.gpu.boxes import Corners, DetectionFilter
+from hearthwatch.gpu.detector import InferenceResult
+from hearthwatch.gpu.labels import canonical_label
 from hearthwatch.schemas.items import Detection
 from hearthwatch.schemas.settings import masked
 
 if TYPE_CHECKING:
-    from hearthwatch.gpu.decode import Opened
+    from hearthwatch.gpu.decode import DecodedPicture
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ REQUESTS_MAX = 4  # in flight; one for the service to work on, the others on the
 ANSWER_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
 
 
-class BadAnswer(Exception):  # noqa: N818  (an answer about a picture, not a fault of the program)
+class InvalidResponseError(Exception):
     """Why a picture's answer is none."""
 
 
@@ -56,19 +56,19 @@ class RemoteDetector:
         self.name = masked("RTDETR_URL", self.url)
         self.model = f"rtdetr at {self.name}"
         self.warnings: tuple[str, ...] = ()
-        self.wanted = Wanted(confidence, frozenset(map(canonical, object_types)), unique_iou)
+        self.wanted = DetectionFilter(confidence, frozenset(map(canonical_label, object_types)), unique_iou)
         self._pauses, self._timeout = tuple(pauses_seconds), timeout_seconds
-        # An event loop of our own, run only inside `look`: requests side by side, all cancelled at once by `stop`.
+        # An event loop of our own, run only inside `infer`: requests side by side, all cancelled at once by `stop`.
         self._loop = asyncio.new_event_loop()
         self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=REQUESTS_MAX), timeout=timeout_seconds)
-        self._task: asyncio.Task[list[Looked]] | None = None
+        self._task: asyncio.Task[list[InferenceResult]] | None = None
         self._stopped = self._away = False
 
     def describe(self) -> str:
         """One line for logs and health."""
         return f"the RT-DETR service at {self.name}"
 
-    def look(self, opened: Sequence[Opened]) -> list[Looked]:
+    def infer(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
         """Have pictures looked at; waits for as long as the service is away. Raises `StoppedError` after `stop`."""
         if self._stopped:
             raise StoppedError(f"{self.describe()} is not asked any more: stopped")
@@ -83,7 +83,7 @@ class RemoteDetector:
             self._task = None
 
     def stop(self) -> None:
-        """End a wait in `look`, now."""
+        """End a wait in `infer`, now."""
         self._stopped = True
         task = self._task
         if task is not None:
@@ -97,10 +97,10 @@ class RemoteDetector:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    async def _all(self, opened: Sequence[Opened]) -> list[Looked]:
+    async def _all(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
         turns = asyncio.Semaphore(REQUESTS_MAX)
 
-        async def in_turn(one: Opened) -> Looked:
+        async def in_turn(one: DecodedPicture) -> InferenceResult:
             async with turns:
                 return await self._one(one)
 
@@ -108,15 +108,15 @@ class RemoteDetector:
             tasks = [group.create_task(in_turn(one)) for one in opened]
         return [task.result() for task in tasks]
 
-    async def _one(self, opened: Opened) -> Looked:
+    async def _one(self, opened: DecodedPicture) -> InferenceResult:
         began = time.perf_counter()
         file = _upload(opened)
         try:
             answer = await self._answer(file)
-            found, error = detections(answer, self.wanted, opened.width, opened.height), None
-        except BadAnswer as reason:
+            found, error = parse_detections(answer, self.wanted, opened.width, opened.height), None
+        except InvalidResponseError as reason:
             found, error = (), f"{self.name}: {reason}"
-        return Looked(found, error, (time.perf_counter() - began) * 1e3)
+        return InferenceResult(found, error, (time.perf_counter() - began) * 1e3)
 
     async def _answer(self, file: tuple[str, bytes, str]) -> bytes:
         attempt = 0
@@ -129,14 +129,14 @@ class RemoteDetector:
                     return body
                 if 400 <= status < 500:
                     self._is_back()
-                    raise BadAnswer(f"answered {status}: {body[:200].decode(errors='replace')!r}")
+                    raise InvalidResponseError(f"answered {status}: {body[:200].decode(errors='replace')!r}")
                 self._is_away(f"it answers {status}")
             except TimeoutError:
                 self._is_away(f"no answer within {self._timeout:g} s")
             except httpx.TransportError as error:
                 self._is_away(str(error) or type(error).__name__)
             except httpx.DecodingError as error:
-                raise BadAnswer(f"answered with a body that cannot be unpacked: {error}") from None
+                raise InvalidResponseError(f"answered with a body that cannot be unpacked: {error}") from None
             await asyncio.sleep(self._pauses[min(attempt, len(self._pauses) - 1)])
             attempt += 1
 
@@ -146,7 +146,7 @@ class RemoteDetector:
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > ANSWER_BYTES_MAX:
-                    raise BadAnswer(f"answered with more than {ANSWER_BYTES_MAX} bytes")
+                    raise InvalidResponseError(f"answered with more than {ANSWER_BYTES_MAX} bytes")
             return response.status_code, bytes(body)
 
     def _is_away(self, why: str) -> None:
@@ -160,15 +160,15 @@ class RemoteDetector:
             log.info("%s answers again", self.describe())
 
 
-def detections(body: bytes, wanted: Wanted, width: int, height: int) -> tuple[Detection, ...]:
-    """The service's answer for a picture of this size -> what counts in it. Raises `BadAnswer`."""
+def parse_detections(body: bytes, wanted: DetectionFilter, width: int, height: int) -> tuple[Detection, ...]:
+    """The service's answer for a picture of this size -> what counts in it. Raises `InvalidResponseError`."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadAnswer(f"answered 200 with no JSON: {body[:80].decode(errors='replace')!r}") from None
+        raise InvalidResponseError(f"answered 200 with no JSON: {body[:80].decode(errors='replace')!r}") from None
     rows = answer.get("detections") if isinstance(answer, Mapping) else None
     if not isinstance(rows, list):
-        raise BadAnswer(f"answered without a list of detections: {_shown(answer)}")
+        raise InvalidResponseError(f"answered without a list of detections: {_shown(answer)}")
     found = []
     for row in rows:
         label, score, corners = _row(row)
@@ -176,9 +176,9 @@ def detections(body: bytes, wanted: Wanted, width: int, height: int) -> tuple[De
         if name is None or score < wanted.confidence:
             continue
         if not (corners[0] < corners[2] and corners[1] < corners[3]):
-            raise BadAnswer(f"answered with a box that has no area: {_shown(row)}")
+            raise InvalidResponseError(f"answered with a box that has no area: {_shown(row)}")
         if corners[2] <= 0 or corners[3] <= 0 or corners[0] >= width or corners[1] >= height:
-            raise BadAnswer(f"answered with a box outside the picture of {width}x{height}: {_shown(row)}")
+            raise InvalidResponseError(f"answered with a box outside the picture of {width}x{height}: {_shown(row)}")
         found.append((name, score, corners))
     return wanted.pick(found, width, height)
 
@@ -201,8 +201,8 @@ def _row(row: object) -> tuple[str, float, Corners]:
     return label, score, (x, y, x + width, y + height)
 
 
-def _not_a_detection(row: object) -> BadAnswer:
-    return BadAnswer(
+def _not_a_detection(row: object) -> InvalidResponseError:
+    return InvalidResponseError(
         f"answered with a detection that is none: {_shown(row)}; it takes a class, a confidence from 0 to 1 and a bbox "
         "of x, y, width, height"
     )
@@ -219,7 +219,7 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _upload(opened: Opened) -> tuple[str, bytes, str]:
+def _upload(opened: DecodedPicture) -> tuple[str, bytes, str]:
     """(file name, bytes, type) as uploaded; a picture that came without bytes is encoded again, without loss."""
     data = opened.data
     if not data:

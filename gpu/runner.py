@@ -1,12 +1,14 @@
-"""The chosen network on its device, and what leads to it and from it: pictures in, every candidate out.
+"""Run a network on batches of pictures, a few batches in flight: `ModelRunner` on a device, `BatchRunner` around it.
 
-`notes` gets a line for each switch: on, or off and why.
+One bad picture costs only itself, and a batch that is too large for the memory becomes a smaller one.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -14,30 +16,106 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hearthwatch.gpu.device import settle
 from hearthwatch.gpu.graphs import Buckets, Graphs, bucket
 from hearthwatch.gpu.loading import Preparation
 from hearthwatch.gpu.optimize import network
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.streams import AtOnce, Cuda, Lane, Lanes, Streams, Ticket
-from hearthwatch.gpu.upload import Upload
+from hearthwatch.gpu.upload import Uploader
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class Runner:
+class BatchRunner(Generic[T, R]):
+    """Call `submit(items)` and later `collect(ticket) -> results`, one for each item, with at most `size` items. Pure.
+
+    Up to `in_flight` batches are submitted before the first is collected; results keep the order. A batch that raises
+    is halved until the item that raises is alone: its exception takes the place of its result. Where `is_too_large`
+    holds, the batch is tried again in halves and `size` stays there; a single item that is too large raises, because
+    the machine lacks the memory. So does what `is_fatal`, after which no call can succeed.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Sequence[T]], Any],
+        collect: Callable[[Any], Sequence[R]],
+        size: int,
+        is_too_large: Callable[[Exception], bool] = lambda _: False,
+        is_fatal: Callable[[Exception], bool] = lambda _: False,
+        in_flight: int = 1,
+    ) -> None:
+        self.size, self.in_flight = size, in_flight
+        self._submit, self._collect = submit, collect
+        self._is_too_large, self._is_fatal = is_too_large, is_fatal
+
+    def run(self, items: Sequence[T]) -> list[R | Exception]:
+        """Return the results in order, an exception in place of each that failed."""
+        results: list[R | Exception] = []
+        in_flight: deque[tuple[Sequence[T], Callable[[], Sequence[R]]]] = deque()
+        submitted = 0
+        while submitted < len(items) or in_flight:
+            while submitted < len(items) and len(in_flight) < self.in_flight:
+                batch = items[submitted : submitted + self.size]  # `size` may shrink meanwhile
+                in_flight.append((batch, self._start(batch)))
+                submitted += len(batch)
+            results += self._finish(*in_flight.popleft())
+        return results
+
+    def _start(self, items: Sequence[T]) -> Callable[[], Sequence[R]]:
+        """Submit; return a function that returns the results or raises."""
+        try:
+            ticket = self._submit(items)
+        except Exception as error:  # raised in its turn: the batches before it are not to blame
+            return partial(_raise, error)
+        return partial(self._collect, ticket)
+
+    def _finish(self, items: Sequence[T], results: Callable[[], Sequence[R]]) -> list[R | Exception]:
+        try:
+            return list(results())
+        except Exception as error:  # whatever the work raises: this is where the item that raises is found
+            too_large = self._is_too_large(error)
+            if self._is_fatal(error) or (too_large and len(items) == 1):
+                raise
+            if len(items) == 1:
+                return [error]
+        half = (len(items) + 1) // 2
+        if too_large:
+            self.size = min(self.size, half)
+        first, rest = items[:half], items[half:]
+        return self._finish(first, self._start(first)) + self._finish(rest, self._start(rest))
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether fewer pictures at a time might fit."""
+    signs = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def is_device_lost(error: Exception) -> bool:
+    """Whether every later call on this device fails in this process, so that no picture is to blame."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)
+
+
+class ModelRunner:
     """`submit(pictures)`, at most `batch_max` of them, and `collect(ticket) -> (n, k, 6)`: see `Lanes`."""
 
     def __init__(
         self,
         detr: Any,
         preparation: Preparation,
-        options: Options,
+        options: DetectorSwitches,
         device: torch.device,
         batch_max: int,
         notes: dict[str, str],
     ) -> None:
         cuda = device.type == "cuda"
         if cuda:
-            settle()
+            _configure_cudnn()
         self.network = network(detr, preparation, options, device, notes)
         self.in_flight = max(1, options.in_flight) if cuda else 1
         streams: Streams = Cuda(device) if cuda else AtOnce()
@@ -51,7 +129,7 @@ class Runner:
             Lane(torch.zeros((rows, *self._shape), dtype=torch.uint8, device=device)) for _ in range(self.in_flight)
         ]
         compute = self._compute(options, cuda, on["graphs"], lanes[0].pixels, streams, notes)
-        self._upload = Upload(streams, device, on["pinned"], on["device_resize"])
+        self._upload = Uploader(streams, device, on["pinned"], on["device_resize"])
         self._lanes = Lanes(self._upload, compute, streams, lanes, on["pinned"])
 
     def submit(self, pictures: Sequence[Image.Image]) -> Ticket:
@@ -67,7 +145,13 @@ class Runner:
         return pixels
 
     def _compute(
-        self, options: Options, cuda: bool, graphs: bool, pixels: Tensor, streams: Streams, notes: dict[str, str]
+        self,
+        options: DetectorSwitches,
+        cuda: bool,
+        graphs: bool,
+        pixels: Tensor,
+        streams: Streams,
+        notes: dict[str, str],
     ) -> Callable[[Tensor, int], Tensor]:
         forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if options.compiled else self.network
         if graphs:
@@ -79,3 +163,12 @@ class Runner:
         if cuda or options.compiled:
             return Buckets(forward)
         return lambda rows, count: forward(rows[:count])
+
+
+def _configure_cudnn() -> None:
+    """Make float32 mean float32, and let cuDNN choose the fastest kernels for each batch size. Never run on a GPU yet."""
+    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+    else:
+        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True

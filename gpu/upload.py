@@ -22,7 +22,7 @@ BLOCK_BYTES = 32 * 1024 * 1024  # three 4K pictures or 26 resized ones: large en
 BLOCKS = 4  # 128 MB page-locked: one being filled, one on the bus, and two so that neither waits
 
 
-class Upload:
+class Uploader:
     """`upload(pictures, pixels)`: fill the first rows of (rows, height, width, 3) uint8 on the device."""
 
     def __init__(self, streams: Streams, device: torch.device, pinned: bool, on_device: bool) -> None:

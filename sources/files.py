@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
-from hearthwatch.gpu.decode import Opened
+from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, hold
 from hearthwatch.record.ledger import Entry, Ledger, Seen
 from hearthwatch.record.timings import timings
@@ -169,12 +169,12 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             self.pacer.left(len(frames))
         return frames
 
-    def _frame(self, entry: Entry, opened: Opened | None) -> Frame:
+    def _frame(self, entry: Entry, opened: DecodedPicture | None) -> Frame:
         f = entry.frame
         if f.recorded is not None:
             return f
         if opened is None:
-            opened = Opened()
+            opened = DecodedPicture()
             opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in hand")
         elif opened.error is None and opened.content_hash is not None:
             seen = Seen(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))

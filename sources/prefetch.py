@@ -13,7 +13,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from hearthwatch.gpu.decode import Opened, open_picture
+from hearthwatch.gpu.decode import DecodedPicture, open_picture
 from hearthwatch.record.ledger import Entry
 from hearthwatch.record.paths import unescape
 from hearthwatch.record.timings import timings
@@ -31,7 +31,7 @@ class Ahead:
     def __init__(self, base: bytes, threads: int) -> None:
         self.base, self.threads = base, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._queue: deque[tuple[Entry, Future[Opened] | None]] = deque()
+        self._queue: deque[tuple[Entry, Future[DecodedPicture] | None]] = deque()
         self._typical = float(PICTURE_BYTES)
         self._warned = False
         self._closing = threading.Event()
@@ -49,9 +49,9 @@ class Ahead:
         opened = self._pool.submit(self._open, entry) if look else None
         self._queue.append((entry, opened))
 
-    def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, Opened | None]]:
+    def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, DecodedPicture | None]]:
         """What is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
-        out: list[tuple[Entry, Opened | None]] = []
+        out: list[tuple[Entry, DecodedPicture | None]] = []
         while self._queue and len(out) < limit:
             entry, opening = self._queue[0]
             if opening and not opening.done() and (out or not wait([opening], patience_seconds).done):
@@ -60,7 +60,7 @@ class Ahead:
             out.append((entry, self._weighed(opening.result()) if opening else None))
         return out
 
-    def _open(self, entry: Entry) -> Opened:
+    def _open(self, entry: Entry) -> DecodedPicture:
         """On the pool: a file that cannot be read because the whole tree is away did not vanish, it will come back."""
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
         began = time.perf_counter()
@@ -83,7 +83,7 @@ class Ahead:
         self._warned = away
         return away
 
-    def _weighed(self, opened: Opened) -> Opened:
+    def _weighed(self, opened: DecodedPicture) -> DecodedPicture:
         self._typical = max(opened.nbytes, self._typical + (opened.nbytes - self._typical) / 16, 1.0)
         return opened
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, PrivateAttr
 
-from hearthwatch.gpu.decode import Opened
-from hearthwatch.gpu.detector import Detector, Looked
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.decode import DecodedPicture
+from hearthwatch.gpu.detector import Detector, InferenceResult
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.remote import RemoteDetector
 from hearthwatch.schemas.components import Stage
 from hearthwatch.schemas.items import DeadLetter, Detected, Frame
@@ -30,7 +30,7 @@ class _Backend(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]: ...
     def describe(self) -> str: ...
-    def look(self, opened: list[Opened]) -> list[Looked]: ...
+    def infer(self, opened: list[DecodedPicture]) -> list[InferenceResult]: ...
     def close(self) -> None: ...
 
 
@@ -54,7 +54,7 @@ class _Detect(Stage):
         """Frames in, `Detected` out, one for each."""
         assert self._backend is not None, "open() comes first"
         good = [frame for frame in items if frame.recorded is None and frame.opened and frame.opened.error is None]
-        looked = dict(zip(map(id, good), self._backend.look([frame.opened for frame in good]), strict=True))
+        looked = dict(zip(map(id, good), self._backend.infer([frame.opened for frame in good]), strict=True))
         return [self._detected(frame, looked.get(id(frame))) for frame in items]
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class _Detect(Stage):
             self._backend.close()
             self._backend = None
 
-    def _detected(self, frame: Frame, looked: Looked | None) -> Detected:
+    def _detected(self, frame: Frame, looked: InferenceResult | None) -> Detected:
         opened, model = frame.opened, self._backend.model if self._backend else None
         if frame.recorded is not None:
             return frame.recorded
@@ -100,7 +100,7 @@ class RtDetr(_Detect):
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     batch_max: Annotated[int | None, Field(ge=1, le=BATCH_MAX)] = from_settings("hearthwatch_detect_batch_max")
     """Pictures per forward pass at most; unset: 32 on CUDA, 1 on a CPU."""
-    switches: Options = Options()
+    switches: DetectorSwitches = DetectorSwitches()
     """What may be done to be fast, each with an off switch: docs/detector.md."""
     url: HttpUrl = from_settings("rtdetr_url")
     """Base URL of an RT-DETR service that detects instead; unset: detect in this process."""

@@ -118,7 +118,7 @@ def test_the_clock_and_its_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="yard"))[0] == "note"
     assert "has no config.json" in found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[1]
-    for name in services.FILES:
+    for name in services.MODEL_FILES:
         (tmp_path / name).touch()
     assert found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[0] == "ok"
     hub = settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="PekingU/rtdetr_nobody_has_this")

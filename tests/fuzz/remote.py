@@ -30,7 +30,7 @@ class Remote:
 
     def run(self, answer):
         self.server.answer = answer
-        (looked,) = self.detector.look([self.opened])
+        (looked,) = self.detector.infer([self.opened])
         if looked.error:
             assert len(looked.error) <= REASON_MAX, f"a reason of {len(looked.error)} characters"
             looked.error.encode()

@@ -17,14 +17,14 @@ from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, story
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import Wanted, overlap, whole_pixels
+from hearthwatch.gpu.boxes import DetectionFilter, overlap, whole_pixels
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import Detector
 from hearthwatch.gpu.fuse import fuse
-from hearthwatch.gpu.halving import Batches
-from hearthwatch.gpu.labels import canonical
+from hearthwatch.gpu.labels import canonical_label
 from hearthwatch.gpu.loading import YARD
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.options import DetectorSwitches
+from hearthwatch.gpu.runner import BatchRunner
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Frame
 from hearthwatch.stages.detect import RtDetr
 
@@ -53,7 +53,7 @@ def decoded(jpeg):
 
 def test_folding_changes_nothing_but_the_time(detector, yard_frames):
     pictures = [decoded(jpeg) for jpeg in yard_frames[:4]]
-    plain = Detector("yard", "cpu", options=Options(folded=False))
+    plain = Detector("yard", "cpu", options=DetectorSwitches(folded=False))
     for one, other in zip(plain.raw(pictures), detector.raw(pictures), strict=True):
         assert np.abs(one.scores - other.scores).max() < 1e-4
     assert fuse(detector._runner.network) == 0  # nothing was left to fold
@@ -92,7 +92,7 @@ def test_object_types_filter_and_say_what_the_model_never_sees(yard_frames):
      ("pottedplant", "potted plant"), ("diningtable", "dining table"), ("Dining_Table", "dining table"), ("Yeti", "yeti")],
 )  # fmt: skip
 def test_one_spelling_for_each_label(spelling, label):
-    assert canonical(spelling) == label
+    assert canonical_label(spelling) == label
 
 
 def test_doubled_boxes_of_one_type_count_once_where_asked():
@@ -102,8 +102,8 @@ def test_doubled_boxes_of_one_type_count_once_where_asked():
         ("dog", 0.6, (10.0, 10.0, 50.0, 90.0)),
         ("person", 0.6, (40.0, 10.0, 80.0, 90.0)),
     ]
-    assert len(Wanted(0.5).pick(found, 100, 100)) == 4
-    once = Wanted(0.5, unique_iou=0.6).pick(found, 100, 100)
+    assert len(DetectionFilter(0.5).pick(found, 100, 100)) == 4
+    once = DetectionFilter(0.5, unique_iou=0.6).pick(found, 100, 100)
     assert [(one.object_type, one.confidence) for one in once] == [("person", 0.9), ("dog", 0.6), ("person", 0.6)]
 
 
@@ -130,7 +130,7 @@ def test_whole_pixels_round_the_corners():
 
 def test_no_picture_has_more_detections_than_ids():
     found = [("person", n / 1000, (0.0, 0.0, 5.0, 5.0)) for n in range(1000)]
-    kept = Wanted(0.0).pick(found, 10, 10)
+    kept = DetectionFilter(0.0).pick(found, 10, 10)
     assert len(kept) == 512 and kept[0].confidence == 0.999
 
 
@@ -153,7 +153,7 @@ class Worker:
 
 
 def batches_of(worker, *rules):
-    return Batches(lambda items: items, worker, *rules)
+    return BatchRunner(lambda items: items, worker, *rules)
 
 
 def is_memory(error):
@@ -264,7 +264,7 @@ def test_cuda_without_cuda_says_so(tmp_path, monkeypatch, caplog):
     for device in ("cuda", "cuda:1"):
         with pytest.raises(DetectorError, match=f"device `{device}`: .*; set HEARTHWATCH_DEVICE to auto or cpu"):
             Detector("yard", device)
-    monkeypatch.setattr("hearthwatch.gpu.device.NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr("hearthwatch.gpu.loading.NVIDIA_DRIVER", tmp_path)
     with caplog.at_level(logging.WARNING):
         assert Detector("yard", "auto").device.type == "cpu"
     assert "has an NVIDIA card that torch cannot use" in caplog.text

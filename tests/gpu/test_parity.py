@@ -19,7 +19,7 @@ from hearthwatch.demo.scenes import CAMERAS, HEIGHT, LABELS, WIDTH, story
 from hearthwatch.gpu.detector import Detector
 from hearthwatch.gpu.loading import YARD, load
 from hearthwatch.gpu.optimize import network
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.probe import EXACT, Apart, apart
 from tests.support import checkpoints
 
@@ -83,7 +83,9 @@ def yard():
     return frames, pictures, [found for part in batches(pictures) for found in reference(part)]
 
 
-@pytest.mark.parametrize("options", [Options(), Options(folded=False, trimmed=False, channels_last=False)])
+@pytest.mark.parametrize(
+    "options", [DetectorSwitches(), DetectorSwitches(folded=False, trimmed=False, channels_last=False)]
+)
 def test_two_hundred_yard_frames_as_transformers_sees_them(yard, options):
     frames, pictures, theirs = yard
     ours = Detector("yard", "cpu", batch_max=AT_A_TIME, options=options).raw(pictures)
@@ -160,7 +162,7 @@ def test_two_ways_are_as_far_apart_as_their_worst_box():
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_is_taken_where_it_is_asked_for_and_says_how_far_it_is(yard, precision):
-    detector = Detector("yard", "cpu", options=Options(precision=precision))
+    detector = Detector("yard", "cpu", options=DetectorSwitches(precision=precision))
     details = detector.details()
     assert details["precision"] == precision and details["parity"].startswith(precision)
     if precision == "bfloat16":  # beyond what `auto` would take: whoever asked is told
@@ -189,6 +191,6 @@ def test_another_inside_of_transformers_costs_time_only():
     detr, preparation = load("yard")
     detr.model.decoder = Later(detr.model.decoder)
     notes = {}
-    chosen = network(detr, preparation, Options(), torch.device("cpu"), notes)
+    chosen = network(detr, preparation, DetectorSwitches(), torch.device("cpu"), notes)
     assert not chosen.trimmed
     assert notes["trimmed"] == "off: AttributeError: 'NoneType' object has no attribute 'shape'"

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.gpu import StoppedError
-from hearthwatch.gpu.boxes import Wanted
+from hearthwatch.gpu.boxes import DetectionFilter
 from hearthwatch.gpu.decode import open_picture
-from hearthwatch.gpu.remote import BadAnswer, RemoteDetector, detections
+from hearthwatch.gpu.remote import InvalidResponseError, RemoteDetector, parse_detections
 from hearthwatch.schemas.items import Detection, Frame
 from hearthwatch.stages.detect import RemoteRtDetr, RtDetr
 
@@ -136,7 +136,7 @@ def pictures(tmp_path):
 def test_the_picture_goes_out_as_uploaded_and_boxes_come_back(service, client, pictures):
     there = service(lambda n, file: answer(PERSON))
     opened = pictures(2)
-    looked = client(there.url + "/").look(opened)
+    looked = client(there.url + "/").infer(opened)
     assert [one.detections for one in looked] == [SEEN, SEEN]
     assert sorted(there.files) == sorted(one.data for one in opened)
     assert all(one.error is None and one.milliseconds > 0 for one in looked)
@@ -147,7 +147,7 @@ def test_the_picture_goes_out_as_uploaded_and_boxes_come_back(service, client, p
 )
 def test_both_shapes_of_a_box(bbox):
     body = answer({**PERSON, "bbox": bbox})[1]
-    assert detections(body, Wanted(), 100, 80) == SEEN
+    assert parse_detections(body, DetectionFilter(), 100, 80) == SEEN
 
 
 def test_our_threshold_types_and_spellings_hold(service, client, pictures):
@@ -159,22 +159,22 @@ def test_our_threshold_types_and_spellings_hold(service, client, pictures):
             {**PERSON, "class": "person", "confidence": 0.7},
         )
     )
-    (looked,) = client(there.url, 0.7, ("person", "motorcycle")).look(pictures())
+    (looked,) = client(there.url, 0.7, ("person", "motorcycle")).infer(pictures())
     assert [(one.object_type, one.confidence) for one in looked.detections] == [("motorcycle", 0.7), ("person", 0.7)]
-    (looked,) = client(there.url, 0.0, ("person",), 0.6).look(pictures())
+    (looked,) = client(there.url, 0.0, ("person",), 0.6).infer(pictures())
     assert [(one.object_type, one.confidence) for one in looked.detections] == [("person", 0.7)]
 
 
 def test_boxes_are_cut_to_the_picture():
     body = answer({**PERSON, "bbox": [-5, -5, 1000, 1000]})[1]
-    assert detections(body, Wanted(), 100, 80)[0].bbox == (0, 0, 100, 80)
+    assert parse_detections(body, DetectionFilter(), 100, 80)[0].bbox == (0, 0, 100, 80)
 
 
 @pytest.mark.parametrize("trouble", [(500, b""), (503, b"busy"), (302, b""), None])
 def test_a_service_in_trouble_is_asked_again(service, client, pictures, caplog, trouble):
     there = service(lambda n, file: trouble if n <= 3 else answer(PERSON))
     with caplog.at_level(logging.INFO):
-        (looked,) = client(there.url).look(pictures())
+        (looked,) = client(there.url).infer(pictures())
     assert looked.detections == SEEN and len(there.files) == 4
     said = [record.getMessage() for record in caplog.records if record.name == "hearthwatch.gpu.remote"]
     assert len(said) == 2  # once per outage, not once per attempt
@@ -186,7 +186,7 @@ def test_a_service_that_comes_later_is_waited_for(service, client, pictures, awa
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     remote, opened, looked = client(f"http://127.0.0.1:{port}"), pictures(), []
-    waiting = threading.Thread(target=lambda: looked.extend(remote.look(opened)))
+    waiting = threading.Thread(target=lambda: looked.extend(remote.infer(opened)))
     waiting.start()
     assert away.wait(20)
     service(lambda n, file: answer(PERSON), port)
@@ -201,7 +201,7 @@ def test_a_service_that_hangs_is_asked_again(service, client, pictures):
         return answer(PERSON)
 
     there = service(hang_once)
-    (looked,) = client(there.url, timeout_seconds=0.3).look(pictures())
+    (looked,) = client(there.url, timeout_seconds=0.3).infer(pictures())
     assert looked.detections == SEEN and len(there.files) == 2
 
 
@@ -214,14 +214,14 @@ def test_answers_come_in_the_order_of_the_pictures(service, client, pictures):
         return answer({**PERSON, "bbox": [0, 0, width, 10]})
 
     there = service(by_content)
-    looked = client(there.url).look(pictures(12))
+    looked = client(there.url).infer(pictures(12))
     assert [one.detections[0].bbox[2] for one in looked] == [100 + number for number in range(12)]
 
 
 def test_a_refused_picture_is_that_pictures_error(service, client, pictures):
     opened = pictures(3)
     there = service(lambda n, file: (400, b"no picture of mine") if file == opened[1].data else answer(PERSON))
-    looked = client(there.url).look(opened)
+    looked = client(there.url).infer(opened)
     assert [one.detections for one in looked] == [SEEN, (), SEEN]
     assert [one.error for one in looked] == [None, f"{there.url}: answered 400: 'no picture of mine'", None]
 
@@ -252,14 +252,14 @@ def test_a_refused_picture_is_that_pictures_error(service, client, pictures):
 )
 def test_an_answer_that_is_none_is_that_pictures_error(service, client, pictures, body, reason):
     there = service(lambda n, file: (200, body))
-    (looked,) = client(there.url).look(pictures())
+    (looked,) = client(there.url).infer(pictures())
     assert looked.detections == () and reason in looked.error and looked.error.startswith(there.url)
     assert len(there.files) == 1
 
 
 def test_an_endless_answer_is_cut_short(service, client, pictures):
     there = service(lambda n, file: (200, b" " * 5_000_000))
-    (looked,) = client(there.url).look(pictures())
+    (looked,) = client(there.url).infer(pictures())
     assert "more than 4000000 bytes" in looked.error
 
 
@@ -276,8 +276,8 @@ json_values = st.recursive(
 def test_any_json_is_read_or_refused(value):
     body = json.dumps({"detections": value}).encode()
     try:
-        detections(body, Wanted(0.0), 100, 80)
-    except BadAnswer as reason:
+        parse_detections(body, DetectionFilter(0.0), 100, 80)
+    except InvalidResponseError as reason:
         assert "answered" in str(reason)
 
 
@@ -294,11 +294,11 @@ def test_a_signal_ends_the_wait(service, client, pictures):
     before = signal.signal(signal.SIGUSR1, lambda *_: remote.stop())
     try:
         with pytest.raises(StoppedError, match="stopped while waiting for the RT-DETR service at http://127"):
-            remote.look(pictures(2))
+            remote.infer(pictures(2))
     finally:
         signal.signal(signal.SIGUSR1, before)
     with pytest.raises(StoppedError):
-        remote.look(pictures())
+        remote.infer(pictures())
 
 
 def test_stop_cuts_a_request_that_hangs(service, client, pictures):
@@ -313,7 +313,7 @@ def test_stop_cuts_a_request_that_hangs(service, client, pictures):
     stopper = threading.Thread(target=lambda: asked.wait(20) and remote.stop())
     stopper.start()
     with pytest.raises(StoppedError):
-        remote.look(pictures())
+        remote.infer(pictures())
     stopper.join()
     assert not there.released.is_set()
 
@@ -321,7 +321,7 @@ def test_stop_cuts_a_request_that_hangs(service, client, pictures):
 def test_nothing_of_a_stopped_client_stays(client, service, pictures):
     there = service(lambda n, file: answer(PERSON))
     remote = client(there.url)
-    remote.look(pictures())
+    remote.infer(pictures())
     remote.close()
     remote.close()
     assert remote._loop.is_closed() and remote._client.is_closed
@@ -357,6 +357,6 @@ def test_passwords_in_the_url_stay_here(client):
     "body", [rb'"\ud800"', rb'{"detections": ["\ud800"]}', json.dumps([{"x": "y" * 10_000}]).encode()]
 )
 def test_an_error_about_half_a_character_can_be_written_down(body):
-    with pytest.raises(BadAnswer) as caught:
-        detections(body, Wanted(), 64, 48)
+    with pytest.raises(InvalidResponseError) as caught:
+        parse_detections(body, DetectionFilter(), 64, 48)
     assert len(str(caught.value).encode()) < 400

@@ -11,10 +11,10 @@ from PIL import Image
 
 from hearthwatch.gpu import upload as uploading
 from hearthwatch.gpu.graphs import Buckets, Graphs, bucket
-from hearthwatch.gpu.halving import Batches
 from hearthwatch.gpu.options import BUCKETS
+from hearthwatch.gpu.runner import BatchRunner
 from hearthwatch.gpu.streams import AtOnce, Lane, Lanes
-from hearthwatch.gpu.upload import Upload, resized, whole
+from hearthwatch.gpu.upload import Uploader, resized, whole
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ class Device:
 )
 def test_any_failure_at_either_end_costs_its_picture_only(count, size, in_flight, bad, late):
     device = Device(bad, late)
-    results = Batches(device.submit, device.collect, size, in_flight=in_flight).run(range(count))
+    results = BatchRunner(device.submit, device.collect, size, in_flight=in_flight).run(range(count))
     assert [one if isinstance(one, int) else str(one) for one in results] == [
         "bad" if n in bad else "late" if n in late else n * 2 for n in range(count)
     ]
@@ -61,7 +61,7 @@ def test_any_failure_at_either_end_costs_its_picture_only(count, size, in_flight
 
 def test_the_next_batches_are_on_their_way_before_the_first_is_awaited():
     device = Device()
-    Batches(device.submit, device.collect, 4, in_flight=3).run(range(40))
+    BatchRunner(device.submit, device.collect, 4, in_flight=3).run(range(40))
     assert device.most == 3
     assert device.order == [list(range(at, at + 4)) for at in range(0, 40, 4)]
 
@@ -72,7 +72,7 @@ def test_the_next_batches_are_on_their_way_before_the_first_is_awaited():
 def lanes_of(count, compute, rows=4):
     pixels = [torch.zeros((rows, 6, 8, 3), dtype=torch.uint8) for _ in range(count)]
     streams = AtOnce()
-    return Lanes(Upload(streams, CPU, False, False), compute, streams, [Lane(one) for one in pixels], False)
+    return Lanes(Uploader(streams, CPU, False, False), compute, streams, [Lane(one) for one in pixels], False)
 
 
 def brightness(pixels, count):
@@ -106,7 +106,7 @@ def test_pictures_of_any_sizes_arrive_in_their_rows_as_pillow_resizes_them(on_de
     sizes = [(160, 90), (80, 60), (160, 90), (33, 70), (80, 60), (200, 120), (80, 60), (80, 60), (64, 48)]
     pictures = [picture(*size, seed) for seed, size in enumerate(sizes)]
     pixels = torch.zeros((len(pictures), 48, 64, 3), dtype=torch.uint8)
-    Upload(AtOnce(), CPU, pinned=False, on_device=on_device)(pictures, pixels)
+    Uploader(AtOnce(), CPU, pinned=False, on_device=on_device)(pictures, pixels)
     assert all(np.array_equal(row, resized(one, 48, 64)) for row, one in zip(pixels.numpy(), pictures, strict=True))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.loading import YARD
-from hearthwatch.gpu.options import Options
+from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detected, Frame
 from hearthwatch.stages.detect import RtDetr
 
@@ -92,13 +92,15 @@ PAGE = (Path(__file__).parents[2] / "docs/detector.md").read_text()
 
 
 def test_the_page_names_every_switch_and_its_examples_run(capsys):
-    assert not [field.name for field in fields(Options) if f"| `{field.name}` |" not in PAGE]
+    assert not [field.name for field in fields(DetectorSwitches) if f"| `{field.name}` |" not in PAGE]
     example, flow = re.search(r"```python\n(.*?)```", PAGE, re.S), re.search(r"```toml\n(.*?)```", PAGE, re.S)
     exec(compile(example[1], "docs/detector.md", "exec"), {})
     said = capsys.readouterr().out
     assert "'person'" in said and "RT-DETRv2 yard on cpu, 320x192, float32" in said and "'trimmed': 'off'" in said
     options = tomllib.loads(flow[1])["detect"]["switches"]
-    assert RtDetr(model="yard", device="cpu", switches=options).switches == Options(precision="float32", graphs=False)
+    assert RtDetr(model="yard", device="cpu", switches=options).switches == DetectorSwitches(
+        precision="float32", graphs=False
+    )
 
 
 def test_a_misspelt_switch_is_a_mistake():

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from hearthwatch.gpu.boxes import Wanted
-from hearthwatch.gpu.remote import detections
+from hearthwatch.gpu.boxes import DetectionFilter
+from hearthwatch.gpu.remote import parse_detections
 from hearthwatch.schemas import Detected, Frame, Stage
 from tests.support.pipeline import name
 
@@ -157,7 +157,7 @@ class Look(Stage):
                 f,
                 o.width,
                 o.height,
-                detections(answer(o.data), Wanted(), o.width, o.height),
+                parse_detections(answer(o.data), DetectionFilter(), o.width, o.height),
                 model="look",
                 detect_ms=0.0,
             )
