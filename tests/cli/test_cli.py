@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hearthwatch.cli import COMMANDS, load
+
 HOME = Path(__file__).parents[2]
 
 FLOW = """
@@ -137,3 +139,25 @@ def test_looking_at_a_graph_opens_nothing(folder: Path) -> None:
     before = sorted(folder.iterdir())
     hearthwatch(folder, "check", "flow.toml")
     assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == before
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_load_no_engine_no_components_and_no_command(folder: Path, option: str) -> None:
+    code = (
+        "import sys; from hearthwatch.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, option], cwd=folder, text=True, capture_output=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(HOME)},
+    )  # fmt: skip
+    loaded = set(done.stderr.split())
+    assert not loaded & {"bytewax", "torch", "numpy", "PIL", "httpx", "duckdb", "pyarrow"}
+    assert {name for name in loaded if name.startswith("hearthwatch.")} == {"hearthwatch.cli"}
+
+
+def test_help_lists_every_command_with_its_help(folder: Path) -> None:
+    shown = " ".join(hearthwatch(folder, "--help").stdout.split())
+    for name in COMMANDS:
+        assert f"{name} {load(name).help.split('.')[0]}" in shown

@@ -34,9 +34,8 @@ from pydantic_core import to_jsonable_python
 from typer.core import TyperArgument
 from typer.testing import CliRunner
 
-from hearthwatch import schemas
+from hearthwatch import cli, schemas
 from hearthwatch.api.app import create
-from hearthwatch.cli import app
 from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.flows.registry import BUILT_IN, load
 from hearthwatch.record import Record
@@ -87,8 +86,8 @@ def _rest(schema: dict[str, Any], *known: str) -> str:
 
 def commands(folder: Path) -> Any:
     """Read every command's parameters from the Typer application."""
-    top = typer.main.get_command(app)
-    return {"": _parameters(top)} | {name: _parameters(command) for name, command in sorted(top.commands.items())}
+    top = typer.main.get_command(cli.app)
+    return {"": _parameters(top)} | {name: _parameters(cli.load(name)) for name in sorted(cli.COMMANDS)}
 
 
 def _parameters(command: Any) -> dict[str, Any]:
@@ -340,7 +339,7 @@ def bad_flows(folder: Path) -> Any:
 def _mistakes(path: Path, text: str) -> list[str]:
     """For each mistake the node it names first, and which of the file's names stand in it in quotes."""
     path.write_text(text)
-    done = CliRunner().invoke(app, ["check", str(path)])
+    done = CliRunner().invoke(cli.app, ["check", str(path)])
     lines = str(done.exception).splitlines() if done.exception else []
     nodes = set(re.findall(r"^\[([^\]\n]+)", text, re.MULTILINE))
     names = nodes | _keys(text)
