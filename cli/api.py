@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
 
-from hearthwatch import ROOT
+from hearthwatch.cli.supervisor import API, with_package_path
 
 
 def api() -> None:
-    """Serve the read API and the page, alone: http://127.0.0.1:8000 unless HEARTHWATCH_API_HOST and _PORT say otherwise."""
-    os.execve(sys.executable, command(), environment(os.environ))
-
-
-def command() -> list[str]:
-    """What starts the server; `-P`: a folder `api` where somebody happens to be is not ours."""
-    return [sys.executable, "-P", "-m", "hearthwatch.api"]
-
-
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with the rooms on the path."""
-    return {**ours, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), ours.get("PYTHONPATH"))))}
+    """Serve the read API and the page, without the pipeline, at HEARTHWATCH_API_HOST and HEARTHWATCH_API_PORT."""
+    os.execve(API[0], API, with_package_path(os.environ))

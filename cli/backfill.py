@@ -7,7 +7,6 @@ Interrupt it whenever you like: the same command goes on where it was.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -20,21 +19,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from hearthwatch import ROOT
-from hearthwatch.cli.run import end_with_us, told_to_stop
+from hearthwatch.cli.supervisor import PIPELINE, POLL_SECONDS, ChildProcess, is_pipeline_running, stop_event
 from hearthwatch.flows.graph import Graph, configured
-from hearthwatch.record import Record, RecordError, hold, now
+from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.sources.backfill import Feeder, Old, Search, unknown
 from hearthwatch.sources.files import Files
 from hearthwatch.stages.batch import Batch
 
-LOOK_SECONDS = 0.1
 READY_SECONDS_MAX = 600.0  # a first start may download its model
 AWAY_SECONDS_MAX = 60.0  # a pipeline that we only feed may be started again meanwhile
-STOPPED_SECONDS_MAX = 15.0  # it promises 5 s
-LOG_LINES_SHOWN = 12
 
 
 def backfill(
@@ -57,8 +52,8 @@ def backfill(
     _say_what_is_left_out(search, len(found))
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
     begun = Counts(record)
-    with told_to_stop() as stop:
-        finished = not new or Run(record, files, graph, stop, console).all(new)
+    with stop_event() as stop:
+        finished = not new or Backfill(record, files, graph, stop, console).all(new)
     print(begun.text())
     if not finished:
         print("interrupted: the same command goes on from here")
@@ -93,7 +88,7 @@ class Counts:
         )
 
 
-class Run:
+class Backfill:
     """One backfill, from the first picture to the last event."""
 
     def __init__(self, record: Record, files: Files, graph: Graph, stop: threading.Event, console: Console) -> None:
@@ -108,98 +103,55 @@ class Run:
     def all(self, pictures: Sequence[Old]) -> bool:
         """Whether it came to its end; False: it was interrupted."""
         feeder, began = Feeder(self.record, pictures), time.monotonic()
-        with self.progress, self._pipeline() as ours:
+        with self.progress, self._pipeline() as child:
             task = self.progress.add_task("pictures", total=feeder.total, rate=0.0)
-            if ours and not self._until(ours, "loading the model", lambda: ours.ready(self.record), READY_SECONDS_MAX):
+            if child and not self._until(
+                child, "loading the model", lambda: child.is_ready(self.record), READY_SECONDS_MAX
+            ):
                 return False
             moved = time.monotonic()
             while not feeder.finished:
-                if self.stop.wait(LOOK_SECONDS):
+                if self.stop.wait(POLL_SECONDS):
                     return False
                 before = feeder.done
                 feeder.step()
                 self.progress.update(task, completed=feeder.done, rate=feeder.done / (time.monotonic() - began))
                 moved = time.monotonic() if feeder.done > before else moved
-                self._check(ours, moved)
-            return not ours or self._until(ours, "closing the last events", self._is_closed, self.closed_seconds)
+                self._check(child, moved)
+            return not child or self._until(child, "closing the last events", self._is_closed, self.closed_seconds)
 
     @contextmanager
-    def _pipeline(self) -> Iterator[Pipeline | None]:
-        """One that we run, or None if somebody else does."""
-        if _is_held(self.files):
+    def _pipeline(self) -> Iterator[ChildProcess | None]:
+        """Start a pipeline; None: one is running already."""
+        if is_pipeline_running(self.files.data_dir):
             self.progress.console.print("a pipeline is running: it takes the pictures in between live ones")
             yield None
             return
-        ours = Pipeline(self.files.data_dir)
-        try:
-            yield ours
-        finally:
-            ours.stop()
+        with ChildProcess("pipeline", PIPELINE, log=self.files.data_dir / "backfill.log") as child:
+            yield child
 
-    def _until(self, ours: Pipeline, words: str, done: Callable[[], bool], seconds: float) -> bool:
+    def _until(self, child: ChildProcess, words: str, done: Callable[[], bool], seconds: float) -> bool:
         waiting = self.progress.add_task(words, total=None, rate=0.0)
         until = time.monotonic() + seconds
         while not done() and time.monotonic() < until:
-            if self.stop.wait(LOOK_SECONDS):
+            if self.stop.wait(POLL_SECONDS):
                 return False
-            self._check(ours, time.monotonic())
+            self._check(child, time.monotonic())
         self.progress.remove_task(waiting)
         return True
 
-    def _check(self, ours: Pipeline | None, moved: float) -> None:
-        """Raises UserError if nobody works any more."""
-        if ours:
-            ours.check()
-        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not _is_held(self.files):
+    def _check(self, child: ChildProcess | None, moved: float) -> None:
+        """Check that a pipeline works.
+
+        Raises:
+            UserError: none does any more.
+        """
+        if child:
+            child.check()
+        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not is_pipeline_running(self.files.data_dir):
             raise UserError(
                 "the pipeline that took the pictures in has ended: start it again, or run this command without it"
             )
 
     def _is_closed(self) -> bool:
         return self.record.one("SELECT 1 FROM events WHERE status = 'open' LIMIT 1") is None
-
-
-class Pipeline:
-    """`python -m bytewax.run flow` as a child that ends with us; what it says goes into a log."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.log, self.began = data_dir / "backfill.log", now()
-        paths = (str(ROOT), os.environ.get("PYTHONPATH"))
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flow"],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C is for us
-                preexec_fn=end_with_us,
-            )  # fmt: skip
-
-    def ready(self, record: Record) -> bool:
-        """Whether it works: its first heartbeat comes when the model is loaded and the arrival clock is set."""
-        row = record.one("SELECT 1 FROM heartbeat WHERE pid = ? AND at >= ?", self.process.pid, self.began)
-        return row is not None
-
-    def check(self) -> None:
-        """Raises UserError with its last words if it has ended."""
-        if self.process.poll() is not None:
-            words = self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-            raise UserError("the pipeline has ended:\n" + "\n".join(words))
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(STOPPED_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _is_held(files: Files) -> bool:
-    """Whether a pipeline works on this record."""
-    try:
-        hold(files.data_dir, "see").release()
-    except RecordError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return True
-        raise
-    return False

@@ -1,32 +1,28 @@
-"""`hearthwatch demo`: drawn cameras upload pictures, the whole real pipeline judges them, its events are told here.
+"""`hearthwatch demo`: drawn cameras upload pictures, the whole real pipeline judges them, its events are printed.
 
-Only the pictures are made up. The pipeline is the one of `python -m bytewax.run flow`, in a process of its own, with
-default settings and the built-in graph: neither `.env` nor the environment has a say. One option differs: the small
-model of the demo draws some boxes twice, so `unique_iou` is on. Everything is kept in `./demo-data`, over many runs.
+Only the pictures are made up. The pipeline is `python -m bytewax.run flow` with default settings and the built-in graph;
+`.env` and the environment are ignored. One option differs: the demo's small model finds some boxes twice, so
+`unique_iou` is on. Everything is kept in `./demo-data`, over many runs.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from hearthwatch import ROOT
-from hearthwatch.cli.run import told_to_stop
+from hearthwatch.cli.supervisor import API, PIPELINE, POLL_SECONDS, STOPPED, ChildProcess, stop_event, with_package_path
 from hearthwatch.demo.uploader import Uploader, schedule
 from hearthwatch.flows.graph import DEFAULT
-from hearthwatch.record import Record, now
+from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.paths import escape
 from hearthwatch.schemas import Message
@@ -38,13 +34,9 @@ HOME = Path("demo-data")
 READY_SECONDS_MAX = 180.0  # a first import of torch from a slow disk takes a minute
 LAST_STORY_SECONDS = 42  # an event closes 35 s after its last detection: stories end this long before the demo does
 DECIDED_SECONDS_MAX = 30.0  # for pictures uploaded last; a picture takes 0.03 s
-STOPPED_SECONDS_MAX = 15.0  # the pipeline promises 5 s
-LOOK_SECONDS = 0.1
 MESSAGES_AT_ONCE = 100
-LOG_LINES_SHOWN = 12
 UNIQUE_IOU = 0.6  # measured on 600 drawn frames: people: precision 0.85 → 0.95, recall 0.86 → 0.85
 PICTURES = (".jpg", ".jpeg", ".png")
-STOPPED = (0, -signal.SIGTERM)  # of a part that was told to end
 
 
 def demo(
@@ -52,28 +44,34 @@ def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8000,
 ) -> None:
     """Drawn cameras upload pictures, the whole real pipeline judges them; data in ./demo-data, `.env` is ignored."""
-    show = Show.at(HOME)
-    with told_to_stop() as stop, show.page(port) as page, show.pipeline() as pipeline:
+    run = DemoRun.open(HOME)
+    with stop_event() as stop, run.start_page(port) as page, run.start_pipeline() as pipeline:
         print(f"Starting the pipeline; its log is {pipeline.log}", flush=True)
-        if not page.wait_until_listening(stop) or not pipeline.wait_until_ready(show.record, stop):
+        if not page.wait_until(lambda: _is_listening(page), stop, READY_SECONDS_MAX):
+            return
+        if not pipeline.wait_until(lambda: pipeline.is_ready(run.record), stop, READY_SECONDS_MAX):
             return
         print("Four drawn cameras upload pictures now; all that follows is real. Ctrl-C ends it.")
         print(f"The page: http://127.0.0.1:{port}\n", flush=True)
-        uploader = Uploader(show.uploads, schedule(stories_until=_last_story(seconds)), datetime.now())
+        uploader = Uploader(run.uploads, schedule(stories_until=_last_story(seconds)), datetime.now())
         began = time.monotonic()
-        told = show.play(uploader, pipeline, stop, until=began + (seconds or float("inf")))
+        last_seq = run.play(uploader, pipeline, stop, until=began + (seconds or float("inf")))
         took = time.monotonic() - began
-        died = [part for part in (pipeline, page) if not part.runs()]
-        ended = [part for part in (pipeline, page) if part.stop() not in STOPPED or part in died]
-        show.tell(told)
-    balance = show.balance()
-    print(f"\n{balance.text(took, uploader.uploaded)}\nThe record: {show.record.path}", flush=True)
+        died = [child for child in (pipeline, page) if not child.is_running()]
+        failed = [child for child in (pipeline, page) if child.stop() not in STOPPED or child in died]
+        run.print_messages(last_seq)
+    balance = run.balance()
+    print(f"\n{balance.text(took, uploader.uploaded)}\nThe record: {run.record.path}", flush=True)
     if uploader.error:
-        raise UserError(f"{show.uploads}: {uploader.error.strerror}: pictures cannot be uploaded there")
-    for part in ended:
-        print(f"The {part.name} ended with exit code {part.stop()}:\n{part.last_words()}", file=sys.stderr)
-    if ended or not balance.adds_up(uploader.uploaded):
+        raise UserError(f"{run.uploads}: {uploader.error.strerror}: pictures cannot be uploaded there")
+    for child in failed:
+        print(f"The {child.name} ended with exit code {child.stop()}:\n{child.last_lines()}", file=sys.stderr)
+    if failed or not balance.adds_up(uploader.uploaded):
         raise typer.Exit(1)
+
+
+def _is_listening(page: ChildProcess) -> bool:
+    return page.log is not None and b"http://" in page.log.read_bytes()
 
 
 def _last_story(seconds: int | None) -> float:
@@ -81,7 +79,7 @@ def _last_story(seconds: int | None) -> float:
     return max(seconds - LAST_STORY_SECONDS, seconds * 0.8) if seconds else float("inf")
 
 
-class Show(NamedTuple):
+class DemoRun(NamedTuple):
     """The demo's folder: the upload tree, the record, and how far the record was when this run began."""
 
     home: Path
@@ -92,8 +90,12 @@ class Show(NamedTuple):
     last_seq: int
 
     @classmethod
-    def at(cls, home: Path) -> Show:
-        """Made as needed. Raises UserError if the folder cannot be used."""
+    def open(cls, home: Path) -> DemoRun:
+        """Make the folder as needed.
+
+        Raises:
+            UserError: it cannot be used.
+        """
         uploads = home / "uploads"
         try:
             uploads.mkdir(parents=True, exist_ok=True)
@@ -106,56 +108,41 @@ class Show(NamedTuple):
         feed, last_frame = Feed(record), record.one("SELECT coalesce(max(id), 0) FROM frames")[0]
         return cls(home, uploads, record, feed, last_frame, feed.last())
 
-    def pipeline(self) -> AbstractContextManager[Part]:
-        return self._part("pipeline", ["-m", "bytewax.run", "flow"], {})
+    def start_pipeline(self) -> ChildProcess:
+        return self._start("pipeline", PIPELINE, {})
 
-    def page(self, port: int) -> AbstractContextManager[Part]:
-        """The read API and its page, on loopback."""
-        return self._part("page", ["-P", "-m", "hearthwatch.api"], {"HEARTHWATCH_API_PORT": str(port)})
+    def start_page(self, port: int) -> ChildProcess:
+        """Start the read API and its page, on loopback."""
+        return self._start("page", API, {"HEARTHWATCH_API_PORT": str(port)})
 
-    @contextmanager
-    def _part(self, name: str, arguments: list[str], settings: dict[str, str]) -> Iterator[Part]:
-        log = self.home / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=self.home,  # there is no `.env`
-                env=environment(self.home, os.environ) | settings,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C is for us: the pictures uploaded last are judged before it ends
-            )
-        part = Part(name, process, log, now())
-        try:
-            yield part
-        finally:
-            part.stop()
+    def _start(self, name: str, command: list[str], settings: dict[str, str]) -> ChildProcess:
+        env = environment(self.home, os.environ) | settings
+        return ChildProcess(name, command, env=env, cwd=self.home, log=self.home / f"{name}.log")  # no `.env` there
 
-    def play(self, uploader: Uploader, pipeline: Part, stop: threading.Event, until: float) -> int:
-        """Upload and tell until it is time or something ends it, then until all is decided; -> the last `seq` told."""
-        told = self.last_seq
+    def play(self, uploader: Uploader, pipeline: ChildProcess, stop: threading.Event, until: float) -> int:
+        """Upload until it is time or something ends it, then wait until all is decided; -> the last `seq` printed."""
+        seq = self.last_seq
         uploader.start()
-        while time.monotonic() < until and pipeline.runs() and not uploader.error and not stop.wait(LOOK_SECONDS):
-            told = self.tell(told)
+        while time.monotonic() < until and pipeline.is_running() and not uploader.error and not stop.wait(POLL_SECONDS):
+            seq = self.print_messages(seq)
         uploader.stop()
         stop.clear()  # a second Ctrl-C ends the wait for what was uploaded last
         until = time.monotonic() + DECIDED_SECONDS_MAX
-        while self.waits(uploader.uploaded) and time.monotonic() < until and pipeline.runs():
-            if stop.wait(LOOK_SECONDS):
+        while self.is_waiting(uploader.uploaded) and time.monotonic() < until and pipeline.is_running():
+            if stop.wait(POLL_SECONDS):
                 break
-            told = self.tell(told)
-        return told
+            seq = self.print_messages(seq)
+        return seq
 
-    def tell(self, seq: int) -> int:
-        """Print what the feed has behind `seq`; -> the last `seq` told."""
+    def print_messages(self, seq: int) -> int:
+        """Print what the feed has behind `seq`; -> the last `seq` printed."""
         while messages := self.feed.after(seq, MESSAGES_AT_ONCE):
             for message in messages:
                 print(line(message, datetime.now()), flush=True)
             seq = messages[-1].seq
         return seq
 
-    def waits(self, uploaded: int) -> bool:
+    def is_waiting(self, uploaded: int) -> bool:
         """Whether a picture of this run is not decided yet, or not even found."""
         states = self.states()
         return states["discovered"] > 0 or sum(states.values()) < uploaded
@@ -221,50 +208,8 @@ class Balance(NamedTuple):
         return f"DOES NOT ADD UP: {self.unknown} files without a row, {self.rows} rows, {self.counted} counted"
 
 
-class Part:
-    """The pipeline, or the page, as a process."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, began: int) -> None:
-        self.name, self.process, self.log, self.began = name, process, log, began
-
-    def runs(self) -> bool:
-        return self.process.poll() is None
-
-    def wait_until_ready(self, record: Record, stop: threading.Event) -> bool:
-        """Until the pipeline's first heartbeat; False: `stop` came first."""
-        beat = "SELECT 1 FROM heartbeat WHERE pid = ? AND at >= ?"
-        return self._wait(lambda: bool(record.one(beat, self.process.pid, self.began)), stop)
-
-    def wait_until_listening(self, stop: threading.Event) -> bool:
-        """Until the page says where it is; False: `stop` came first."""
-        return self._wait(lambda: b"http://" in self.log.read_bytes(), stop)
-
-    def _wait(self, ready: Callable[[], bool], stop: threading.Event) -> bool:
-        """Raises UserError with the part's last words if it ends before it is ready."""
-        until = time.monotonic() + READY_SECONDS_MAX
-        while not ready():
-            if not self.runs() or time.monotonic() > until:
-                raise UserError(f"the {self.name} did not start:\n{self.last_words()}")
-            if stop.wait(LOOK_SECONDS):
-                return False
-        return True
-
-    def stop(self) -> int:
-        """End it as `systemctl stop` would; -> its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(STOPPED_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-
-
 def environment(home: Path, ours: Mapping[str, str]) -> dict[str, str]:
-    """The pipeline's environment: ours without any setting, and the demo's."""
+    """Return the pipeline's environment: ours without any setting, and the demo's."""
     settings = {variable.name for variable in variables()}
     others = {
         name: value
@@ -272,7 +217,7 @@ def environment(home: Path, ours: Mapping[str, str]) -> dict[str, str]:
         if name.upper() not in settings and not name.upper().startswith(("HEARTHWATCH_", "BYTEWAX_"))
     }
     device = ours.get("HEARTHWATCH_DEVICE", "")
-    return others | {
+    return with_package_path(others) | {
         "FOSCAM_BASE_PATH": str(home.resolve() / "uploads"),
         "HEARTHWATCH_DATA_DIR": str(home.resolve()),
         "HEARTHWATCH_FLOW": str(home.resolve() / "flow.toml"),
@@ -280,7 +225,6 @@ def environment(home: Path, ours: Mapping[str, str]) -> dict[str, str]:
         "HEARTHWATCH_DEVICE": device if device.startswith("cuda") else "cpu",
         "HF_HUB_OFFLINE": "1",  # the model is packaged
         "OMP_NUM_THREADS": "1",  # 20 ms a picture on one thread, which is four times what the cameras need
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), ours.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -51,7 +51,7 @@ def replay(
         s.nemotron_url, s.hearthwatch_nemotron_model, s.hearthwatch_nemotron_concurrency,
         s.hearthwatch_nemotron_timeout_seconds, s.hearthwatch_nemotron_attempts, prompt, zone,
     )  # fmt: skip
-    run = Run(Verdicts(Record(s.database_path), zone), Analyst(options, "replay"), shadow)
+    run = Replay(Verdicts(Record(s.database_path), zone), Analyst(options, "replay"), shadow)
     try:
         finished = run.all(replace(case, attempts=0) for case in run.verdicts.closed(start))
     finally:
@@ -63,7 +63,7 @@ def replay(
         raise typer.Exit(1)
 
 
-class Run:
+class Replay:
     """One replay: every case gets its answer, or is told."""
 
     def __init__(self, verdicts: Verdicts, analyst: Analyst, shadow: bool) -> None:

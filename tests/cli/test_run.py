@@ -1,4 +1,4 @@
-"""Promises: `hearthwatch run` keeps its parts running, stops them all within ten seconds, and says what is off and why."""
+"""Promises: `hearthwatch run` restarts what dies, stops all of it within ten seconds, and says what is off and why."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from typing import IO
 
 import pytest
 
-from hearthwatch.cli import run
-from hearthwatch.cli.run import Part, commands, supervise
+from hearthwatch.cli.run import commands
 from tests.support.pipeline import SLOW, Pipeline, name
 
 HOME = Path(__file__).parents[2]
@@ -30,84 +29,12 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-# -- keeping parts running
-
-
-class Until:
-    """Tells `supervise` to stop once something holds."""
-
-    def __init__(self, condition: Callable[[], bool]):
-        self.condition, self.deadline = condition, time.monotonic() + SLOW
-
-    def wait(self, seconds: float) -> bool:
-        assert time.monotonic() < self.deadline
-        time.sleep(0.01)
-        return self.condition()
-
-
-def never() -> bool:
-    return False
-
-
-def script(name: str, text: str, *arguments: object) -> Part:
-    return Part(name, [sys.executable, "-c", text, *map(str, arguments)])
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     return True
-
-
-def test_a_part_that_dies_is_started_again_after_a_growing_while(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(run, "BACKOFF_SECONDS", 0.01)
-    monkeypatch.setattr(run, "BACKOFF_SECONDS_MAX", 0.04)
-    starts = tmp_path / "starts"
-    part = script("frail", "import sys; open(sys.argv[1], 'a').write('x'); sys.exit(3)", starts)
-    supervise([part], Until(lambda: starts.exists() and len(starts.read_text()) == 5))  # type: ignore[arg-type]
-    waits = re.findall(r"frail died \(exit code 3\) after 0 s; it is started again in (.*) s", capfd.readouterr().out)
-    assert waits[:4] == ["0.01", "0.02", "0.04", "0.04"]
-
-
-def test_a_misused_part_ends_everything(capfd: pytest.CaptureFixture[str]) -> None:
-    """A wrong setting does not get better by trying again."""
-    well, wrong = script("well", "input_ = __import__('time').sleep(60)"), script("wrong", "import sys; sys.exit(2)")
-    assert supervise([well, wrong], Until(never)) == 2  # type: ignore[arg-type]
-    out = capfd.readouterr().out
-    assert "wrong cannot run like this (exit code 2): its reason is above" in out
-    assert out.count("started") == 2
-    assert not alive(int(re.findall(r"well started, pid (\d+)", out)[0]))
-
-
-def test_parts_that_end_by_themselves_are_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    assert supervise([script("short", "pass"), script("other", "pass")], Until(never)) == 0  # type: ignore[arg-type]
-    assert capfd.readouterr().out.count("has ended") == 2
-
-
-def test_a_part_may_end_by_the_signal_that_it_is_told_to_stop_with(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
-    part = script("plain", "import sys, time; open(sys.argv[1], 'w'); time.sleep(60)", ready)
-    assert supervise([part], Until(ready.exists)) == 0  # type: ignore[arg-type]
-
-
-def test_a_part_that_does_not_end_is_killed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(run, "STOP_SECONDS_MAX", 0.2)
-    ready = tmp_path / "ready"
-    deaf = script(
-        "deaf",
-        "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)",
-        ready,
-    )
-    assert supervise([deaf], Until(ready.exists)) == 1  # type: ignore[arg-type]
-    out = capfd.readouterr().out
-    assert "deaf does not end: killed" in out
-    assert not alive(int(re.findall(r"pid (\d+)", out)[0]))
 
 
 def test_what_has_to_run() -> None:
