@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from pydantic_core import to_json
 
 from hearthwatch.record import Record
-from hearthwatch.record.read.snapshot import Reader
+from hearthwatch.record.read.snapshot import SnapshotReader
 
 ANSWERS_MAX = 256  # a page of fifty events has 40 kB: 10 MB
 ANSWER_BYTES_MAX = 256 * 1024
@@ -32,7 +32,7 @@ class Coming(NamedTuple):
 class Answers:
     """JSON as bytes, by question; for one event loop."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: SnapshotReader) -> None:
         self._reader = reader
         self._kept: OrderedDict[Hashable, tuple[object, bytes]] = OrderedDict()
         self._coming: dict[Hashable, Coming] = {}
@@ -76,5 +76,5 @@ class Answers:
         return content
 
     def _read(self, make: Callable[[Record], Any]) -> bytes:
-        with self._reader.reading() as record:
+        with self._reader.snapshot() as record:
             return to_json(make(record), inf_nan_mode="null")

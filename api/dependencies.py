@@ -20,7 +20,7 @@ from hearthwatch.api.cache import Answers
 from hearthwatch.api.feed_hub import Hub
 from hearthwatch.api.health import Health
 from hearthwatch.record import Record, now
-from hearthwatch.record.read.snapshot import Reader
+from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import Settings
 
@@ -37,7 +37,7 @@ class Here:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.reader = Reader(settings.database_path)
+        self.reader = SnapshotReader(settings.database_path)
         self.health = Health(settings, self.reader)
         self.hub = Hub(self.reader, self.status)
         self.began = time.monotonic()
@@ -81,7 +81,7 @@ class Here:
         with self._status_turn:
             key = self.reader.version(), time.monotonic() // FRESH_SECONDS
             if self._status[0] != key:
-                with self.reader.reading() as record:
+                with self.reader.snapshot() as record:
                     self._status = key, self.look(record)
             return self._status[1]
 

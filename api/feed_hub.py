@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.read.snapshot import Reader
+from hearthwatch.record.read.snapshot import SnapshotReader
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Client:
 class Hub:
     """Looks at the feed for all clients. `status` makes the page's first line, as JSON-ready dict."""
 
-    def __init__(self, reader: Reader, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, reader: SnapshotReader, status: Callable[[], dict[str, Any]]) -> None:
         self._reader, self._status = reader, status
         self._clients: set[Client] = set()
         self._seq = 0
@@ -149,10 +149,10 @@ class Hub:
 
     def _run(self) -> None:
         failed, due, seen = False, time.monotonic(), None
-        seq, store = self._seq, self._reader.here().store_id if self._reader.exists() else None
+        seq, store = self._seq, self._reader.connection().store_id if self._reader.exists() else None
         while not self._stopping.wait(LOOK_SECONDS):
             try:
-                record = self._reader.here()
+                record = self._reader.connection()
                 if store not in (None, record.store_id) and self._reader.exists():
                     seq, seen = self._last(), None
                     self._call(self._begin_anew, seq)
@@ -181,10 +181,10 @@ class Hub:
 
     def _last(self) -> int:
         try:
-            return Feed(self._reader.here()).last()
+            return Feed(self._reader.connection()).last()
         except (sqlite3.Error, RecordError, OSError):
             return 0
 
     def _after(self, seq: int, until: int) -> list[Told]:
-        record: Record = self._reader.here()
+        record: Record = self._reader.connection()
         return [Told(*row) for row in record.rows(_AFTER, seq, until, PAGE)]

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from hearthwatch.record import Record, RecordError, now
 from hearthwatch.record.read import status as pulse
 from hearthwatch.record.read.events import iso
-from hearthwatch.record.read.snapshot import Reader
+from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas.settings import Settings, masked
 
 PROBE_SECONDS = 2.0  # a service that needs longer to say that it lives is of no use to anybody who waits for it
@@ -41,7 +41,7 @@ def service(status: str, message: str, **details: Any) -> Service:
 class Health:
     """Probes for all who ask; remembers when the pipeline last got on."""
 
-    def __init__(self, settings: Settings, reader: Reader) -> None:
+    def __init__(self, settings: Settings, reader: SnapshotReader) -> None:
         self.settings, self.reader = settings, reader
         self._pool = ThreadPoolExecutor(6, thread_name_prefix="probe")
         self._turn = threading.Lock()
@@ -86,7 +86,7 @@ class Health:
         began = time.perf_counter()
         if not self.reader.exists():
             return service("healthy", "no record yet: it is made when the pipeline starts", path=str(self.reader.path))
-        with self.reader.reading() as record:
+        with self.reader.snapshot() as record:
             counters, (version,) = record.counters(), record.one("SELECT value FROM meta WHERE key = 'schema_version'")
             record.one("SELECT count(*) FROM (SELECT 1 FROM events LIMIT 1)")
         took = round((time.perf_counter() - began) * 1e3, 2)
@@ -107,7 +107,7 @@ class Health:
         return service("healthy", "Redis answers", redis_version=version)
 
     def _detector(self) -> Service:
-        with self.reader.reading() as record:
+        with self.reader.snapshot() as record:
             last, alive = pulse.last_detected(record), self._alive(record)
         if url := self.settings.rtdetr_url:
             try:
@@ -130,7 +130,7 @@ class Health:
     def _nemotron(self) -> Service:
         if not self.settings.nemotron_url:
             return service("disabled", "NEMOTRON_URL is not set: rules alone judge")
-        with self.reader.reading() as record:
+        with self.reader.snapshot() as record:
             last, pending = pulse.last_verdict(record), pulse.pending(record)
         url, wanted = self.settings.nemotron_url.removesuffix("/v1"), self.settings.hearthwatch_nemotron_model
         try:
@@ -144,7 +144,7 @@ class Health:
         return service("healthy", f"serves {wanted}", models=models, last_verdict=last, pending=pending)
 
     def _pipeline(self) -> Service:
-        with self.reader.reading() as record:
+        with self.reader.snapshot() as record:
             self.watch(record)
             beat, backlog, oldest, at = (
                 pulse.heartbeats(record).get("see"),

@@ -25,7 +25,7 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         try:
-            with self.here.reader.reading() as record:
+            with self.here.reader.snapshot() as record:
                 yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 1)
                 yield from _families(record)
         except (sqlite3.Error, RecordError, OSError):

@@ -10,7 +10,8 @@ from fastapi import Depends, Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from hearthwatch.record.read.events import DAY, FOREVER, Filter, Place
+from hearthwatch.record.read.events import Filter, PageCursor
+from hearthwatch.record.units import DAY, NEVER
 from hearthwatch.schemas.items import RiskLevel, to_microseconds
 
 OFFSET_MAX = 1 << 53  # the largest whole number that every JSON client can count to
@@ -109,7 +110,7 @@ EventFilter = Annotated[Filter, Depends(_event_filter)]
 def span(start: int | None, end: int | None) -> tuple[int, int]:
     """Never backwards, never before 1970, so that sums of days are right."""
     first = max(0, start or 0)
-    return first, max(first, FOREVER if end is None else end)
+    return first, max(first, NEVER if end is None else end)
 
 
 def wrong(name: str, message: str) -> RequestValidationError:
@@ -118,13 +119,13 @@ def wrong(name: str, message: str) -> RequestValidationError:
     return RequestValidationError([error])
 
 
-def cursor(place: Place, sort: str) -> str:
+def cursor(place: PageCursor, sort: str) -> str:
     """Where the next page begins, as text."""
     numbers = place if sort == "inbox" else place[:2]
     return ".".join([sort[0], *(str(number) for number in numbers)])
 
 
-def placed(text: str | None, sort: str) -> Place | None:
+def placed(text: str | None, sort: str) -> PageCursor | None:
     """A cursor -> a place in the list. 422 for one that we did not write for this order."""
     if not text:
         return None
@@ -132,4 +133,4 @@ def placed(text: str | None, sort: str) -> Place | None:
         raise wrong(
             "cursor", f"not a cursor of sort={sort}: take next_cursor of the page before, with the same filters"
         )
-    return Place(*(int(number) for number in text.split(".")[1:]))
+    return PageCursor(*(int(number) for number in text.split(".")[1:]))

@@ -24,11 +24,13 @@ import duckdb
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.lake.export import Lake, turn
+from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import FILE, export
-from hearthwatch.record.ledger import Found, Ledger
-from hearthwatch.record.retention.delete import DAY, Rules
-from hearthwatch.record.retention.run import Keeper
+from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.lock import wait_for_lock
+from hearthwatch.record.retention.delete import RetentionPolicy
+from hearthwatch.record.retention.run import RetentionRun
+from hearthwatch.record.units import DAY
 from hearthwatch.schemas import Detected, Detection
 from hearthwatch.schemas.items import PER_FRAME
 from hearthwatch.stages.rules import judge
@@ -93,7 +95,7 @@ def forget_a_day(record: Record, data: Path) -> None:
     for camera in range(CAMERAS):  # a camera's folder that is not there would be a disk that is not mounted
         (data / "uploads" / f"camera{camera}").mkdir(parents=True, exist_ok=True)
     mine = Watched(data / "hearthwatch.db")
-    retention = Keeper(mine, data, data / "uploads", Rules(originals=True, unreviewed=True)).retention
+    retention = RetentionRun(mine, data, data / "uploads", RetentionPolicy(originals=True, unreviewed=True)).retention
     before = retention.older_than(oldest + DAY)
     with somebody_writes(data), somebody_waits(data, others):
         seconds = timed(lambda: retention.forget(before))
@@ -102,7 +104,7 @@ def forget_a_day(record: Record, data: Path) -> None:
     told("the record was locked", mine.held)
     told("another writer waited", others)
     mine.close()
-    with turn(data, "lake"):
+    with wait_for_lock(data, "lake"):
         report("export of what it emptied", timed(lambda: Lake(record, data).export()))
 
 
@@ -219,7 +221,7 @@ def write(data: Path, stop: multiprocessing.synchronize.Event) -> None:  # type:
     (at,) = record.one("SELECT max(arrived_at) FROM frames")
     while not stop.wait(0.05):
         at += 50_000
-        ledger.discover([Found("live", "live", f"live/{at}.jpg", at * 1000, 1, at, at)], at)
+        ledger.discover([FoundFile("live", "live", f"live/{at}.jpg", at * 1000, 1, at, at)], at)
         (last,) = record.one("SELECT max(id) - 1 FROM frames")
         boxes = (Detection("person", 0.9, (1, 2, 3, 4)),)
         batching.write([Detected(entry.frame, 1920, 1080, boxes) for entry in ledger.todo(last, 10)])

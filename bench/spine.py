@@ -88,7 +88,7 @@ def measured():
 def bare(path, pictures):
     """The same frames through ledger and batching alone; prints CPU seconds."""
     from hearthwatch.record.batching import Batching
-    from hearthwatch.record.ledger import Found, Ledger
+    from hearthwatch.record.ledger import FoundFile, Ledger
     from hearthwatch.schemas import Detected, Detection
     from hearthwatch.schemas.items import Tick, from_microseconds
     from hearthwatch.stages.rules import judge
@@ -96,7 +96,7 @@ def bare(path, pictures):
     record = Record(path)
     ledger, batching = Ledger(record), Batching(record, judge)
     found = [
-        Found(f"cam{i % CAMERAS}", f"cam{i % CAMERAS}", f"cam{i % CAMERAS}/{i}.jpg", 0, 1, at, at)
+        FoundFile(f"cam{i % CAMERAS}", f"cam{i % CAMERAS}", f"cam{i % CAMERAS}/{i}.jpg", 0, 1, at, at)
         for i, at in ((i, round((T + i * APART) * 1e6)) for i in range(pictures))
     ]
     (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from hearthwatch.record import Record, RecordError, hold
+from hearthwatch.record import Record, RecordError, acquire_lock
 from hearthwatch.record.paths import camera_id
 from hearthwatch.schemas.settings import Settings
 
@@ -141,7 +141,7 @@ def record(s: Settings) -> Iterator[Finding]:
 
 def _runs(s: Settings) -> bool:
     try:
-        hold(s.hearthwatch_data_dir, "see").release()
+        acquire_lock(s.hearthwatch_data_dir, "see").release()
     except RecordError:
         return True
     return False

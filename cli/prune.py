@@ -20,23 +20,24 @@ def prune(
     from hearthwatch.record import Record, now
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
-    from hearthwatch.record.retention.delete import Rules
-    from hearthwatch.record.retention.run import Keeper, counted, gigabytes
+    from hearthwatch.record.retention.delete import RetentionPolicy
+    from hearthwatch.record.retention.run import RetentionRun, counted, gigabytes
+    from hearthwatch.record.units import DAY
 
     s = settings()
     if not s.database_path.exists():
         raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
     room = None if s.hearthwatch_retention_gb is None else round(s.hearthwatch_retention_gb * 1e9)
-    rules = Rules(s.retention_days, room, s.hearthwatch_retention_originals, unreviewed)
+    rules = RetentionPolicy(s.retention_days, room, s.hearthwatch_retention_originals, unreviewed)
     record = Record(s.database_path)
-    keeper = Keeper(record, s.hearthwatch_data_dir, s.foscam_base_path, rules)
+    keeper = RetentionRun(record, s.hearthwatch_data_dir, s.foscam_base_path, rules)
     at = now()
     if dry_run:
         for part in keeper.plan(at):
             size = gigabytes(part.bytes)
             print(f"{counted(part.events, 'event')}, {counted(part.frames, 'picture')}, about {size}: {part.reason}")
         print(f"uploads would {'be deleted, too' if rules.originals else 'stay'}")
-        boundary = keeper.retention.older_than(at - rules.days * 86_400_000_000)
+        boundary = keeper.retention.older_than(at - rules.days * DAY)
         if kept := keeper.retention.unreviewed(boundary):
             print(f"{counted(kept, 'event')} would stay, although old: high or critical, and nobody has reviewed them")
         return
@@ -45,7 +46,7 @@ def prune(
     print(outcome)
     if outcome.kept:
         print(f"{counted(outcome.kept, 'event')} stay, although old: high or critical, and nobody has reviewed them")
-    for trouble in outcome.troubles():
+    for trouble in outcome.problems():
         print(trouble)
-    if outcome.troubles():
+    if outcome.problems():
         raise typer.Exit(1)

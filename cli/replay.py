@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from hearthwatch.record import Record
-from hearthwatch.record.verdicts import OFF, Case, Missed, Verdicts
+from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event, to_microseconds
 from hearthwatch.schemas.settings import settings
@@ -99,7 +99,7 @@ class Replay:
 
     def _known(self, case: Case) -> bool:
         o = self.analyst.options
-        known = self.shadow and self.verdicts.shadowed(case.event, o.model, o.prompt)
+        known = self.shadow and self.verdicts.has_shadow(case.event, o.model, o.prompt)
         self.counts["known"] += known
         return known
 
@@ -108,9 +108,9 @@ class Replay:
         match outcome:
             case None:
                 self.again.append(case)
-            case Missed(final=False):
+            case FailedAttempt(final=False):
                 self.again.append(replace(case, attempts=case.attempts + 1))
-            case Missed():
+            case FailedAttempt():
                 self.counts["failed"] += 1
             case Event():
                 self._keep(outcome)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from hearthwatch import ROOT
-from hearthwatch.record import Record, RecordError, hold, now
+from hearthwatch.record import Record, RecordError, acquire_lock, now
 from hearthwatch.schemas.errors import UserError
 
 PIPELINE = [sys.executable, "-m", "bytewax.run", "flow"]
@@ -198,7 +198,7 @@ def is_pipeline_running(data_dir: Path) -> bool:
         RecordError: the lock cannot be tried.
     """
     try:
-        hold(data_dir, "see").release()
+        acquire_lock(data_dir, "see").release()
     except RecordError as error:
         if isinstance(error.__cause__, BlockingIOError):
             return True

@@ -15,7 +15,7 @@ from hearthwatch.schemas.settings import settings
 
 if TYPE_CHECKING:
     from hearthwatch.record import Record
-    from hearthwatch.record.read.verify import Upload
+    from hearthwatch.record.read.verify import UploadedFile
 
 
 LINES_MAX = 20  # of one part
@@ -33,13 +33,15 @@ def verify() -> None:
         raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
     record, data_dir = Record(s.database_path), s.hearthwatch_data_dir
     parts: dict[str, Callable[[], list[str]]] = {
-        "record": partial(checks.at_once, record, checks.database),
-        "counters": partial(checks.at_once, record, checks.counters),
-        "rows": partial(checks.at_once, record, checks.rows),
-        "uploads": lambda: checks.lasting(lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()))),
-        "thumbnails": lambda: checks.lasting(lambda: checks.thumbnails(record, data_dir)),
-        "lake": lambda: checks.lasting(lambda: checks.lake(record, Lake(record, data_dir))),
-        "views": lambda: checks.lasting(lambda: problems(data_dir)),
+        "record": partial(checks.check_at_once, record, checks.database),
+        "counters": partial(checks.check_at_once, record, checks.counters),
+        "rows": partial(checks.check_at_once, record, checks.rows),
+        "uploads": lambda: checks.find_persistent(
+            lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()))
+        ),
+        "thumbnails": lambda: checks.find_persistent(lambda: checks.thumbnails(record, data_dir)),
+        "lake": lambda: checks.find_persistent(lambda: checks.lake(record, Lake(record, data_dir))),
+        "views": lambda: checks.find_persistent(lambda: problems(data_dir)),
     }
     amiss = 0
     for name, check in parts.items():
@@ -55,10 +57,10 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
-def uploads(base: Path) -> Iterator[Upload]:
+def uploads(base: Path) -> Iterator[UploadedFile]:
     """The pictures of the upload tree, as discovery sees them."""
     from hearthwatch.record.paths import escape
-    from hearthwatch.record.read.verify import Upload
+    from hearthwatch.record.read.verify import UploadedFile
     from hearthwatch.sources.tree import Tree
 
     tree = Tree(os.fsencode(base), lambda folder: None)
@@ -68,7 +70,7 @@ def uploads(base: Path) -> Iterator[Upload]:
                 changed = Path(os.fsdecode(tree.path(file.path))).stat().st_ctime
             except OSError:
                 continue
-            yield Upload(escape(file.path), file.mtime_ns, file.size, changed)
+            yield UploadedFile(escape(file.path), file.mtime_ns, file.size, changed)
 
 
 def summary(record: Record) -> str:

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 import typer
 
 from hearthwatch.record import Record
-from hearthwatch.record.batching import SECOND, Cut
+from hearthwatch.record.batching import Cut
 from hearthwatch.record.read.lineage import Lineage, Picture, Step, lineage
+from hearthwatch.record.units import SECOND
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
@@ -115,7 +116,7 @@ def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
     cases = Verdicts(record, zone).closed(story.event["started_at"])
     case = next((case for case in cases if case.event.id == story.event["id"]), None)
     known = "" if version in PROMPTS else ", which this version of Hearthwatch does not know any more"
-    told = [] if case is None else [f"  {line(case.facts, case.notes, case.usual, zone)}"]
+    told = [] if case is None else [f"  {line(case.facts, case.notes, case.baseline, zone)}"]
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *told]
 
 

@@ -20,7 +20,7 @@ from hearthwatch.demo.stories import Label, Story
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Analyzer, Detected, Tick, Verdict, to_microseconds
 from hearthwatch.schemas.settings import settings
@@ -134,13 +134,13 @@ def play(stories: Sequence[Story], every: int = 1) -> list[tuple[Facts, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _shots(number: int, story: Story) -> list[tuple[Found, tuple[Any, ...]]]:
+def _shots(number: int, story: Story) -> list[tuple[FoundFile, tuple[Any, ...]]]:
     day = FIRST_DAY + timedelta(days=number)
     start = datetime.combine(day, story.start.time(), UTC)
     times = [to_microseconds(start + timedelta(seconds=second)) for second in range(len(story.frames))]
     folder = story.camera.replace("_", " ").title()
     return [
-        (Found(story.camera, folder, f"{folder}/{number}/{second}.jpg", at * 1000, 1, at, at), boxes)
+        (FoundFile(story.camera, folder, f"{folder}/{number}/{second}.jpg", at * 1000, 1, at, at), boxes)
         for second, (at, boxes) in enumerate(zip(times, story.frames, strict=True))
     ]
 

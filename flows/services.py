@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hearthwatch.flows.only import wants
-from hearthwatch.record import Lock, Record, RecordError, hold
+from hearthwatch.record import Lock, Record, RecordError, acquire_lock
 from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import Consumer, Message
 
@@ -100,7 +100,7 @@ class Reader:
         told = False
         while True:
             try:
-                self._lock = hold(self.path.parent, f"tell.{quote(self.name, safe='')}")
+                self._lock = acquire_lock(self.path.parent, f"tell.{quote(self.name, safe='')}")
             except RecordError as error:
                 if not told:
                     log.warning("%s: %s; until then nothing is told from here", self.name, error)

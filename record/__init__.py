@@ -7,13 +7,12 @@ if __name__ != "hearthwatch.record":
 
 from hearthwatch.record.connection import (
     CACHE_KIB,
-    SCHEMA_VERSION,
     WORKING_SET_KIB,
-    Lock,
     Record,
     RecordError,
-    hold,
     now,
 )
+from hearthwatch.record.lock import Lock, acquire_lock
+from hearthwatch.record.migrate import SCHEMA_VERSION
 
-__all__ = ["CACHE_KIB", "SCHEMA_VERSION", "WORKING_SET_KIB", "Lock", "Record", "RecordError", "hold", "now"]
+__all__ = ["CACHE_KIB", "SCHEMA_VERSION", "WORKING_SET_KIB", "Lock", "Record", "RecordError", "acquire_lock", "now"]

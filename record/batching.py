@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from hearthwatch.record import Record
-from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Announcer, Judge
+from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter
 from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.thumbnails import path as thumbnail_path
+from hearthwatch.record.units import NEVER, SECOND, box_ids
 from hearthwatch.schemas.items import (
     DUPLICATE,
     PER_FRAME,
@@ -28,8 +29,6 @@ from hearthwatch.schemas.items import (
 
 log = logging.getLogger(__name__)
 
-SECOND = 1_000_000
-NEVER = 1 << 62
 LATE = 60 * SECOND  # a frame that arrives this long after its capture is old news: a re-cut does not announce it early
 
 
@@ -91,7 +90,7 @@ class Batching:
     ) -> None:
         self.record = record
         self.rules = rules or Cut()
-        self.announcer = Announcer(record, judge, analysis=analysis)
+        self.announcer = RevisionWriter(record, judge, analysis=analysis)
         self.suppression = Suppression(record, stillness or Stillness())
         self.due = self._next_due()
 
@@ -126,7 +125,7 @@ class Batching:
                 undecided.discard(item.frame.id)
                 self._decide(item, counts)
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.announcer.born, **counts)
-        return self.announcer.told
+        return self.announcer.revisions
 
     def _undecided(self, items: Sequence[Detected | Tick]) -> set[int]:
         ids = [item.frame.id for item in items if isinstance(item, Detected)]
@@ -306,5 +305,5 @@ class Batching:
         )
         self.record.many(
             "UPDATE detections SET event_id = ? WHERE id BETWEEN ? AND ?",
-            [(event, i * PER_FRAME, i * PER_FRAME + PER_FRAME - 1) for i in frames],
+            [(event, *box_ids(i)) for i in frames],
         )

@@ -8,7 +8,6 @@ One `Record` is one connection and belongs to one thread; writers of one process
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import sqlite3
@@ -21,8 +20,6 @@ from typing import Any, TypeVar
 
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade, version
 from hearthwatch.schemas.errors import UserError
-
-__all__ = ["SCHEMA_VERSION", "Lock", "Record", "RecordError", "hold", "now"]
 
 # Before anybody imports pyarrow: its own allocator keeps the 80 MB that an export needed for a moment.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -207,45 +204,3 @@ def _code(error: sqlite3.Error) -> int:
 
 def _reason(error: sqlite3.Error) -> str:
     return _REASONS.get(_code(error), str(error))
-
-
-class Lock:
-    """A chain's lock, held for the life of the process or until `release`."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def hold(data_dir: Path, chain: str) -> Lock:
-    """Take `<data_dir>/<chain>.lock`, so that no second process runs the same chain on the same record.
-
-    The kernel lets go of it when the process ends, however it ends. Raises RecordError naming the pid that holds it.
-    """
-    path = data_dir / f"{chain}.lock"
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise RecordError(
-            f"{path}: the lock cannot be made: {error.strerror}; is HEARTHWATCH_DATA_DIR writable?"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
-        raise RecordError(
-            f"another pipeline (pid {holder}) already works on {data_dir}: stop it, or set HEARTHWATCH_DATA_DIR to another folder"
-        ) from error
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        os.close(descriptor)
-        raise RecordError(f"{path}: the lock cannot be written: {error.strerror}; is the disk full?") from error
-    return Lock(descriptor)

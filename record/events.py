@@ -1,6 +1,6 @@
 """An event is one row with numbered revisions: row update, history row and feed row share a transaction.
 
-`Announcer` is the only writer of revisions. It asks the judge (the rules, handed in by whoever opens the record) what the
+`RevisionWriter` is the only writer of revisions. It asks the judge (the rules, handed in by whoever opens the record) what the
 event means, computes the level, and puts the message into the feed; whoever wants events reads the feed.
 """
 
@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.thumbnails import path, url
+from hearthwatch.record.units import BOXES_OF_FRAME
 from hearthwatch.schemas.items import (
     PER_FRAME,
+    RISK_FLOORS,
     AnalysisStatus,
     Event,
     EventType,
@@ -26,8 +28,6 @@ from hearthwatch.schemas.items import (
 )
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
-
-LEVELS = ("low", "medium", "high", "critical")
 
 
 class Sighting(NamedTuple):
@@ -85,7 +85,7 @@ _ROW = (
 )
 
 
-class Announcer:
+class RevisionWriter:
     """Publishes revisions of events inside the caller's transaction."""
 
     def __init__(self, record: Record, judge: Judge, *, analysis: bool = False) -> None:
@@ -95,7 +95,7 @@ class Announcer:
 
     def begin(self) -> None:
         """A new transaction: nothing was told yet."""
-        self.told: list[Event] = []
+        self.revisions: list[Event] = []
         self.born = 0
         self._later: list[Callable[[], None]] = []
 
@@ -162,7 +162,7 @@ class Announcer:
         )  # fmt: skip
         rows = self.record.rows(
             "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height "
-            f"FROM frames f JOIN detections d ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} "
+            f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
             "WHERE f.event_id = ? ORDER BY f.captured_at, d.id", event,
         )  # fmt: skip
         width, height = self.record.one(
@@ -188,7 +188,7 @@ class Announcer:
         name = self.record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])[0]
         revised = _event(row, type, name, seen, verdict)
         self._append(revised)
-        self.told.append(revised)
+        self.revisions.append(revised)
 
     def _judge(self, event: int, v: Verdict) -> None:
         """The verdict into the row; a reviewed event is unreviewed again only if its level rose."""
@@ -214,7 +214,7 @@ class Announcer:
 
 def _floor(score: int) -> int:
     """The lowest score of the same level: an earlier score at or above it had this level or a higher one."""
-    return {"low": 0, "medium": 30, "high": 60, "critical": 85}[risk_level(score)]
+    return RISK_FLOORS[risk_level(score)]
 
 
 def best_picture(sightings: Sequence[Sighting], evidence: Collection[int]) -> str | None:
@@ -224,7 +224,7 @@ def best_picture(sightings: Sequence[Sighting], evidence: Collection[int]) -> st
     return None if best is None else url(path(best.frame_id, best.at))
 
 
-def standing(record: Record, facts: Facts) -> Event:
+def current_revision(record: Record, facts: Facts) -> Event:
     """The event of these facts as its last revision told it."""
     row = record.one(f"SELECT {_ROW} FROM events WHERE id = ?", facts.event_id)
     (type,) = record.one(
@@ -238,12 +238,12 @@ def _event(
 ) -> Event:
     (id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, score, summary, reasoning,
      evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay) = row  # fmt: skip
-    standing = verdict or Verdict(
+    current = verdict or Verdict(
         score, summary, reasoning, tuple(json.loads(evidence or "[]")), analyzer, model, prompt_version
     )
     return Event(
         id, batch_id, camera_id, type, revision, from_microseconds(started_at),
         None if ended_at is None else from_microseconds(ended_at), status, frame_count, json.loads(objects or "{}"),
-        standing, tuple(s.id for s in sightings), camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
-        delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, standing.evidence),
+        current, tuple(s.id for s in sightings), camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
+        delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, current.evidence),
     )  # fmt: skip

@@ -10,14 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from hearthwatch.record import Record
-from hearthwatch.schemas.items import PER_FRAME, Event, EventStatus, EventType, Message, Verdict
+from hearthwatch.record.units import BOXES_OF_FRAME
+from hearthwatch.schemas.items import Event, EventStatus, EventType, Message, Verdict
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 
-_BOXES = (
-    f"SELECT d.id FROM frames f JOIN detections d ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} "
-    "WHERE f.event_id = ? ORDER BY d.id"
-)
+_BOXES = f"SELECT d.id FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE f.event_id = ? ORDER BY d.id"
 # where the feed ends, in SQL; rows may be gone by then
 END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
 

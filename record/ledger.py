@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import escape, unescape
+from hearthwatch.record.units import NEVER, box_ids
 from hearthwatch.schemas.items import (
     DUPLICATE,
-    PER_FRAME,
     DeadLetter,
     Detected,
     Detection,
@@ -29,10 +29,10 @@ from hearthwatch.schemas.items import (
 
 DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
 CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can say later, calendars cannot
-KNOWN_AT_ONCE = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
+LOOKUP_KEYS_MAX = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A complete file as discovery saw it. `arrived` is what the file system says; the ledger stamps `arrived_at`."""
 
     camera_id: str | None
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     attempt: int = 1
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A frame to hand out, with what is needed to open its file. `frame.recorded` is set if it was decided before."""
 
     frame: Frame
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     starts: int
 
 
-class Seen(NamedTuple):
+class KnownPicture(NamedTuple):
     """A decided picture's bytes: what a later one may be a duplicate of."""
 
     camera_id: str
@@ -65,7 +65,7 @@ class Seen(NamedTuple):
     arrived_at: int
 
 
-class Clock:
+class ArrivalClock:
     """The arrival clock, shared by the threads of one source: it only moves forward."""
 
     def __init__(self, at: int) -> None:
@@ -77,7 +77,7 @@ class Clock:
         return self.at
 
 
-def frame_uid(found: Found) -> str:
+def frame_uid(found: FoundFile) -> str:
     """48 bits of capture milliseconds, then 80 bits of a hash of what the file is: the same in every run."""
     what = f"{found.camera_id}\0{found.path}\0{found.mtime_ns}\0{found.size}\0{found.attempt}"
     digest = hashlib.blake2b(what.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
@@ -90,9 +90,9 @@ _ENTRY = "id, uid, camera_id, path, captured_at, arrived_at, mtime_ns, size, att
 class Ledger:
     """Discovery writes here, the source reads here. One per thread; threads of one source share the `clock`."""
 
-    def __init__(self, record: Record, clock: Clock | None = None) -> None:
+    def __init__(self, record: Record, clock: ArrivalClock | None = None) -> None:
         self.record = record
-        self.clock = clock or Clock(self._last_arrival())
+        self.clock = clock or ArrivalClock(self._last_arrival())
 
     def _last_arrival(self) -> int:
         (at,) = self.record.one(
@@ -103,11 +103,11 @@ class Ledger:
 
     # -- discovery
 
-    def known(self, keys: Collection[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+    def find_known(self, keys: Collection[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
         """Those of the (path, mtime_ns, size) that are in the ledger already, at any attempt."""
         wanted, out = list(keys), set()
-        for start in range(0, len(wanted), KNOWN_AT_ONCE):
-            part = wanted[start : start + KNOWN_AT_ONCE]
+        for start in range(0, len(wanted), LOOKUP_KEYS_MAX):
+            part = wanted[start : start + LOOKUP_KEYS_MAX]
             marks = ",".join(["(?,?,?)"] * len(part))
             out.update(
                 self.record.rows(  # CROSS JOIN: one look-up per key; SQLite would scan the whole index otherwise
@@ -118,7 +118,7 @@ class Ledger:
             )
         return out
 
-    def discover(self, found: Sequence[Found], now: int, inbox_ids: Iterable[int] = ()) -> int:
+    def discover(self, found: Sequence[FoundFile], now: int, inbox_ids: Iterable[int] = ()) -> int:
         """Write what is new, in the order given, and stamp its arrival. One transaction; how many were new."""
         taken = list(inbox_ids)
         if not found and not taken:
@@ -128,7 +128,7 @@ class Ledger:
             self.clock.forward(at)
         return new
 
-    def _insert(self, found: Sequence[Found], now: int, taken: list[int]) -> tuple[int, int]:
+    def _insert(self, found: Sequence[FoundFile], now: int, taken: list[int]) -> tuple[int, int]:
         at, new, bad, cameras = self._newest(), 0, 0, {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
@@ -181,7 +181,7 @@ class Ledger:
         (last,) = self.record.one(
             "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
         )
-        again = Found(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
+        again = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
         at = max(self._newest(), now)
         new_id = self.record.execute(
             "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
@@ -217,13 +217,13 @@ class Ledger:
         with self.clock.turn:
             return Tick(from_microseconds(self.clock.forward(now)))
 
-    def todo(self, after: int, limit: int, replay_after: int | None = None) -> list[Entry]:
+    def todo(self, after: int, limit: int, replay_after: int | None = None) -> list[LedgerEntry]:
         """What to hand out next, in order of id: frames beyond `after` that are undecided.
 
         On a resume, `replay_after` is the last id that was handed out before: frames beyond it come whether decided
         or not, so that sinks that hang on the streams see them at least once.
         """
-        resumed = 1 << 62 if replay_after is None else replay_after
+        resumed = NEVER if replay_after is None else replay_after
         rows = self.record.rows(
             f"SELECT {_ENTRY} FROM frames WHERE state = 'discovered' AND id > ? AND id <= ? ORDER BY id LIMIT ?",
             after,
@@ -239,10 +239,10 @@ class Ledger:
     def _entry(
         self, id: int, uid: str, camera_id: str, path: str, captured_at: int, arrived_at: int,
         mtime_ns: int, size: int, attempt: int, starts: int, state: str,
-    ) -> Entry:  # fmt: skip
+    ) -> LedgerEntry:  # fmt: skip
         captured, arrived = from_microseconds(captured_at), from_microseconds(arrived_at)
         recorded = None if state == "discovered" else self.recorded(Frame(id, uid, camera_id, path, captured, arrived))
-        return Entry(
+        return LedgerEntry(
             Frame(id, uid, camera_id, path, captured, arrived, recorded=recorded), mtime_ns, size, attempt, starts
         )
 
@@ -251,7 +251,7 @@ class Ledger:
         width, height, stage, error, model, detect_ms = self.record.one(
             "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id
         )
-        first, last = frame.id * PER_FRAME, frame.id * PER_FRAME + PER_FRAME - 1
+        first, last = box_ids(frame.id)
         columns = "id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
         boxes = self.record.rows(
             f"SELECT {columns} FROM detections WHERE id BETWEEN ? AND ? "
@@ -261,7 +261,7 @@ class Ledger:
         letter = None if error is None else DeadLetter(stage, error)
         return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
 
-    def recently_seen(self, since: int) -> list[Seen]:
+    def recent_pictures(self, since: int) -> list[KnownPicture]:
         """Decided pictures that arrived at or after `since` (microseconds) and are not duplicates themselves."""
         (first,) = self.record.one(
             "SELECT coalesce((SELECT id FROM frames WHERE arrived_at < ? ORDER BY id DESC LIMIT 1), 0)", since
@@ -270,9 +270,9 @@ class Ledger:
             "SELECT camera_id, content_hash, id, arrived_at FROM frames WHERE id > ? AND content_hash IS NOT NULL "
             "AND coalesce(error_stage, '') <> ? ORDER BY id", first, DUPLICATE,
         )  # fmt: skip
-        return [Seen(*row) for row in rows]
+        return [KnownPicture(*row) for row in rows]
 
-    def reached(self, frame_id: int) -> int:
+    def count_start(self, frame_id: int) -> int:
         """Note that this start of the pipeline has reached the frame; how many starts have so far."""
 
         def note() -> int:

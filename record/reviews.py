@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hearthwatch.record import Record, now
-from hearthwatch.schemas.items import PER_FRAME
+from hearthwatch.record.units import box_ids
 
 AT_ONCE = 500  # events per transaction: tens of milliseconds for which the pipeline waits
 REMOVED = "its camera was removed"
@@ -86,7 +86,7 @@ def _remove_events(record: Record, camera: str) -> list[str]:
     marks = ",".join("?" * len(events))
     (merged,) = record.one(f"SELECT count(*) FROM events WHERE id IN ({marks}) AND status = 'merged'", *events)
     frames = record.rows(f"SELECT id, thumbnail_path FROM frames WHERE event_id IN ({marks})", *events)
-    ranges = [(i * PER_FRAME, (i + 1) * PER_FRAME - 1) for i, _ in frames]
+    ranges = [box_ids(i) for i, _ in frames]
     boxes = record.many("DELETE FROM detections WHERE id BETWEEN ? AND ?", ranges)
     record.many("DELETE FROM suppressed WHERE id BETWEEN ? AND ?", ranges)
     record.execute(f"UPDATE frames SET event_id = NULL, thumbnail_path = NULL WHERE event_id IN ({marks})", *events)

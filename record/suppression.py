@@ -13,16 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.units import HOUR, SECOND
 from hearthwatch.schemas.items import Detection
 
 log = logging.getLogger(__name__)
 
 VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
 SAME_IOU = 0.9  # how much two boxes overlap that show the same thing in the same place
-FORGET = 2 * 3600 * 1_000_000  # microseconds: a spot that was empty for two hours is forgotten, …
-PASSING = (
-    600 * 1_000_000
-)  # … one where something was seen just in passing sooner, or a busy street would fill the table
+EMPTY_MAX = 2 * HOUR  # a spot that was empty for so long is deleted, …
+PASSING = 600 * SECOND  # … one where something only passed sooner, or a busy street would fill the table
 NEAR = 0.12  # of its size: boxes that overlap by SAME_IOU start closer together than this
 MEAN_OF = 20  # frames: a spot is the mean of about the last twenty boxes, which takes the detector's jitter out
 
@@ -35,7 +34,7 @@ class Stillness(NamedTuple):
     kinds: tuple[str, ...] = VEHICLES
     frames: int = 3
     """Seen in at least this many earlier frames, …"""
-    microseconds: int = 60 * 1_000_000
+    microseconds: int = 60 * SECOND
     """… the first of them at least this long ago, by capture time."""
 
 
@@ -136,7 +135,7 @@ class Suppression:
     def _remember(self, camera: str, at: int, box: Detection) -> None:
         self.record.execute(
             "DELETE FROM spots WHERE camera_id = ? AND last_at < ? AND (frames < ? OR last_at < ?)",
-            camera, at - PASSING, self.stillness.frames, at - FORGET,
+            camera, at - PASSING, self.stillness.frames, at - EMPTY_MAX,
         )  # fmt: skip
         self.record.execute(
             "INSERT INTO spots(camera_id, object_type, x, y, width, height, frames, first_at, last_at) VALUES (?,?,?,?,?,?,1,?,?)",

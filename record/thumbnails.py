@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import unescape
-from hearthwatch.schemas.items import PER_FRAME, Detection, from_microseconds
+from hearthwatch.record.units import box_ids
+from hearthwatch.schemas.items import Detection, from_microseconds
 
 SIZE = (320, 240)
 QUALITY = 85
@@ -70,7 +71,7 @@ def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
 def detections(record: Record, frame_id: int) -> list[Detection]:
     """What was found in a frame, what stands still or lies in an ignored zone included."""
     columns = "SELECT id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM"
-    mine = (frame_id * PER_FRAME, frame_id * PER_FRAME + PER_FRAME - 1)
+    mine = box_ids(frame_id)
     rows = record.rows(
         f"{columns} detections WHERE id BETWEEN ? AND ? UNION ALL {columns} suppressed WHERE id BETWEEN ? AND ? ORDER BY id",
         *mine, *mine,

@@ -16,7 +16,7 @@ SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 
 
-class Step(NamedTuple):
+class TimedStep(NamedTuple):
     chain: str
     """Whose heartbeat tells it."""
     bounds: tuple[float, ...]
@@ -24,14 +24,14 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    "wait": Step("see", LONG, "From the arrival of a picture to the detector."),
-    "decode": Step("see", SHORT, "Reading and decoding, per picture."),
-    "detect": Step("see", SHORT, "Detection, per picture."),
-    "decide": Step("see", SHORT, "Writing what was found, per chunk of pictures."),
-    "draw": Step("see", SHORT, "Drawing a thumbnail."),
-    "open": Step("see", LONG, "From the arrival of an event's first picture to the event."),
-    "close": Step("see", LONG, "From the arrival of an event's first picture to its close."),
-    "verdict": Step("judge", LONG, "A language model's answer."),
+    "wait": TimedStep("see", LONG, "From the arrival of a picture to the detector."),
+    "decode": TimedStep("see", SHORT, "Reading and decoding, per picture."),
+    "detect": TimedStep("see", SHORT, "Detection, per picture."),
+    "decide": TimedStep("see", SHORT, "Writing what was found, per chunk of pictures."),
+    "draw": TimedStep("see", SHORT, "Drawing a thumbnail."),
+    "open": TimedStep("see", LONG, "From the arrival of an event's first picture to the event."),
+    "close": TimedStep("see", LONG, "From the arrival of an event's first picture to its close."),
+    "verdict": TimedStep("judge", LONG, "A language model's answer."),
 }
 
 

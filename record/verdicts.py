@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
-from hearthwatch.record.events import Announcer, Facts, standing
+from hearthwatch.record.events import Facts, RevisionWriter, current_revision
+from hearthwatch.record.units import HOUR, NEVER
 from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
-NEVER = 1 << 62
 PAGE = 50  # cases read at once when all are judged again: a few MB
 IN_FLIGHT_MAX = 8  # cases, for a judge of yours that does not set a limit
 FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
@@ -28,7 +28,7 @@ USUAL_DAYS = 30
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
 
 
-class Usual(NamedTuple):
+class Baseline(NamedTuple):
     """How often this camera sees something at this hour: the mean over the `days` that it has been watched."""
 
     hour: int
@@ -44,7 +44,7 @@ class Case:
     facts: Facts
     attempts: int = 0
     notes: str = ""
-    usual: Usual | None = None
+    baseline: Baseline | None = None
 
     def judged(self, verdict: Verdict) -> Event:
         """The revision that this verdict makes, if the event is still as it was."""
@@ -53,7 +53,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed(DeadLetter):
+class FailedAttempt(DeadLetter):
     """An attempt to judge an event that brought no verdict. `final`: asking again cannot help, or is not allowed."""
 
     event_id: int
@@ -86,7 +86,7 @@ class Verdicts:
 
     def __init__(self, record: Record, zone: tzinfo | None = None) -> None:
         self.record, self.zone = record, zone
-        self.announcer = Announcer(record, _nobody, analysis=True)
+        self.announcer = RevisionWriter(record, _nobody, analysis=True)
 
     # -- what is to be judged
 
@@ -131,9 +131,9 @@ class Verdicts:
             "",
             NEVER,
         )
-        return Case(standing(self.record, facts), facts, attempts, notes or "", self._usual(facts, since))
+        return Case(current_revision(self.record, facts), facts, attempts, notes or "", self._baseline(facts, since))
 
-    def _usual(self, facts: Facts, watched_since: int) -> Usual:
+    def _baseline(self, facts: Facts, watched_since: int) -> Baseline:
         """Thirty short index lookups rather than a walk through a month of events."""
         start = from_microseconds(facts.started_at).astimezone(self.zone)
         hour = start.replace(minute=0, second=0, microsecond=0)
@@ -143,12 +143,12 @@ class Verdicts:
         watched = from_microseconds(min(watched_since, first)).astimezone(self.zone)
         days = min(USUAL_DAYS, (start.date() - watched.date()).days)
         seen = sum(self._events_within(facts.camera_id, hour - timedelta(days=n)) for n in range(1, days + 1))
-        return Usual(hour.hour, days, round(seen / days, 2) if days else 0.0)
+        return Baseline(hour.hour, days, round(seen / days, 2) if days else 0.0)
 
     def _events_within(self, camera: str, hour: datetime) -> int:
         begin = to_microseconds(hour)
         sql = "SELECT count(*) FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
-        return int(self.record.one(sql, camera, begin, begin + 3_600_000_000)[0])
+        return int(self.record.one(sql, camera, begin, begin + HOUR)[0])
 
     # -- what was judged
 
@@ -162,9 +162,9 @@ class Verdicts:
             if isinstance(item, Event) and item.type == "event.analyzed":
                 if self._still(item.id, item.revision - 1):
                     self.announcer.analyzed(item.id, item.verdict)
-            elif isinstance(item, Missed) and self._still(item.event_id, item.revision, pending=True):
+            elif isinstance(item, FailedAttempt) and self._still(item.event_id, item.revision, pending=True):
                 self._missed(item)
-        return self.announcer.told
+        return self.announcer.revisions
 
     def _still(self, event: int, revision: int, *, pending: bool = False) -> bool:
         """Whether the event is as it was when the question was asked. A late frame opens it again: then it is not."""
@@ -172,7 +172,7 @@ class Verdicts:
         row = self.record.one(sql, revision, pending, event)
         return bool(row and row[0])
 
-    def _missed(self, item: Missed) -> None:
+    def _missed(self, item: FailedAttempt) -> None:
         retry_at = now() + round(item.wait_seconds * 1e6)
         self.record.execute(
             "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
@@ -192,7 +192,7 @@ class Verdicts:
             )
         )  # fmt: skip
 
-    def shadowed(self, event: Event, model: str, prompt_version: str) -> bool:
+    def has_shadow(self, event: Event, model: str, prompt_version: str) -> bool:
         """Whether this revision has a shadow verdict of this model and prompt already."""
         sql = "SELECT 1 FROM event_history WHERE shadow AND event_id = ? AND revision = ? AND model = ? AND prompt_version = ?"
         return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None

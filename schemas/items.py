@@ -21,6 +21,8 @@ DUPLICATE = "duplicate"
 """`DeadLetter.stage` of a picture that was processed before: it is settled without detections, not quarantined."""
 
 RiskLevel = Literal["low", "medium", "high", "critical"]
+RISK_FLOORS: dict[RiskLevel, int] = {"low": 0, "medium": 30, "high": 60, "critical": 85}
+"""The lowest score of each level."""
 EventType = Literal["event.opened", "event.closed", "event.analyzed", "event.failed", "event.merged"]
 EventStatus = Literal["open", "closed", "merged"]
 Analyzer = Literal["rules", "nemotron"]
@@ -38,8 +40,8 @@ def from_microseconds(microseconds: int) -> datetime:
 
 
 def risk_level(score: int) -> RiskLevel:
-    """Return the level of a score: < 30 low, < 60 medium, < 85 high, else critical. Computed here and nowhere else."""
-    return "low" if score < 30 else "medium" if score < 60 else "high" if score < 85 else "critical"
+    """Return the level of a score, computed here and nowhere else."""
+    return next(level for level, lowest in reversed(RISK_FLOORS.items()) if score >= lowest)
 
 
 class Reject(Exception):  # noqa: N818  (an answer about an item, not a fault of the program)

@@ -53,12 +53,12 @@ class Retention(Sink):
 
     def _work(self) -> Work:
         from hearthwatch.record import Record  # and pyarrow: half a second that no start waits for
-        from hearthwatch.record.retention.delete import Rules
-        from hearthwatch.record.retention.run import Keeper
+        from hearthwatch.record.retention.delete import RetentionPolicy
+        from hearthwatch.record.retention.run import RetentionRun
 
         room = None if self.gigabytes is None else round(self.gigabytes * 1e9)
-        rules = Rules(self.days, room, self.originals, self.unreviewed)
-        keeper = Keeper(Record(self.record_path), self.data_dir, self.base_path, rules)
+        rules = RetentionPolicy(self.days, room, self.originals, self.unreviewed)
+        keeper = RetentionRun(Record(self.record_path), self.data_dir, self.base_path, rules)
         due: datetime | None = None
 
         def work(at: datetime, stop: Callable[[], bool]) -> None:
@@ -68,7 +68,7 @@ class Retention(Sink):
                 due = at + timedelta(minutes=self.interval_minutes)
                 if any(outcome.forgotten.counts()):
                     log.info("retention: %s", outcome)
-                for trouble in outcome.troubles():
+                for trouble in outcome.problems():
                     log.warning("retention: %s", trouble)
 
         return work

@@ -12,10 +12,9 @@ from typing import ClassVar
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from hearthwatch.record import Record
-from hearthwatch.record.samples import Sample
-from hearthwatch.record.samples import write as write_samples
+from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.timings import timings
-from hearthwatch.record.verdicts import Missed, Verdicts, cases_in_flight
+from hearthwatch.record.verdicts import FailedAttempt, Verdicts, cases_in_flight
 from hearthwatch.schemas.components import Sink
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.settings import from_settings
@@ -24,7 +23,7 @@ from hearthwatch.schemas.settings import from_settings
 class Sqlite(Sink):
     """Puts judged events, attempts that missed, and samples of the machine into the record."""
 
-    accepts: ClassVar[type | tuple[type, ...]] = (Event, Missed, Sample)
+    accepts: ClassVar[type | tuple[type, ...]] = (Event, FailedAttempt, GpuSample)
 
     record_path: Path = from_settings("database_path")
     """The record to write to; the same as that of `pending`."""
@@ -32,11 +31,11 @@ class Sqlite(Sink):
     def label(self) -> str:
         return "verdicts and samples into the record"
 
-    def build(self) -> FixedPartitionedSink[Event | Missed | Sample, None]:
+    def build(self) -> FixedPartitionedSink[Event | FailedAttempt | GpuSample, None]:
         return _Sink(self.record_path)
 
 
-class _Sink(FixedPartitionedSink[Event | Missed | Sample, None]):
+class _Sink(FixedPartitionedSink[Event | FailedAttempt | GpuSample, None]):
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -47,18 +46,18 @@ class _Sink(FixedPartitionedSink[Event | Missed | Sample, None]):
         return _Part(self.path)
 
 
-class _Part(StatefulSinkPartition[Event | Missed | Sample, None]):
+class _Part(StatefulSinkPartition[Event | FailedAttempt | GpuSample, None]):
     def __init__(self, path: Path) -> None:
         self.verdicts, self.in_flight = Verdicts(Record(path)), cases_in_flight(path)
 
-    def write_batch(self, values: list[Event | Missed | Sample]) -> None:
-        if samples := [v for v in values if isinstance(v, Sample)]:
+    def write_batch(self, values: list[Event | FailedAttempt | GpuSample]) -> None:
+        if samples := [v for v in values if isinstance(v, GpuSample)]:
             write_samples(self.verdicts.record, samples)
-        if judged := [v for v in values if not isinstance(v, Sample)]:
+        if judged := [v for v in values if not isinstance(v, GpuSample)]:
             self.verdicts.write(judged)
             answers = (v.verdict.latency_ms for v in judged if isinstance(v, Event))
             timings.add("verdict", [ms / 1e3 for ms in answers if ms is not None])
-            self.in_flight.ids.difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)
+            self.in_flight.ids.difference_update(v.event_id if isinstance(v, FailedAttempt) else v.id for v in judged)
 
     def snapshot(self) -> None:
         return None

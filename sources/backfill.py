@@ -18,7 +18,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from hearthwatch.record import Record
-from hearthwatch.record.ledger import KNOWN_AT_ONCE, Ledger
+from hearthwatch.record.ledger import LOOKUP_KEYS_MAX, Ledger
 from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.schemas import Upload
 from hearthwatch.schemas.items import from_microseconds
@@ -100,9 +100,9 @@ def captured(path: str, mtime_ns: int, head: bytes, mode: Mode, zone: tzinfo | N
 def unknown(ledger: Ledger, pictures: Sequence[Old]) -> list[Old]:
     """Those that the ledger has not seen, in the order in which they were taken."""
     out: list[Old] = []
-    for start in range(0, len(pictures), KNOWN_AT_ONCE):
-        part = pictures[start : start + KNOWN_AT_ONCE]
-        known = ledger.known([picture.key for picture in part])
+    for start in range(0, len(pictures), LOOKUP_KEYS_MAX):
+        part = pictures[start : start + LOOKUP_KEYS_MAX]
+        known = ledger.find_known([picture.key for picture in part])
         out += [picture for picture in part if picture.key not in known]
     return sorted(out)
 

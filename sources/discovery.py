@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hearthwatch.record.cameras import fall_silent
+from hearthwatch.record.cameras import mark_silent_cameras
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
@@ -272,7 +272,7 @@ class Discovery(threading.Thread):
     def _unknown(self, folder: bytes, files: list[File]) -> list[File]:
         """Those of a folder's files that are not in the ledger."""
         keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files}
-        known = self.ledger.known(list(keys.values()))
+        known = self.ledger.find_known(list(keys.values()))
         self._tree.known(folder, [file for file in files if keys[file] in known])
         return [file for file in files if keys[file] not in known]
 
@@ -287,7 +287,7 @@ class Discovery(threading.Thread):
         """A camera that sent nothing for too long is `offline`; not before what came while nothing ran is taken in."""
         if now >= self._silent_due and not (self._first and self._identity):
             self._silent_due = now + SILENT_SECONDS
-            fall_silent(self.ledger.record, time.time_ns() // 1000)
+            mark_silent_cameras(self.ledger.record, time.time_ns() // 1000)
 
     def _say_notes(self) -> None:
         """What health and metrics want to know of this run, in the record; written when it changes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from hearthwatch.record.ledger import DUPLICATE_SECONDS, Seen
+from hearthwatch.record.ledger import DUPLICATE_SECONDS, KnownPicture
 
 WITHIN = DUPLICATE_SECONDS * 1_000_000  # microseconds of arrival
 
@@ -17,12 +17,12 @@ WITHIN = DUPLICATE_SECONDS * 1_000_000  # microseconds of arrival
 class Recent:
     """Asked frame by frame, in id order. `before` tells what was decided before this run, given a time of arrival."""
 
-    def __init__(self, before: Callable[[int], Iterable[Seen]]) -> None:
-        self._before: Callable[[int], Iterable[Seen]] | None = before
+    def __init__(self, before: Callable[[int], Iterable[KnownPicture]]) -> None:
+        self._before: Callable[[int], Iterable[KnownPicture]] | None = before
         self._seen: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         """Picture → its frame and when it arrived, the oldest in front; a plain dict is slow to find that again."""
 
-    def original(self, frame: Seen, first_attempt: bool = True) -> int | None:
+    def original(self, frame: KnownPicture, first_attempt: bool = True) -> int | None:
         """The id of the frame that this one repeats; None: it is the first, and later ones may repeat it.
 
         A retry is asked for by a person and repeats nobody.
@@ -39,7 +39,7 @@ class Recent:
         self._keep(frame)
         return None
 
-    def _keep(self, seen: Seen) -> None:
+    def _keep(self, seen: KnownPicture) -> None:
         key = _key(seen)
         self._seen[key] = seen.frame_id, seen.arrived_at
         self._seen.move_to_end(key)
@@ -49,6 +49,6 @@ class Recent:
             self._seen.popitem(last=False)
 
 
-def _key(seen: Seen) -> bytes:
+def _key(seen: KnownPicture) -> bytes:
     """Half the memory of the two strings."""
     return bytes.fromhex(seen.content_hash) + seen.camera_id.encode()

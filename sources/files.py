@@ -22,8 +22,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
 from hearthwatch.gpu.decode import DecodedPicture
-from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, hold
-from hearthwatch.record.ledger import Entry, Ledger, Seen
+from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock
+from hearthwatch.record.ledger import KnownPicture, Ledger, LedgerEntry
 from hearthwatch.record.timings import timings
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
@@ -92,7 +92,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
 
     def __init__(self, options: Files, resumed: tuple[str, int] | None) -> None:
         """RecordError if another process holds the record, or if the snapshot belongs to another one."""
-        self.lock: Lock = hold(options.data_dir, "see")
+        self.lock: Lock = acquire_lock(options.data_dir, "see")
         record = Record(options.record_path, WORKING_SET_KIB)
         if resumed and resumed[0] != record.store_id:
             self.lock.release()
@@ -107,7 +107,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         theirs = Ledger(Record(options.record_path), self.ledger.clock)
         self.discovery = Discovery(base, theirs, pace, Clock(options.capture_time, zone), options.notify)
         self.ahead = Ahead(base, options.decode_threads)
-        self.recent = Recent(self.ledger.recently_seen)
+        self.recent = Recent(self.ledger.recent_pictures)
         self.pacer = Pacer(options.batch_max)
         self.hands = Hands(self.ledger)
         self.resumed = resumed[1] if resumed else None
@@ -169,7 +169,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             self.pacer.left(len(frames))
         return frames
 
-    def _frame(self, entry: Entry, opened: DecodedPicture | None) -> Frame:
+    def _frame(self, entry: LedgerEntry, opened: DecodedPicture | None) -> Frame:
         f = entry.frame
         if f.recorded is not None:
             return f
@@ -177,7 +177,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             opened = DecodedPicture()
             opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in hand")
         elif opened.error is None and opened.content_hash is not None:
-            seen = Seen(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))
+            seen = KnownPicture(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))
             if first := self.recent.original(seen, entry.attempt == 1):
                 opened.error = DeadLetter(DUPLICATE, f"duplicate of {first}")
         return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)

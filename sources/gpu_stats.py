@@ -20,7 +20,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from pydantic import Field
 
 from hearthwatch.record import Record, now
-from hearthwatch.record.samples import Pace, Sample
+from hearthwatch.record.gpu_samples import FrameCounter, GpuSample
 from hearthwatch.schemas import Source
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import from_settings
@@ -35,7 +35,7 @@ WAITING_MAX = 100  # samples, should the dataflow's thread be busy for minutes
 class GpuStats(Source):
     """How busy the graphics card is, and how many pictures a second are looked at."""
 
-    emits: ClassVar[type | None] = Sample
+    emits: ClassVar[type | None] = GpuSample
     follows: ClassVar[bool] = True
 
     interval_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -48,22 +48,22 @@ class GpuStats(Source):
     def label(self) -> str:
         return f"every {self.interval_seconds:g} s"
 
-    def build(self) -> DynamicSource[Sample]:
+    def build(self) -> DynamicSource[GpuSample]:
         return _Source(self)
 
 
-class _Source(DynamicSource[Sample]):
+class _Source(DynamicSource[GpuSample]):
     def __init__(self, options: GpuStats) -> None:
         self.options = options
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[Sample]:
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[GpuSample]:
         return _Part(self.options)
 
 
-class _Part(StatelessSourcePartition[Sample]):
+class _Part(StatelessSourcePartition[GpuSample]):
     def __init__(self, options: GpuStats) -> None:
         self.options = options
-        self._samples: deque[Sample] = deque(maxlen=WAITING_MAX)
+        self._samples: deque[GpuSample] = deque(maxlen=WAITING_MAX)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu_stats", daemon=True)
         self._thread.start()
@@ -107,18 +107,18 @@ class Sampler:
     """Samples worth keeping: all where there is a card, else those while something happens and the first after it."""
 
     def __init__(self, record: Record, card: Card) -> None:
-        self.card, self.pace = card, Pace(record)
+        self.card, self.pace = card, FrameCounter(record)
         self._last, self._idle = time.monotonic(), True
 
-    def sample(self, at: int, clock: float) -> Sample | None:
+    def sample(self, at: int, clock: float) -> GpuSample | None:
         """A sample for `at` (microseconds); `clock` is monotonic, in seconds."""
-        pictures, seconds, reading = self.pace.pictures(), clock - self._last, self.card()
+        pictures, seconds, reading = self.pace.count_new(), clock - self._last, self.card()
         was_idle, self._idle, self._last = self._idle, not pictures, clock
         if reading is None and was_idle and self._idle:
             return None
         fps = round(pictures / seconds, 2) if seconds > 0 else 0.0
         busy, used, total, degrees = reading or NOTHING
-        return Sample(at, busy, used, total, degrees, fps)
+        return GpuSample(at, busy, used, total, degrees, fps)
 
 
 def open_card(index: int) -> Card:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from hearthwatch.record.ledger import Entry, Ledger
+from hearthwatch.record.ledger import Ledger, LedgerEntry
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ class Hands:
             self._width, self._noted = min(2 * self._width, IN_HAND_MAX), False
         return self._width
 
-    def reach(self, entry: Entry) -> None:
+    def reach(self, entry: LedgerEntry) -> None:
         """This undecided frame is next. Durable when it returns, if it is the first of its handful."""
         if not self._noted:
-            starts = self.ledger.reached(entry.frame.id)
+            starts = self.ledger.count_start(entry.frame.id)
             if self._fresh and starts == 1:
                 self._width = IN_HAND_MAX
             elif self._fresh:
@@ -60,7 +60,7 @@ class Hands:
                 )
             self._fresh, self._noted = False, True
 
-    def hopeless(self, entry: Entry) -> bool:
+    def hopeless(self, entry: LedgerEntry) -> bool:
         return entry.starts >= STARTS_MAX
 
     def give(self, frame_ids: Iterable[int]) -> None:

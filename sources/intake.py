@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import NamedTuple
 
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.schemas.items import DeadLetter, Upload, to_microseconds
 from hearthwatch.sources.capture_time import HEAD_BYTES, Mode, taken
@@ -63,14 +63,14 @@ class Intake:
             self._write([self._uploaded(upload) for _, upload in uploads], [id for id, _ in uploads])
         return len(uploads) == limit
 
-    def _write(self, found: list[Found], inbox_ids: Iterable[int] = ()) -> None:
+    def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
         self.new += self.ledger.discover(found, time.time_ns() // 1000, inbox_ids)
 
-    def _found(self, file: File, cameras: dict[str, str]) -> Found:
+    def _found(self, file: File, cameras: dict[str, str]) -> FoundFile:
         top, _, below = file.path.partition(b"/")
         folder = escape(top) if below else None
         id, error = self._camera(folder, cameras)
-        return Found(
+        return FoundFile(
             id, folder if id else None, escape(file.path), file.mtime_ns, file.size,
             self._taken(os.path.join(self.base, file.path), escape(below or top), file.mtime_ns),
             file.mtime_ns // 1000, error,
@@ -91,7 +91,7 @@ class Intake:
             log.warning("%s; the pictures in `%s` are quarantined", reason, folder)
         return id, DeadLetter(STAGE, reason)
 
-    def _uploaded(self, upload: Upload) -> Found:
+    def _uploaded(self, upload: Upload) -> FoundFile:
         """An upload of a plug-in is complete. Inside the tree it is the same file that the tree would find."""
         absolute = os.path.normpath(os.path.join(self.base, os.fsencode(upload.path)))
         inside = absolute.startswith(self.base + b"/")
@@ -109,7 +109,7 @@ class Intake:
             error = DeadLetter(STAGE, f"`{upload.camera}` has no letter or digit to name a camera by")
         said = upload.captured_at
         captured_at = to_microseconds(said) if said else self._taken(absolute, path, mtime_ns) if not error else 0
-        return Found(
+        return FoundFile(
             id or None, upload.camera if id else None, path, mtime_ns, size, captured_at, mtime_ns // 1000, error
         )
 

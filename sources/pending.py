@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from hearthwatch.record import Record, hold
+from hearthwatch.record import Record, acquire_lock
 from hearthwatch.record.timings import timings
 from hearthwatch.record.verdicts import OFF, Case, Verdicts, cases_in_flight
 from hearthwatch.schemas.components import Source
@@ -77,7 +77,7 @@ class _Idle(StatefulSourcePartition[Case, None]):
 
 class _Part(StatefulSourcePartition[Case, None]):
     def __init__(self, options: Pending) -> None:
-        self.lock = hold(options.data_dir, "judge")
+        self.lock = acquire_lock(options.data_dir, "judge")
         self.verdicts = Verdicts(Record(options.record_path), ZoneInfo(options.timezone) if options.timezone else None)
         self.in_flight = cases_in_flight(options.record_path)
         self.in_flight.ids.clear()

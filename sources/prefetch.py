@@ -14,7 +14,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from hearthwatch.gpu.decode import DecodedPicture, open_picture
-from hearthwatch.record.ledger import Entry
+from hearthwatch.record.ledger import LedgerEntry
 from hearthwatch.record.paths import unescape
 from hearthwatch.record.timings import timings
 
@@ -31,7 +31,7 @@ class Ahead:
     def __init__(self, base: bytes, threads: int) -> None:
         self.base, self.threads = base, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._queue: deque[tuple[Entry, Future[DecodedPicture] | None]] = deque()
+        self._queue: deque[tuple[LedgerEntry, Future[DecodedPicture] | None]] = deque()
         self._typical = float(PICTURE_BYTES)
         self._warned = False
         self._closing = threading.Event()
@@ -44,14 +44,14 @@ class Ahead:
         free = int(BYTES_MAX / self._typical) - len(self._queue)
         return max(free, 0 if self._queue else 1)
 
-    def put(self, entry: Entry, look: bool = True) -> None:
+    def put(self, entry: LedgerEntry, look: bool = True) -> None:
         """Queue an entry; without `look` its file stays closed."""
         opened = self._pool.submit(self._open, entry) if look else None
         self._queue.append((entry, opened))
 
-    def take(self, limit: int, patience_seconds: float) -> list[tuple[Entry, DecodedPicture | None]]:
+    def take(self, limit: int, patience_seconds: float) -> list[tuple[LedgerEntry, DecodedPicture | None]]:
         """What is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
-        out: list[tuple[Entry, DecodedPicture | None]] = []
+        out: list[tuple[LedgerEntry, DecodedPicture | None]] = []
         while self._queue and len(out) < limit:
             entry, opening = self._queue[0]
             if opening and not opening.done() and (out or not wait([opening], patience_seconds).done):
@@ -60,7 +60,7 @@ class Ahead:
             out.append((entry, self._weighed(opening.result()) if opening else None))
         return out
 
-    def _open(self, entry: Entry) -> DecodedPicture:
+    def _open(self, entry: LedgerEntry) -> DecodedPicture:
         """On the pool: a file that cannot be read because the whole tree is away did not vanish, it will come back."""
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
         began = time.perf_counter()
@@ -72,7 +72,7 @@ class Ahead:
             opened = open_picture(path, entry.size)
         return opened
 
-    def _away(self, entry: Entry) -> bool:
+    def _away(self, entry: LedgerEntry) -> bool:
         try:
             with os.scandir(self.base) as tree:
                 away = next(tree, None) is None  # what an unmounted folder looks like

@@ -1,7 +1,7 @@
 """Ask the language model about events: `Case` in, `Event` with its verdict out, in the order in which answers come.
 
 Up to `concurrency` questions are in flight, none of them on the dataflow's thread, so nothing else waits for them. What
-brings no verdict comes out as a `Missed`, and is the port `errors`; what could not be asked comes out as nothing at all
+brings no verdict comes out as a `FailedAttempt`, and is the port `errors`; what could not be asked comes out as nothing at all
 and is asked again, because the queue is the record. So there is nothing to snapshot, and a killed process loses nothing.
 """
 
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from hearthwatch.record.verdicts import OFF, Case, InFlightCases, Missed, cases_in_flight
+from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, InFlightCases, cases_in_flight
 from hearthwatch.schemas.components import Stage
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
@@ -94,13 +94,13 @@ class Nemotron(Stage):
 
         stage, in_flight = self, cases_in_flight(self.record_path)
 
-        class Logic(StatefulBatchLogic[Any, Event | Missed, None]):
+        class Logic(StatefulBatchLogic[Any, Event | FailedAttempt, None]):
             """Resumed before the stage is opened, so it looks for the analyst when there is something to ask."""
 
             def __init__(self, resumed: None) -> None:
                 self.analyst: Analyst | None = None
 
-            def on_batch(self, values: list[Any]) -> tuple[list[Event | Missed], bool]:
+            def on_batch(self, values: list[Any]) -> tuple[list[Event | FailedAttempt], bool]:
                 self.analyst = self.analyst or stage._opened(step_id)
                 for item in values:
                     if isinstance(item, Case):
@@ -108,13 +108,13 @@ class Nemotron(Stage):
                 others = [item for item in values if not isinstance(item, Case)]
                 return others + self._done(), False
 
-            def on_notify(self) -> tuple[list[Event | Missed], bool]:
+            def on_notify(self) -> tuple[list[Event | FailedAttempt], bool]:
                 return self._done(), False
 
-            def on_eof(self) -> tuple[list[Event | Missed], bool]:
+            def on_eof(self) -> tuple[list[Event | FailedAttempt], bool]:
                 return self._done(), False
 
-            def _done(self) -> list[Event | Missed]:
+            def _done(self) -> list[Event | FailedAttempt]:
                 return put_away(self.analyst, in_flight) if self.analyst else []
 
             def notify_at(self) -> datetime | None:
@@ -134,9 +134,9 @@ class Nemotron(Stage):
         return self._analyst
 
 
-def put_away(analyst: Analyst, in_flight: InFlightCases) -> list[Event | Missed]:
+def put_away(analyst: Analyst, in_flight: InFlightCases) -> list[Event | FailedAttempt]:
     """What was answered; what could not be asked is no longer in flight, so it is asked again."""
-    out: list[Event | Missed] = []
+    out: list[Event | FailedAttempt] = []
     for case, outcome in analyst.done():
         if outcome is None:
             in_flight.ids.discard(case.event.id)

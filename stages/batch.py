@@ -20,10 +20,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from hearthwatch.record import WORKING_SET_KIB, Record, now
-from hearthwatch.record.batching import SECOND, Batching, Cut
+from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.suppression import VEHICLES, Stillness
 from hearthwatch.record.timings import timings
+from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Stage, Tick
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.stages.rules import judge

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import NamedTuple
 
-from hearthwatch.record.verdicts import Case, Missed
+from hearthwatch.record.verdicts import Case, FailedAttempt
 from hearthwatch.schemas.items import Event, Verdict
 from hearthwatch.stages import prompt, rules
 from hearthwatch.stages.llm_client import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
@@ -30,14 +30,14 @@ SILENT_LOOKS = 2  # so many looks in vain and it is gone: the questions would wa
 RETRY_SECONDS_MAX = 60.0
 STOP_SECONDS = 2.0
 
-Done = tuple[Case, Event | Missed | None]
+Done = tuple[Case, Event | FailedAttempt | None]
 """A case with its verdict, with a missed attempt, or with nothing: not asked, ask again when there is a place."""
 
 
 async def judge(client: Client, case: Case, version: str = prompt.LATEST, zone: tzinfo | None = None) -> Verdict:
     """One event, one question. Raises `NemotronError`."""
     began, facts, standing = time.perf_counter(), case.facts, case.event.verdict
-    told = prompt.messages(facts, case.notes, case.usual, version, zone)
+    told = prompt.messages(facts, case.notes, case.baseline, version, zone)
     answer = await client.ask(told, prompt.schema(facts))
     by_rules = standing if standing.analyzer == "rules" else rules.judge(facts, zone)
     try:
@@ -115,7 +115,7 @@ class Analyst:
             if not self._thread.is_alive():
                 self._loop.close()
 
-    def _outcome(self, case: Case, call: Future[Verdict]) -> Event | Missed | None:
+    def _outcome(self, case: Case, call: Future[Verdict]) -> Event | FailedAttempt | None:
         try:
             return case.judged(call.result())
         except (CancelledError, Unavailable):
@@ -123,13 +123,13 @@ class Analyst:
         except NemotronError as error:
             return self._missed(case, error)
 
-    def _missed(self, case: Case, error: NemotronError) -> Missed:
+    def _missed(self, case: Case, error: NemotronError) -> FailedAttempt:
         attempt = case.attempts + 1
         final = isinstance(error, Permanent) or attempt >= self.options.attempts
         pause = random.uniform(0, min(RETRY_SECONDS_MAX, 2.0**case.attempts))
         then = "the rules' verdict stays" if final else f"again in {pause:.1f} s"
         log.warning("event %d: attempt %d of %d: %s; %s", case.event.id, attempt, self.options.attempts, error, then)
-        return Missed(self.stage, str(error), case.event.id, case.event.revision, final, pause)
+        return FailedAttempt(self.stage, str(error), case.event.id, case.event.revision, final, pause)
 
     # -- on the loop
 

@@ -16,7 +16,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.verdicts import Usual
+from hearthwatch.record.verdicts import Baseline
 from hearthwatch.schemas.items import Verdict, from_microseconds
 
 NAME_MAX, NOTES_MAX = 60, 400  # characters
@@ -83,7 +83,7 @@ PARTS_OF_DAY = ((5, "night"), (9, "early morning"), (12, "morning"), (17, "after
 
 
 def messages(
-    facts: Facts, notes: str = "", usual: Usual | None = None, version: str = LATEST, zone: tzinfo | None = None
+    facts: Facts, notes: str = "", usual: Baseline | None = None, version: str = LATEST, zone: tzinfo | None = None
 ) -> list[dict[str, str]]:
     """The static text, then the line."""
     return [
@@ -92,7 +92,7 @@ def messages(
     ]
 
 
-def line(facts: Facts, notes: str = "", usual: Usual | None = None, zone: tzinfo | None = None) -> str:
+def line(facts: Facts, notes: str = "", usual: Baseline | None = None, zone: tzinfo | None = None) -> str:
     """An event as one line of ASCII."""
     start, end = (from_microseconds(at).astimezone(zone) for at in (facts.started_at, facts.last_at))
     most = facts.objects

@@ -15,10 +15,10 @@ from hearthwatch.api.file_serving import ASK_AGAIN, Refused, checked, opened, se
 from hearthwatch.api.params import CameraName
 from hearthwatch.record import Record, now
 from hearthwatch.record import reviews as edits
-from hearthwatch.record.cameras import QUARTER, SECOND
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as pulse
 from hearthwatch.record.read.events import iso
+from hearthwatch.record.units import QUARTER, SECOND
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
@@ -89,7 +89,7 @@ def remove_camera(here: Shared, camera_id: CameraName) -> Response:
 def snapshot(here: Shared, camera_id: CameraName, request: Request) -> Response:
     """The newest picture of the camera."""
     _camera(here, camera_id)
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         newest = pulse.newest_pictures(record, camera_id, SNAPSHOTS_TRIED)
     for picture in newest:
         try:
@@ -122,7 +122,7 @@ async def timeline(
 
 
 def _camera(here: Here, id: str) -> dict[str, Any]:
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         found = pulse.cameras(record, now(), here.midnight(), id=id)
     if not found:
         raise _missing(id)

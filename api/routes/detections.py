@@ -55,7 +55,7 @@ def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int)
 @patient
 def detection_image(here: Shared, detection_id: DetectionId, request: Request) -> Response:
     """Its picture, small, with all boxes drawn on it; made anew if it is missing and the upload is still there."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         if not 0 <= detection_id < 1 << 63 or queries.detection(record, detection_id) is None:
             raise HTTPException(404, f"Detection with id {detection_id} not found")
         data, base = here.settings.hearthwatch_data_dir, here.settings.foscam_base_path

@@ -15,9 +15,9 @@ from hearthwatch.api.dependencies import Here, Shared, answer
 from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, cursor, placed, span
 from hearthwatch.record import Record
 from hearthwatch.record import reviews as edits
-from hearthwatch.record.events import LEVELS
 from hearthwatch.record.read import events as queries
-from hearthwatch.record.read.events import BEFORE_ALL, Filter, Place
+from hearthwatch.record.read.events import FIRST_PAGE, Filter, PageCursor
+from hearthwatch.record.units import LEVELS
 
 router = APIRouter(prefix="/api/events", tags=["events"])
 
@@ -51,11 +51,11 @@ async def list_events(
     )
 
 
-def _page(record: Record, f: Filter, sort: str, limit: int, offset: int, after: Place | None) -> dict[str, Any]:
+def _page(record: Record, f: Filter, sort: str, limit: int, offset: int, after: PageCursor | None) -> dict[str, Any]:
     levels = queries.count_levels(record, f)
     count = sum(levels[level] for level in f.risk_levels or LEVELS)
     which = queries.inbox if sort == "inbox" else queries.newest
-    places = which(record, f, limit + 1, 0 if after else offset, after or BEFORE_ALL) if count else []
+    places = which(record, f, limit + 1, 0 if after else offset, after or FIRST_PAGE) if count else []
     events = queries.events(record, [place.id for place in places[:limit]])
     more = cursor(places[limit - 1], sort) if len(places) > limit else None
     return {"events": events, "count": count, "levels": levels, "limit": limit, "offset": offset, "next_cursor": more}
@@ -97,9 +97,9 @@ def export_events(here: Shared, filter: EventFilter) -> StreamingResponse:
 
 def _csv(here: Here, f: Filter) -> Iterator[str]:
     yield _lines([list(CSV_COLUMNS)])
-    after = BEFORE_ALL
+    after = FIRST_PAGE
     while True:
-        with here.reader.reading() as record:  # a page at a time: no long transaction keeps the log from shrinking
+        with here.reader.snapshot() as record:  # a page at a time: no long transaction keeps the log from shrinking
             places = queries.newest(record, f, 200, after=after)
             rows = queries.events(record, [place.id for place in places])
         if not places:
@@ -125,7 +125,7 @@ def cell(value: object) -> str:
 @router.get("/{event_id}", response_model=models.EventDetail, responses={404: models.NO_EVENT, 422: models.INVALID})
 def get_event(here: Shared, event_id: EventId) -> Response:
     """One event with its history, its pictures and how long each step took. A merged one names what it went into."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         found = _in_range(event_id) and queries.event(record, event_id)
         if not found:
             return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
@@ -143,9 +143,9 @@ def edit_event(here: Shared, event_id: EventId, body: models.EventEdit) -> Respo
     if changes.get("reviewed", False) is None:
         del changes["reviewed"]
     if not _in_range(event_id) or not here.write(lambda record: edits.edit_event(record, event_id, changes)):
-        with here.reader.reading() as record:
+        with here.reader.snapshot() as record:
             return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         return answer(queries.event(record, event_id))
 
 
@@ -154,7 +154,7 @@ def edit_event(here: Shared, event_id: EventId, body: models.EventEdit) -> Respo
 )
 def event_detections(here: Shared, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
     """The event's boxes in order of capture."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         if not _in_range(event_id) or queries.event(record, event_id) is None:
             return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
         found = queries.detections_of(record, event_id)

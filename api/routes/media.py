@@ -58,7 +58,7 @@ def upload(
     name = checked(filename)
     if b"\0" in os.fsencode(camera_id) or camera_id in (".", ".."):
         raise Refused(403, "a path may not leave its folder", filename)
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         folder = folder_of(record, camera_id)
     base = here.settings.foscam_base_path
     file = opened(None if folder is None else base / os.fsdecode(folder), name, filename)
@@ -87,7 +87,7 @@ def _thumbnail(here: Here, name: bytes, shown: str) -> File:
 
 
 def _of_detection(here: Here, id: int, shown: str) -> bytes:
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         row = record.one(
             "SELECT thumbnail_path FROM frames WHERE id = (SELECT frame_id FROM detections WHERE id = ?)", id
         )
@@ -99,7 +99,7 @@ def _of_detection(here: Here, id: int, shown: str) -> bytes:
 def _draw_if_missing(here: Here, folder: Path, name: bytes, frame_id: int, shown: str) -> None:
     if thumbnails.is_whole(folder / name.decode()):
         return
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         row = record.one("SELECT thumbnail_path FROM frames WHERE id = ?", frame_id)
         if row is None or row[0] != f"thumbnails/{name.decode()}":
             return

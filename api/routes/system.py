@@ -13,10 +13,10 @@ from hearthwatch.api.dependencies import Here, Shared, answer, patient
 from hearthwatch.api.health import overall
 from hearthwatch.api.params import FrameId, Limit, Offset, Start
 from hearthwatch.record import Record, now
-from hearthwatch.record.cameras import QUARTER, SECOND
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.read import status as pulse
-from hearthwatch.record.read.events import DAY, iso
+from hearthwatch.record.read.events import iso
+from hearthwatch.record.units import DAY, QUARTER, SECOND
 
 router = APIRouter(tags=["system"])
 
@@ -32,7 +32,7 @@ def health(here: Shared) -> Response:
 @router.get("/api/system/gpu", response_model=system_models.Gpu)
 def gpu(here: Shared) -> Response:
     """The newest sample of the GPU; nulls if there is none. Memory in bytes, temperature in °C."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         samples = pulse.gpu(record)
     return answer(samples[0] if samples else pulse.no_gpu())
 
@@ -40,7 +40,7 @@ def gpu(here: Shared) -> Response:
 @router.get("/api/system/gpu/history", response_model=system_models.GpuHistory, responses={422: models.INVALID})
 def gpu_history(here: Shared, since: Start = None, limit: Limit = 300) -> Response:
     """The newest samples, oldest first."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         samples = pulse.gpu(record, limit, since or 0)
     return answer({"samples": samples, "count": len(samples), "limit": limit})
 
@@ -60,7 +60,7 @@ def config(here: Shared) -> Response:
 @router.get("/api/system/stats", response_model=system_models.SystemStats)
 def stats(here: Shared) -> Response:
     """Totals, the ledger (`files` is counted apart: it must be the sum of the others), and how fast each step is."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         counters, beats = record.counters(), pulse.heartbeats(record)
         (cameras,) = record.one("SELECT count(*) FROM cameras")
         stages, ledger, at = pulse.stages(record), pulse.ledger(record), now()
@@ -104,7 +104,7 @@ def _disk(here: Here, record: Record, at: int) -> dict[str, Any]:
 @router.get("/api/system/quarantine", response_model=system_models.Quarantine, responses={422: models.INVALID})
 def quarantine(here: Shared, limit: Limit = 50, offset: Offset = 0) -> Response:
     """Pictures that could not be processed, newest first: the stage that gave up, and why."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         frames, count = pulse.quarantine(record, limit, offset), record.counters()["quarantined"]
     return answer({"frames": frames, "count": count, "limit": limit, "offset": offset})
 
@@ -116,7 +116,7 @@ def quarantine(here: Shared, limit: Limit = 50, offset: Offset = 0) -> Response:
 )
 def retry(here: Shared, frame_id: FrameId) -> Response:
     """Take the picture in again, as a new frame. 409 if it is not in quarantine, or not in a camera's folder."""
-    with here.reader.reading() as record:
+    with here.reader.snapshot() as record:
         row = (
             record.one("SELECT state, camera_id FROM frames WHERE id = ?", frame_id)
             if 0 <= frame_id < 1 << 63

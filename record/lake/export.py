@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hearthwatch.record import Record, RecordError, hold
+from hearthwatch.record import Record
 from hearthwatch.record.lake.parquet import fsync, put, slim, write
 from hearthwatch.record.lake.schema import CAMERAS, TABLES
+from hearthwatch.record.units import HOUR
 from hearthwatch.schemas.items import from_microseconds, to_microseconds
 
-HOUR = 3_600_000_000  # microseconds
-LOCK_SECONDS_MAX = 60.0  # another process exports: the first export of a large record takes a minute
 EMPTY_DAYS = 2  # an hour without rows keeps its file for this long, so that no query that listed it misses it
 ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many pictures an hour has
 GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory at most
@@ -74,7 +72,7 @@ class Lake:
     def export(self, stop: Callable[[], bool] = lambda: False) -> int:
         """Rewrite what changed since the last export, the newest hours first; how many files were written.
 
-        Ends early, and goes on the next time, when `stop()` says so. The caller has the `turn`, and has seeded the lake
+        Ends early, and goes on the next time, when `stop()` says so. The caller has the lock `lake`, and has seeded the lake
         once. Raises RecordError or OSError.
         """
         if not self._in_step():
@@ -275,21 +273,3 @@ def _has(path: Path, schema: pa.Schema) -> bool:
         return bool(pq.read_schema(path).equals(schema))
     except (OSError, pa.ArrowInvalid):
         return False
-
-
-@contextmanager
-def turn(data_dir: Path, what: str, seconds: float = LOCK_SECONDS_MAX) -> Iterator[None]:
-    """Be the only process that does this, after a wait for whoever does it now; a killed one holds nobody up."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            lock = hold(data_dir, what)
-            break
-        except RecordError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    try:
-        yield
-    finally:
-        lock.release()

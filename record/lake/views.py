@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from hearthwatch.record.lake.export import Lake, turn
+from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.parquet import put
 from hearthwatch.record.lake.schema import CAMERAS, TABLES
+from hearthwatch.record.lock import wait_for_lock
+from hearthwatch.record.units import ALARMING, QUARTER, SECOND
 
 FILE = "analytics.duckdb"
 STORAGE = "v1.5.0"  # DuckDB 2 would write a file that 1.5 cannot open
@@ -25,24 +27,24 @@ USUAL_DAYS_MIN = 7  # below it nobody knows what is usual
 UNUSUAL = 3.0  # standard deviations of a count that comes by chance (Poisson)
 
 VIEWS = {
-    "hourly": """
-SELECT date_trunc('hour', to_timestamp(quarter * 900)) AS hour, camera_id, object_type, sum(n)::BIGINT AS detections,
+    "hourly": f"""
+SELECT date_trunc('hour', to_timestamp(quarter * {QUARTER // SECOND})) AS hour, camera_id, object_type, sum(n)::BIGINT AS detections,
   max(confidence_max) AS confidence_max
 FROM (
-  SELECT epoch_us(detected_at) // 900000000 AS quarter, camera_id, object_type, count(*) AS n, max(confidence) AS confidence_max
+  SELECT epoch_us(detected_at) // {QUARTER} AS quarter, camera_id, object_type, count(*) AS n, max(confidence) AS confidence_max
   FROM detections GROUP BY 1, 2, 3)
 GROUP BY 1, 2, 3""",
-    "camera_daily": """
+    "camera_daily": f"""
 SELECT * FROM (
-  SELECT camera_id, to_timestamp(quarter * 900)::DATE AS day, sum(n)::BIGINT AS pictures, sum(shown)::BIGINT AS pictures_with_detections,
+  SELECT camera_id, to_timestamp(quarter * {QUARTER // SECOND})::DATE AS day, sum(n)::BIGINT AS pictures, sum(shown)::BIGINT AS pictures_with_detections,
     sum(bad)::BIGINT AS quarantined, min(first_at) AS first_at, max(last_at) AS last_at
   FROM (
-    SELECT camera_id, epoch_us(captured_at) // 900000000 AS quarter, count(*) AS n, count(event_id) AS shown,
+    SELECT camera_id, epoch_us(captured_at) // {QUARTER} AS quarter, count(*) AS n, count(event_id) AS shown,
       count(*) FILTER (state = 'quarantined') AS bad, min(captured_at) AS first_at, max(captured_at) AS last_at
     FROM frames WHERE camera_id IS NOT NULL GROUP BY 1, 2)
   GROUP BY 1, 2)
 LEFT JOIN (
-  SELECT camera_id, started_at::DATE AS day, count(*) AS events, count(*) FILTER (risk_score >= 60) AS alarming,
+  SELECT camera_id, started_at::DATE AS day, count(*) AS events, count(*) FILTER (risk_score >= {ALARMING}) AS alarming,
     max(risk_score) AS risk_score_max
   FROM events WHERE status <> 'merged' GROUP BY 1, 2) USING (camera_id, day)""",
     "verdicts": """
@@ -74,7 +76,7 @@ Counted by quarters of an hour first, which every zone's hours are made of: a ca
 
 def export(lake: Lake, stop: Callable[[], bool] = lambda: False) -> int:
     """Bring lake and catalogue up to date; how many files of rows were written. Raises RecordError or OSError."""
-    with turn(lake.data_dir, "lake"):
+    with wait_for_lock(lake.data_dir, "lake"):
         lake.seed()
         write(lake.data_dir)
         return lake.export(stop)

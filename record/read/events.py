@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from hearthwatch.record import Record
-from hearthwatch.record.events import LEVELS
 from hearthwatch.record.thumbnails import url
-from hearthwatch.schemas.items import PER_FRAME, RiskLevel
+from hearthwatch.record.units import BOXES_OF_FRAME, DAY, LEVELS, NEVER, box_ids
+from hearthwatch.schemas.items import RiskLevel
 
-DAY = 86_400_000_000  # microseconds
-FOREVER = 1 << 62
 LOOKUPS_MAX = 1 / 7  # of all rows: reading one by an index takes seven times as long as reading it in its turn
 _EPOCH = datetime(1970, 1, 1)
 
@@ -38,7 +36,7 @@ class Filter(NamedTuple):
     risk_levels: tuple[RiskLevel, ...] = ()
     object_type: str | None = None
     start: int = 0
-    end: int = FOREVER
+    end: int = NEVER
     reviewed: bool | None = None
     q: str | None = None
 
@@ -135,7 +133,7 @@ def count_cameras(record: Record, f: Filter) -> dict[str, int]:
 # -- which, in order
 
 
-class Place(NamedTuple):
+class PageCursor(NamedTuple):
     """A place in a list: behind this event. `reviewed` and `risk_score` matter in the inbox only."""
 
     started_at: int
@@ -144,10 +142,10 @@ class Place(NamedTuple):
     risk_score: int = 0
 
 
-BEFORE_ALL = Place(FOREVER, FOREVER, 0, 1000)
+FIRST_PAGE = PageCursor(NEVER, NEVER, 0, 1000)
 
 
-def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: Place = BEFORE_ALL) -> list[Place]:
+def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCursor = FIRST_PAGE) -> list[PageCursor]:
     """Events by start, newest first."""
     (same, args), (text, words) = f.sql("f."), f.text()
     join = "CROSS JOIN events e ON e.id = f.event_id " if text else ""
@@ -157,25 +155,25 @@ def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: Place 
         f"AND (f.started_at, f.event_id) < (?, ?){same}{text} ORDER BY f.started_at DESC, f.event_id DESC LIMIT ? OFFSET ?",
         f.object_type or "", f.start, end, after.started_at, after.id, *args, *words, limit, offset,
     )  # fmt: skip
-    return [Place(*row) for row in rows]
+    return [PageCursor(*row) for row in rows]
 
 
-def inbox(record: Record, f: Filter, limit: int, offset: int = 0, after: Place = BEFORE_ALL) -> list[Place]:
+def inbox(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCursor = FIRST_PAGE) -> list[PageCursor]:
     """What nobody has looked at, by risk and then by time; behind it what somebody has, newest first."""
-    places: list[Place] = []
+    places: list[PageCursor] = []
     if f.reviewed is not True and not after.reviewed:
         places = _unreviewed(record, f._replace(reviewed=False), limit, offset, after)
         if offset and len(places) < limit:
             unreviewed = f._replace(reviewed=False)
             counts = count_levels(record, unreviewed)
             offset = max(0, offset - sum(counts[level] for level in f.risk_levels or LEVELS))
-        after = BEFORE_ALL
+        after = FIRST_PAGE
     if f.reviewed is not False and len(places) < limit:
         places += newest(record, f._replace(reviewed=True), limit - len(places), offset if not places else 0, after)
     return places
 
 
-def _unreviewed(record: Record, f: Filter, limit: int, offset: int, after: Place) -> list[Place]:
+def _unreviewed(record: Record, f: Filter, limit: int, offset: int, after: PageCursor) -> list[PageCursor]:
     (same, args), (text, words) = f._replace(reviewed=None).sql("e."), f.text()
     if f.object_type:
         same += (
@@ -189,7 +187,7 @@ def _unreviewed(record: Record, f: Filter, limit: int, offset: int, after: Place
         "ORDER BY e.risk_score DESC, e.started_at DESC, e.id DESC LIMIT ? OFFSET ?",
         f.start, f.end, after.risk_score, after.started_at, after.id, *args, *words, limit, offset,
     )  # fmt: skip
-    return [Place(*row) for row in rows]
+    return [PageCursor(*row) for row in rows]
 
 
 # -- whole events
@@ -199,7 +197,7 @@ SELECT json_group_array(json_array(e.id, e.batch_id, e.camera_id, coalesce(c.nam
   e.risk_score, e.risk_level, e.summary, e.reasoning, json(coalesce(e.evidence, '[]')), e.analyzer, e.analysis_status, e.model,
   e.prompt_version, e.revision, e.reviewed, e.notes, e.frame_count, json(coalesce(e.objects, '{{}}')),
   json((SELECT json_group_array(d.id) FROM frames f CROSS JOIN detections d
-    ON d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1} WHERE f.event_id = e.id)),
+    ON {BOXES_OF_FRAME} WHERE f.event_id = e.id)),
   coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed WHERE event_id = e.id AND revision = e.revision),
     (SELECT '/api/media/' || thumbnail_path FROM frames WHERE event_id = e.id AND thumbnail_path IS NOT NULL LIMIT 1))))
 FROM json_each(?) wanted CROSS JOIN events e ON e.id = wanted.value LEFT JOIN cameras c ON c.id = e.camera_id
@@ -290,7 +288,7 @@ def frames(record: Record, event_id: int) -> list[Row]:
             "id": id, "captured_at": iso(captured), "arrived_at": iso(arrived), "path": path, "width": width, "height": height,
             "image_url": image_url(camera, path, mtime_ns, size), "thumbnail_url": thumbnail and url(thumbnail),
             "model": model, "detect_ms": detect_ms,
-            "detections": _detections(record, "id BETWEEN ? AND ? ORDER BY id", id * PER_FRAME, (id + 1) * PER_FRAME - 1),
+            "detections": _detections(record, "id BETWEEN ? AND ? ORDER BY id", *box_ids(id)),
         }
         for id, camera, path, mtime_ns, size, captured, arrived, width, height, model, detect_ms, thumbnail in rows
     ]  # fmt: skip
@@ -336,11 +334,7 @@ def detection(record: Record, id: int) -> Row | None:
 def detections_of(record: Record, event_id: int) -> list[Row]:
     """All boxes of an event, in order of capture."""
     ids = record.rows("SELECT id FROM frames WHERE event_id = ? ORDER BY captured_at, id", event_id)
-    return [
-        d
-        for (i,) in ids
-        for d in _detections(record, "id BETWEEN ? AND ? ORDER BY id", i * PER_FRAME, (i + 1) * PER_FRAME - 1)
-    ]
+    return [d for (i,) in ids for d in _detections(record, "id BETWEEN ? AND ? ORDER BY id", *box_ids(i))]
 
 
 def list_detections(record: Record, f: Filter, confidence: float, limit: int, offset: int) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, RecordError
-from hearthwatch.schemas.items import PER_FRAME
+from hearthwatch.record.units import box_ids
 
 
 class Box(NamedTuple):
@@ -115,7 +115,7 @@ def _pictures(record: Record, event: int) -> list[Picture]:
     )
     out = []
     for id, path, captured_at, arrived_at, discovered_at, model, detect_ms in record.rows(sql, event):
-        first, last = id * PER_FRAME, id * PER_FRAME + PER_FRAME - 1
+        first, last = box_ids(id)
         found = [Box(*box) for box in record.rows(boxes, first, last, first, last)]
         out.append(Picture(id, path, captured_at, arrived_at, discovered_at, model, detect_ms, found))
     return out

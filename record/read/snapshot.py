@@ -38,7 +38,7 @@ class Snapshot(Record):
         self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
 
 
-class Reader:
+class SnapshotReader:
     """The record at `path` for the threads of one process."""
 
     def __init__(self, path: Path) -> None:
@@ -48,16 +48,16 @@ class Reader:
         self._watch: tuple[tuple[int, int] | None, Record | None] = None, None
 
     @contextmanager
-    def reading(self) -> Iterator[Record]:
+    def snapshot(self) -> Iterator[Record]:
         """All that is read inside belongs together, whatever others write meanwhile."""
-        record = self.here()
+        record = self.connection()
         record.execute("BEGIN")
         try:
             yield record
         finally:
             record.execute("ROLLBACK")
 
-    def here(self) -> Record:
+    def connection(self) -> Record:
         """This thread's connection; an empty record in memory while there is none on disk."""
         identity = self._identity()
         if getattr(self._mine, "identity", 0) != identity:

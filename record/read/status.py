@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hearthwatch.record import Record
-from hearthwatch.record.cameras import QUARTER, SECOND, patience
-from hearthwatch.record.events import LEVELS
+from hearthwatch.record.cameras import silence_max
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, image_url, iso
+from hearthwatch.record.units import ALARMING, LEVELS, QUARTER, SECOND
 
 ALIVE = 15 * SECOND  # heartbeats come every 2 s
 STALLED = 60 * SECOND
@@ -33,7 +33,7 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
     today = count_cameras(record, Filter(camera_id=id, start=midnight))
     out = []
     for camera, name, folder, stored, created, seen, notes, zones in rows:
-        silent = seen is not None and now - seen > patience(record, camera, now)
+        silent = seen is not None and now - seen > silence_max(record, camera, now)
         shown = "offline" if silent and stored == "online" else stored
         if status in (None, shown):
             out.append({
@@ -173,7 +173,7 @@ def needs_person(record: Record) -> Row | None:
     """The worst event that nobody has looked at, if it is high or critical."""
     row = record.one(
         "SELECT id, risk_level, camera_id FROM events INDEXED BY events_inbox WHERE reviewed = 0 AND status <> 'merged' AND risk_level IS NOT NULL "
-        "AND risk_score >= 60 ORDER BY risk_score DESC, started_at DESC LIMIT 1"
+        f"AND risk_score >= {ALARMING} ORDER BY risk_score DESC, started_at DESC LIMIT 1"
     )
     return None if row is None else {"event_id": row[0], "level": row[1], "camera_id": row[2]}
 

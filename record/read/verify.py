@@ -18,6 +18,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.lake.export import KINDS, Hour, Lake, hour_of, hours, read
 from hearthwatch.record.retention.sweep import compare, days
 from hearthwatch.record.thumbnails import is_whole
+from hearthwatch.record.units import BOXES_OF_FRAME, LEVEL_OF_SCORE
 from hearthwatch.schemas.items import PER_FRAME
 
 TOLD_MAX = 10  # of one kind; the rest is counted
@@ -39,7 +40,7 @@ ROWS = {
         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = f.event_id AND status <> 'merged')""",
     "frame {} belongs to event {} but has no detections": f"""
         SELECT id, event_id FROM frames f WHERE event_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM detections WHERE id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1})""",
+        AND NOT EXISTS (SELECT 1 FROM detections d WHERE {BOXES_OF_FRAME})""",
     "detection {} belongs to frame {} and event {}, which do not belong together": f"""
         SELECT d.id, d.frame_id, d.event_id FROM detections d LEFT JOIN frames f ON f.id = d.id / {PER_FRAME}
         WHERE f.id IS NULL OR d.frame_id <> f.id OR d.event_id IS NOT f.event_id OR d.event_id IS NULL""",
@@ -52,9 +53,8 @@ ROWS = {
     "event {} does not span its frames": """
         SELECT e.id FROM events e WHERE status <> 'merged' AND (started_at, last_at) IS NOT
         (SELECT min(captured_at), max(captured_at) FROM frames WHERE event_id = e.id)""",
-    "event {} has score {} but level {}": """
-        SELECT id, risk_score, risk_level FROM events WHERE risk_level <> CASE WHEN risk_score < 30 THEN 'low'
-        WHEN risk_score < 60 THEN 'medium' WHEN risk_score < 85 THEN 'high' ELSE 'critical' END""",
+    "event {} has score {} but level {}": f"""
+        SELECT id, risk_score, risk_level FROM events WHERE risk_level <> {LEVEL_OF_SCORE}""",
     "event {} cites detection {}, which is none of its own": """
         SELECT e.id, cited.value FROM events e, json_each(coalesce(e.evidence, '[]')) cited WHERE status <> 'merged'
         AND NOT EXISTS (SELECT 1 FROM detections WHERE id = cited.value AND event_id = e.id)""",
@@ -80,7 +80,7 @@ COUNTERS = {
 }
 
 
-class Upload(NamedTuple):
+class UploadedFile(NamedTuple):
     """A picture in the upload tree: its key in the ledger, and when it was last changed there (seconds since 1970)."""
 
     path: str
@@ -115,7 +115,7 @@ def rows(record: Record) -> Iterator[str]:
             yield f"… and {total - TOLD_MAX} like this"
 
 
-def uploads(record: Record, tree: Iterable[Upload]) -> Iterator[str]:
+def uploads(record: Record, tree: Iterable[UploadedFile]) -> Iterator[str]:
     """Files that a running pipeline should have taken in and did not."""
     (beat,) = record.one("SELECT coalesce(max(at), 0) FROM heartbeat WHERE chain = 'see'")
     sql = "SELECT 1 FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?"
@@ -175,7 +175,7 @@ def _some(ids: set[int]) -> str:
     return shown + (f" and {len(ids) - TOLD_MAX} more" if len(ids) > TOLD_MAX else "")
 
 
-def lasting(check: Callable[[], Iterable[str]]) -> list[str]:
+def find_persistent(check: Callable[[], Iterable[str]]) -> list[str]:
     """What a check finds, and finds again after a while: what a pipeline was busy with is in order by then."""
     first = list(check())
     if not first:
@@ -185,7 +185,7 @@ def lasting(check: Callable[[], Iterable[str]]) -> list[str]:
     return [line for line in first if line in still]
 
 
-def at_once(record: Record, check: Callable[[Record], Iterator[str]]) -> list[str]:
+def check_at_once(record: Record, check: Callable[[Record], Iterator[str]]) -> list[str]:
     """What a check of rows finds at one instant of the record."""
     record.execute("BEGIN")
     try:

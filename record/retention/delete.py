@@ -1,4 +1,4 @@
-"""Retention: what is too old, or too much, is forgotten; whole events at a time, the oldest first.
+"""Deleter: what is too old, or too much, is forgotten; whole events at a time, the oldest first.
 
 A kill at any step leaves nothing half forgotten: rows are marked in one transaction with all that hangs on them → files
 are unlinked → rows are dropped, and the lake's hours are noted by the record itself. A picture whose upload is still there
@@ -19,18 +19,17 @@ from typing import NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.paths import unescape
 from hearthwatch.record.thumbnails import path as thumbnail_path
-from hearthwatch.schemas.items import PER_FRAME
+from hearthwatch.record.units import ALARMING_LEVELS, NEVER, box_ids
 
 log = logging.getLogger(__name__)
 
-DAY = 86_400_000_000  # microseconds
 FRAMES_AT_ONCE = 100  # in one transaction: some 10 ms in which nobody else can write; one event may be more
 DROPPED_AT_ONCE = 2 * FRAMES_AT_ONCE  # most steps are a little larger than one: they drop all their rows at once
 PAUSE_SHARE = 1.0  # seconds of pause for each second of work
 PAUSE_SECONDS_MAX = 0.2
 
 
-class Rules(NamedTuple):
+class RetentionPolicy(NamedTuple):
     """What may stay."""
 
     days: int = 30
@@ -42,7 +41,7 @@ class Rules(NamedTuple):
     """Forget unreviewed high and critical events as well."""
 
 
-class Group(NamedTuple):
+class DeletionGroup(NamedTuple):
     """What is forgotten together: an event with its frames, or a frame without one."""
 
     event_id: int | None
@@ -50,7 +49,7 @@ class Group(NamedTuple):
 
 
 @dataclass
-class Forgotten:
+class DeletionCounts:
     """What came of a run."""
 
     events: int = 0
@@ -79,12 +78,12 @@ class Row(NamedTuple):
     state: str
 
 
-class Retention:
+class Deleter:
     """Forgets. One per thread; the caller has the turn `keep`."""
 
-    def __init__(self, record: Record, data_dir: Path, base: Path, rules: Rules) -> None:
+    def __init__(self, record: Record, data_dir: Path, base: Path, rules: RetentionPolicy) -> None:
         self.record, self.data_dir, self.base, self.rules = record, data_dir, base, rules
-        self.done = Forgotten()
+        self.done = DeletionCounts()
 
     # -- what may be forgotten
 
@@ -100,7 +99,7 @@ class Retention:
                 high = middle
         return int(low)
 
-    def groups(self, before: int) -> Iterator[Group]:
+    def groups(self, before: int) -> Iterator[DeletionGroup]:
         """Everything below this frame id that may be forgotten, the oldest first."""
         last, sql = 0, (
             "SELECT id, event_id FROM frames WHERE id > ? AND id < ? AND pruned = 0 AND state <> 'discovered' "
@@ -109,14 +108,14 @@ class Retention:
         while rows := self.record.rows(sql, last, before, FRAMES_AT_ONCE):
             for frame, event in rows:
                 if event is None:
-                    yield Group(None, [frame])
+                    yield DeletionGroup(None, [frame])
                 elif frames := self._of_event(event, before):
-                    yield Group(event, frames)
+                    yield DeletionGroup(event, frames)
             last = rows[-1][0]
 
     def _of_event(self, event: int, before: int) -> list[int]:
         """The frames of this event if it may be forgotten."""
-        may = "SELECT status = 'closed' AND (? OR reviewed OR NOT coalesce(risk_level IN ('high', 'critical'), 0)) FROM events WHERE id = ?"
+        may = f"SELECT status = 'closed' AND (? OR reviewed OR NOT coalesce(risk_level IN {ALARMING_LEVELS}, 0)) FROM events WHERE id = ?"
         if not self.record.one(may, self.rules.unreviewed, event)[0]:
             return []
         frames = [i for (i,) in self.record.rows("SELECT id FROM frames WHERE event_id = ?", event)]
@@ -124,14 +123,14 @@ class Retention:
 
     def unreviewed(self, before: int) -> int:
         """How many events are kept only because nobody has looked at them."""
-        sql = "SELECT count(*) FROM events WHERE id < ? AND status = 'closed' AND NOT reviewed AND risk_level IN ('high', 'critical')"
+        sql = f"SELECT count(*) FROM events WHERE id < ? AND status = 'closed' AND NOT reviewed AND risk_level IN {ALARMING_LEVELS}"
         return 0 if self.rules.unreviewed else int(self.record.one(sql, before)[0])
 
     # -- forgetting
 
-    def forget(self, before: int, enough: Callable[[Forgotten], bool] = lambda done: False) -> None:
+    def forget(self, before: int, enough: Callable[[DeletionCounts], bool] = lambda done: False) -> None:
         """Forget everything below this frame id that may be, or until it is `enough`."""
-        waiting: list[Group] = []
+        waiting: list[DeletionGroup] = []
         for group in self.groups(before):
             waiting.append(group)
             if sum(len(g.frames) for g in waiting) >= FRAMES_AT_ONCE:
@@ -153,7 +152,7 @@ class Retention:
         while self.record.transact(lambda: self.record.execute(sql, at).rowcount):
             pass
 
-    def _step(self, groups: Sequence[Group]) -> None:
+    def _step(self, groups: Sequence[DeletionGroup]) -> None:
         """One transaction that marks, the files, one transaction that drops; then a pause for those who wait."""
         if not groups:
             return
@@ -167,13 +166,13 @@ class Retention:
             self._drop(self._rows(f"id IN ({','.join('?' * len(part))}) AND pruned = 1", *part))
         time.sleep(min(PAUSE_SECONDS_MAX, PAUSE_SHARE * (time.monotonic() - began)))
 
-    def _mark(self, groups: Sequence[Group]) -> list[Group]:
+    def _mark(self, groups: Sequence[DeletionGroup]) -> list[DeletionGroup]:
         """In a transaction: whoever asks finds neither events nor detections any more. Late frames may have come since."""
-        before = 1 << 62
+        before = NEVER
         still = [
             g for g in groups if g.event_id is None or sorted(self._of_event(g.event_id, before)) == sorted(g.frames)
         ]
-        ranges = [(i * PER_FRAME, i * PER_FRAME + PER_FRAME - 1) for group in still for i in group.frames]
+        ranges = [box_ids(i) for group in still for i in group.frames]
         boxes = self.record.many("DELETE FROM detections WHERE id BETWEEN ? AND ?", ranges)
         self.record.many("DELETE FROM suppressed WHERE id BETWEEN ? AND ?", ranges)
         self.record.many(

@@ -1,6 +1,6 @@
 """The housekeeping of one data dir: forget by age, forget by size, tidy up. What `hearthwatch prune` and the node run.
 
-`Keeper.run` may be killed at any instant and run again; `Keeper.plan` says what it would do and why, and does nothing.
+`RetentionRun.run` may be killed at any instant and run again; `RetentionRun.plan` says what it would do and why, and does nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
-from hearthwatch.record.lake.export import Lake, turn
-from hearthwatch.record.retention.delete import DAY, Forgotten, Group, Retention, Rules
-from hearthwatch.record.retention.sweep import Tidy
+from hearthwatch.record.lake.export import Lake
+from hearthwatch.record.lock import wait_for_lock
+from hearthwatch.record.retention.delete import Deleter, DeletionCounts, DeletionGroup, RetentionPolicy
+from hearthwatch.record.retention.sweep import Sweep
 from hearthwatch.record.thumbnails import path as thumbnail_path
+from hearthwatch.record.units import DAY
 
 ROUNDS_MAX = 5  # of forgetting by size: what one frame takes is estimated, so the last per cent takes a second look
 VACUUM_PAGES = 500  # x 4 kB given back to the file system in one transaction: some 5 ms
@@ -26,7 +28,7 @@ OVER = (
 STILL_OVER = "the data dir is still {} over its limit: more came meanwhile than was forgotten; the next run goes on"
 
 
-class Part(NamedTuple):
+class PlannedDeletion(NamedTuple):
     """What a run would forget for one reason."""
 
     reason: str
@@ -35,10 +37,10 @@ class Part(NamedTuple):
     bytes: int
 
 
-class Outcome(NamedTuple):
+class RetentionResult(NamedTuple):
     """What a run did. `over`: bytes above the limit that are left; `all_gone`: there is nothing more to forget."""
 
-    forgotten: Forgotten
+    forgotten: DeletionCounts
     orphans: int
     drawn: int
     over: int
@@ -57,26 +59,26 @@ class Outcome(NamedTuple):
         ]
         return ", ".join(filter(None, words))
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What a person has to mend."""
         refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.forgotten.refused.items()]
         over = OVER if self.all_gone else STILL_OVER
         return refused + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
 
 
-class Keeper:
+class RetentionRun:
     """One per thread."""
 
-    def __init__(self, record: Record, data_dir: Path, base: Path, rules: Rules) -> None:
+    def __init__(self, record: Record, data_dir: Path, base: Path, rules: RetentionPolicy) -> None:
         self.record, self.data_dir, self.base, self.rules = record, data_dir, base, rules
-        self.retention = Retention(record, data_dir, base, rules)
-        self.tidy = Tidy(self.retention)
+        self.retention = Deleter(record, data_dir, base, rules)
+        self.tidy = Sweep(self.retention)
         self.lake = Lake(record, data_dir)
 
-    def run(self, now: int, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    def run(self, now: int, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
         """Apply retention as of `now` (microseconds) and tidy up. Raises RecordError when another process does so."""
-        with turn(self.data_dir, LOCK):
-            self.retention.done = Forgotten()
+        with wait_for_lock(self.data_dir, LOCK):
+            self.retention.done = DeletionCounts()
             self.retention.finish()
             boundary = self.retention.older_than(now - self.rules.days * DAY)
             self.retention.forget(boundary, lambda done: stop())
@@ -85,18 +87,20 @@ class Keeper:
             self.tidy.uploads(stop)
             orphans, drawn = self.tidy.pictures(stop)
             kept = self.retention.unreviewed(self._end() if over else boundary)
-        return Outcome(self.retention.done, orphans, drawn, over, all_gone, kept)
+        return RetentionResult(self.retention.done, orphans, drawn, over, all_gone, kept)
 
-    def plan(self, now: int) -> list[Part]:
+    def plan(self, now: int) -> list[PlannedDeletion]:
         """What `run` would forget."""
         boundary = self.retention.older_than(now - self.rules.days * DAY)
-        aged = Count(self, self.retention.groups(boundary)).take()
-        parts = [Part(f"discovered more than {self.rules.days} days ago", *aged)]
+        aged = DeletionEstimate(self, self.retention.groups(boundary)).take()
+        parts = [PlannedDeletion(f"discovered more than {self.rules.days} days ago", *aged)]
         excess = self._excess() - aged[2]
         if excess > 0:
             newer = (group for group in self.retention.groups(self._end()) if max(group.frames) >= boundary)
-            large = Count(self, newer).take(excess)
-            parts.append(Part(f"the oldest of the rest, to come below {gigabytes(self.rules.bytes_max or 0)}", *large))
+            large = DeletionEstimate(self, newer).take(excess)
+            parts.append(
+                PlannedDeletion(f"the oldest of the rest, to come below {gigabytes(self.rules.bytes_max or 0)}", *large)
+            )
         return parts
 
     # -- room
@@ -111,7 +115,7 @@ class Keeper:
             each, start, frames = self.bytes_each(), self.retention.done.bytes, self.retention.done.frames
 
             def enough(
-                done: Forgotten, *, e: int = excess, each: float = each, b: int = start, f: int = frames
+                done: DeletionCounts, *, e: int = excess, each: float = each, b: int = start, f: int = frames
             ) -> bool:
                 return stop() or done.bytes - b + each * (done.frames - f) >= e
 
@@ -150,7 +154,7 @@ class Keeper:
 
     def _shrink(self, stop: Callable[[], bool]) -> None:
         """Give free pages back to the file system, and rewrite the hours that lost rows."""
-        with turn(self.data_dir, "lake"):
+        with wait_for_lock(self.data_dir, "lake"):
             self.lake.seed()
             self.lake.export(stop)
         while self._free() and not stop():
@@ -161,10 +165,10 @@ class Keeper:
         self.record.pragma("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class Count:
+class DeletionEstimate:
     """Adds up what groups come to."""
 
-    def __init__(self, keeper: Keeper, groups: Iterator[Group]) -> None:
+    def __init__(self, keeper: RetentionRun, groups: Iterator[DeletionGroup]) -> None:
         self.keeper, self.groups = keeper, groups
         self.each = keeper.bytes_each()
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
-from hearthwatch.record.retention.delete import DAY, Retention
+from hearthwatch.record.retention.delete import Deleter
 from hearthwatch.record.thumbnails import ThumbnailError, find
+from hearthwatch.record.units import DAY, SECOND
 from hearthwatch.schemas.items import to_microseconds
 
 YOUNG_SECONDS = 600.0  # a file that is being written, and a folder that one is put into, is younger than this
@@ -23,7 +24,7 @@ LOOKS_MAX = 50_000  # files looked at in one run: some seconds of a thread of lo
 DRAWN_MAX = 2_000  # x 10 ms
 
 
-class Folder(NamedTuple):
+class ThumbnailDay(NamedTuple):
     """One day of thumbnails, compared with the record."""
 
     path: Path
@@ -33,10 +34,10 @@ class Folder(NamedTuple):
     looks: int
 
 
-class Tidy:
+class Sweep:
     """Sweeps. One per thread, for the life of the process; the caller has the turn `keep`."""
 
-    def __init__(self, retention: Retention) -> None:
+    def __init__(self, retention: Deleter) -> None:
         self.retention, self.record = retention, retention.record
         self.thumbnails = retention.data_dir / "thumbnails"
         self._row, self._days = 0, list[str]()
@@ -82,12 +83,12 @@ def days(record: Record, thumbnails: Path) -> list[str]:
     found = {path.name for path in thumbnails.glob("????-??-??")} if thumbnails.is_dir() else set()
     at, sql = 0, "SELECT min(captured_at) FROM frames WHERE captured_at >= ?"
     while (first := record.one(sql, at)[0]) is not None:
-        found.add(time.strftime("%Y-%m-%d", time.gmtime(first // 1_000_000)))
+        found.add(time.strftime("%Y-%m-%d", time.gmtime(first // SECOND)))
         at = (first // DAY + 1) * DAY
     return sorted(found)
 
 
-def compare(record: Record, folder: Path) -> Folder:
+def compare(record: Record, folder: Path) -> ThumbnailDay:
     """Which thumbnails of this day belong to nothing, and which frames lack theirs."""
     there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
     wanted: set[str] = set()
@@ -97,7 +98,7 @@ def compare(record: Record, folder: Path) -> Folder:
         if name not in there:
             missing.append(frame)
     orphans = [path for name, path in there.items() if name not in wanted and _belongs_to_nothing(record, path)]
-    return Folder(folder, orphans, missing, len(there) + len(wanted))
+    return ThumbnailDay(folder, orphans, missing, len(there) + len(wanted))
 
 
 def _belongs_to_nothing(record: Record, path: Path) -> bool:

@@ -17,7 +17,7 @@ from hearthwatch.api import examples
 from hearthwatch.api.app import create
 from hearthwatch.api.models import family
 from hearthwatch.record import Record
-from hearthwatch.record.cameras import SILENT_NEW, fall_silent
+from hearthwatch.record.cameras import SILENT_NEW, mark_silent_cameras
 from hearthwatch.record.read import status as pulse
 from hearthwatch.record.timings import Timings
 from hearthwatch.schemas.items import from_microseconds, iso
@@ -354,7 +354,7 @@ def test_a_camera_that_always_sleeps_at_night_is_not_silent_in_the_morning(tmp_p
             home.picture("Porch", day * 86_400 - hour * 3600)
     with serve(home.settings()) as served, served.client() as client:
         assert get(client, "/api/cameras/porch")["silent"] is False  # twelve hours without a picture, as every night
-    assert fall_silent(home.record, home.at) == []
+    assert mark_silent_cameras(home.record, home.at) == []
     home.close()
 
 
@@ -362,10 +362,12 @@ def test_a_silent_camera_is_offline_in_the_table_too_until_its_next_picture(tmp_
     home = Home(tmp_path).open()
     status = "SELECT status FROM cameras WHERE id = 'porch'"
     home.picture("Porch", 3 * 86_400)
-    assert fall_silent(home.record, home.at - 3 * 86_400 * S + SILENT_NEW) == []
+    assert mark_silent_cameras(home.record, home.at - 3 * 86_400 * S + SILENT_NEW) == []
     changes = home.record.db.total_changes
-    assert fall_silent(home.record, home.at - 3 * 86_400 * S + SILENT_NEW + 1) == ["porch"]
-    assert fall_silent(home.record, home.at) == [] and home.record.db.total_changes == changes + 1  # written once
+    assert mark_silent_cameras(home.record, home.at - 3 * 86_400 * S + SILENT_NEW + 1) == ["porch"]
+    assert (
+        mark_silent_cameras(home.record, home.at) == [] and home.record.db.total_changes == changes + 1
+    )  # written once
     assert home.record.one(status) == ("offline",)
     home.picture("Porch", 0)
     assert home.record.one(status) == ("online",)
@@ -437,7 +439,7 @@ def test_a_removed_camera_is_forgotten_its_uploads_stay_and_are_not_taken_in_aga
     assert [c["id"] for c in get(client, "/api/cameras")["cameras"]] == ["driveway"]
     assert ids(get(client, "/api/events")) == [4, 3] and get(client, "/api/events")["count"] == 2
     assert get(client, "/api/detections")["count"] == 2 and client.get(thumbnail).status_code == 404
-    assert sorted(home.base.rglob("*.jpg")) == uploads and home.ledger.known(keys) == keys
+    assert sorted(home.base.rglob("*.jpg")) == uploads and home.ledger.find_known(keys) == keys
     balanced(home.record)
     home.batching.due = -1
     event = home.picture("Front Door", 0, "person")

@@ -15,8 +15,8 @@ import pytest
 import hearthwatch.cli.machine_checks as doctor
 import hearthwatch.cli.service_checks as services
 from hearthwatch.cli.machine_checks import Finding
-from hearthwatch.record import Record, hold, now
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record import Record, acquire_lock, now
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.settings import Settings, load
 from tests.support.http_receiver import HttpEar
 from tests.support.redis_server import RedisServer
@@ -98,11 +98,11 @@ def test_the_record(tmp_path: Path) -> None:
     assert "will be made" in found(doctor.record, s)[1] and not s.database_path.exists()
     record = Record(s.database_path)
     assert "not running" in found(doctor.record, s)[1]
-    lock = hold(s.hearthwatch_data_dir, "see")
+    lock = acquire_lock(s.hearthwatch_data_dir, "see")
     assert "\nrunning" in found(doctor.record, s)[1]
     lock.release()
     future = now() + 3600 * 10**6
-    Ledger(record).discover([Found("cam", "cam", "cam/1.jpg", 1, 1, future, future)], future)
+    Ledger(record).discover([FoundFile("cam", "cam", "cam/1.jpg", 1, 1, future, future)], future)
     assert "clock was set back" in found(doctor.record, s)[1]
     record.close()
     s.database_path.write_bytes(b"something else entirely" * 100)

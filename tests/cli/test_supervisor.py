@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hearthwatch.cli.supervisor import ChildProcess, RestartedProcess, is_pipeline_running, supervise
-from hearthwatch.record import RecordError, hold
+from hearthwatch.record import RecordError, acquire_lock
 from hearthwatch.schemas.errors import UserError
 from tests.cli.test_run import alive
 from tests.support.pipeline import SLOW
@@ -116,7 +116,7 @@ def test_a_child_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -
 
 def test_whether_a_pipeline_runs(tmp_path: Path) -> None:
     assert not is_pipeline_running(tmp_path)
-    lock = hold(tmp_path, "see")
+    lock = acquire_lock(tmp_path, "see")
     assert is_pipeline_running(tmp_path)
     lock.release()
     (tmp_path / "file").touch()

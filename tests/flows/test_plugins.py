@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 from hearthwatch.demo.uploader import Yard
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Frame, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.testing import (
     START,
@@ -309,7 +309,7 @@ def test_an_own_detector_filter_sink_and_consumer_run_in_a_flow_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     second = 1_000_000
-    pictures = [Found("door", "Door", f"Door/{n}.jpg", n, 1, n * second, n * second) for n in range(1, 5)]
+    pictures = [FoundFile("door", "Door", f"Door/{n}.jpg", n, 1, n * second, n * second) for n in range(1, 5)]
     Ledger(Record(tmp_path / "record.db")).discover(pictures, now=10 * second)
     run_main(Graph.from_toml(FLOW).build())
     lines = [json.loads(line) for line in (tmp_path / "book").read_text().splitlines()]

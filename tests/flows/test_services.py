@@ -20,7 +20,7 @@ from hearthwatch.flows.services import Reader, Readers
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Consumer, Detected, Detection, Message, Source
 from hearthwatch.stages.rules import judge
 
@@ -55,7 +55,9 @@ def happen(path: Path, count: int, camera_id: str = "front_door", label: str = "
     ledger = Ledger(record)
     (number,) = record.one("SELECT count(*) FROM frames")
     hours = [(number + n + 1) * 3_600_000_000 for n in range(count)]
-    ledger.discover([Found(camera_id, camera_id, f"{camera_id}/{at}.jpg", at, 1, at, at) for at in hours], hours[-1])
+    ledger.discover(
+        [FoundFile(camera_id, camera_id, f"{camera_id}/{at}.jpg", at, 1, at, at) for at in hours], hours[-1]
+    )
     frames = [entry.frame for entry in ledger.todo(0, count)]
     found = (Detection(label, 0.9, (1, 2, 3, 4)),)
     Batching(record, partial(judge, zone=None)).write([Detected(frame, 64, 48, found) for frame in frames])

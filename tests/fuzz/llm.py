@@ -6,7 +6,7 @@ A verdict that fits and fits into the record, or a missed attempt with a reason 
 import json
 import threading
 
-from hearthwatch.record.verdicts import Missed, Verdicts
+from hearthwatch.record.verdicts import FailedAttempt, Verdicts
 from hearthwatch.stages import prompt
 from hearthwatch.stages.llm_queue import Analyst, Options
 from tests.fuzz.answers import Server, damaged, http
@@ -64,7 +64,7 @@ class Llm:
         if outcome is None:
             return "unavailable: asked again later"
         self._write(outcome)
-        if isinstance(outcome, Missed):
+        if isinstance(outcome, FailedAttempt):
             assert len(outcome.reason) <= REASON_MAX, f"a reason of {len(outcome.reason)} characters"
             return outcome.reason
         verdict = outcome.verdict

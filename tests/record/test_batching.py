@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching, Cut, cut
 from hearthwatch.record.events import Facts
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Tick, Verdict, from_microseconds
 
 S = 1_000_000
@@ -52,7 +52,7 @@ class Run:
         self.record = Record(":memory:")
         ledger = Ledger(self.record)
         found = [
-            Found("c", "C", f"{i}.jpg", 0, 1, round(captured * S), round(at * S))
+            FoundFile("c", "C", f"{i}.jpg", 0, 1, round(captured * S), round(at * S))
             for i, (captured, at) in enumerate(arrivals)
         ]
         ledger.discover(found, 1 << 60)
@@ -231,7 +231,7 @@ def test_a_camera_that_uploads_its_buffer_backwards_makes_neither_an_event_per_f
 def test_the_first_detection_opens_an_event_at_once_and_the_deadline_closes_it():
     record = Record(":memory:")
     ledger = Ledger(record)
-    ledger.discover([Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
+    ledger.discover([FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
     batching = Batching(record, judge)
     (entry,) = ledger.todo(0, 10)
     (opened,) = batching.write([Detected(entry.frame, 640, 360, PERSON)])
@@ -247,10 +247,10 @@ def test_a_frame_discovered_after_a_tick_that_closed_an_event_is_never_stamped_b
     path = tmp_path / "r.db"
     record = Record(path)
     ledger = Ledger(record)
-    ledger.discover([Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
+    ledger.discover([FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S)], 100 * S)
     Batching(record, judge).write([Detected(ledger.todo(0, 1)[0].frame, 1, 1, PERSON), ledger.tick(200 * S)])
     again = Ledger(Record(path))  # a restart
-    again.discover([Found("c", "C", "b.jpg", 0, 1, 150 * S, 150 * S)], 300 * S)
+    again.discover([FoundFile("c", "C", "b.jpg", 0, 1, 150 * S, 150 * S)], 300 * S)
     assert again.todo(0, 1)[0].frame.arrived_at == from_microseconds(200 * S)
 
 
@@ -275,8 +275,8 @@ def test_a_duplicate_is_settled_without_detections_and_says_of_which_frame():
     record = Record(":memory:")
     batching, items = decide(
         record,
-        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), PERSON, None),
-        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), PERSON, DeadLetter(DUPLICATE, "duplicate of 1")),
+        (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), PERSON, None),
+        (FoundFile("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), PERSON, DeadLetter(DUPLICATE, "duplicate of 1")),
     )
     batching.write(items)
     assert record.rows("SELECT state, error, event_id FROM frames ORDER BY id") == [
@@ -290,8 +290,8 @@ def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
     record = Record(":memory:")
     batching, items = decide(
         record,
-        (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), DeadLetter("detect", "the detector raised")),
-        (Found("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), (), DeadLetter(DUPLICATE, "duplicate of 1")),
+        (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), DeadLetter("detect", "the detector raised")),
+        (FoundFile("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), (), DeadLetter(DUPLICATE, "duplicate of 1")),
     )
     batching.write(items)
     assert record.rows("SELECT DISTINCT state, error_stage, error FROM frames") == [
@@ -302,7 +302,7 @@ def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
 
 def test_a_frame_without_detections_opens_nothing():
     record = Record(":memory:")
-    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), None))
+    batching, items = decide(record, (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), None))
     assert batching.write(items) == []
     assert record.rows("SELECT * FROM events") == []
     check_record(record)
@@ -311,7 +311,7 @@ def test_a_frame_without_detections_opens_nothing():
 def test_more_boxes_than_ids_keeps_the_surest():
     record = Record(":memory:")
     many = tuple(Detection("car", n / 1000, (0, 0, 1, 1)) for n in range(600))
-    batching, items = decide(record, (Found("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), many, None))
+    batching, items = decide(record, (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), many, None))
     batching.write(items)
     assert record.one("SELECT count(*), min(confidence) FROM detections") == (512, 0.088)
 

@@ -8,7 +8,7 @@ import pytest
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.rules import judge
@@ -40,19 +40,19 @@ def a_day(path):
     ledger, batching, feed = Ledger(record), Batching(record, judge), Feed(record)
     (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
     seq = feed.last()
-    found = [Found("cam1", "cam1", f"cam1/{i}.jpg", i, 9, T + i * S, T + i * S) for i in range(50)]
+    found = [FoundFile("cam1", "cam1", f"cam1/{i}.jpg", i, 9, T + i * S, T + i * S) for i in range(50)]
     keys = [(f.path, f.mtime_ns, f.size) for f in found]
     cost = {}
-    cost["known"], _ = steps(record, lambda: ledger.known(keys))
+    cost["known"], _ = steps(record, lambda: ledger.find_known(keys))
     cost["discover"], _ = steps(record, lambda: ledger.discover(found, T + 60 * S))
     cost["todo"], entries = steps(record, lambda: ledger.todo(last, 256))
     cost["todo after a resume"], _ = steps(record, lambda: ledger.todo(last, 256, last + 20))
     cost["start"], _ = steps(record, lambda: (Ledger(record), Batching(record, judge), record.counters()))
-    cost["recently seen"], _ = steps(record, lambda: ledger.recently_seen(T - 300 * S))
-    cost["reached"], _ = steps(record, lambda: ledger.reached(entries[0].frame.id))
+    cost["recently seen"], _ = steps(record, lambda: ledger.recent_pictures(T - 300 * S))
+    cost["reached"], _ = steps(record, lambda: ledger.count_start(entries[0].frame.id))
     detected = [Detected(e.frame, 640, 360, (BOX, BOX)) for e in entries]
     cost["write"], _ = steps(record, lambda: batching.write(detected))
-    late = Found("cam1", "cam1", "late.jpg", 1, 9, T - 5 * S, T + 61 * S)
+    late = FoundFile("cam1", "cam1", "late.jpg", 1, 9, T - 5 * S, T + 61 * S)
     ledger.discover([late], T + 62 * S)
     (entry,) = ledger.todo(entries[-1].frame.id, 9)
     cost["write, out of order"], _ = steps(record, lambda: batching.write([Detected(entry.frame, 1, 1, (BOX,))]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hearthwatch.record.samples import Pace, Sample, write
+from hearthwatch.record.gpu_samples import FrameCounter, GpuSample, write_samples
 from hearthwatch.schemas import Tick
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
@@ -129,11 +129,11 @@ def test_a_tick_that_comes_while_it_works_is_not_forgotten():
 
 def test_the_pace_counts_pictures_that_were_looked_at(house):
     house.see("front_door", 0, 1)
-    pace = Pace(house.record)
-    assert pace.pictures() == 0
+    pace = FrameCounter(house.record)
+    assert pace.count_new() == 0
     house.see("front_door", 2, 3, 4).spoil("front_door", 5)
     house.ledger.discover([], START)
-    assert (pace.pictures(), pace.pictures()) == (3, 0)
+    assert (pace.count_new(), pace.count_new()) == (3, 0)
 
 
 def test_without_a_card_there_are_samples_while_something_happens(house):
@@ -141,14 +141,14 @@ def test_without_a_card_there_are_samples_while_something_happens(house):
     start = sampler._last
     assert sampler.sample(1, start + 10) is None
     house.see("front_door", 0, 1, 2, 3, 4)
-    assert sampler.sample(2, start + 20) == Sample(2, None, None, None, None, 0.5)
-    assert sampler.sample(3, start + 30) == Sample(3, None, None, None, None, 0.0)
+    assert sampler.sample(2, start + 20) == GpuSample(2, None, None, None, None, 0.5)
+    assert sampler.sample(3, start + 30) == GpuSample(3, None, None, None, None, 0.0)
     assert sampler.sample(4, start + 40) is None
 
 
 def test_with_a_card_there_always_are(house):
     sampler = Sampler(house.record, lambda: Reading(97, 3_000, 8_000, 61))
-    assert sampler.sample(1, sampler._last + 10) == Sample(1, 97, 3_000, 8_000, 61, 0.0)
+    assert sampler.sample(1, sampler._last + 10) == GpuSample(1, 97, 3_000, 8_000, 61, 0.0)
 
 
 def test_a_machine_without_a_card_is_no_fault():
@@ -156,14 +156,14 @@ def test_a_machine_without_a_card_is_no_fault():
 
 
 def test_samples_come_to_the_record_once(house):
-    given = [Sample(START + i, None, None, None, None, float(i)) for i in range(3)]
+    given = [GpuSample(START + i, None, None, None, None, float(i)) for i in range(3)]
     check_sink(
         Sqlite(record_path=house.path),
         given,
         seen=lambda: house.rows("SELECT recorded_at, inference_fps FROM gpu_stats"),
     )
     assert house.rows("SELECT count(*) FROM gpu_stats") == [(3,)]
-    write(house.record, given[:1])
+    write_samples(house.record, given[:1])
     assert house.rows("SELECT count(*) FROM gpu_stats") == [(3,)]
 
 

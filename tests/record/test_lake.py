@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hearthwatch.record.lake.export
+from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.lake import parquet
 from hearthwatch.record.lake.schema import TABLES as SCHEMAS
 from hearthwatch.record.lake.views import STORAGE, export
-from hearthwatch.record.samples import Sample, write
 from tests.support.kept import START, TABLES, House, S, analyst, every_kill, ids, in_memory, lake_differs
 from tests.support.pipeline import Pipeline, name
 
@@ -50,7 +50,10 @@ def a_day(house):
     """Two cameras over three hours, an event that spans none of their borders, one bad picture, one sample."""
     house.see("front_door", 0, 5, 10, 4000).see("garden", 7, 8000).spoil("garden", 8010)
     house.close_events()
-    write(house.record, [Sample(START, 50.0, 1, 2, 60.0, 3.5), Sample(START + 3600 * S, None, None, None, None, 0.5)])
+    write_samples(
+        house.record,
+        [GpuSample(START, 50.0, 1, 2, 60.0, 3.5), GpuSample(START + 3600 * S, None, None, None, None, 0.5)],
+    )
     return house
 
 

@@ -10,9 +10,9 @@ import threading
 import pytest
 
 import hearthwatch.record.connection as record_module
-from hearthwatch.record import SCHEMA_VERSION, Record, RecordError, hold
+from hearthwatch.record import SCHEMA_VERSION, Record, RecordError, acquire_lock
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.ledger import Found, Ledger, frame_uid
+from hearthwatch.record.ledger import FoundFile, Ledger, frame_uid
 from hearthwatch.record.migrate import _scripts, upgrade
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import DeadLetter, Upload
@@ -21,7 +21,7 @@ S = 1_000_000
 
 
 def found(path="Door/a.jpg", at=100 * S, **changes):
-    return Found("door", "Door", path, at * 1000, 10, at, at)._replace(**changes)
+    return FoundFile("door", "Door", path, at * 1000, 10, at, at)._replace(**changes)
 
 
 @pytest.fixture
@@ -139,15 +139,15 @@ def test_work_that_raises_is_rolled_back(record):
 
 
 def test_a_second_pipeline_is_refused_with_the_pid_of_the_first(tmp_path):
-    code = "import sys; from pathlib import Path; from hearthwatch.record import hold; hold(Path(sys.argv[1]), 'see'); print('held', flush=True); input()"
+    code = "import sys; from pathlib import Path; from hearthwatch.record import acquire_lock; acquire_lock(Path(sys.argv[1]), 'see'); print('held', flush=True); input()"
     first = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert first.stdout.readline() == b"held\n"
     with pytest.raises(UserError, match=f"pid {first.pid}"):
-        hold(tmp_path, "see")
-    hold(tmp_path, "judge").release()  # another chain
+        acquire_lock(tmp_path, "see")
+    acquire_lock(tmp_path, "judge").release()  # another chain
     first.kill()
     first.communicate()
-    hold(tmp_path, "see").release()  # the kernel let go of it, kill -9 or not
+    acquire_lock(tmp_path, "see").release()  # the kernel let go of it, kill -9 or not
 
 
 # -- the ledger
@@ -182,7 +182,7 @@ def test_a_capture_time_that_no_calendar_knows_is_the_nearest_that_one_does(reco
 def test_what_is_known_to_be_bad_goes_straight_to_quarantine(record):
     ledger = Ledger(record)
     ledger.discover(
-        [Found(None, None, "a.jpg", 1, 1, S, S, DeadLetter("files", "not in a camera folder")), found()], 200 * S
+        [FoundFile(None, None, "a.jpg", 1, 1, S, S, DeadLetter("files", "not in a camera folder")), found()], 200 * S
     )
     assert [e.frame.path for e in ledger.todo(0, 10)] == ["Door/a.jpg"]
     assert record.counters() == {"detections": 0, "discovered": 1, "events": 0, "quarantined": 1, "settled": 0}
@@ -250,7 +250,7 @@ def test_a_camera_folder_that_was_renamed_is_the_cameras_folder(record):
 def test_starts_are_counted_for_the_frame_that_was_reached(record):
     ledger = Ledger(record)
     ledger.discover([found(), found("Door/b.jpg")], 200 * S)
-    assert [ledger.reached(1), ledger.reached(1)] == [1, 2]
+    assert [ledger.count_start(1), ledger.count_start(1)] == [1, 2]
     assert [e.starts for e in ledger.todo(0, 10)] == [2, 0]
 
 

@@ -16,10 +16,10 @@ import hearthwatch.record.retention.run
 import hearthwatch.record.retention.sweep
 from hearthwatch.record import RecordError
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.lake.export import turn
-from hearthwatch.record.ledger import Found
+from hearthwatch.record.gpu_samples import GpuSample, write_samples
+from hearthwatch.record.ledger import FoundFile
+from hearthwatch.record.lock import wait_for_lock
 from hearthwatch.record.read.verify import rows
-from hearthwatch.record.samples import Sample, write
 from tests.record.test_batching import check_conservation
 from tests.support.kept import DAY, START, House, S, every_kill, in_memory, lake_differs
 
@@ -99,7 +99,7 @@ def test_an_event_goes_only_if_nobody_has_to_look_at_it(house, columns, goes):
 
 
 def test_a_picture_that_waits_is_not_forgotten(house):
-    house.ledger.discover([Found("garden", "garden", "garden/1.jpg", 1, 1, START, START)], START)
+    house.ledger.discover([FoundFile("garden", "garden", "garden/1.jpg", 1, 1, START, START)], START)
     run(house)
     assert house.rows("SELECT state, pruned FROM frames") == [("discovered", 0)]
 
@@ -116,7 +116,7 @@ def test_what_is_still_uploaded_is_not_taken_in_again(house):
     month(house)
     keys = house.rows("SELECT path, mtime_ns, size FROM frames WHERE id <= 6")
     run(house)
-    assert house.ledger.known(keys) == set(keys)
+    assert house.ledger.find_known(keys) == set(keys)
     assert house.rows("SELECT id, pruned FROM frames WHERE pruned") == [(i, 2) for i in (1, 2, 5, 6)]
     assert len(house.files("uploads/**/*.jpg")) == 9, "uploads are never touched"
     (house.base / house.rows("SELECT path FROM frames WHERE id = 2")[0][0]).unlink()
@@ -171,7 +171,7 @@ def test_an_upload_that_cannot_be_deleted_is_told_and_kept_in_the_ledger(house, 
 
     monkeypatch.setattr(Path, "unlink", refuse)
     outcome = run(house, originals=True)
-    assert "Permission denied" in outcome.troubles()[0]
+    assert "Permission denied" in outcome.problems()[0]
     assert house.rows("SELECT id FROM frames WHERE pruned = 2") == [(i,) for i in (1, 2, 5, 6)]
 
 
@@ -197,7 +197,7 @@ def test_the_feed_ends_where_it_ended(house):
 
 
 def test_samples_go_with_time(house):
-    write(house.record, [Sample(START, 1, 1, 1, 1, 1), Sample(LATER, 1, 1, 1, 1, 1)])
+    write_samples(house.record, [GpuSample(START, 1, 1, 1, 1, 1), GpuSample(LATER, 1, 1, 1, 1, 1)])
     run(house)
     assert house.rows("SELECT recorded_at FROM gpu_stats") == [(LATER,)]
 
@@ -218,16 +218,16 @@ def test_a_data_dir_that_is_too_large_loses_the_oldest(house):
 def test_a_limit_that_cannot_be_kept_is_told(house):
     outcome = run(month(house), bytes_max=1000)
     assert house.frames() == [3, 4]
-    assert "1 high or critical events wait for review" in outcome.troubles()[0]
+    assert "1 high or critical events wait for review" in outcome.problems()[0]
 
 
 def test_a_run_that_does_not_come_to_the_end_says_so_and_blames_nobody(house, monkeypatch):
     house.see("front_door", *range(0, 60_000, 200)).close_events().set(range(1000), risk_level="low")
     monkeypatch.setattr(hearthwatch.record.retention.run, "ROUNDS_MAX", 1)
     monkeypatch.setattr(
-        hearthwatch.record.retention.run.Keeper, "bytes_each", lambda keeper: 1e9
+        hearthwatch.record.retention.run.RetentionRun, "bytes_each", lambda keeper: 1e9
     )  # as when pictures come meanwhile
-    (trouble,) = run(house, START, bytes_max=1000).troubles()
+    (trouble,) = run(house, START, bytes_max=1000).problems()
     assert 0 < len(house.frames()) < 300
     assert trouble.endswith("over its limit: more came meanwhile than was forgotten; the next run goes on")
 
@@ -311,7 +311,7 @@ def test_thumbnails_that_belong_to_nothing_go_and_missing_ones_are_drawn(house, 
 
 def test_a_thumbnail_whose_frame_is_not_decided_yet_stays(house):
     house.see("front_door", 0)
-    house.ledger.discover([Found("garden", "garden", "garden/1.jpg", 1, 1, START, START)], START)
+    house.ledger.discover([FoundFile("garden", "garden", "garden/1.jpg", 1, 1, START, START)], START)
     young = house.data / "thumbnails/2026-11-22/2_thumb.jpg"
     young.write_bytes(b"drawn before its frame is decided")
     assert run(house, START).orphans == 0
@@ -320,8 +320,8 @@ def test_a_thumbnail_whose_frame_is_not_decided_yet_stays(house):
 
 def test_one_at_a_time(house):
     with (
-        turn(house.data, "keep"),
+        wait_for_lock(house.data, "keep"),
         pytest.raises(RecordError, match=str(os.getpid())),
-        turn(house.data, "keep", 0.05),
+        wait_for_lock(house.data, "keep", 0.05),
     ):
         pass

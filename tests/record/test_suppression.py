@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.suppression import Stillness, inside, iou, zones
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
 
@@ -28,7 +28,7 @@ class Night:
     def __init__(self, story, *, chunk=1, ignore_zones=None, stillness=None):
         self.record = Record(":memory:")
         ledger = Ledger(self.record)
-        ledger.discover([Found("c", "C", f"{t}.jpg", 0, 1, round(t * S), round(t * S)) for t, _ in story], 1 << 60)
+        ledger.discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, round(t * S), round(t * S)) for t, _ in story], 1 << 60)
         if ignore_zones:
             self.record.execute("UPDATE cameras SET ignore_zones = ?", json.dumps(ignore_zones))
         frames = [e.frame for e in ledger.todo(0, 100_000)]

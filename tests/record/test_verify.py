@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import hearthwatch.record.read.verify as checks
-from hearthwatch.record.lake.export import HOUR, Lake
+from hearthwatch.record.gpu_samples import GpuSample, write_samples
+from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import problems
-from hearthwatch.record.samples import Sample, write
+from hearthwatch.record.units import HOUR
 from tests.support.kept import START, House, S, in_memory
 from tests.support.pipeline import Pipeline, check, name
 
@@ -27,7 +28,7 @@ def template():
     with in_memory() as folder:
         house = House(folder + "/house")
         house.see("front_door", 0, 5, 4000).see("garden", 7, boxes=()).spoil("garden", 90).close_events()
-        write(house.record, [Sample(START, 1, 1, 1, 1, 1)])
+        write_samples(house.record, [GpuSample(START, 1, 1, 1, 1, 1)])
         house.record.execute("INSERT INTO heartbeat VALUES ('see', 1, ?, '{}')", 4_000_000_000 * S)
         house.export().close()
         yield house
@@ -51,12 +52,12 @@ def amiss(house):
     from hearthwatch.cli.verify import uploads
 
     return [
-        *checks.at_once(house.record, checks.database),
-        *checks.at_once(house.record, checks.counters),
-        *checks.at_once(house.record, checks.rows),
-        *checks.lasting(lambda: checks.uploads(house.record, uploads(house.base))),
-        *checks.lasting(lambda: checks.thumbnails(house.record, house.data)),
-        *checks.lasting(lambda: checks.lake(house.record, Lake(house.record, house.data))),
+        *checks.check_at_once(house.record, checks.database),
+        *checks.check_at_once(house.record, checks.counters),
+        *checks.check_at_once(house.record, checks.rows),
+        *checks.find_persistent(lambda: checks.uploads(house.record, uploads(house.base))),
+        *checks.find_persistent(lambda: checks.thumbnails(house.record, house.data)),
+        *checks.find_persistent(lambda: checks.lake(house.record, Lake(house.record, house.data))),
         *problems(house.data),
     ]
 

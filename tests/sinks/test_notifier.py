@@ -20,7 +20,7 @@ from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.services import Reader, Readers
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
 from hearthwatch.schemas.items import Verdict, to_microseconds
 from hearthwatch.schemas.testing import check_consumer, event
@@ -226,7 +226,7 @@ def test_ntfy_pushes_level_words_and_picture() -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "record.db"
-    Ledger(Record(path)).discover([Found("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1)
+    Ledger(Record(path)).discover([FoundFile("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1)
     return path
 
 
@@ -376,7 +376,7 @@ def test_after_a_restart_an_event_that_goes_on_is_not_told_again(path: Path) -> 
 
     def seen(number: int) -> Detected:
         at = to_microseconds(began + timedelta(hours=number))
-        ledger.discover([Found("front_door", "front_door", f"front_door/{number}.jpg", at, 1, at, at)], at)
+        ledger.discover([FoundFile("front_door", "front_door", f"front_door/{number}.jpg", at, 1, at, at)], at)
         return Detected(ledger.todo(0, 9)[-1].frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))
 
     with HttpEar(200) as ear:

@@ -24,7 +24,7 @@ from hearthwatch.flows.services import Reader, Readers
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection
 from hearthwatch.schemas.settings import Settings, use
 from hearthwatch.schemas.testing import check_consumer
@@ -68,7 +68,7 @@ class House:
         """`count` pictures of a person, an hour between two: as many events are opened, and the former ones closed."""
         (number,) = self.record.one("SELECT count(*) FROM frames")
         hours = [(number + n + 1) * HOUR for n in range(count)]
-        self.ledger.discover([Found("porch", "Porch", f"Porch/{at}.jpg", at, 1, at, at) for at in hours], hours[-1])
+        self.ledger.discover([FoundFile("porch", "Porch", f"Porch/{at}.jpg", at, 1, at, at) for at in hours], hours[-1])
         frames = [entry.frame for entry in self.ledger.todo(0, count)]
         self.batching.write([Detected(frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),)) for frame in frames])
 

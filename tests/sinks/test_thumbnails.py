@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 import hearthwatch.sinks.thumbnails
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.thumbnails import COLOURS, OTHERS, ThumbnailError, draw, find, is_whole, marked, path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Verdict
 from hearthwatch.schemas.items import to_microseconds
@@ -171,7 +171,8 @@ class House:
         self.record = Record(self.data / "hearthwatch.db")
         ledger = Ledger(self.record)
         ledger.discover(
-            [Found("front_door", "Front Door", "Front Door/caf\\xe9.png", stat.st_mtime_ns, stat.st_size, at, at)], at
+            [FoundFile("front_door", "Front Door", "Front Door/caf\\xe9.png", stat.st_mtime_ns, stat.st_size, at, at)],
+            at,
         )
         (entry,) = ledger.todo(0, 10)
         person = Detection("person", 0.97, (600, 450, 600, 480))

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hearthwatch.record import Record, RecordError, hold
+from hearthwatch.record import Record, RecordError, acquire_lock
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Tick, from_microseconds, to_microseconds
 from hearthwatch.sources.backfill import AHEAD_MAX, AHEAD_MIN, Feeder, Old, Search, captured, unknown
 from hearthwatch.sources.files import Files
@@ -74,7 +74,7 @@ def live(record: Record, path: Path) -> Record:
     frames = "SELECT camera_id, path, mtime_ns, size, captured_at, id FROM frames ORDER BY captured_at"
     for camera_id, file, mtime_ns, size, at, id in record.rows(frames):
         upload = at + SECOND // 2
-        ledger.discover([Found(camera_id, camera_id, file, mtime_ns, size, at, upload)], upload)
+        ledger.discover([FoundFile(camera_id, camera_id, file, mtime_ns, size, at, upload)], upload)
         (entry,) = ledger.todo(0, 9)
         seen = old.recorded(replace(entry.frame, id=id))
         batching.write([replace(seen, frame=entry.frame), Tick(from_microseconds(upload))])
@@ -133,7 +133,7 @@ def until_free(pipeline: Pipeline) -> None:
     until = time.monotonic() + 20
     while True:
         try:
-            return hold(pipeline.data, "see").release()
+            return acquire_lock(pipeline.data, "see").release()
         except RecordError:
             assert time.monotonic() < until, "the pipeline outlives the backfill that started it"
             time.sleep(0.02)
@@ -284,7 +284,7 @@ def decide(record: Record, count: int) -> None:
     """A pipeline's work: take the inbox in, decide the first few."""
     ledger = Ledger(record)
     inbox = ledger.inbox(9999)
-    found = [Found("gate", "gate", upload.path, 1, 1, 1, 1) for _, upload in inbox]
+    found = [FoundFile("gate", "gate", upload.path, 1, 1, 1, 1) for _, upload in inbox]
     ledger.discover(found, 1, [id for id, _ in inbox])
     ids = [(entry.frame.id,) for entry in ledger.todo(0, count)]
 
@@ -314,7 +314,7 @@ def test_there_is_never_more_under_way_than_the_pipeline_decides_in_a_second(
 
 def test_a_backlog_of_live_pictures_goes_first(tmp_path: Path) -> None:
     record = Record(tmp_path / "r.db")
-    Ledger(record).discover([Found("porch", "porch", f"porch/{n}.jpg", 1, 1, 1, 1) for n in range(50)], 1)
+    Ledger(record).discover([FoundFile("porch", "porch", f"porch/{n}.jpg", 1, 1, 1, 1) for n in range(50)], 1)
     feeder = Feeder(record, old_pictures(10))
     feeder.step()
     assert record.one("SELECT count(*) FROM inbox") == (0,)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.record import Record, RecordError
-from hearthwatch.record.ledger import Found, Ledger, Seen
+from hearthwatch.record.ledger import FoundFile, KnownPicture, Ledger
 from hearthwatch.schemas import Frame
 from hearthwatch.sources import files
 from hearthwatch.sources.duplicates import WITHIN, Recent
@@ -132,7 +132,7 @@ def test_a_retry_of_a_quarantined_picture_is_a_new_frame_and_no_duplicate(pipeli
 def test_a_picture_that_vanishes_before_its_turn_is_quarantined(pipeline):
     pipeline.upload("front", "a.jpg", mtime=OLD).upload("front", "b.jpg", mtime=OLD + 1)
     ledger = Record(pipeline.path)
-    Ledger(ledger).discover([Found("front", "front", "front/gone.jpg", 1, 1, 1, 1)], 2)
+    Ledger(ledger).discover([FoundFile("front", "front", "front/gone.jpg", 1, 1, 1, 1)], 2)
     ledger.close()
     pipeline.start().until(lambda: pipeline.states() == {"settled": 2, "quarantined": 1}).stop()
     assert decided(pipeline)["front/gone.jpg"][0][2].startswith("vanished")
@@ -210,7 +210,7 @@ def test_a_picture_that_ends_the_process_is_found_and_quarantined(tmp_path):
 
 def ledger_of(tmp_path, count):
     ledger = Ledger(Record(tmp_path / "r.db"))
-    ledger.discover([Found("c", "c", f"c/{n}.jpg", n, 1, n, n) for n in range(1, count + 1)], count + 1)
+    ledger.discover([FoundFile("c", "c", f"c/{n}.jpg", n, 1, n, n) for n in range(1, count + 1)], count + 1)
     return ledger
 
 
@@ -229,7 +229,7 @@ def test_hands_are_full_at_once_unless_a_start_was_lost(tmp_path):
 
 def test_after_a_lost_start_hands_fill_step_by_step(tmp_path, caplog):
     ledger = ledger_of(tmp_path, 40)
-    ledger.reached(1)
+    ledger.count_start(1)
     hands, sizes, at = Hands(ledger), [], 0
     while at < 40:
         sizes.append(room := hands.room(0))
@@ -336,14 +336,14 @@ STEPS = st.lists(
 @given(STEPS, st.integers(0, 30))
 def test_the_first_of_identical_pictures_is_the_same_after_any_restart(steps, restart):
     """Against the definition: the newest earlier frame of the camera with these bytes that is no duplicate itself."""
-    firsts: list[Seen] = []
+    firsts: list[KnownPicture] = []
     recent, at = Recent(lambda since: []), 0
     for id, (later, camera, content, first_attempt) in enumerate(steps, 1):
         if id == restart:
             known = list(firsts)
             recent = Recent(lambda since, known=known: [seen for seen in known if seen.arrived_at >= since])
         at += later
-        frame = Seen(camera, content, id, at)
+        frame = KnownPicture(camera, content, id, at)
         candidates = [s for s in firsts if s[:2] == frame[:2] and at - s.arrived_at <= WITHIN and first_attempt]
         expected = candidates[-1].frame_id if candidates else None
         assert recent.original(frame, first_attempt) == expected

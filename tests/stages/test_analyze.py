@@ -12,7 +12,7 @@ import hearthwatch.stages.llm_client as client_module
 import hearthwatch.stages.llm_queue as analyst_module
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.verdicts import FAR_BEHIND, Case, Missed, Verdicts
+from hearthwatch.record.verdicts import FAR_BEHIND, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas import Source, Verdict
 from hearthwatch.schemas.testing import check_component, check_sink
 from hearthwatch.sinks.sqlite import Sqlite
@@ -44,7 +44,7 @@ def verdict(score=40, *evidence):
 
 
 def missed(case, final=False, wait_seconds=0.0):
-    return Missed("analyze", "no JSON", case.event.id, case.event.revision, final, wait_seconds)
+    return FailedAttempt("analyze", "no JSON", case.event.id, case.event.revision, final, wait_seconds)
 
 
 # -- the queue and the verdicts
@@ -143,9 +143,9 @@ def test_a_case_knows_what_is_usual_for_this_camera_at_this_hour(cameras, verdic
 def test_a_shadow_is_in_the_history_only(cameras, verdicts):
     (case,) = Verdicts(cameras.see(T).close().record).due(8)
     before = cameras.events(), cameras.feed()
-    assert not verdicts.shadowed(case.event, "nemotron", "v1")
+    assert not verdicts.has_shadow(case.event, "nemotron", "v1")
     verdicts.shadow(case.judged(verdict(88)))
-    assert (cameras.events(), cameras.feed()) == before and verdicts.shadowed(case.event, "nemotron", "v1")
+    assert (cameras.events(), cameras.feed()) == before and verdicts.has_shadow(case.event, "nemotron", "v1")
     shadows = cameras.record.rows(
         "SELECT event_id, revision, risk_score, prompt_version FROM event_history WHERE shadow"
     )
@@ -202,7 +202,7 @@ def test_what_is_no_verdict_counts_as_an_attempt(cameras, analyst, word, final):
         a = analyst(server)
         a.take(cases(cameras, 1)[0])
         ((case, miss),) = all_done(a, 1)
-    assert isinstance(miss, Missed)
+    assert isinstance(miss, FailedAttempt)
     assert (miss.event_id, miss.revision, miss.final, miss.stage) == (case.event.id, 2, final, "analyze")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick, Verdict
@@ -61,7 +61,7 @@ class Home:
         Image.new("RGB", (64, 48), (at // S % 256, 90, 120)).save(file, "JPEG")
         os.utime(file, ns=(at * 1000, at * 1000))
         size = file.stat().st_size
-        self.ledger.discover([Found(camera_id(camera), camera, path, at * 1000, size, at, at)], at)
+        self.ledger.discover([FoundFile(camera_id(camera), camera, path, at * 1000, size, at, at)], at)
         frame = self.ledger.todo(0, 1)[0].frame
         found = tuple(Detection(label, 0.9 - 0.1 * n, (10 * n, 5, 20, 30)) for n, label in enumerate(labels))
         error = DeadLetter("decode", bad) if bad else None
@@ -71,7 +71,9 @@ class Home:
     def waiting(self, camera: str, ago: float = 0) -> int:
         """A picture that was found and that nobody has looked at."""
         at = self.at - round(ago * S)
-        self.ledger.discover([Found(camera_id(camera), camera, f"{camera}/{at}-waits.jpg", at * 1000, 9, at, at)], at)
+        self.ledger.discover(
+            [FoundFile(camera_id(camera), camera, f"{camera}/{at}-waits.jpg", at * 1000, 9, at, at)], at
+        )
         return self.record.one("SELECT max(id) FROM frames")[0]
 
     def tick(self, ago: float = 0) -> None:

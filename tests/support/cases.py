@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds, to_microseconds
 
 S = 1_000_000
@@ -45,7 +45,9 @@ class Cameras:
         for second in seconds:
             at = round(second * S)
             folder = camera.lower().replace(" ", "_")
-            self.ledger.discover([Found(folder, camera, f"{camera}/{self.seen}.jpg", at * 1000, 1, at, at)], 1 << 60)
+            self.ledger.discover(
+                [FoundFile(folder, camera, f"{camera}/{self.seen}.jpg", at * 1000, 1, at, at)], 1 << 60
+            )
             (entry,) = self.ledger.todo(self.seen, 1)
             boxes = tuple(Detection(label, 0.9, (10 * n, 10, 20, 30)) for n, label in enumerate(labels))
             self.batching.write([Detected(entry.frame, 640, 360, boxes)])

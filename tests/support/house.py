@@ -21,7 +21,7 @@ from pathlib import Path
 from hearthwatch.demo.scenes import story
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.thumbnails import draw, write
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Tick, Verdict, to_microseconds
@@ -88,7 +88,7 @@ class House:
         (self.base / path).write_bytes(jpeg)
         file, when = (self.base / path).stat(), to_microseconds(at)
         self.ledger.discover(
-            [Found(camera, path.parent.name, str(path), file.st_mtime_ns, file.st_size, when, when)], now()
+            [FoundFile(camera, path.parent.name, str(path), file.st_mtime_ns, file.st_size, when, when)], now()
         )
         frame = self.ledger.todo(self.last, 1)[0].frame
         self.last = frame.id

@@ -20,10 +20,10 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import export
-from hearthwatch.record.ledger import Found, Ledger
+from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import escape
-from hearthwatch.record.retention.delete import Rules
-from hearthwatch.record.retention.run import Keeper
+from hearthwatch.record.retention.delete import RetentionPolicy
+from hearthwatch.record.retention.run import RetentionRun
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick
 from hearthwatch.schemas.items import from_microseconds
@@ -67,7 +67,7 @@ class House:
             file.write_bytes(picture(str(file)))
             os.utime(file, ns=(at * 1000, at * 1000))
             stat = file.stat()
-            found = Found(
+            found = FoundFile(
                 camera, camera, escape(os.fsencode(f"{camera}/{name}")), stat.st_mtime_ns, stat.st_size, at, at
             )
             self.ledger.discover([found], discovered or at)
@@ -92,7 +92,7 @@ class House:
         return self
 
     def keeper(self, **rules):
-        return Keeper(self.record, self.data, self.base, Rules(**rules))
+        return RetentionRun(self.record, self.data, self.base, RetentionPolicy(**rules))
 
     def set(self, events, **columns):
         for column, value in columns.items():

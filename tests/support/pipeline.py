@@ -28,8 +28,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from hearthwatch.record import Record
-from hearthwatch.record.batching import SECOND, Batching, Cut
+from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.items import Tick, from_microseconds
 from hearthwatch.stages.rules import judge
 

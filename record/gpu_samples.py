@@ -9,7 +9,7 @@ from hearthwatch.record import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class GpuSample:
     """One row of `gpu_stats`: `at` in microseconds, utilization 0-100, memory in bytes, temperature in °C.
 
     What is of a card is None where there is none.
@@ -23,7 +23,7 @@ class Sample:
     inference_fps: float
 
 
-def write(record: Record, samples: Sequence[Sample]) -> None:
+def write_samples(record: Record, samples: Sequence[GpuSample]) -> None:
     """Keep these; durable when it returns. One that comes again is the same one."""
     rows = [
         (s.at, s.gpu_utilization, s.memory_used, s.memory_total, s.temperature, s.inference_fps, s.at) for s in samples
@@ -35,14 +35,14 @@ def write(record: Record, samples: Sequence[Sample]) -> None:
     record.transact(lambda: record.many(sql, rows))
 
 
-class Pace:
+class FrameCounter:
     """How many pictures a detector has looked at since it was asked last; frames are decided in order of id."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self._to = self._decided()
 
-    def pictures(self) -> int:
+    def count_new(self) -> int:
         since, self._to = self._to, self._decided()
         sql = "SELECT count(*) FROM frames WHERE id >= ? AND id < ? AND state = 'settled' AND error_stage IS NULL"
         return int(self.record.one(sql, since, self._to)[0])

@@ -1,0 +1,28 @@
+"""The record's units and the SQL that depends on them: microseconds of time, ids of boxes, levels of risk."""
+
+from __future__ import annotations
+
+from hearthwatch.schemas.items import PER_FRAME, RISK_FLOORS
+
+SECOND = 1_000_000  # microseconds, the unit of every time in the record
+QUARTER = 900 * SECOND  # of an hour: time zones differ by quarters, so counts by quarter add up to anyone's day
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+NEVER = 1 << 62  # later than any time, larger than any id
+
+LEVELS: tuple[str, ...] = tuple(RISK_FLOORS)
+ALARMING = RISK_FLOORS["high"]
+ALARMING_LEVELS = "('high', 'critical')"
+"""SQL list of the levels at or above `ALARMING`."""
+LEVEL_OF_SCORE = (
+    f"CASE {' '.join(f'WHEN risk_score >= {n} THEN {level!r}' for level, n in reversed(RISK_FLOORS.items()))} END"
+)
+"""SQL expression: the level of the column `risk_score`."""
+
+BOXES_OF_FRAME = f"d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER_FRAME - 1}"
+"""SQL condition: box `d` (of `detections` or `suppressed`) was found in frame `f`. A range, so the primary key finds it."""
+
+
+def box_ids(frame_id: int) -> tuple[int, int]:
+    """The first and the last id that a box of this frame may have."""
+    return frame_id * PER_FRAME, frame_id * PER_FRAME + PER_FRAME - 1
