@@ -51,7 +51,7 @@ PLACING = [
     ("duplicates keep their boxes", "boxes = () if error else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
-    ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays in flight", "difference_update(v.event_id if isinstance(v, Missed) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, Missed))"),
+    ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays in flight", "difference_update(v.event_id if isinstance(v, FailedAttempt) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, FailedAttempt))"),
     ("stages/analyze.py", "stages/test_analyze.py", "a case that could not be asked stays in flight", "            in_flight.ids.discard(case.event.id)", "            pass"),
     ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
     ("record/lake/parquet.py", "record/test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
