@@ -1,29 +1,39 @@
-"""What a machine needs to run Hearthwatch, looked at piece by piece: what is well, what to know, what to mend.
+"""The checks of `hearthwatch doctor`: folders, limits, disk, record, clock, model, device, and the services in the settings.
 
-Each check is a function of the settings and yields findings; it changes nothing but for a probe file that it removes.
+Each check is a function of the settings and yields findings. It changes nothing but for a probe file that it removes, waits
+for a service `ANSWER_SECONDS` at most, and shows no secret of a URL.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from hearthwatch.record import Record, RecordError, acquire_lock
+import httpx
+
+from hearthwatch.cli.supervisor import is_pipeline_running
+from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu.boxes import DetectionFilter
+from hearthwatch.gpu.loading import MODEL_FILES, MODEL_TYPES, YARD
+from hearthwatch.gpu.remote import InvalidResponseError, parse_detections
+from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import camera_id
-from hearthwatch.schemas.settings import Settings
+from hearthwatch.schemas.settings import Settings, masked
 
 FREE_BYTES_MIN = 1 << 30  # the record waits a minute on a full disk, then ends
 FREE_SHARE = 0.05
 FOLDERS_MAX = 200_000  # counted; a tree with more needs its watches raised anyway
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs")
 CLOCK_SECONDS_AHEAD = 60
+ANSWER_SECONDS = 5.0
 EARLIEST = 1_767_225_600  # 2026: this program did not exist before
 INOTIFY = Path("/proc/sys/fs/inotify")
 MOUNTS = Path("/proc/self/mounts")
@@ -32,15 +42,15 @@ Health = Literal["ok", "note", "wrong"]
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at; `words` say what to do where something is to be done."""
+    """The result of a check; `words` say what to do where something is to be done."""
 
     health: Health
     subject: str
     words: str
 
 
-def uploads(s: Settings) -> Iterator[Finding]:
-    """The upload tree is there and can be read."""
+def check_uploads(s: Settings) -> Iterator[Finding]:
+    """Check that the upload tree is there and can be read."""
     base = s.foscam_base_path
     try:
         entries = sorted(os.scandir(base), key=lambda entry: entry.name)
@@ -65,30 +75,30 @@ def uploads(s: Settings) -> Iterator[Finding]:
         yield Finding("note", "uploads", f"{base} is empty: cameras upload into {base}/<camera>/")
 
 
-def inotify(s: Settings, limits: Path = INOTIFY) -> Iterator[Finding]:
-    """New pictures can be noticed at once: there are watches enough for every folder."""
+def check_inotify(s: Settings, limits: Path = INOTIFY) -> Iterator[Finding]:
+    """Check that there are enough watches to notice new pictures in every folder at once."""
     if (kind := filesystem(s.foscam_base_path)) in NETWORK:
         yield Finding(
-            "note", "inotify", f"{s.foscam_base_path} is a network mount ({kind}): set `notify = false` in `files`; pictures are found by looking every few seconds"
+            "note", "inotify", f"{s.foscam_base_path} is a network mount ({kind}): set `notify = false` in `files`; pictures are found by a sweep every few seconds"
         )  # fmt: skip
         return
     try:
         watches, instances = (int((limits / f"max_user_{name}").read_text()) for name in ("watches", "instances"))
     except (OSError, ValueError):
-        yield Finding("note", "inotify", f"{limits} cannot be read: pictures may be found by looking only")
+        yield Finding("note", "inotify", f"{limits} cannot be read: pictures may be found by sweeps only")
         return
     folders = sum(1 for _, _ in zip(os.walk(s.foscam_base_path), range(FOLDERS_MAX), strict=False))
     for name, limit, needed in (("watches", watches, 2 * folders + 100), ("instances", instances, 2)):
         if limit < needed:
             yield Finding(
-                "wrong", "inotify", f"max_user_{name} is {limit}, {folders} folders want {needed}: `sysctl fs.inotify.max_user_{name}={max(2 * needed, 1024)}`"
+                "wrong", "inotify", f"max_user_{name} is {limit}, {folders} folders need {needed}: `sysctl fs.inotify.max_user_{name}={max(2 * needed, 1024)}`"
             )  # fmt: skip
             return
     yield Finding("ok", "inotify", f"{folders} folders, {watches} watches allowed")
 
 
-def data(s: Settings) -> Iterator[Finding]:
-    """The data dir can be written and keeps what was written."""
+def check_data(s: Settings) -> Iterator[Finding]:
+    """Check that the data dir can be written, is on a local disk and has room."""
     for folder in dict.fromkeys((s.hearthwatch_data_dir, s.database_path.parent)):
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         try:
@@ -112,22 +122,25 @@ def data(s: Settings) -> Iterator[Finding]:
             yield Finding("note" if low else "ok", "data", room + (": that is little" if low else ""))
 
 
-def record(s: Settings) -> Iterator[Finding]:
-    """The record opens, is whole, and somebody works on it or nobody."""
+def check_record(s: Settings) -> Iterator[Finding]:
+    """Check that the record opens and is whole, and whether a pipeline works on it."""
     if not s.database_path.exists():
         yield Finding("ok", "record", f"{s.database_path} will be made at the first start")
         return
     try:
         opened = Record(s.database_path)
-        said = opened.one("PRAGMA quick_check(1)")[0]
+        damage = opened.one("PRAGMA quick_check(1)")[0]
         counters, store = opened.counters(), opened.store_id
         newest = opened.one("SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1")
         opened.close()
+        is_running = is_pipeline_running(s.hearthwatch_data_dir)
     except RecordError as error:
         yield Finding("wrong", "record", str(error))
         return
-    if said != "ok":
-        yield Finding("wrong", "record", f"{s.database_path} is damaged ({said}): restore a backup, or start a new one")
+    if damage != "ok":
+        yield Finding(
+            "wrong", "record", f"{s.database_path} is damaged ({damage}): restore a backup, or start a new one"
+        )
         return
     if newest and newest[0] / 1e6 > time.time() + CLOCK_SECONDS_AHEAD:
         yield Finding("wrong", "clock", "the newest picture arrived in the future: this machine's clock was set back")
@@ -136,19 +149,11 @@ def record(s: Settings) -> Iterator[Finding]:
     yield Finding(
         "ok", "record", f"{s.database_path}: {frames} pictures{quarantined}, {counters['events']} events, store {store}"
     )
-    yield Finding("ok", "pipeline", "running" if _runs(s) else "not running: start it with `hearthwatch run`")
+    yield Finding("ok", "pipeline", "running" if is_running else "not running: start it with `hearthwatch run`")
 
 
-def _runs(s: Settings) -> bool:
-    try:
-        acquire_lock(s.hearthwatch_data_dir, "see").release()
-    except RecordError:
-        return True
-    return False
-
-
-def clock(s: Settings) -> Iterator[Finding]:
-    """The machine's clock and zone, and that of the cameras."""
+def check_clock(s: Settings) -> Iterator[Finding]:
+    """Check the machine's clock, and show the zone of the cameras' clocks."""
     if time.time() < EARLIEST:
         yield Finding(
             "wrong",
@@ -157,15 +162,157 @@ def clock(s: Settings) -> Iterator[Finding]:
         )
     zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
     now = datetime.now(zone).astimezone(zone)
-    told = f"cameras' clocks are read as {s.hearthwatch_timezone or f'the system zone {now:%Z}'}: there it is {now:%H:%M} now"
+    words = f"cameras' clocks are read as {s.hearthwatch_timezone or f'the system zone {now:%Z}'}: there it is {now:%H:%M} now"
     if zone is None and now.utcoffset() is not None and not now.utcoffset():
-        yield Finding("note", "time zone", f"{told}; if your cameras show another time, set HEARTHWATCH_TIMEZONE")
+        yield Finding("note", "time zone", f"{words}; if your cameras show another time, set HEARTHWATCH_TIMEZONE")
     else:
-        yield Finding("ok", "time zone", told)
+        yield Finding("ok", "time zone", words)
+
+
+def check_torch(s: Settings) -> Iterator[Finding]:
+    """Check that torch can use the configured device, and an NVIDIA card if there is one."""
+    if s.rtdetr_url:
+        return
+    import torch
+
+    from hearthwatch.gpu.loading import NVIDIA_DRIVER, choose_device, cuda_problem
+
+    try:
+        device = choose_device(s.hearthwatch_device)
+    except DetectorError as error:
+        yield Finding("wrong", "torch", str(error))
+        return
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    if s.hearthwatch_device == "auto" and device.type == "cpu" and NVIDIA_DRIVER.exists():
+        yield Finding(
+            "wrong",
+            "torch",
+            f"there is an NVIDIA card, but {cuda_problem()}: install the CUDA build of torch (docs/install.md)",
+        )
+    else:
+        yield Finding("ok", "torch", f"torch {torch.__version__} detects on {device} ({name})")
+
+
+def check_model(s: Settings) -> Iterator[Finding]:
+    """Check that the detector's weights are here, or can be fetched."""
+    name = s.hearthwatch_detector_model
+    if s.rtdetr_url:
+        return
+    folder = YARD if name == "yard" else Path(name).expanduser()
+    if name == "yard" or folder.is_dir():
+        missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
+        if missing:
+            yield Finding("wrong", "model", f"{folder} has no {', '.join(missing)}: copy them there")
+        else:
+            note = ": the demo's, for drawn pictures only; set HEARTHWATCH_DETECTOR_MODEL for real ones"
+            yield Finding(
+                "note" if name == "yard" else "ok", "model", f"{name}{note if name == 'yard' else ' is complete'}"
+            )
+        return
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        missing = [file for file in MODEL_FILES if not isinstance(try_to_load_from_cache(name, file), str)]
+    except HFValidationError:
+        kinds = " or ".join(MODEL_TYPES)
+        yield Finding("wrong", "model", f"{name} is no folder and no hub id: name one with an {kinds} in it, or `yard`")
+        return
+    if not missing:
+        yield Finding("ok", "model", f"{name} is in the hub's cache")
+        return
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        answer: httpx.Response | str = "HF_HUB_OFFLINE is set"
+    else:
+        url = f"{hub}/{name}/resolve/main/config.json"
+        answer = _answer(lambda: httpx.head(url, timeout=ANSWER_SECONDS, follow_redirects=True))
+    if isinstance(answer, str):
+        yield Finding(
+            "wrong", "model", f"{name} is not here and cannot be fetched from {hub} ({answer}): copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
+        )  # fmt: skip
+    else:
+        yield Finding("note", "model", f"{name} will be fetched from {hub} at the first start")
+
+
+def check_detector(s: Settings) -> Iterator[Finding]:
+    """Check that the RT-DETR service detects in a picture."""
+    if not s.rtdetr_url:
+        return
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(picture, "JPEG")
+    file, where = ("probe.jpg", picture.getvalue(), "image/jpeg"), masked("RTDETR_URL", s.rtdetr_url)
+    answer = _answer(lambda: httpx.post(f"{s.rtdetr_url}/detect", files={"file": file}, timeout=ANSWER_SECONDS))
+    if isinstance(answer, str):
+        yield Finding("wrong", "detector", f"{where}: {answer}: start the service, or unset RTDETR_URL to detect here")
+        return
+    try:
+        parse_detections(answer.content, DetectionFilter(0.0, frozenset("*"), None), 64, 48)
+    except InvalidResponseError as error:
+        yield Finding("wrong", "detector", f"{where} {error}: is it an RT-DETR service?")
+    else:
+        yield Finding("ok", "detector", f"{where} detects")
+
+
+def check_redis(s: Settings) -> Iterator[Finding]:
+    """Check that Redis answers."""
+    if not s.redis_url:
+        yield Finding("ok", "redis", "REDIS_URL is not set: events are not published, everything else works")
+        return
+    from redis import Redis, RedisError
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    where, seconds = masked("REDIS_URL", s.redis_url), ANSWER_SECONDS
+    timeouts: dict[str, Any] = {
+        "socket_connect_timeout": seconds,
+        "socket_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    try:
+        with Redis.from_url(s.redis_url, **timeouts) as client:
+            version = client.info("server")["redis_version"]
+    except (RedisError, OSError) as error:
+        yield Finding("wrong", "redis", f"{where}: {error}: start Redis, fix REDIS_URL, or unset it")
+    else:
+        yield Finding("ok", "redis", f"{where}: Redis {version}")
+
+
+def check_nemotron(s: Settings) -> Iterator[Finding]:
+    """Check that the language model's server answers and serves the configured model."""
+    if not s.nemotron_url:
+        yield Finding("ok", "nemotron", "NEMOTRON_URL is not set: rules alone judge")
+        return
+    base, where = s.nemotron_url.rstrip("/").removesuffix("/v1"), masked("NEMOTRON_URL", s.nemotron_url)
+    answer, served = _answer(lambda: httpx.get(f"{base}/v1/models", timeout=ANSWER_SECONDS)), []
+    try:
+        served = [] if isinstance(answer, str) else [str(one["id"]) for one in answer.json()["data"]]
+    except (ValueError, LookupError, TypeError):
+        answer = "it answers, but not as vLLM does"
+    if isinstance(answer, str):
+        yield Finding("wrong", "nemotron", f"{where}: {answer}: start it with `hearthwatch llm`, or unset NEMOTRON_URL")
+    elif s.hearthwatch_nemotron_model not in served:
+        names = ", ".join(served) or "nothing"
+        yield Finding(
+            "wrong", "nemotron", f"{where} serves {names}, not {s.hearthwatch_nemotron_model}: set HEARTHWATCH_NEMOTRON_MODEL, or start it with --served-model-name"
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "nemotron", f"{where} serves {s.hearthwatch_nemotron_model}")
+
+
+def _answer(request: Callable[[], httpx.Response]) -> httpx.Response | str:
+    """Return the answer, or why there is no good one."""
+    try:
+        answer = request()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error) or f"no answer within {ANSWER_SECONDS:g} s"
+    return answer if answer.is_success else f"it answers {answer.status_code}"
 
 
 def filesystem(path: Path, mounts: Path = MOUNTS) -> str:
-    """The kind of file system that `path` is on; empty if nobody knows."""
+    """Return the kind of file system that `path` is on; empty if it cannot be found out."""
     best, kind = "", ""
     try:
         lines = mounts.read_text(errors="replace").splitlines()

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-import hearthwatch.cli.machine_checks as doctor
-import hearthwatch.cli.service_checks as services
+import hearthwatch.cli.machine_checks as checks
 from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.record import Record, acquire_lock, now
 from hearthwatch.record.ledger import FoundFile, Ledger
@@ -38,15 +37,15 @@ def found(check: Callable[..., Iterator[Finding]], *args: Any) -> tuple[str, str
 
 def test_uploads(tmp_path: Path) -> None:
     s = settings(tmp_path)
-    health, words = found(doctor.uploads, s)
+    health, words = found(checks.check_uploads, s)
     assert health == "wrong" and "set FOSCAM_BASE_PATH" in words
     s.foscam_base_path.mkdir()
-    assert found(doctor.uploads, s)[0] == "note"
+    assert found(checks.check_uploads, s)[0] == "note"
     (s.foscam_base_path / "Front Door").mkdir()
-    health, words = found(doctor.uploads, s)
+    health, words = found(checks.check_uploads, s)
     assert health == "ok" and "1 cameras: Front Door" in words
     (s.foscam_base_path / "front-door").mkdir()
-    health, words = found(doctor.uploads, s)
+    health, words = found(checks.check_uploads, s)
     assert health == "wrong" and "front_door" in words
 
 
@@ -54,9 +53,9 @@ def test_uploads(tmp_path: Path) -> None:
 def test_what_may_not_be_read_or_written(tmp_path: Path) -> None:
     s = settings(tmp_path)
     (s.foscam_base_path / "cam").mkdir(parents=True, mode=0o000)
-    assert "cam cannot be read" in found(doctor.uploads, s)[1]
+    assert "cam cannot be read" in found(checks.check_uploads, s)[1]
     s.hearthwatch_data_dir.mkdir(mode=0o555)
-    assert "cannot be written" in found(doctor.data, s)[1]
+    assert "cannot be written" in found(checks.check_data, s)[1]
 
 
 def test_inotify_limits(tmp_path: Path) -> None:
@@ -67,103 +66,103 @@ def test_inotify_limits(tmp_path: Path) -> None:
     def limits(watches: int, instances: int) -> tuple[str, str]:
         (tmp_path / "max_user_watches").write_text(f"{watches}\n")
         (tmp_path / "max_user_instances").write_text(f"{instances}\n")
-        return found(doctor.inotify, s, tmp_path)
+        return found(checks.check_inotify, s, tmp_path)
 
     assert limits(8192, 128) == ("ok", "32 folders, 8192 watches allowed")
     assert "`sysctl fs.inotify.max_user_watches=1024`" in limits(100, 128)[1]
     assert "max_user_instances is 1" in limits(8192, 1)[1]
-    assert found(doctor.inotify, s, tmp_path / "nowhere")[0] == "note"
+    assert found(checks.check_inotify, s, tmp_path / "nowhere")[0] == "note"
 
 
 def test_file_systems(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda / ext4 rw 0 0\nnas:/x /mnt/na\\040s nfs4 rw 0 0\n")
-    assert doctor.filesystem(Path("/mnt/na s/cam"), mounts) == "nfs4"
-    assert doctor.filesystem(Path("/mnt/other"), mounts) == "ext4"
-    assert doctor.filesystem(Path("/"), tmp_path / "nowhere") == ""
+    assert checks.filesystem(Path("/mnt/na s/cam"), mounts) == "nfs4"
+    assert checks.filesystem(Path("/mnt/other"), mounts) == "ext4"
+    assert checks.filesystem(Path("/"), tmp_path / "nowhere") == ""
 
 
 def test_a_full_disk_and_a_data_dir_on_a_network_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s = settings(tmp_path)
-    assert found(doctor.data, s)[0] in ("ok", "note")
+    assert found(checks.check_data, s)[0] in ("ok", "note")
     assert not s.hearthwatch_data_dir.exists(), "looking makes nothing"
-    monkeypatch.setattr(doctor, "FREE_BYTES_MIN", 1 << 60)
-    assert "make room" in found(doctor.data, s)[1]
-    monkeypatch.setattr(doctor, "filesystem", lambda path: "cifs")
-    assert "network mount (cifs)" in found(doctor.data, s)[1]
+    monkeypatch.setattr(checks, "FREE_BYTES_MIN", 1 << 60)
+    assert "make room" in found(checks.check_data, s)[1]
+    monkeypatch.setattr(checks, "filesystem", lambda path: "cifs")
+    assert "network mount (cifs)" in found(checks.check_data, s)[1]
 
 
 def test_the_record(tmp_path: Path) -> None:
     s = settings(tmp_path)
-    assert "will be made" in found(doctor.record, s)[1] and not s.database_path.exists()
+    assert "will be made" in found(checks.check_record, s)[1] and not s.database_path.exists()
     record = Record(s.database_path)
-    assert "not running" in found(doctor.record, s)[1]
+    assert "not running" in found(checks.check_record, s)[1]
     lock = acquire_lock(s.hearthwatch_data_dir, "see")
-    assert "\nrunning" in found(doctor.record, s)[1]
+    assert "\nrunning" in found(checks.check_record, s)[1]
     lock.release()
     future = now() + 3600 * 10**6
     Ledger(record).discover([FoundFile("cam", "cam", "cam/1.jpg", 1, 1, future, future)], future)
-    assert "clock was set back" in found(doctor.record, s)[1]
+    assert "clock was set back" in found(checks.check_record, s)[1]
     record.close()
     s.database_path.write_bytes(b"something else entirely" * 100)
-    assert "is not a Hearthwatch record" in found(doctor.record, s)[1]
+    assert "is not a Hearthwatch record" in found(checks.check_record, s)[1]
 
 
 def test_the_clock_and_its_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(doctor.clock, settings(tmp_path, HEARTHWATCH_TIMEZONE="Europe/Berlin"))[0] == "ok"
-    monkeypatch.setattr(doctor, "EARLIEST", 1e12)
-    assert "set its clock" in found(doctor.clock, settings(tmp_path))[1]
+    assert found(checks.check_clock, settings(tmp_path, HEARTHWATCH_TIMEZONE="Europe/Berlin"))[0] == "ok"
+    monkeypatch.setattr(checks, "EARLIEST", 1e12)
+    assert "set its clock" in found(checks.check_clock, settings(tmp_path))[1]
 
 
 def test_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="yard"))[0] == "note"
-    assert "has no config.json" in found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[1]
-    for name in services.MODEL_FILES:
+    assert found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="yard"))[0] == "note"
+    assert "has no config.json" in found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[1]
+    for name in checks.MODEL_FILES:
         (tmp_path / name).touch()
-    assert found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[0] == "ok"
+    assert found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[0] == "ok"
     hub = settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="PekingU/rtdetr_nobody_has_this")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE is set" in found(services.model, hub)[1]
-    assert "no hub id" in found(services.model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="a b/c/d"))[1]
+    assert "HF_HUB_OFFLINE is set" in found(checks.check_model, hub)[1]
+    assert "no hub id" in found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="a b/c/d"))[1]
 
 
 def test_the_device(tmp_path: Path) -> None:
-    health, words = found(services.torch, settings(tmp_path, HEARTHWATCH_DEVICE="cpu"))
+    health, words = found(checks.check_torch, settings(tmp_path, HEARTHWATCH_DEVICE="cpu"))
     assert health == "ok" and "detects on cpu" in words
-    health, words = found(services.torch, settings(tmp_path, HEARTHWATCH_DEVICE="cuda:99"))
+    health, words = found(checks.check_torch, settings(tmp_path, HEARTHWATCH_DEVICE="cuda:99"))
     assert health == "wrong" and "cuda:99" in words
 
 
 def test_the_detection_service(tmp_path: Path) -> None:
     row = {"class": "person", "confidence": 0.9, "bbox": [1, 2, 3, 4]}
     with HttpEar(200, 500, said=json.dumps({"detections": [row]}).encode()) as good, HttpEar(said=b"<html>") as bad:
-        assert found(services.detector, settings(tmp_path, RTDETR_URL=good.url)) == ("ok", f"{good.url} detects")
-        assert "answers 500" in found(services.detector, settings(tmp_path, RTDETR_URL=good.url))[1]
-        assert "is it an RT-DETR service?" in found(services.detector, settings(tmp_path, RTDETR_URL=bad.url))[1]
-    health, words = found(services.detector, settings(tmp_path, RTDETR_URL=GONE.replace("//", "//me:s3cret@")))
+        assert found(checks.check_detector, settings(tmp_path, RTDETR_URL=good.url)) == ("ok", f"{good.url} detects")
+        assert "answers 500" in found(checks.check_detector, settings(tmp_path, RTDETR_URL=good.url))[1]
+        assert "is it an RT-DETR service?" in found(checks.check_detector, settings(tmp_path, RTDETR_URL=bad.url))[1]
+    health, words = found(checks.check_detector, settings(tmp_path, RTDETR_URL=GONE.replace("//", "//me:s3cret@")))
     assert health == "wrong" and "start the service" in words and "s3cret" not in words
 
 
 def test_redis(tmp_path: Path) -> None:
-    assert "events are not published" in found(services.redis, settings(tmp_path))[1]
+    assert "events are not published" in found(checks.check_redis, settings(tmp_path))[1]
     with RedisServer(tmp_path / "redis") as server:
-        assert found(services.redis, settings(tmp_path, REDIS_URL=server.url))[0] == "ok"
-    health, words = found(services.redis, settings(tmp_path, REDIS_URL=server.url.replace("//", "//:s3cret@")))
-    assert health == "wrong" and "mend REDIS_URL" in words and "s3cret" not in words
+        assert found(checks.check_redis, settings(tmp_path, REDIS_URL=server.url))[0] == "ok"
+    health, words = found(checks.check_redis, settings(tmp_path, REDIS_URL=server.url.replace("//", "//:s3cret@")))
+    assert health == "wrong" and "fix REDIS_URL" in words and "s3cret" not in words
 
 
 def test_the_language_model(tmp_path: Path) -> None:
     pages = {"/v1/models": json.dumps({"data": [{"id": "nemotron"}]}).encode()}
     with HttpEar(pages=pages) as ear, HttpEar(pages={"/v1/models": b"{}"}) as other:
-        assert found(services.nemotron, settings(tmp_path, NEMOTRON_URL=f"{ear.url}/v1/"))[0] == "ok"
+        assert found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=f"{ear.url}/v1/"))[0] == "ok"
         wrong = settings(tmp_path, NEMOTRON_URL=ear.url, HEARTHWATCH_NEMOTRON_MODEL="llama")
-        assert "serves nemotron, not llama" in found(services.nemotron, wrong)[1]
-        assert "not as vLLM does" in found(services.nemotron, settings(tmp_path, NEMOTRON_URL=other.url))[1]
-    assert "hearthwatch llm" in found(services.nemotron, settings(tmp_path, NEMOTRON_URL=GONE))[1]
+        assert "serves nemotron, not llama" in found(checks.check_nemotron, wrong)[1]
+        assert "not as vLLM does" in found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=other.url))[1]
+    assert "hearthwatch llm" in found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=GONE))[1]
 
 
 @pytest.mark.parametrize(("uploads", "code"), [("uploads", 0), ("nowhere", 1)])
-def test_the_command_counts_what_is_to_be_mended(tmp_path: Path, uploads: str, code: int) -> None:
+def test_the_command_counts_problems(tmp_path: Path, uploads: str, code: int) -> None:
     (tmp_path / "uploads/cam").mkdir(parents=True)
     environment = {
         "FOSCAM_BASE_PATH": str(tmp_path / uploads),
@@ -176,4 +175,4 @@ def test_the_command_counts_what_is_to_be_mended(tmp_path: Path, uploads: str, c
         env={**ours, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
-    assert done.stdout.endswith("nothing to mend\n" if code == 0 else "1 to mend\n")
+    assert done.stdout.endswith("no problems\n" if code == 0 else "1 problem\n")
