@@ -1,7 +1,7 @@
-"""The read API and the page as one ASGI application.
+"""Build the ASGI application: the read API and the page.
 
-Works whether or not a pipeline runs, and before there is a record: then lists are empty and health says so. Routes are
-plain functions on a few threads, each with its own connection to the record.
+It works while no pipeline runs and before a record exists: then lists are empty and health says so. Routes are functions
+on a few threads, each thread with its own connection to the record.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import anyio.to_thread
@@ -19,10 +18,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import THREADS, Here
-from hearthwatch.api.file_serving import Refused
+from hearthwatch.api.dependencies import THREADS, AppState, product_version
+from hearthwatch.api.file_serving import FileRefused
 from hearthwatch.api.routes import cameras, detections, events, live, media, page, system
-from hearthwatch.api.security import Gate, plain
+from hearthwatch.api.security import AccessMiddleware, redact
 from hearthwatch.record import RecordError
 from hearthwatch.schemas.settings import Settings
 
@@ -30,73 +29,66 @@ DESCRIPTION = """Cameras, events with their verdicts, detections, pictures, heal
 Times are ISO 8601 in UTC. With `HEARTHWATCH_API_TOKEN` set, send `Authorization: Bearer …`."""
 
 TAGS = [
-    {"name": "events", "description": "What happened, and how bad it is."},
+    {"name": "events", "description": "What happened, and its risk."},
     {"name": "cameras", "description": "One for each folder below the upload tree."},
     {"name": "detections", "description": "Boxes, in pixels of the original picture."},
     {"name": "media", "description": "Uploads and thumbnails."},
-    {"name": "live", "description": "The feed as it grows."},
-    {"name": "system", "description": "Health, the ledger, what could not be read."},
+    {"name": "live", "description": "New messages of the feed."},
+    {"name": "system", "description": "Health, the ledger, quarantined pictures."},
 ]
 
 
-def product_version() -> str:
-    try:
-        return version("hearthwatch")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "0"
-
-
 class Api(FastAPI):
-    """FastAPI whose document keeps the nulls of examples: an answer has all its keys, always."""
+    """FastAPI that keeps nulls in the examples of its OpenAPI document: a response always has all its keys."""
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
             schemas = super().openapi()["components"]["schemas"]
-            for model in models.family():
+            for model in models.all_models():
                 if model.__name__ in schemas:
                     schemas[model.__name__] |= model.model_config.get("json_schema_extra", {})
         return super().openapi()
 
 
 def create(settings: Settings) -> FastAPI:
-    """The application for these settings. Opens nothing before it is started."""
-    here = Here(settings)
+    """Create the application for these settings. It opens nothing before it is started."""
+    state = AppState(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        await here.hub.start()
+        await state.hub.start()
         yield
-        here.close()
+        state.close()
 
     app = Api(
         title="Hearthwatch", version=product_version(), description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.state.here = here
-    for part in (page, events, cameras, detections, media, live, system):
-        app.include_router(part.router, responses=models.ALWAYS)
+    app.state.app_state = state
+    for module in (page, events, cameras, detections, media, live, system):
+        app.include_router(module.router, responses=models.COMMON_ERRORS)
     app.mount("/static", page.Static())
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(AccessMiddleware, settings=settings)
     if settings.hearthwatch_cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.hearthwatch_cors_origins, allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
         )  # fmt: skip
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Refused, _refused)
-    for broken in (RecordError, sqlite3.Error):
-        app.add_exception_handler(broken, _unavailable)
+    app.add_exception_handler(FileRefused, _refused)
+    for error_type in (RecordError, sqlite3.Error):
+        app.add_exception_handler(error_type, _unavailable)
     return app
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return JSONResponse({"detail": [plain(item) for item in error.errors()]}, 422)
+    return JSONResponse({"detail": [redact(item) for item in error.errors()]}, 422)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, FileRefused)
     return error.response()
 
 

@@ -1,7 +1,7 @@
-"""Answers that are made once for all who ask the same before the record changes.
+"""Cache JSON responses until the record changes.
 
-Whether an answer still holds is asked of SQLite on the event loop, without a wait: most questions then need no thread.
-Whoever asks after a commit gets an answer that has seen it.
+SQLite is asked on the event loop whether the record changed, without waiting, so most requests need no thread. A request
+that comes after a commit gets a response that includes it.
 """
 
 from __future__ import annotations
@@ -18,63 +18,61 @@ from pydantic_core import to_json
 from hearthwatch.record import Record
 from hearthwatch.record.read.snapshot import SnapshotReader
 
-ANSWERS_MAX = 256  # a page of fifty events has 40 kB: 10 MB
-ANSWER_BYTES_MAX = 256 * 1024
+RESPONSES_MAX = 256  # a page of fifty events has 40 kB: 10 MB
+RESPONSE_BYTES_MAX = 256 * 1024
 
 
-class Coming(NamedTuple):
-    """An answer that is being made, of this version or a later one."""
+class PendingResponse(NamedTuple):
+    """A response that is being read, of this version of the record or a later one."""
 
     version: object
     content: asyncio.Future[bytes]
 
 
-class Answers:
-    """JSON as bytes, by question; for one event loop."""
+class ResponseCache:
+    """JSON as bytes, by key; for one event loop."""
 
     def __init__(self, reader: SnapshotReader) -> None:
         self._reader = reader
-        self._kept: OrderedDict[Hashable, tuple[object, bytes]] = OrderedDict()
-        self._coming: dict[Hashable, Coming] = {}
+        self._cached: OrderedDict[Hashable, tuple[object, bytes]] = OrderedDict()
+        self._pending: dict[Hashable, PendingResponse] = {}
 
     async def get(
         self,
-        question: Hashable,
-        make: Callable[[Record], Any],
+        key: Hashable,
+        read: Callable[[Record], Any],
         period: object = None,
         limiter: CapacityLimiter | None = None,
     ) -> bytes:
-        """What `make` reads, as JSON; on a thread of `limiter` if it has to be made. It holds for this `period` at most.
+        """Return what `read` reads, as JSON: cached for the same record and `period`, else read on a thread of `limiter`.
 
-        One thread at a time works on a question, however many ask and however often the record changes meanwhile.
+        One thread at a time reads for a key, however many requests wait and however often the record changes.
         """
-        version = self._reader.version(), period  # first: an answer may be newer than its version, never older
-        known, coming = self._kept.get(question), self._coming.get(question)
-        if known and known[0] == version:
-            return known[1]
-        if (
-            coming and coming.version != version
-        ):  # it may have read before the last change: whatever begins after it has not
-            await asyncio.wait([coming.content])
-            coming = self._coming.get(question)
-        if coming is None:
-            coming = Coming(version, asyncio.ensure_future(self._make(question, version, make, limiter)))
-            self._coming[question] = coming
-        return await asyncio.shield(coming.content)  # one who hangs up takes it from nobody
+        version = self._reader.version(), period  # first: a response may be newer than its version, never older
+        cached, pending = self._cached.get(key), self._pending.get(key)
+        if cached and cached[0] == version:
+            return cached[1]
+        if pending and pending.version != version:  # it may have read before the change; one that starts later has not
+            await asyncio.wait([pending.content])
+            pending = self._pending.get(key)
+        if pending is None:
+            pending = PendingResponse(version, asyncio.ensure_future(self._fill(key, version, read, limiter)))
+            self._pending[key] = pending
+        return await asyncio.shield(pending.content)  # a client that disconnects does not cancel it for the others
 
-    async def _make(
-        self, question: Hashable, version: object, make: Callable[[Record], Any], limiter: CapacityLimiter | None
+    async def _fill(
+        self, key: Hashable, version: object, read: Callable[[Record], Any], limiter: CapacityLimiter | None
     ) -> bytes:
         try:
-            content = await run_sync(self._read, make, limiter=limiter)
+            content = await run_sync(self._read, read, limiter=limiter)
         finally:
-            del self._coming[question]
-        if len(content) <= ANSWER_BYTES_MAX:
-            self._kept[question] = version, content
-        while len(self._kept) > ANSWERS_MAX:
-            self._kept.popitem(last=False)
+            del self._pending[key]
+        if len(content) <= RESPONSE_BYTES_MAX:
+            self._cached[key] = version, content
+        while len(self._cached) > RESPONSES_MAX:
+            self._cached.popitem(last=False)
         return content
 
-    def _read(self, make: Callable[[Record], Any]) -> bytes:
+    def _read(self, read: Callable[[Record], Any]) -> bytes:
         with self._reader.snapshot() as record:
-            return to_json(make(record), inf_nan_mode="null")
+            return to_json(read(record), inf_nan_mode="null")

@@ -1,4 +1,4 @@
-"""What all routes share: the settings, the record to read, the one writer, and the time."""
+"""State of the application and helpers that all routes share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 from functools import partial, wraps
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -16,8 +17,8 @@ from fastapi import Depends, Response
 from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 
-from hearthwatch.api.cache import Answers
-from hearthwatch.api.feed_hub import Hub
+from hearthwatch.api.cache import ResponseCache
+from hearthwatch.api.feed_hub import FeedHub
 from hearthwatch.api.health import Health
 from hearthwatch.record import Record, now
 from hearthwatch.record.read.snapshot import SnapshotReader
@@ -28,62 +29,66 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 4  # the interpreter runs one at a time: with 12 an event in full took 37 ms at its p99 instead of 21
-PATIENT_THREADS = 8  # beside them, for what waits for disks and services or reads a million rows
-FRESH_SECONDS = 1.0  # for so long an answer that speaks of the time holds while the record stays as it is
+SLOW_THREADS = 8  # separate ones for disks, services and queries of a million rows
+FRESH_SECONDS = 1.0  # how long a response that depends on the time is cached while the record does not change
 
 
-class Here:
-    """One per application. Reading is free for all threads; writing is done by one at a time."""
+class AppState:
+    """One per application. Any thread reads; one at a time writes."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.reader = SnapshotReader(settings.database_path)
         self.health = Health(settings, self.reader)
-        self.hub = Hub(self.reader, self.status)
-        self.began = time.monotonic()
-        self.patient = CapacityLimiter(PATIENT_THREADS)
-        self._answers = Answers(self.reader)
+        self.hub = FeedHub(self.reader, self.cached_status_line)
+        self.started = time.monotonic()
+        self.slow_threads = CapacityLimiter(SLOW_THREADS)
+        self._cache = ResponseCache(self.reader)
         self._writer: Record | None = None
-        self._turn = threading.Lock()
-        self._status_turn = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._status_lock = threading.Lock()
         self._status: tuple[object, dict[str, Any]] = None, {}
 
     def write(self, work: Callable[[Record], T]) -> T:
-        """Run `work` on the record, which is made if there is none yet. Raises RecordError if it stays locked or full."""
-        with self._turn:
+        """Run `work` on the record, which is created if it does not exist.
+
+        Raises:
+            RecordError: it stays locked, or the disk is full.
+        """
+        with self._write_lock:
             if self._writer is None or not self.reader.exists():
                 self._writer = Record(self.settings.database_path)
             return work(self._writer)
 
-    async def answer(
-        self, question: Hashable, make: Callable[[Record], Any], *, ages: bool = False, patient: bool = False
+    async def cached_response(
+        self, key: Hashable, read: Callable[[Record], Any], *, time_dependent: bool = False, slow: bool = False
     ) -> Response:
-        """What `make` reads, as JSON; made once for all who ask the same before the record changes.
+        """Respond with what `read` returns, as JSON, cached until the record changes.
 
-        `ages`: it speaks of the time, too, so it holds for a second at most. `patient`: it may read a million rows.
+        `time_dependent`: for a second at most. `slow`: it may read a million rows, so it runs on the slow threads.
         """
-        period = time.monotonic() // FRESH_SECONDS if ages else None
-        content = await self._answers.get(question, make, period, self.patient if patient else None)
+        period = time.monotonic() // FRESH_SECONDS if time_dependent else None
+        content = await self._cache.get(key, read, period, self.slow_threads if slow else None)
         return Response(content, media_type="application/json")
 
-    def look(self, record: Record) -> dict[str, Any]:
-        """The page's first line."""
-        return self.health.status(record, now(), self.midnight())
+    def status_line(self, record: Record) -> dict[str, Any]:
+        """Read the page's first line."""
+        return self.health.status_line(record, now(), self.midnight())
 
-    def midnight(self) -> int:
-        """When today began where the cameras are, in microseconds."""
-        zone = self.settings.hearthwatch_timezone
-        today = datetime.now(ZoneInfo(zone) if zone else None).replace(hour=0, minute=0, second=0, microsecond=0)
-        return to_microseconds(today.astimezone())
-
-    def status(self) -> dict[str, Any]:
-        """The page's first line, for those who are told; many who begin to listen at once see the same."""
-        with self._status_turn:
+    def cached_status_line(self) -> dict[str, Any]:
+        """Read the page's first line once for all clients of the live stream."""
+        with self._status_lock:
             key = self.reader.version(), time.monotonic() // FRESH_SECONDS
             if self._status[0] != key:
                 with self.reader.snapshot() as record:
-                    self._status = key, self.look(record)
+                    self._status = key, self.status_line(record)
             return self._status[1]
+
+    def midnight(self) -> int:
+        """When today began in the cameras' time zone, in microseconds."""
+        zone = self.settings.hearthwatch_timezone
+        today = datetime.now(ZoneInfo(zone) if zone else None).replace(hour=0, minute=0, second=0, microsecond=0)
+        return to_microseconds(today.astimezone())
 
     def close(self) -> None:
         self.hub.stop()
@@ -91,25 +96,32 @@ class Here:
             self._writer.close()
 
 
-def answer(content: Any, status_code: int = 200) -> Response:
-    """JSON as it is, without a second look at every field: what the tests hold against the documented models."""
+def json_response(content: Any, status_code: int = 200) -> Response:
+    """Respond with JSON, not validated: tests compare every response with its documented model."""
     return Response(to_json(content, inf_nan_mode="null"), status_code, media_type="application/json")
 
 
-def patient(route: Callable[P, Response]) -> Callable[P, Awaitable[Response]]:
-    """A route that waits for a disk or a service does so on threads of its own: no page of events waits behind it."""
+def run_on_slow_threads(route: Callable[P, Response]) -> Callable[P, Awaitable[Response]]:
+    """Run a route that waits for a disk or a service on the slow threads, so that other routes do not wait for it."""
 
     @wraps(route)
-    async def waiting(*args: P.args, **named: P.kwargs) -> Response:
-        here: Here = named["here"]  # type: ignore[assignment]
-        return await run_sync(partial(route, *args, **named), limiter=here.patient)
+    async def run(*args: P.args, **named: P.kwargs) -> Response:
+        state: AppState = named["state"]  # type: ignore[assignment]
+        return await run_sync(partial(route, *args, **named), limiter=state.slow_threads)
 
-    return waiting
-
-
-async def _here(connection: HTTPConnection) -> Here:
-    here: Here = connection.app.state.here
-    return here
+    return run
 
 
-Shared = Annotated[Here, Depends(_here)]
+async def _app_state(connection: HTTPConnection) -> AppState:
+    state: AppState = connection.app.state.app_state
+    return state
+
+
+State = Annotated[AppState, Depends(_app_state)]
+
+
+def product_version() -> str:
+    try:
+        return version("hearthwatch")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

@@ -1,8 +1,7 @@
-"""The feed as it grows, to any number of browsers: one thread looks at the record, whoever listens is told.
+"""Deliver new messages of the feed to all live clients: one thread polls the record, each client has a bounded queue.
 
-At least once, in order of `seq`, and with a `Last-Event-ID` from where the client was: what it missed is read from the
-record, what comes meanwhile waits in its bounded queue. A client that does not keep up is dropped, not buffered; it comes
-back and resumes.
+At least once, in order of `seq`, after the client's position if it gives one (`Last-Event-ID`): older messages are read
+from the record first. A client that is too slow is dropped, not buffered; it reconnects and resumes.
 """
 
 from __future__ import annotations
@@ -25,62 +24,60 @@ from hearthwatch.record.read.snapshot import SnapshotReader
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.1  # one pragma on an open file; what is new is told within this
+POLL_SECONDS = 0.1  # one pragma on an open file; a new message is sent within this
 STATUS_SECONDS = 2.0
-WAITING_MAX = 1000  # messages of about 700 bytes, shared by all clients; beyond it a client is dropped
-PAGE = 500  # rows read at once for a client that was away
+QUEUE_MAX = 1000  # messages of about 700 bytes, shared by all clients; a client with more is dropped
+ROWS_MAX = 500  # rows of the feed read at once
 CLIENTS_MAX = 1000
 
 _AFTER = "SELECT seq, payload FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 
 
-class Told(NamedTuple):
+class FeedRow(NamedTuple):
     """A row of the feed: `payload` is the message of the contract, as JSON."""
 
     seq: int
     payload: str
 
-    @property
-    def sse(self) -> bytes:
-        return f"id: {self.seq}\nevent: event\ndata: {self.payload}\n\n".encode()
 
-
-class Client:
-    """Somebody who listens. `start`: everything beyond it comes by itself, everything up to it is in the record."""
+class Subscriber:
+    """The queue of one client: messages after `start`; those up to `start` are in the record."""
 
     def __init__(self, start: int) -> None:
         self.start = start
-        self.waiting: deque[Told] = deque()
+        self.queue: deque[FeedRow] = deque()
         self.status: str | None = None
         self.dropped = False
-        self.news = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def tell(self, told: list[Told]) -> None:
-        if len(self.waiting) + len(told) > WAITING_MAX:
+    def push(self, rows: list[FeedRow], status: str | None = None) -> None:
+        """Queue messages; drop the client if they are too many. Only the newest status is kept."""
+        if len(self.queue) + len(rows) > QUEUE_MAX:
             self.drop()
         else:
-            self.waiting.extend(told)
-            self.news.set()
+            self.queue.extend(rows)
+            self.status = status or self.status
+            self._changed.set()
 
     def drop(self) -> None:
         self.dropped = True
-        self.waiting.clear()
-        self.news.set()
+        self.queue.clear()
+        self._changed.set()
 
-    async def take(self) -> tuple[list[Told], str | None]:
-        """What is new, at least one thing; nothing once dropped."""
-        await self.news.wait()
-        self.news.clear()
-        told, self.waiting, status, self.status = list(self.waiting), deque(), self.status, None
-        return ([], None) if self.dropped else (told, status)
+    async def pop_all(self) -> tuple[list[FeedRow], str | None]:
+        """Wait for messages or a status, and take them; nothing once dropped."""
+        await self._changed.wait()
+        self._changed.clear()
+        rows, self.queue, status, self.status = list(self.queue), deque(), self.status, None
+        return ([], None) if self.dropped else (rows, status)
 
 
-class Hub:
-    """Looks at the feed for all clients. `status` makes the page's first line, as JSON-ready dict."""
+class FeedHub:
+    """Polls the feed for all clients. `status` reads the page's first line, as a JSON-ready dict."""
 
     def __init__(self, reader: SnapshotReader, status: Callable[[], dict[str, Any]]) -> None:
         self._reader, self._status = reader, status
-        self._clients: set[Client] = set()
+        self._subscribers: set[Subscriber] = set()
         self._seq = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,8 +86,8 @@ class Hub:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._seq = await run_in_threadpool(self._last)
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._seq = await run_in_threadpool(self._last_seq)
+        self._thread = threading.Thread(target=self._poll, name="feed", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,93 +95,91 @@ class Hub:
         self.drop_all()
 
     def drop_all(self) -> None:
-        """End every stream; clients come back by themselves."""
-        for client in list(self._clients):
-            client.drop()
+        """End every stream; clients reconnect."""
+        for subscriber in list(self._subscribers):
+            subscriber.drop()
 
-    def join(self) -> Client | None:
-        """A new client, from the feed's end on; None: there are too many."""
-        if len(self._clients) >= CLIENTS_MAX or self._stopping.is_set():
+    def subscribe(self) -> Subscriber | None:
+        """Add a client at the end of the feed; None: there are too many."""
+        if len(self._subscribers) >= CLIENTS_MAX or self._stopping.is_set():
             return None
-        client = Client(self._seq)
-        self._clients.add(client)
-        return client
+        subscriber = Subscriber(self._seq)
+        self._subscribers.add(subscriber)
+        return subscriber
 
-    def leave(self, client: Client) -> None:
-        self._clients.discard(client)
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
 
-    async def listen(self, client: Client, after: int | None) -> AsyncIterator[tuple[list[Told], str | None]]:
-        """(messages, status or None), for ever: first what came after `after`, then what comes."""
-        seq = client.start if after is None else after
+    async def stream(
+        self, subscriber: Subscriber, after: int | None
+    ) -> AsyncIterator[tuple[list[FeedRow], str | None]]:
+        """Yield (messages, status or None) until the client is dropped: the status, what came after `after`, what is new."""
+        seq = subscriber.start if after is None else after
         first = json.dumps(await run_in_threadpool(self._status))
-        client.status = None  # older than this one
+        subscriber.status = None  # older than this one
         yield [], first
-        while seq < client.start and not client.dropped:
-            missed = await run_in_threadpool(self._after, seq, client.start)
+        while seq < subscriber.start and not subscriber.dropped:
+            missed = await run_in_threadpool(self._read, seq, subscriber.start)
             if not missed:
                 break
             yield missed, None
             seq = missed[-1].seq
-        while not client.dropped:
-            told, status = await client.take()
-            if told or status:
-                yield told, status
+        while not subscriber.dropped:
+            rows, status = await subscriber.pop_all()
+            if rows or status:
+                yield rows, status
 
-    def _publish(self, told: list[Told], status: str | None) -> None:
-        if told:
-            self._seq = told[-1].seq
-        for client in list(self._clients):
-            if told:
-                client.tell(told)
-            if status:
-                client.status = status
-                client.news.set()
+    def _publish(self, rows: list[FeedRow], status: str | None) -> None:
+        if rows:
+            self._seq = rows[-1].seq
+        for subscriber in list(self._subscribers):
+            subscriber.push(rows, status)
 
-    def _begin_anew(self, seq: int) -> None:
-        """Another record took the place of the old one: positions in the old feed mean nothing."""
+    def _reset(self, seq: int) -> None:
+        """Start at the end of another record: positions in the old feed mean nothing."""
         self._seq = seq
         self.drop_all()
 
     # -- on the thread
 
-    def _run(self) -> None:
+    def _poll(self) -> None:
         failed, due, seen = False, time.monotonic(), None
         seq, store = self._seq, self._reader.connection().store_id if self._reader.exists() else None
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(POLL_SECONDS):
             try:
                 record = self._reader.connection()
                 if store not in (None, record.store_id) and self._reader.exists():
-                    seq, seen = self._last(), None
-                    self._call(self._begin_anew, seq)
+                    seq, seen = self._last_seq(), None
+                    self._call(self._reset, seq)
                 store = record.store_id if self._reader.exists() else store
-                told, version = [], (id(record), record.one("PRAGMA data_version")[0])
+                rows, version = [], (id(record), record.one("PRAGMA data_version")[0])
                 if version != seen:
-                    told = self._after(seq, 1 << 62)
-                    seen = version if len(told) < PAGE else None
-                    seq = told[-1].seq if told else seq
+                    rows = self._read(seq, 1 << 62)
+                    seen = version if len(rows) < ROWS_MAX else None
+                    seq = rows[-1].seq if rows else seq
                 status = None
                 if time.monotonic() >= due:
                     due = time.monotonic() + STATUS_SECONDS
                     status = json.dumps(self._status())
-                if told or status:
-                    self._call(self._publish, told, status)
+                if rows or status:
+                    self._call(self._publish, rows, status)
                 failed = False
             except (sqlite3.Error, RecordError, OSError) as error:
                 if not failed:
-                    log.warning("the record cannot be read: %s; trying again", error)
+                    log.warning("the record cannot be read: %s; live messages wait, retrying every second", error)
                 failed = True
                 self._stopping.wait(1.0)
 
-    def _call(self, what: Callable[..., None], *args: Any) -> None:
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(what, *args)
+            self._loop.call_soon_threadsafe(function, *args)
 
-    def _last(self) -> int:
+    def _last_seq(self) -> int:
         try:
             return Feed(self._reader.connection()).last()
         except (sqlite3.Error, RecordError, OSError):
             return 0
 
-    def _after(self, seq: int, until: int) -> list[Told]:
+    def _read(self, seq: int, until: int) -> list[FeedRow]:
         record: Record = self._reader.connection()
-        return [Told(*row) for row in record.rows(_AFTER, seq, until, PAGE)]
+        return [FeedRow(*row) for row in record.rows(_AFTER, seq, until, ROWS_MAX)]

@@ -1,8 +1,8 @@
-"""Uploads and thumbnails as they are, inline; nothing outside their folders, by whatever name it is asked for.
+"""Serve uploads and thumbnails, inline, and never a file outside their folders.
 
 Checks in this order: longer than 4096 characters 414; a `..` part or an absolute path 403; NUL or a name that no file can
-have 400; resolves outside its folder 403; missing 404; another type than pictures and videos 403. What was checked is
-what is opened.
+have 400; resolves outside its folder 403; missing 404; neither a picture nor a video 403. The
+file that was checked is the file that is served.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TYPES = {
     "mp4": "video/mp4", "avi": "video/x-msvideo", "webm": "video/webm",
 }  # fmt: skip
 FOREVER = "public, max-age=31536000, immutable"
-ASK_AGAIN = "private, no-cache"
+REVALIDATE = "private, no-cache"
 
 _PARTS = re.compile(rb"[/\\]")
 
 
-class Refused(Exception):  # noqa: N818  (it is an answer)
-    """What the client gets instead of the file."""
+class FileRefused(Exception):  # noqa: N818  (it is a response)
+    """The response instead of a file."""
 
     def __init__(self, status_code: int, error: str, path: str) -> None:
         self.status_code, self.error, self.path = status_code, error, path
@@ -48,7 +48,7 @@ class Refused(Exception):  # noqa: N818  (it is an answer)
         )
 
 
-class File(NamedTuple):
+class OpenFile(NamedTuple):
     """An open file that may be served."""
 
     descriptor: int
@@ -61,71 +61,78 @@ class File(NamedTuple):
         return version(self.mtime_ns, self.size)
 
 
-def checked(filename: str) -> bytes:
-    """The name as bytes, after the checks that need no disk. Raises Refused."""
+def parse_filename(filename: str) -> bytes:
+    """Check what needs no disk, and return the name as bytes.
+
+    Raises:
+        FileRefused: too long, leaves its folder, or no name of a file.
+    """
     if len(filename) > PATH_CHARACTERS_MAX:
-        raise Refused(414, f"a path may have {PATH_CHARACTERS_MAX} characters", filename)
+        raise FileRefused(414, f"a path may have {PATH_CHARACTERS_MAX} characters", filename)
     name = unescape(filename)
     if b".." in _PARTS.split(name) or name.startswith((b"/", b"\\")):
-        raise Refused(403, "a path may not leave its folder", filename)
+        raise FileRefused(403, "a path may not leave its folder", filename)
     if b"\0" in name or any(len(part) > 255 for part in name.split(b"/")):
-        raise Refused(400, "no file can have this name", filename)
+        raise FileRefused(400, "no file can have this name", filename)
     return name
 
 
-def opened(folder: Path | None, name: bytes, shown: str) -> File:
-    """The file below `folder` (None: there is no such folder), open and known to be there. Raises Refused."""
-    missing = Refused(404, "there is no such file", shown)
+def open_file(folder: Path | None, name: bytes, shown: str) -> OpenFile:
+    """Open the file below `folder` (None: there is no such folder).
+
+    Raises:
+        FileRefused: outside the folder, missing, unreadable, or neither a picture nor a video.
+    """
+    missing = FileRefused(404, "there is no such file", shown)
     if folder is None:
         raise missing
     try:
         root = os.path.realpath(os.fsencode(folder))
         path = os.path.realpath(root + b"/" + name)
         if not path.startswith(root + b"/"):
-            raise Refused(403, "a path may not leave its folder", shown)
+            raise FileRefused(403, "a path may not leave its folder", shown)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:
-        raise Refused(400, "no file can have this name", shown) from None
+        raise FileRefused(400, "no file can have this name", shown) from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
-            raise Refused(400, "no file can have this name", shown) from None
+            raise FileRefused(400, "no file can have this name", shown) from None
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise Refused(403, "the file cannot be read", shown) from None
+            raise FileRefused(403, "the file cannot be read", shown) from None
         raise missing from None
     try:
-        return _file(descriptor, root, name, shown)
+        return _check_type(descriptor, root, name, shown)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _file(descriptor: int, root: bytes, name: bytes, shown: str) -> File:
+def _check_type(descriptor: int, root: bytes, name: bytes, shown: str) -> OpenFile:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise Refused(404, "there is no such file", shown)
-    if not os.fsencode(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(
-        root + b"/"
-    ):  # a folder just became a link
-        raise Refused(403, "a path may not leave its folder", shown)
+        raise FileRefused(404, "there is no such file", shown)
+    real = os.fsencode(Path(f"/proc/self/fd/{descriptor}").readlink())
+    if not real.startswith(root + b"/"):  # a folder became a link since the check
+        raise FileRefused(403, "a path may not leave its folder", shown)
     content_type = TYPES.get(name.rpartition(b".")[2].decode("ascii", "replace").lower())
     if content_type is None or b"." not in name.rpartition(b"/")[2]:
-        raise Refused(403, f"only {', '.join(TYPES)} are served", shown)
-    return File(descriptor, found.st_size, found.st_mtime_ns, content_type)
+        raise FileRefused(403, f"only {', '.join(TYPES)} are served", shown)
+    return OpenFile(descriptor, found.st_size, found.st_mtime_ns, content_type)
 
 
-def sent(file: File, request: Request, cache_control: str) -> Response:
-    """The file, or the part of it that was asked for, or the news that the client has it already. Closes it."""
+def serve_file(file: OpenFile, request: Request, cache_control: str) -> Response:
+    """Respond with the file, with the part that `Range` names, or with 304 if the client has it. Closes the file."""
     etag = f'"{file.version}"'
     headers = {
         "etag": etag, "cache-control": cache_control, "accept-ranges": "bytes", "content-disposition": "inline",
         "last-modified": formatdate(file.mtime_ns // 1_000_000_000, usegmt=True),
     }  # fmt: skip
-    if same(request.headers.get("if-none-match"), etag):
+    if is_cached(request.headers.get("if-none-match"), etag):
         os.close(file.descriptor)
         return Response(status_code=304, headers=headers)
     span = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
     try:
-        start, end = ranged(span, file.size)
+        start, end = parse_range(span, file.size)
     except ValueError:
         os.close(file.descriptor)
         return Response(status_code=416, headers={"content-range": f"bytes */{file.size}", "cache-control": "no-store"})
@@ -140,7 +147,7 @@ def sent(file: File, request: Request, cache_control: str) -> Response:
 
 
 class _Chunks:
-    """A part of a file, chunk by chunk; closes it also if nobody ever asks for the first."""
+    """A part of a file in chunks; closes the file even if no chunk is ever read."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self.descriptor, self.start, self.end = descriptor, start, end
@@ -156,18 +163,19 @@ class _Chunks:
         os.close(self.descriptor)
 
 
-def same(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client's copy is this one."""
+def is_cached(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client's copy is current."""
     if if_none_match is None:
         return False
     given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in given or etag in given
 
 
-def ranged(header: str | None, size: int) -> tuple[int, int]:
-    """`bytes=a-b` -> (start, end); all of it if there is no such header, or one that we need not understand.
+def parse_range(header: str | None, size: int) -> tuple[int, int]:
+    """Parse `bytes=a-b` into (start, end); the whole file without such a header, or with another kind of range.
 
-    Raises ValueError if nothing of it is in the file.
+    Raises:
+        ValueError: nothing of the range is in the file.
     """
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").replace(" ", ""))
     if match is None or not (match[1] or match[2]):

@@ -1,6 +1,6 @@
-"""Shapes of requests and answers, for checking the former and documenting the latter; those of the machinery are next door.
+"""Models of requests and responses.
 
-Answers are made of the record's rows and are not run through these models; a test holds every one against its model.
+Requests are validated. Responses are built from the record's rows and not validated; a test compares each with its model.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hearthwatch.api import examples
-from hearthwatch.api.examples import shown
+from hearthwatch.api import openapi_examples as examples
 from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[examples.BEGIN])]
@@ -19,71 +18,77 @@ Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
 Notes = Annotated[str | None, Field(max_length=10_000)]
 Folder = Annotated[str | None, Field(min_length=1, max_length=500)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ShortStatus = Literal["ok", "slow", "down", "disabled"]
 
 CameraId = Annotated[str, Field(description="The camera: its folder's name, lower-cased.", examples=["front_door"])]
-CameraName = Annotated[str, Field(description="What people call the camera.", examples=["Front door"])]
-Total = Annotated[int, Field(description="How many match, on this page or not.")]
-Limit = Annotated[int, Field(description="How many there may be on this page, as asked for.")]
-Offset = Annotated[int, Field(description="How many were passed over, as asked for.")]
+CameraName = Annotated[str, Field(description="The camera's name.", examples=["Front door"])]
+Total = Annotated[int, Field(description="How many match, on all pages.")]
+Limit = Annotated[int, Field(description="Requested size of the page.")]
+Offset = Annotated[int, Field(description="How many were skipped, as requested.")]
 
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-def family(model: type[BaseModel] = Model) -> list[type[BaseModel]]:
-    """All shapes."""
-    return [model, *(found for child in model.__subclasses__() for found in family(child))]
+def with_examples(*given: dict[str, Any]) -> ConfigDict:
+    """Create the configuration of a model with these examples."""
+    return ConfigDict(json_schema_extra={"examples": list(given)})
 
 
-class Problem(Model):
-    model_config = shown(
+def all_models(model: type[BaseModel] = Model) -> list[type[BaseModel]]:
+    """Return all models of this module."""
+    return [model, *(found for child in model.__subclasses__() for found in all_models(child))]
+
+
+class ErrorResponse(Model):
+    model_config = with_examples(
         {"detail": "Camera with id back_gate not found"},
         {"detail": [{"loc": ["query", "limit"], "msg": "Input should be greater than or equal to 1", "type": "greater_than_equal"}]},
     )  # fmt: skip
 
     detail: Any
-    """What is wrong, in words; for invalid input a list of `{loc, msg, type}`."""
+    """What is wrong; for invalid input a list of `{loc, msg, type}`."""
 
 
-class NoEvent(Problem):
-    model_config = shown({"detail": "Event with id 7 not found", "merged_into": 5})
+class EventNotFound(ErrorResponse):
+    model_config = with_examples({"detail": "Event with id 7 not found", "merged_into": 5})
 
     merged_into: int | None = None
-    """The event that swallowed this one; absent if none did."""
+    """The event that this one was merged into; absent if it was not merged."""
 
 
 class MediaError(Model):
     error: str
-    """Why the file is not served, in words."""
+    """Why the file is not served."""
     path: str
-    """The path as it was asked for, cut if it is too long."""
+    """The requested path, shortened if it is too long."""
 
 
-class MediaProblem(Model):
-    model_config = shown({"detail": {"error": "there is no such file", "path": "2026/11/22/081531.jpg"}})
+class MediaErrorResponse(Model):
+    model_config = with_examples({"detail": {"error": "there is no such file", "path": "2026/11/22/081531.jpg"}})
 
     detail: MediaError
-    """What is wrong, and with what."""
+    """What is wrong, and with which path."""
 
 
-ALWAYS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is no JSON, or the Host header is not this server's."},
-    401: {"model": Problem, "description": "A token is set, and was not given."},
-    403: {"model": Problem, "description": "A page of another origin may change nothing."},
-    413: {"model": Problem, "description": "The body is too long."},
-    503: {"model": Problem, "description": "The record cannot be used now."},
+COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "The body is no JSON, or the Host header is not allowed."},
+    401: {"model": ErrorResponse, "description": "A token is required."},
+    403: {"model": ErrorResponse, "description": "A page of another origin may change nothing."},
+    413: {"model": ErrorResponse, "description": "The body is too long."},
+    503: {"model": ErrorResponse, "description": "The record is unavailable."},
 }
-INVALID: dict[str, Any] = {"model": Problem, "description": "Something in the request is not valid."}
-NOT_FOUND: dict[str, Any] = {"model": Problem, "description": "There is no such thing."}
-NO_EVENT: dict[str, Any] = {"model": NoEvent, "description": "There is no such event, or it was merged."}
+INVALID: dict[str, Any] = {"model": ErrorResponse, "description": "Something in the request is not valid."}
+NOT_FOUND: dict[str, Any] = {"model": ErrorResponse, "description": "Not found."}
+EVENT_NOT_FOUND: dict[str, Any] = {"model": EventNotFound, "description": "There is no such event, or it was merged."}
 
 
 # -- events
 
 
-class Event(Model):
-    model_config = shown(examples.EVENT)
+class EventResponse(Model):
+    model_config = with_examples(examples.EVENT)
 
     id: int
     """The smallest id of its pictures."""
@@ -98,67 +103,67 @@ class Event(Model):
     status: Literal["open", "closed"]
     """`open`: more pictures may join it."""
     risk_score: Annotated[int, Field(ge=0, le=100)]
-    """How bad it is, of 100."""
+    """Its risk, of 100."""
     risk_level: RiskLevel
-    """The score in a word: below 30 low, below 60 medium, below 85 high, else critical."""
+    """The level of the score: below 30 low, below 60 medium, below 85 high, else critical."""
     summary: str
     """What happened, in one sentence."""
     reasoning: str
     """Why it has this score."""
     evidence: list[int]
-    """Ids of the detections that the verdict cites."""
+    """Ids of the detections that the verdict cites as evidence."""
     analyzer: Analyzer
     """Whose verdict this is: `rules`, or `nemotron`, the language model."""
     analysis_status: AnalysisStatus
-    """How far the language model is; `disabled`: none is configured."""
+    """Progress of the language model; `disabled`: none is configured."""
     model: str | None
     """The language model of this verdict; null: the rules'."""
     prompt_version: str | None
-    """The prompt that the language model was asked with; null: the rules' verdict."""
+    """Version of the language model's prompt; null: the rules' verdict."""
     revision: int
     """Counts from 1; each message about the event has a new one."""
     reviewed: bool
-    """Somebody has looked at it. Taken back when its level rises."""
+    """Whether it was reviewed; false again when its level rises."""
     notes: str | None
-    """What people wrote about it; null: nothing."""
+    """Notes of people; null: none."""
     frame_count: int
     """How many pictures it has."""
     detection_count: int
-    """How many boxes these have."""
+    """How many boxes they have."""
     detection_ids: list[int]
     """Ids of its boxes, ascending."""
     objects: Annotated[dict[str, int], Field(examples=[{"person": 2}])]
-    """The most of each kind that were seen at once."""
+    """The most of each type in one picture."""
     thumbnail_url: str | None
-    """Its most telling picture, small, with boxes; null: it has none."""
+    """Thumbnail of its most informative picture, with boxes; null: none."""
 
 
-class Levels(Model):
+class LevelCounts(Model):
     low: int
-    """Events with a score below 30."""
+    """Events of level low."""
     medium: int
-    """Events from 30 to 59."""
+    """Events of level medium."""
     high: int
-    """Events from 60 to 84."""
+    """Events of level high."""
     critical: int
-    """Events from 85 on."""
+    """Events of level critical."""
 
 
-class Events(Model):
-    model_config = shown(examples.EVENTS)
+class EventPage(Model):
+    model_config = with_examples(examples.EVENTS)
 
-    events: list[Event]
-    """This page, in the order that was asked for."""
+    events: list[EventResponse]
+    """This page, in the requested order."""
     count: Total
-    levels: Levels
-    """How many match, whatever `risk_level` was asked for."""
+    levels: LevelCounts
+    """How many match without the filter `risk_level`."""
     limit: Limit
     offset: Offset
     next_cursor: str | None
     """What to send as `cursor` for the next page; null: this is the last."""
 
 
-class Detection(Model):
+class DetectionResponse(Model):
     id: int
     """The picture's id × 512 + the box's number in it."""
     frame_id: int
@@ -171,9 +176,9 @@ class Detection(Model):
     detected_at: Time
     """When the picture was taken."""
     object_type: Annotated[str, Field(examples=["person"])]
-    """What was seen."""
+    """What was detected."""
     confidence: Share
-    """How sure the detector is, 0–1."""
+    """Confidence of the detector, 0–1."""
     bbox_x: int
     """The box's left edge in pixels of the original picture."""
     bbox_y: int
@@ -185,77 +190,77 @@ class Detection(Model):
     thumbnail_path: str | None
     """The picture with its boxes, below the data folder; null: there is none."""
     image_url: str
-    """Where to get the picture, small, with its boxes."""
+    """URL of the thumbnail with its boxes."""
 
 
-class Detections(Model):
-    model_config = shown({"detections": examples.DETECTIONS, "count": 2, "limit": 50, "offset": 0})
+class DetectionPage(Model):
+    model_config = with_examples({"detections": examples.DETECTIONS, "count": 2, "limit": 50, "offset": 0})
 
-    detections: list[Detection]
+    detections: list[DetectionResponse]
     """This page, in the route's order."""
     count: Total
     limit: Limit
     offset: Offset
 
 
-class Frame(Model):
+class FrameResponse(Model):
     id: int
     """The picture; the order of processing."""
     captured_at: Time
-    """When it was taken, by its EXIF, its name or its file."""
+    """When it was taken, from its EXIF data, file name or modification time."""
     arrived_at: Time
-    """When its file was there; never before that of a smaller id."""
+    """When its file arrived; never before that of a smaller id."""
     path: str
     """Below the upload tree, odd bytes escaped as `\\xff`."""
     width: int | None
-    """Of the original in pixels; null: nobody could tell."""
+    """Of the original in pixels; null: unknown."""
     height: int | None
-    """Of the original in pixels; null: nobody could tell."""
+    """Of the original in pixels; null: unknown."""
     image_url: str | None
-    """Where to get the original; null: it lies outside the upload tree."""
+    """URL of the original; null: it lies outside the upload tree."""
     thumbnail_url: str | None
-    """Where to get it small, with its boxes; null: there is none."""
+    """URL of the thumbnail with its boxes; null: none."""
     model: str | None
-    """The detector that looked at it; null: it did not say its name."""
+    """The detector's model; null: unknown."""
     detect_ms: float | None
-    """Milliseconds that the detector took, its share of a batch; null: not measured."""
-    detections: list[Detection]
-    """What was seen in it."""
+    """Milliseconds of detection, as a share of the batch; null: not measured."""
+    detections: list[DetectionResponse]
+    """Its boxes."""
 
 
 class Revision(Model):
-    """What was known of an event, and thought, when a message about it was sent. Null: nothing was said about it."""
+    """The event and its verdict when a message about it was published; null: the message did not contain it."""
 
     revision: int
-    """Counts from 1; a shadow verdict has that of the event which it judged."""
+    """Counts from 1; a shadow verdict has the revision that it judged."""
     type: EventType
-    """What became of the event."""
+    """Type of the message."""
     shadow: bool
-    """A verdict that was asked for only to compare; it never stood."""
+    """A verdict that was requested only for comparison and never applied."""
     risk_score: int | None
-    """How bad it was then, of 100."""
+    """Its risk, of 100."""
     risk_level: RiskLevel | None
-    """That score in a word."""
+    """The level of that score."""
     summary: str | None
-    """What had happened by then, in one sentence."""
+    """What happened until then, in one sentence."""
     reasoning: str | None
-    """Why it had that score."""
+    """Why it has that score."""
     evidence: list[int]
     """Ids of the detections that this verdict cites."""
     analyzer: Analyzer | None
-    """Whose verdict it was."""
+    """Whose verdict it is."""
     model: str | None
     """The language model of that verdict; null: the rules'."""
     prompt_version: str | None
-    """The prompt that it was asked with; null: the rules' verdict."""
+    """Version of the prompt; null: the rules' verdict."""
     analysis_status: AnalysisStatus | None
-    """How far the language model was."""
+    """Progress of the language model."""
     frame_count: int | None
     """How many pictures the event had."""
     latency_ms: float | None
-    """Milliseconds until the language model had answered; null: the rules' verdict."""
+    """Milliseconds of the language model's response; null: the rules' verdict."""
     at: Time
-    """When it was written down."""
+    """When it was stored."""
 
 
 class Latencies(Model):
@@ -266,40 +271,40 @@ class Latencies(Model):
     detected: float | None
     """Until its boxes were in the record: the same moment as `opened`."""
     opened: float | None
-    """Until the event was there and could be told of."""
+    """Until the event was stored and could be published."""
     closed: float | None
     """Until no more pictures could join it."""
     analyzed: float | None
-    """Until the language model's verdict stood."""
+    """Until the language model's verdict was stored."""
 
 
-class EventDetail(Event):
-    model_config = shown(examples.EVENT_DETAIL)
+class EventDetail(EventResponse):
+    model_config = with_examples(examples.EVENT_DETAIL)
 
     history: list[Revision]
     """Its revisions, oldest first, shadow verdicts among them."""
-    frames: list[Frame]
+    frames: list[FrameResponse]
     """Its pictures in order of capture."""
     latencies: Latencies
     """How long each step took."""
 
 
-class EventEdit(Model):
-    model_config = shown({"reviewed": True, "notes": "the neighbour"})
+class EventUpdate(Model):
+    model_config = with_examples({"reviewed": True, "notes": "the neighbour"})
 
     reviewed: bool | None = None
-    """Whether somebody has looked at it; absent or null: as it was."""
+    """Whether it was reviewed; absent or null: unchanged."""
     notes: Notes = None
-    """What to remember about it; absent: as it was, null: nothing."""
+    """Notes; absent: unchanged, null: none."""
 
 
-class ReviewMany(Model):
-    model_config = shown({"reviewed": True, "risk_level": "low"})
+class ReviewRequest(Model):
+    model_config = with_examples({"reviewed": True, "risk_level": "low"})
 
     reviewed: bool
-    """Whether somebody has looked at them."""
+    """Whether they were reviewed."""
     risk_level: RiskLevel | None = None
-    """All of this level; this or `ids` must be there."""
+    """All of this level; this or `ids` is required."""
     ids: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63)]] | None, Field(max_length=10_000)] = None
     """Only these."""
     camera_id: Annotated[str | None, Field(max_length=300)] = None
@@ -307,16 +312,16 @@ class ReviewMany(Model):
 
     def model_post_init(self, context: Any) -> None:
         if self.risk_level is None and self.ids is None:
-            raise ValueError("say which: risk_level or ids")
+            raise ValueError("which events? set risk_level or ids")
 
 
-class Reviewed(Model):
-    model_config = shown({"count": 2, "ids": [3, 4]})
+class ReviewResult(Model):
+    model_config = with_examples({"count": 2, "ids": [3, 4]})
 
     count: int
     """How many changed."""
     ids: list[int]
-    """The events that changed; who was marked already is not among them."""
+    """The events that changed; those marked before are not among them."""
 
 
 class CameraEvents(Model):
@@ -327,40 +332,49 @@ class CameraEvents(Model):
 
 
 class EventStats(Model):
-    model_config = shown(examples.EVENT_STATS)
+    model_config = with_examples(examples.EVENT_STATS)
 
     total_events: int
     """Events in the span."""
-    events_by_risk_level: Levels
+    events_by_risk_level: LevelCounts
     """The same, by level."""
     events_by_camera: list[CameraEvents]
-    """The same, by camera; those without an event are left out."""
+    """The same, by camera; cameras without events are omitted."""
     unreviewed: int
-    """Those that nobody has looked at."""
+    """Those to review."""
 
 
 # -- cameras
 
 
-class Camera(Model):
-    model_config = shown(examples.CAMERA)
+class Zone(Model):
+    model_config = with_examples(examples.ZONE)
+
+    name: Annotated[str, Field(max_length=100)]
+    """Its name."""
+    points: Annotated[list[tuple[Share, Share]], Field(min_length=3, max_length=100)]
+    """Corners, x and y in 0–1 of the picture."""
+
+
+class CameraResponse(Model):
+    model_config = with_examples(examples.CAMERA)
 
     id: CameraId
     name: CameraName
     folder_path: str
     """Its folder below the upload tree, odd bytes escaped as `\\xff`."""
     status: Status
-    """`offline`: silent for longer than is usual for it; `error`: its folder cannot be read."""
+    """`offline`: silent for longer than usual; `error`: its folder cannot be read."""
     created_at: Time
-    """When it became known, by its first picture or by hand."""
+    """When it was added, by its first picture or by hand."""
     last_seen_at: Time | None
     """When its newest file arrived; null: none yet."""
     notes: str | None
-    """What people wrote about it; null: nothing."""
+    """Notes of people; null: none."""
     ignore_zones: list[Zone] | None
-    """Parts of the picture where nothing makes an event; null: none."""
+    """Parts of the picture where detections are ignored; null: none."""
     silent: bool
-    """No picture for longer than is usual for this camera."""
+    """No picture for longer than usual for this camera."""
     last_image_url: str | None
     """Its newest readable picture; null: there is none."""
     events_today: int
@@ -369,50 +383,41 @@ class Camera(Model):
     """Pictures taken since local midnight."""
 
 
-class Zone(Model):
-    model_config = shown(examples.ZONE)
+class CameraList(Model):
+    model_config = with_examples({"cameras": [examples.CAMERA], "count": 1})
 
-    name: Annotated[str, Field(max_length=100)]
-    """What people call it."""
-    points: Annotated[list[tuple[Share, Share]], Field(min_length=3, max_length=100)]
-    """Corners, x and y in 0–1 of the picture."""
-
-
-class Cameras(Model):
-    model_config = shown({"cameras": [examples.CAMERA], "count": 1})
-
-    cameras: list[Camera]
+    cameras: list[CameraResponse]
     """By name."""
     count: int
     """How many these are."""
 
 
-class NewCamera(Model):
-    model_config = shown({"name": "Front door", "folder_path": "Front Door"})
+class CameraCreate(Model):
+    model_config = with_examples({"name": "Front door", "folder_path": "Front Door"})
 
     name: Name | None = None
-    """What people call it; the folder's name if absent."""
+    """Its name; the folder's name if absent."""
     folder_path: Folder = None
     """The folder below the upload tree, with or without the tree's own path; the name if absent."""
     status: Status = "online"
-    """What to show until its first picture, which makes it `online`."""
+    """Status until its first picture, which makes it `online`."""
     notes: Notes = None
-    """What to remember about it."""
+    """Notes."""
 
 
-class CameraEdit(Model):
-    model_config = shown({"name": "Front door", "notes": "next to the bins", "ignore_zones": [examples.ZONE]})
+class CameraUpdate(Model):
+    model_config = with_examples({"name": "Front door", "notes": "next to the bins", "ignore_zones": [examples.ZONE]})
 
     name: Name | None = None
-    """What people call it; absent or null: as it was."""
+    """Its name; absent or null: unchanged."""
     folder_path: Folder = None
     """Another spelling of the same folder; another folder is another camera."""
     status: Status | None = None
-    """What to show until its next picture, which makes it `online`; absent or null: as it was."""
+    """Status until its next picture, which makes it `online`; absent or null: unchanged."""
     notes: Notes = None
-    """What to remember about it; absent: as it was, null: nothing."""
+    """Notes; absent: unchanged, null: none."""
     ignore_zones: Annotated[list[Zone] | None, Field(max_length=100)] = None
-    """Parts of the picture where nothing makes an event, all of them; absent: as they were, null: none."""
+    """All parts of the picture where detections are ignored; absent: unchanged, null: none."""
 
 
 class TimelineCell(Model):
@@ -421,26 +426,291 @@ class TimelineCell(Model):
     max_risk: int | None
     """The highest score among them; null: no event."""
     pictures: int
-    """0: the camera sent none, which is not the same as a quiet hour."""
+    """0: the camera sent none, which differs from a quiet hour."""
 
 
 class TimelineCamera(Model):
     camera_id: CameraId
     camera_name: CameraName
     cells: list[TimelineCell]
-    """One for each `step_seconds`, oldest first; the last is the one that runs."""
+    """One for each `step_seconds`, oldest first; the last is the current one."""
 
 
 class Timeline(Model):
-    model_config = shown(examples.TIMELINE)
+    model_config = with_examples(examples.TIMELINE)
 
     from_: Annotated[Time, Field(alias="from")]
-    """Where the first cell begins."""
+    """When the first cell begins."""
     step_seconds: int
-    """How long a cell is."""
+    """Length of a cell, seconds."""
     cameras: list[TimelineCamera]
     """By name."""
 
 
-Camera.model_rebuild()
-CameraEdit.model_rebuild()
+# -- the system
+
+
+class Service(Model):
+    status: Literal["healthy", "degraded", "unhealthy", "disabled"]
+    """`disabled`: it is not configured, which is no problem."""
+    message: str
+    """The status in words."""
+    details: dict[str, Any]
+    """Details, different for each service."""
+
+
+class Services(Model):
+    database: Service
+    """The record."""
+    redis: Service
+    """Redis, where events are published."""
+    detector: Service
+    """The detector."""
+    nemotron: Service
+    """The language model that judges events."""
+    pipeline: Service
+    """The pipeline, by its heartbeat."""
+
+
+class SystemHealth(Model):
+    model_config = with_examples(examples.HEALTH)
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    """`unhealthy`: the database fails; `degraded`: anything else does."""
+    services: Services
+    """Each service."""
+    timestamp: Time
+    """When the services were probed."""
+
+
+class Gpu(Model):
+    model_config = with_examples(examples.GPU)
+
+    gpu_utilization: float | None
+    """Utilization in percent; null: no GPU, or no sample."""
+    memory_used: int | None
+    """Its memory in use, bytes; null: none."""
+    memory_total: int | None
+    """All its memory, bytes; null: none."""
+    temperature: float | None
+    """°C; null: none."""
+    inference_fps: float | None
+    """Pictures per second that the detector processed, on GPU or CPU; null: no sample."""
+    recorded_at: Time | None
+    """When the sample was taken; null: no sample."""
+
+
+class GpuHistory(Model):
+    model_config = with_examples({"samples": [examples.GPU], "count": 1, "limit": 300})
+
+    samples: list[Gpu]
+    """Oldest first."""
+    count: int
+    """How many these are."""
+    limit: Limit
+
+
+class Config(Model):
+    model_config = with_examples(examples.CONFIG)
+
+    app_name: str
+    """Hearthwatch."""
+    version: str
+    """Version of this server."""
+    retention_days: int
+    """How long pictures and events are kept after discovery, days."""
+    batch_window_seconds: float
+    """How long an event may last, seconds."""
+    batch_idle_timeout_seconds: float
+    """Seconds without a detection after which an event is closed."""
+    detection_confidence_threshold: float
+    """The least confidence of a box that counts, 0–1."""
+
+
+class LedgerCounts(Model):
+    """Pictures by state; `files` is counted separately, so that a difference would show."""
+
+    files: int
+    """All that were ever discovered: the sum of the others."""
+    settled: int
+    """Processed."""
+    discovered: int
+    """Waiting."""
+    quarantined: int
+    """Could not be processed."""
+
+
+class StageTimes(Model):
+    name: str
+    """`detect` (a picture's share of its batch), `open` and `close` (since the event's first picture arrived), `analyze` (a language model's answer)."""
+    p50_s: float | None
+    """The median of the newest 200, seconds; null: none yet."""
+    p95_s: float | None
+    """Their 95th percentile, seconds; null: none yet."""
+    waiting: int
+    """Pictures or events that wait for it."""
+
+
+class LanguageModel(Model):
+    model: str | None
+    """Its name; null: none is configured."""
+    pending: int
+    """Closed events without its verdict."""
+    in_flight: int | None
+    """Events being judged; null: no pipeline has reported it."""
+    max_in_flight: int | None
+    """Most events judged at once; null: none is configured."""
+
+
+class DiskUsage(Model):
+    """The disk that the data folder is on. Sizes in bytes."""
+
+    used: int
+    """In use by all programs."""
+    total: int
+    """Its capacity."""
+    per_day: int | None
+    """Uploads per day, from the last thousand pictures; null: none yet."""
+    retention_days: int
+    """How long pictures and events are kept, days."""
+    oldest: Time | None
+    """The quarter of an hour of the oldest picture; null: none yet."""
+    full_in_days: int | None
+    """Whole days until it is full at that pace; null: unknown."""
+
+
+class SystemStats(Model):
+    model_config = with_examples(examples.STATS)
+
+    total_cameras: int
+    """Cameras."""
+    total_events: int
+    """Events in the record."""
+    total_detections: int
+    """Boxes in the record."""
+    uptime_seconds: float
+    """Since this server started."""
+    ledger: LedgerCounts
+    """Every file that was ever discovered, by state."""
+    backlog: int
+    """Pictures that wait."""
+    open_events: int
+    """Events that more pictures may join."""
+    images_per_s: float
+    """Pictures found per second, over the last minute."""
+    images_per_s_history: list[float]
+    """Pictures taken per second in each of the last 60 quarters of an hour, oldest first."""
+    stages: list[StageTimes]
+    """How long each step takes, and how much waits for it."""
+    llm: LanguageModel
+    """The language model."""
+    disk: DiskUsage
+    """The disk."""
+
+
+class QuarantinedFrame(Model):
+    id: int
+    """The picture's frame."""
+    camera_id: Annotated[str | None, Field(examples=["front_door"])]
+    """The camera; null: it is in no camera's folder."""
+    path: str
+    """Below the upload tree, odd bytes escaped as `\\xff`."""
+    stage: str | None
+    """The stage that failed; null: unknown."""
+    reason: str | None
+    """Why; null: unknown."""
+    at: Time
+    """When it was discovered."""
+    captured_at: Time
+    """When it was taken."""
+    size: int
+    """Of the file, bytes."""
+    attempt: int
+    """Counts from 1; each retry is one more."""
+    retried: bool
+    """It was retried since."""
+
+
+class QuarantinePage(Model):
+    model_config = with_examples({"frames": [examples.QUARANTINED], "count": 1, "limit": 50, "offset": 0})
+
+    frames: list[QuarantinedFrame]
+    """This page, newest first."""
+    count: Total
+    limit: Limit
+    offset: Offset
+
+
+class RetryResult(Model):
+    model_config = with_examples({"frame_id": 10, "retry_of": 9})
+
+    frame_id: int
+    """The new frame."""
+    retry_of: int
+    """The one that stays in quarantine."""
+
+
+class NeedsPerson(Model):
+    event_id: int
+    """The event."""
+    level: RiskLevel
+    """Its risk level."""
+    camera_id: CameraId
+
+
+class Today(Model):
+    """Since local midnight."""
+
+    images: int
+    """Pictures taken."""
+    with_objects: int
+    """Pictures of the events that began."""
+    events: int
+    """Events that began."""
+
+
+class StatusLine(Model):
+    model_config = with_examples(examples.STATUS)
+
+    at: Time | None
+    """Time of the pipeline's last heartbeat; null: never."""
+    now: Time
+    """The server's clock."""
+    needs_person: NeedsPerson | None
+    """The worst unreviewed event that is high or critical; null: none is."""
+    to_review: int
+    """Events to review."""
+    cameras_online: int
+    """Cameras that are online."""
+    cameras_total: int
+    """All cameras."""
+    backlog: int
+    """Pictures that wait."""
+    behind_seconds: float | None
+    """Seconds that the oldest waiting picture has waited; null: none waits."""
+    llm: ShortStatus
+    """The language model, as last probed; `disabled`: none is configured."""
+    detector: ShortStatus
+    """The detector, as last probed."""
+    gpu_percent: float | None
+    """GPU utilization of the newest sample, percent; null: no GPU, or no sample."""
+    today: Today | None
+    """The day so far; null: there is no camera yet."""
+    stalled: bool
+    """Pictures wait and none was processed for a minute."""
+    watching: str
+    """The upload tree."""
+
+
+class SessionRequest(Model):
+    model_config = with_examples({"token": "the value of HEARTHWATCH_API_TOKEN"})
+
+    token: Annotated[str, Field(max_length=1000, repr=False)]
+    """The value of `HEARTHWATCH_API_TOKEN`."""
+
+
+class OkResponse(Model):
+    model_config = with_examples({"status": "ok"})
+
+    status: Literal["ok"] = "ok"
+    """Always ok."""

@@ -1,4 +1,4 @@
-"""What may stand in a URL: times, filters, pages. One place, so that every route understands the same words."""
+"""Parse parameters of URLs: times, filters, pages; the same for every route."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from hearthwatch.schemas.items import RiskLevel, to_microseconds
 OFFSET_MAX = 1 << 53  # the largest whole number that every JSON client can count to
 
 
-def moment(text: object) -> object:
-    """ISO 8601 -> microseconds; without a zone it is UTC. Raises ValueError."""
+def parse_time(text: object) -> object:
+    """Parse ISO 8601 into microseconds; without a zone it is UTC.
+
+    Raises:
+        ValueError: it is no time.
+    """
     if not isinstance(text, str) or not text.strip():
         return None
-    text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text.strip())  # a plus sign that nobody encoded
+    text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text.strip())  # a plus sign that was not URL-encoded
     try:
         when = datetime.fromisoformat(text)
         return to_microseconds(when if when.tzinfo else when.replace(tzinfo=UTC))
@@ -29,36 +33,36 @@ def moment(text: object) -> object:
         raise ValueError("not a time: write 2026-11-22T08:15:30Z or 2026-11-22") from None
 
 
-def end_of(text: object) -> object:
-    """The same; a day alone means to its end."""
-    at = moment(text)
+def parse_end_time(text: object) -> object:
+    """Parse the end of a span; a day alone means the end of that day."""
+    at = parse_time(text)
     whole_day = isinstance(text, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip())
     return at + DAY if whole_day and isinstance(at, int) else at
 
 
-def _commas(value: object) -> object:
+def _split_commas(value: object) -> object:
     given = [value] if isinstance(value, str) else value
     return (
         [part for item in given for part in str(item).split(",") if part] if isinstance(given, list | tuple) else given
     )
 
 
-def _given(value: object) -> object:
+def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 Start = Annotated[
-    int | None, BeforeValidator(moment), WithJsonSchema(_TIME | {"examples": ["2026-11-22T08:00:00Z"]}),
+    int | None, BeforeValidator(parse_time), WithJsonSchema(_TIME | {"examples": ["2026-11-22T08:00:00Z"]}),
     Query(description="Not before this: ISO 8601; without a zone UTC."),
 ]  # fmt: skip
 End = Annotated[
-    int | None, BeforeValidator(end_of), WithJsonSchema(_TIME | {"examples": ["2026-11-22T09:00:00Z"]}),
+    int | None, BeforeValidator(parse_end_time), WithJsonSchema(_TIME | {"examples": ["2026-11-22T09:00:00Z"]}),
     Query(description="Before this; a day alone (`2026-11-22`) counts whole."),
 ]  # fmt: skip
 CameraId = Annotated[
     Annotated[str, Field(max_length=300)] | None,
-    BeforeValidator(_given),
+    BeforeValidator(_none_if_empty),
     Query(description="One camera.", examples=["front_door"]),
 ]
 EventId = Annotated[int, Path(description="The event's id.", examples=[5])]
@@ -80,20 +84,20 @@ ThumbnailPath = Annotated[
 ]
 ObjectType = Annotated[
     Annotated[str, Field(max_length=100)] | None,
-    BeforeValidator(_given),
+    BeforeValidator(_none_if_empty),
     Query(description="What was seen.", examples=["person"]),
 ]
 Levels = Annotated[
-    list[RiskLevel], BeforeValidator(_commas), Query(description="Levels, repeated or with commas between them.", examples=[["high", "critical"]])
+    list[RiskLevel], BeforeValidator(_split_commas), Query(description="Levels, repeated or with commas between them.", examples=[["high", "critical"]])
 ]  # fmt: skip
-Reviewed = Annotated[bool | None, BeforeValidator(_given), Query(description="Whether somebody has looked at it.")]
+Reviewed = Annotated[bool | None, BeforeValidator(_none_if_empty), Query(description="Whether it was reviewed.")]
 Words = Annotated[
     Annotated[str, Field(max_length=200)] | None,
-    BeforeValidator(_given),
+    BeforeValidator(_none_if_empty),
     Query(description="Words in summary, reasoning or notes; `%` and `_` mean themselves.", examples=["front door"]),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to pass over; `cursor` is faster.")]
+Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to skip; `cursor` is faster.")]
 
 
 async def _event_filter(
@@ -108,29 +112,33 @@ EventFilter = Annotated[Filter, Depends(_event_filter)]
 
 
 def span(start: int | None, end: int | None) -> tuple[int, int]:
-    """Never backwards, never before 1970, so that sums of days are right."""
+    """Limit a span: never backwards, never before 1970, so that sums of days are right."""
     first = max(0, start or 0)
     return first, max(first, NEVER if end is None else end)
 
 
-def wrong(name: str, message: str) -> RequestValidationError:
-    """422 for a query parameter, in the usual form."""
+def query_error(name: str, message: str) -> RequestValidationError:
+    """Create a 422 for a query parameter, in the usual form."""
     error: dict[str, Any] = {"type": "value_error", "loc": ("query", name), "msg": message}
     return RequestValidationError([error])
 
 
-def cursor(place: PageCursor, sort: str) -> str:
-    """Where the next page begins, as text."""
+def format_cursor(place: PageCursor, sort: str) -> str:
+    """Format where the next page begins."""
     numbers = place if sort == "inbox" else place[:2]
     return ".".join([sort[0], *(str(number) for number in numbers)])
 
 
-def placed(text: str | None, sort: str) -> PageCursor | None:
-    """A cursor -> a place in the list. 422 for one that we did not write for this order."""
+def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
+    """Parse a cursor.
+
+    Raises:
+        RequestValidationError: it was not made for this order.
+    """
     if not text:
         return None
     if not re.fullmatch(r"n(\.\d{1,18}){2}|i(\.\d{1,18}){4}", text) or text[0] != sort[0]:
-        raise wrong(
-            "cursor", f"not a cursor of sort={sort}: take next_cursor of the page before, with the same filters"
+        raise query_error(
+            "cursor", f"not a cursor of sort={sort}: send next_cursor of the previous page, with the same filters"
         )
     return PageCursor(*(int(number) for number in text.split(".")[1:]))

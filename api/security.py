@@ -1,7 +1,7 @@
-"""Who may ask: a known Host, no foreign page, the token if one is set, and a body of reasonable size.
+"""Authenticate and limit requests: an allowed Host, no foreign page, the token if one is set, and a body of limited size.
 
-Stands before every route and every WebSocket, so that a new route cannot forget it. All answers leave with the headers
-that keep a browser from doing more with them than we mean.
+Applies to every route and every WebSocket, new ones included. All responses get headers that restrict what a browser does
+with them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hearthwatch.schemas.settings import Settings
 
-BODY_BYTES_MAX = 64 * 1024  # the longest thing that anybody sends is a note
+BODY_BYTES_MAX = 64 * 1024  # the longest body is a note
 COOKIE = "hearthwatch_session"
 SESSION_SECONDS = 30 * 86_400
-OPEN = ("/", "/health", "/api/session")
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
+PUBLIC_PATHS = ("/", "/health", "/api/session")
+WRITE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 CSP = (
     "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
@@ -41,12 +41,12 @@ HEADERS = {
 }
 
 
-class Gate:
-    """Sees to it that a request may pass; an ASGI middleware."""
+class AccessMiddleware:
+    """ASGI middleware that refuses requests which are not allowed, and adds the headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.hosts = Hosts(settings.hearthwatch_api_host, settings.hearthwatch_cors_origins)
+        self.hosts = AllowedHosts(settings.hearthwatch_api_host, settings.hearthwatch_cors_origins)
         self.session = Session(settings.hearthwatch_api_token)
         self.headers = dict(HEADERS)
         if settings.hearthwatch_cors_origins:
@@ -60,7 +60,7 @@ class Gate:
         if refusal:
             return await self._refuse(scope, send, *refusal)
         if scope["type"] == "http":
-            send, receive = self._dressed(scope, send), _bounded(receive)
+            send, receive = self._add_headers(scope, send), _limit_body(receive)
             if scope["method"] == "HEAD" and scope["path"] != "/api/live":
                 scope = {**scope, "method": "GET"}
         return await self.app(scope, receive, send)
@@ -70,27 +70,27 @@ class Gate:
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
         given = [value.decode("latin-1") for value in headers.get(b"host", [])]
-        if len(given) != 1 or not self.hosts.known(given[0]):
+        if len(given) != 1 or not self.hosts.is_allowed(given[0]):
             return 400, f"the Host header {', '.join(given) or '(none)'} is not this server's: set HEARTHWATCH_API_HOST"
-        if (scope["type"] == "websocket" or scope["method"] in WRITES) and self._foreign(headers):
+        if (scope["type"] == "websocket" or scope["method"] in WRITE_METHODS) and self._is_foreign(headers):
             return 403, "another web page may not do this: list its origin in HEARTHWATCH_CORS_ORIGINS"
         path = scope["path"]
-        if path not in OPEN and not path.startswith("/static/") and not self.session.holds(headers):
+        if path not in PUBLIC_PATHS and not path.startswith("/static/") and not self.session.is_authenticated(headers):
             return 401, "a token is needed: Authorization: Bearer …, or POST /api/session"
         length = headers.get(b"content-length", [b"0"])[0]
         if length.isdigit() and int(length[:20]) > BODY_BYTES_MAX:
             return 413, f"a body may have {BODY_BYTES_MAX} bytes"
         return None
 
-    def _foreign(self, headers: dict[bytes, list[bytes]]) -> bool:
-        """Whether a browser sends this on behalf of a page of somebody else."""
+    def _is_foreign(self, headers: dict[bytes, list[bytes]]) -> bool:
+        """Whether a browser sends this on behalf of another web page."""
         origin = headers.get(b"origin", [b""])[-1].decode("latin-1")
-        return bool(origin) and not self.hosts.known_origin(origin)
+        return bool(origin) and not self.hosts.is_allowed_origin(origin)
 
-    def _dressed(self, scope: Scope, send: Send) -> Send:
+    def _add_headers(self, scope: Scope, send: Send) -> Send:
         head = scope["method"] == "HEAD"
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 names = {name.lower() for name, _ in message["headers"]}
                 extra = [(name, value) for name, value in self._raw if name not in names]
@@ -101,10 +101,10 @@ class Gate:
                 message = {**message, "body": b""}
             await send(message)
 
-        return dressed
+        return send_with_headers
 
     async def _refuse(self, scope: Scope, send: Send, code: int, why: str) -> None:
-        """Plainly, for HTTP; a WebSocket is refused before it is one, with the same answer where the server can."""
+        """Send the refusal as JSON; also before a WebSocket is accepted, where the server can."""
         body = json.dumps({"detail": why}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *self._raw]
         if code == 401:
@@ -117,11 +117,11 @@ class Gate:
         await send({"type": f"{kind}.response.body", "body": body})
 
 
-def _bounded(receive: Receive) -> Receive:
-    """A body without a declared length is cut off at the limit, too."""
+def _limit_body(receive: Receive) -> Receive:
+    """Refuse a body that is too long, also without a declared length."""
     got = 0
 
-    async def bounded() -> Message:
+    async def receive_limited() -> Message:
         nonlocal got
         message = await receive()
         got += len(message.get("body", b""))
@@ -129,11 +129,11 @@ def _bounded(receive: Receive) -> Receive:
             raise HTTPException(413, f"a body may have {BODY_BYTES_MAX} bytes")
         return message
 
-    return bounded
+    return receive_limited
 
 
-class Hosts:
-    """By which names this server may be called. A name that an attacker points at us (DNS rebinding) is none of them."""
+class AllowedHosts:
+    """Names by which this server may be called. A name that an attacker points at it (DNS rebinding) is none of them."""
 
     def __init__(self, host: str, origins: tuple[str, ...]) -> None:
         self.any_address = is_wildcard(host)
@@ -143,7 +143,7 @@ class Hosts:
             self.names |= {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
         self.origins = set(origins)
 
-    def known(self, host: str) -> bool:
+    def is_allowed(self, host: str) -> bool:
         try:
             parts = urlsplit(f"//{host}")
             name, _ = parts.hostname, parts.port
@@ -157,11 +157,11 @@ class Hosts:
             return name.rstrip(".") in self.names
         return address.is_loopback or self.any_address or name in self.names
 
-    def known_origin(self, origin: str) -> bool:
+    def is_allowed_origin(self, origin: str) -> bool:
         if origin in self.origins:
             return True
         parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and self.known(parts.netloc)
+        return parts.scheme in ("http", "https") and self.is_allowed(parts.netloc)
 
 
 def is_wildcard(host: str) -> bool:
@@ -172,7 +172,7 @@ def is_wildcard(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether only this machine can connect to this host."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -180,12 +180,12 @@ def is_loopback(host: str) -> bool:
 
 
 class Session:
-    """The token, and the cookie that stands for it in a browser: its end and a signature, nothing to steal it from."""
+    """The token, and the cookie that replaces it in a browser: expiry time and signature, from which it cannot be computed."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
 
-    def holds(self, headers: dict[bytes, list[bytes]]) -> bool:
+    def is_authenticated(self, headers: dict[bytes, list[bytes]]) -> bool:
         if self.token is None:
             return True
         scheme, _, given = headers.get(b"authorization", [b""])[0].decode("latin-1").partition(" ")
@@ -196,7 +196,7 @@ class Session:
         return any(name == COOKIE and self.is_cookie(value) for name, _, value in pairs)
 
     def is_token(self, given: str) -> bool:
-        """In constant time, also for one of another length."""
+        """Compare in constant time, also tokens of another length."""
         return self.token is None or hmac.compare_digest(_digest(given), _digest(self.token))
 
     def cookie(self, now: float) -> str:
@@ -216,6 +216,6 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def plain(error: dict[str, Any]) -> dict[str, Any]:
-    """A validation error without what was sent: that may be a secret, or no JSON at all."""
+def redact(error: dict[str, Any]) -> dict[str, Any]:
+    """Return a validation error without the input, which may be a secret or no JSON."""
     return {name: error[name] for name in ("loc", "msg", "type") if name in error}

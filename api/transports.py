@@ -1,6 +1,6 @@
-"""How the feed goes over the wire: Server-Sent Events for browsers, a WebSocket for programs.
+"""Send the feed over Server-Sent Events and WebSocket.
 
-A client that takes nothing for half a minute is let go. Both end when the server stops, so that it can.
+A client that accepts no data for 30 seconds is disconnected. Every stream ends when the server stops.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hearthwatch.api.feed_hub import Client, Hub
+from hearthwatch.api.feed_hub import FeedHub, Subscriber
 
 SEND_SECONDS_MAX = 30.0
-RETRY_MS = 1000  # how soon a browser comes back
+CLOSE_SECONDS_MAX = 1.0
+RETRY_MS = 1000  # how soon a browser reconnects
 
 
 class EventStream(Response):
@@ -23,43 +24,38 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, client: Client, after: int | None) -> None:
+    def __init__(self, hub: FeedHub, subscriber: Subscriber, after: int | None) -> None:
         self.status_code, self.background, self.body = 200, None, b""
-        self.hub, self.client, self.after = hub, client, after
+        self.hub, self.subscriber, self.after = hub, subscriber, after
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [h for h in self.raw_headers if h[0] != b"content-length"],
-                }
-            )
-            await _first(self._send(send), _gone(receive))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await _run_until_first_ends(self._send(send), _wait_for_disconnect(receive))
         finally:
-            self.hub.leave(self.client)
+            self.hub.unsubscribe(self.subscriber)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": f"retry: {RETRY_MS}\n\n".encode(), "more_body": True})
-        async for told, status in self.hub.listen(self.client, self.after):
-            parts = [message.sse for message in told]
+        async for rows, status in self.hub.stream(self.subscriber, self.after):
+            parts = [f"id: {row.seq}\nevent: event\ndata: {row.payload}\n\n" for row in rows]
             if status:
-                parts.append(f"event: status\ndata: {status}\n\n".encode())
+                parts.append(f"event: status\ndata: {status}\n\n")
             async with asyncio.timeout(SEND_SECONDS_MAX):
-                await send({"type": "http.response.body", "body": b"".join(parts), "more_body": True})
-        async with asyncio.timeout(1.0):
+                await send({"type": "http.response.body", "body": "".join(parts).encode(), "more_body": True})
+        async with asyncio.timeout(CLOSE_SECONDS_MAX):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _first(*works: Any) -> None:
-    """Until one of them ends; the others are cancelled. A client that is too slow or gone is no error."""
+async def _run_until_first_ends(*works: Any) -> None:
+    """Cancel the others when one ends. A client that is too slow or disconnected is no error."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -73,34 +69,34 @@ async def _first(*works: Any) -> None:
                 raise result
 
 
-async def serve_websocket(hub: Hub, socket: WebSocket, after: int | None) -> None:
-    """`{"type":"event","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
-    client = hub.join()
+async def serve_websocket(hub: FeedHub, socket: WebSocket, after: int | None) -> None:
+    """Send `{"type":"event","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
+    subscriber = hub.subscribe()
     await socket.accept()
     try:
-        if client is None:
-            await socket.close(1013, "too many clients")
+        if subscriber is None:
+            await socket.close(1013, "too many clients: try again later")
             return
-        await _first(_tell(hub, client, socket, after), _hear(socket))
-        if client.dropped:
-            async with asyncio.timeout(1.0):
-                await socket.close(1013, "too slow, or the server stops: come back with after=<the last seq>")
+        await _run_until_first_ends(_send_messages(hub, subscriber, socket, after), _answer_pings(socket))
+        if subscriber.dropped:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await socket.close(1013, "too slow, or the server stops: reconnect with after=<the last seq>")
     except (TimeoutError, OSError, RuntimeError, WebSocketDisconnect):
-        pass  # it is gone already
+        pass  # it is disconnected already
     finally:
-        if client:
-            hub.leave(client)
+        if subscriber:
+            hub.unsubscribe(subscriber)
 
 
-async def _tell(hub: Hub, client: Client, socket: WebSocket, after: int | None) -> None:
-    async for told, _ in hub.listen(client, after):
-        for message in told:
+async def _send_messages(hub: FeedHub, subscriber: Subscriber, socket: WebSocket, after: int | None) -> None:
+    async for rows, _ in hub.stream(subscriber, after):
+        for row in rows:
             async with asyncio.timeout(SEND_SECONDS_MAX):
-                await socket.send_text(f'{{"type":"event","data":{message.payload}}}')
+                await socket.send_text(f'{{"type":"event","data":{row.payload}}}')
 
 
-async def _hear(socket: WebSocket) -> None:
-    """Clients have nothing to say, but some ask whether we are there."""
+async def _answer_pings(socket: WebSocket) -> None:
+    """Read what the client sends: nothing but pings is expected."""
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":

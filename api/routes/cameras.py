@@ -1,4 +1,4 @@
-"""Cameras: what they are, what they saw last, the heat strip; and the few things that people change about them."""
+"""Routes of cameras: list, add, edit, delete, snapshot, timeline."""
 
 from __future__ import annotations
 
@@ -10,73 +10,77 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import Here, Shared, answer, patient
-from hearthwatch.api.file_serving import ASK_AGAIN, Refused, checked, opened, sent
+from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
+from hearthwatch.api.file_serving import REVALIDATE, FileRefused, open_file, parse_filename, serve_file
 from hearthwatch.api.params import CameraName
-from hearthwatch.record import Record, now
-from hearthwatch.record import reviews as edits
+from hearthwatch.record import Record, now, reviews
 from hearthwatch.record.paths import camera_id, escape, unescape
-from hearthwatch.record.read import status as pulse
+from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.units import QUARTER, SECOND
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
-SNAPSHOTS_TRIED = 20  # uploads that are gone already, because somebody else clears the tree
+SNAPSHOTS_TRIED = 20  # newest uploads that may be deleted already by another program
 CELLS_MAX = 1000
 
 
-@router.get("/cameras", response_model=models.Cameras, responses={422: models.INVALID})
+@router.get("/cameras", response_model=models.CameraList, responses={422: models.INVALID})
 async def list_cameras(
-    here: Shared, status: Annotated[models.Status | None, Query(description="Only these.")] = None
+    state: State, status: Annotated[models.Status | None, Query(description="Only these.")] = None
 ) -> Response:
-    """All cameras by name. `silent`: no picture for longer than is usual for that camera, which is then `offline`."""
-    return await here.answer(("cameras", status), lambda record: _cameras(here, record, status), ages=True)
+    """List all cameras by name. `silent`: no picture for longer than usual for that camera, which is then `offline`."""
+    return await state.cached_response(
+        ("cameras", status), lambda record: _cameras(state, record, status), time_dependent=True
+    )
 
 
-def _cameras(here: Here, record: Record, status: str | None) -> dict[str, Any]:
-    found = pulse.cameras(record, now(), here.midnight(), status)
+def _cameras(state: AppState, record: Record, status: str | None) -> dict[str, Any]:
+    found = queries.cameras(record, now(), state.midnight(), status)
     return {"cameras": found, "count": len(found)}
 
 
 @router.post(
-    "/cameras", response_model=models.Camera, status_code=201, responses={409: models.NOT_FOUND, 422: models.INVALID}
+    "/cameras",
+    response_model=models.CameraResponse,
+    status_code=201,
+    responses={409: models.NOT_FOUND, 422: models.INVALID},
 )
-def add_camera(here: Shared, body: models.NewCamera) -> Response:
-    """Make a camera before its first picture. Its id comes from its folder; 409 if there is one with this id."""
-    folder = _folder(here, body.folder_path or body.name or "")
+def add_camera(state: State, body: models.CameraCreate) -> Response:
+    """Add a camera before its first picture. Its id comes from its folder; 409 if this id exists."""
+    folder = _folder(state, body.folder_path or body.name or "")
     id, name = camera_id(folder), body.name or folder
-    if not here.write(lambda record: edits.add_camera(record, id, name, folder, body.status, body.notes)):
+    if not state.write(lambda record: reviews.add_camera(record, id, name, folder, body.status, body.notes)):
         raise HTTPException(409, f"Camera with id {id} already exists")
-    return answer(_camera(here, id), 201)
+    return json_response(_camera(state, id), 201)
 
 
 @router.get(
-    "/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND, 422: models.INVALID}
+    "/cameras/{camera_id}", response_model=models.CameraResponse, responses={404: models.NOT_FOUND, 422: models.INVALID}
 )
-def get_camera(here: Shared, camera_id: CameraName) -> Response:
-    """One camera."""
-    return answer(_camera(here, camera_id))
+def get_camera(state: State, camera_id: CameraName) -> Response:
+    """Get one camera."""
+    return json_response(_camera(state, camera_id))
 
 
 @router.patch(
-    "/cameras/{camera_id}", response_model=models.Camera, responses={404: models.NOT_FOUND, 422: models.INVALID}
+    "/cameras/{camera_id}", response_model=models.CameraResponse, responses={404: models.NOT_FOUND, 422: models.INVALID}
 )
-def edit_camera(here: Shared, camera_id: CameraName, body: models.CameraEdit) -> Response:
-    """Change name, notes, status or the zones that are ignored; an absent key is left alone."""
-    _camera(here, camera_id)
-    changes = _changes(here, camera_id, body.model_dump(exclude_unset=True))
-    if not here.write(lambda record: edits.edit_camera(record, camera_id, changes)):
-        raise _missing(camera_id)
-    return answer(_camera(here, camera_id))
+def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) -> Response:
+    """Change name, notes, status or ignored zones; an absent key changes nothing."""
+    _camera(state, camera_id)
+    changes = _changes(state, camera_id, body.model_dump(exclude_unset=True))
+    if not state.write(lambda record: reviews.edit_camera(record, camera_id, changes)):
+        raise _not_found(camera_id)
+    return json_response(_camera(state, camera_id))
 
 
 @router.delete("/cameras/{camera_id}", status_code=204, responses={404: models.NOT_FOUND, 422: models.INVALID})
-def remove_camera(here: Shared, camera_id: CameraName) -> Response:
-    """Forget a camera with its detections and events. Uploads stay and are not taken in again; a new one makes it anew."""
-    _camera(here, camera_id)
-    if not here.write(lambda record: edits.remove_camera(record, camera_id, here.settings.hearthwatch_data_dir)):
-        raise _missing(camera_id)
+def remove_camera(state: State, camera_id: CameraName) -> Response:
+    """Delete a camera with its detections and events. Uploads stay and are not processed again; a new one creates it again."""
+    _camera(state, camera_id)
+    if not state.write(lambda record: reviews.remove_camera(record, camera_id, state.settings.hearthwatch_data_dir)):
+        raise _not_found(camera_id)
     return Response(status_code=204)
 
 
@@ -85,57 +89,61 @@ def remove_camera(here: Shared, camera_id: CameraName) -> Response:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
 )
-@patient
-def snapshot(here: Shared, camera_id: CameraName, request: Request) -> Response:
-    """The newest picture of the camera."""
-    _camera(here, camera_id)
-    with here.reader.snapshot() as record:
-        newest = pulse.newest_pictures(record, camera_id, SNAPSHOTS_TRIED)
+@run_on_slow_threads
+def snapshot(state: State, camera_id: CameraName, request: Request) -> Response:
+    """Get the newest picture of the camera."""
+    _camera(state, camera_id)
+    with state.reader.snapshot() as record:
+        newest = queries.newest_pictures(record, camera_id, SNAPSHOTS_TRIED)
     for picture in newest:
         try:
-            file = opened(here.settings.foscam_base_path, checked(picture["path"]), picture["path"])
-        except Refused:
-            continue  # it is gone: the one before may be there
-        return sent(file, request, ASK_AGAIN)
+            file = open_file(state.settings.foscam_base_path, parse_filename(picture["path"]), picture["path"])
+        except FileRefused:
+            continue  # deleted: the one before may exist
+        return serve_file(file, request, REVALIDATE)
     raise HTTPException(404, f"Camera {camera_id} has no picture")
 
 
 @router.get("/timeline", response_model=models.Timeline, responses={422: models.INVALID})
 async def timeline(
-    here: Shared,
+    state: State,
     hours: Annotated[int, Query(ge=1, le=24 * 31, description="How far back.")] = 24,
     step: Annotated[int, Query(ge=900, le=86_400, multiple_of=900, description="Seconds per cell.")] = 3600,
     tz_offset_minutes: Annotated[
         int | None, Query(ge=-840, le=840, multiple_of=15, description="Local time minus UTC; else the server's.")
     ] = None,
 ) -> Response:
-    """Per camera and hour: events, the highest risk, pictures; the last cell is the hour that runs. Aligned to local time."""
+    """Get per camera and hour: events, the highest risk, pictures; the last cell is the current hour. Aligned to local time."""
     at, wide = now(), step * SECOND
-    east = (at - here.midnight()) if tz_offset_minutes is None else at + tz_offset_minutes * 60 * SECOND
+    east = (at - state.midnight()) if tz_offset_minutes is None else at + tz_offset_minutes * 60 * SECOND
     cells = max(1, min(CELLS_MAX, -(-hours * 3600 // step)))
     end = (at - east % wide) // QUARTER * QUARTER + wide
     start = end - cells * wide
-    return await here.answer(
+    return await state.cached_response(
         ("timeline", start, end, wide),
-        lambda record: {"from": iso(start), "step_seconds": step, "cameras": pulse.timeline(record, start, end, wide)},
+        lambda record: {
+            "from": iso(start),
+            "step_seconds": step,
+            "cameras": queries.timeline(record, start, end, wide),
+        },
     )
 
 
-def _camera(here: Here, id: str) -> dict[str, Any]:
-    with here.reader.snapshot() as record:
-        found = pulse.cameras(record, now(), here.midnight(), id=id)
+def _camera(state: AppState, id: str) -> dict[str, Any]:
+    with state.reader.snapshot() as record:
+        found = queries.cameras(record, now(), state.midnight(), id=id)
     if not found:
-        raise _missing(id)
+        raise _not_found(id)
     return found[0]
 
 
-def _missing(id: str) -> HTTPException:
+def _not_found(id: str) -> HTTPException:
     return HTTPException(404, f"Camera with id {id} not found")
 
 
-def _folder(here: Here, path: str) -> str:
-    """The name of a folder directly below the upload tree, as the record spells it. 422 for anything else."""
-    base = here.settings.foscam_base_path.absolute()
+def _folder(state: AppState, path: str) -> str:
+    """Return the name of a folder directly below the upload tree, as the record spells it; 422 for anything else."""
+    base = state.settings.foscam_base_path.absolute()
     folder = Path(path)
     if folder.is_absolute() and folder.parent == base:
         folder = Path(folder.name)
@@ -147,11 +155,11 @@ def _folder(here: Here, path: str) -> str:
     return escape(os.fsencode(name)) if escape(unescape(name)) != name else name
 
 
-def _changes(here: Here, id: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The columns to write. 422 for a folder that is another camera's."""
+def _changes(state: AppState, id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns to write; 422 for a folder of another camera."""
     changes = {name: value for name, value in given.items() if value is not None or name in ("notes", "ignore_zones")}
     if "folder_path" in changes:
-        changes["folder_path"] = _folder(here, changes["folder_path"])
+        changes["folder_path"] = _folder(state, changes["folder_path"])
         if camera_id(changes["folder_path"]) != id:
             raise HTTPException(
                 422,
@@ -162,7 +170,7 @@ def _changes(here: Here, id: str, given: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def folder_of(record: Record, id: str) -> bytes | None:
-    """The folder of a camera below the upload tree."""
+def camera_folder(record: Record, id: str) -> bytes | None:
+    """Read the folder of a camera below the upload tree."""
     row = record.one("SELECT folder_path FROM cameras WHERE id = ?", id)
     return None if row is None else unescape(row[0])

@@ -1,4 +1,4 @@
-"""Detections: lists, and the picture that each was found in."""
+"""Routes of detections: list, and the picture of each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import Shared, patient
-from hearthwatch.api.file_serving import opened, sent
+from hearthwatch.api.dependencies import State, run_on_slow_threads
+from hearthwatch.api.file_serving import open_file, serve_file
 from hearthwatch.api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
 from hearthwatch.record import Record, thumbnails
 from hearthwatch.record.read import events as queries
@@ -17,27 +17,27 @@ from hearthwatch.schemas.items import PER_FRAME
 
 router = APIRouter(prefix="/api/detections", tags=["detections"])
 
-AN_HOUR = "public, max-age=3600"
+CACHE_1_HOUR = "public, max-age=3600"
 
 
-@router.get("", response_model=models.Detections, responses={422: models.INVALID})
+@router.get("", response_model=models.DetectionPage, responses={422: models.INVALID})
 async def list_detections(
-    here: Shared,
+    state: State,
     camera_id: CameraId = None,
     object_type: ObjectType = None,
-    min_confidence: Annotated[float, Query(ge=0, le=1, description="At least this sure.")] = 0.0,
+    min_confidence: Annotated[float, Query(ge=0, le=1, description="The least confidence.")] = 0.0,
     start_date: Start = None,
     end_date: End = None,
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> Response:
-    """Boxes, newest first; `count` is the total."""
+    """List boxes, newest first; `count` is the total."""
     start, end = span(start_date, end_date)
     f = Filter(camera_id=camera_id, object_type=object_type, start=start, end=end)
-    return await here.answer(
+    return await state.cached_response(
         ("detections", f, min_confidence, limit, offset),
         lambda record: _page(record, f, min_confidence, limit, offset),
-        patient=min_confidence > 0,
+        slow=min_confidence > 0,
     )
 
 
@@ -52,16 +52,16 @@ def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int)
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
 )
-@patient
-def detection_image(here: Shared, detection_id: DetectionId, request: Request) -> Response:
-    """Its picture, small, with all boxes drawn on it; made anew if it is missing and the upload is still there."""
-    with here.reader.snapshot() as record:
+@run_on_slow_threads
+def detection_image(state: State, detection_id: DetectionId, request: Request) -> Response:
+    """Get the thumbnail of its picture with all boxes; drawn again if it is missing and the upload still exists."""
+    with state.reader.snapshot() as record:
         if not 0 <= detection_id < 1 << 63 or queries.detection(record, detection_id) is None:
             raise HTTPException(404, f"Detection with id {detection_id} not found")
-        data, base = here.settings.hearthwatch_data_dir, here.settings.foscam_base_path
+        data, base = state.settings.hearthwatch_data_dir, state.settings.foscam_base_path
         try:
             path = thumbnails.find(record, data, base, detection_id // PER_FRAME)
         except thumbnails.ThumbnailError as error:
             raise HTTPException(404, str(error)) from None
     name = str(path.relative_to(data)).encode()
-    return sent(opened(data, name, str(path)), request, AN_HOUR)
+    return serve_file(open_file(data, name, str(path)), request, CACHE_1_HOUR)

@@ -1,4 +1,4 @@
-"""Events: lists, one in full, review, totals, CSV."""
+"""Routes of events: list, detail, review, totals, CSV."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import Here, Shared, answer
-from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, cursor, placed, span
-from hearthwatch.record import Record
-from hearthwatch.record import reviews as edits
+from hearthwatch.api.dependencies import AppState, State, json_response
+from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, format_cursor, parse_cursor, span
+from hearthwatch.record import Record, reviews
 from hearthwatch.record.read import events as queries
 from hearthwatch.record.read.events import FIRST_PAGE, Filter, PageCursor
 from hearthwatch.record.units import LEVELS
@@ -26,12 +25,12 @@ CSV_COLUMNS = (
     "id batch_id camera_id camera_name started_at ended_at status risk_score risk_level summary reasoning analyzer analysis_status "
     "model prompt_version revision reviewed notes frame_count detection_count objects thumbnail_url"
 ).split()
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # a spreadsheet would run these
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # a spreadsheet interprets these
 
 
-@router.get("", response_model=models.Events, responses={422: models.INVALID})
+@router.get("", response_model=models.EventPage, responses={422: models.INVALID})
 async def list_events(
-    here: Shared,
+    state: State,
     filter: EventFilter,
     sort: Annotated[
         Literal["newest", "inbox"], Query(description="`inbox`: unreviewed ones by risk, then time; then the reviewed.")
@@ -39,15 +38,15 @@ async def list_events(
     limit: Limit = 50,
     offset: Offset = 0,
     cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before; `offset` is then left alone.")
+        str | None, Query(description="`next_cursor` of the previous page; `offset` is then ignored.")
     ] = None,
 ) -> Response:
-    """Events that match, in order. `count` is the total, `levels` the totals without the level filter."""
-    after = placed(cursor, sort)
-    return await here.answer(
+    """List events that match, in order. `count` is the total, `levels` the totals without the level filter."""
+    after = parse_cursor(cursor, sort)
+    return await state.cached_response(
         ("events", filter, sort, limit, offset, after),
         lambda record: _page(record, filter, sort, limit, offset, after),
-        patient=bool(filter.q),
+        slow=bool(filter.q),
     )
 
 
@@ -57,23 +56,23 @@ def _page(record: Record, f: Filter, sort: str, limit: int, offset: int, after: 
     which = queries.inbox if sort == "inbox" else queries.newest
     places = which(record, f, limit + 1, 0 if after else offset, after or FIRST_PAGE) if count else []
     events = queries.events(record, [place.id for place in places[:limit]])
-    more = cursor(places[limit - 1], sort) if len(places) > limit else None
+    more = format_cursor(places[limit - 1], sort) if len(places) > limit else None
     return {"events": events, "count": count, "levels": levels, "limit": limit, "offset": offset, "next_cursor": more}
 
 
-@router.patch("", response_model=models.Reviewed, responses={422: models.INVALID})
-def review_events(here: Shared, body: models.ReviewMany) -> Response:
-    """Mark all events of a level, or those with these ids; `ids` in the answer are those that changed."""
-    ids = here.write(lambda record: edits.review(record, body.reviewed, body.ids, body.risk_level, body.camera_id))
-    return answer({"count": len(ids), "ids": ids})
+@router.patch("", response_model=models.ReviewResult, responses={422: models.INVALID})
+def review_events(state: State, body: models.ReviewRequest) -> Response:
+    """Mark all events of a level, or those with these ids; `ids` in the response are those that changed."""
+    ids = state.write(lambda record: reviews.review(record, body.reviewed, body.ids, body.risk_level, body.camera_id))
+    return json_response({"count": len(ids), "ids": ids})
 
 
 @router.get("/stats", response_model=models.EventStats, responses={422: models.INVALID})
-async def event_stats(here: Shared, start_date: Start = None, end_date: End = None) -> Response:
-    """Totals by level and by camera."""
+async def event_stats(state: State, start_date: Start = None, end_date: End = None) -> Response:
+    """Count events by level and by camera."""
     start, end = span(start_date, end_date)
     f = Filter(start=start, end=end)
-    return await here.answer(("stats", f), lambda record: _stats(record, f))
+    return await state.cached_response(("stats", f), lambda record: _stats(record, f))
 
 
 def _stats(record: Record, f: Filter) -> dict[str, Any]:
@@ -89,22 +88,22 @@ def _stats(record: Record, f: Filter) -> dict[str, Any]:
 @router.get(
     "/export", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}, 422: models.INVALID}
 )
-def export_events(here: Shared, filter: EventFilter) -> StreamingResponse:
-    """All events that match as CSV, newest first. A cell that a spreadsheet would run as a formula begins with `'`."""
+def export_events(state: State, filter: EventFilter) -> StreamingResponse:
+    """Export all events that match as CSV, newest first. A cell that a spreadsheet would interpret as a formula begins with `'`."""
     headers = {"content-disposition": 'attachment; filename="hearthwatch-events.csv"'}
-    return StreamingResponse(_csv(here, filter), 200, headers, "text/csv; charset=utf-8")
+    return StreamingResponse(_csv(state, filter), 200, headers, "text/csv; charset=utf-8")
 
 
-def _csv(here: Here, f: Filter) -> Iterator[str]:
+def _csv(state: AppState, f: Filter) -> Iterator[str]:
     yield _lines([list(CSV_COLUMNS)])
     after = FIRST_PAGE
     while True:
-        with here.reader.snapshot() as record:  # a page at a time: no long transaction keeps the log from shrinking
+        with state.reader.snapshot() as record:  # a page at a time: no long transaction keeps the log from shrinking
             places = queries.newest(record, f, 200, after=after)
             rows = queries.events(record, [place.id for place in places])
         if not places:
             return
-        yield _lines([[cell(row[column]) for column in CSV_COLUMNS] for row in rows])
+        yield _lines([[format_cell(row[column]) for column in CSV_COLUMNS] for row in rows])
         after = places[-1]
 
 
@@ -114,58 +113,66 @@ def _lines(rows: list[list[str]]) -> str:
     return out.getvalue()
 
 
-def cell(value: object) -> str:
-    """One value for a spreadsheet: never a formula."""
+def format_cell(value: object) -> str:
+    """Format a value for a spreadsheet, never as a formula."""
     if isinstance(value, dict):
         value = ", ".join(f"{n} {kind}" for kind, n in value.items())
     text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return f"'{text}" if text.lstrip(" \u00a0").startswith(FORMULA) or text.startswith(FORMULA) else text
 
 
-@router.get("/{event_id}", response_model=models.EventDetail, responses={404: models.NO_EVENT, 422: models.INVALID})
-def get_event(here: Shared, event_id: EventId) -> Response:
-    """One event with its history, its pictures and how long each step took. A merged one names what it went into."""
-    with here.reader.snapshot() as record:
+@router.get(
+    "/{event_id}", response_model=models.EventDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
+)
+def get_event(state: State, event_id: EventId) -> Response:
+    """Get one event with its history, pictures and how long each step took. 404 for a merged one, with `merged_into`."""
+    with state.reader.snapshot() as record:
         found = _in_range(event_id) and queries.event(record, event_id)
         if not found:
-            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
         found |= {
             "history": queries.history(record, event_id), "frames": queries.frames(record, event_id),
             "latencies": queries.latencies(record, event_id),
         }  # fmt: skip
-    return answer(found)
+    return json_response(found)
 
 
-@router.patch("/{event_id}", response_model=models.Event, responses={404: models.NO_EVENT, 422: models.INVALID})
-def edit_event(here: Shared, event_id: EventId, body: models.EventEdit) -> Response:
-    """Set `reviewed` or `notes`; an absent key is left alone, null clears the notes."""
+@router.patch(
+    "/{event_id}", response_model=models.EventResponse, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
+)
+def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Response:
+    """Set `reviewed` or `notes`; an absent key changes nothing, null clears the notes."""
     changes = body.model_dump(exclude_unset=True)
     if changes.get("reviewed", False) is None:
         del changes["reviewed"]
-    if not _in_range(event_id) or not here.write(lambda record: edits.edit_event(record, event_id, changes)):
-        with here.reader.snapshot() as record:
-            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
-    with here.reader.snapshot() as record:
-        return answer(queries.event(record, event_id))
+    if not _in_range(event_id) or not state.write(lambda record: reviews.edit_event(record, event_id, changes)):
+        with state.reader.snapshot() as record:
+            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+    with state.reader.snapshot() as record:
+        return json_response(queries.event(record, event_id))
 
 
 @router.get(
-    "/{event_id}/detections", response_model=models.Detections, responses={404: models.NO_EVENT, 422: models.INVALID}
+    "/{event_id}/detections",
+    response_model=models.DetectionPage,
+    responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID},
 )
-def event_detections(here: Shared, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
-    """The event's boxes in order of capture."""
-    with here.reader.snapshot() as record:
+def event_detections(state: State, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
+    """List the event's boxes in order of capture."""
+    with state.reader.snapshot() as record:
         if not _in_range(event_id) or queries.event(record, event_id) is None:
-            return _missing(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
         found = queries.detections_of(record, event_id)
-    return answer({"detections": found[offset : offset + limit], "count": len(found), "limit": limit, "offset": offset})
+    return json_response(
+        {"detections": found[offset : offset + limit], "count": len(found), "limit": limit, "offset": offset}
+    )
 
 
 def _in_range(id: int) -> bool:
     return 0 <= id < ID_MAX
 
 
-def _missing(id: int, merged_into: int | bool | None) -> Response:
+def _not_found(id: int, merged_into: int | bool | None) -> Response:
     body: dict[str, Any] = {"detail": f"Event with id {id} not found"}
     if merged_into:
         body["merged_into"] = merged_into

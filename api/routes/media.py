@@ -1,4 +1,4 @@
-"""Uploads and thumbnails by path."""
+"""Routes of uploads and thumbnails."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import Here, Shared, patient
-from hearthwatch.api.file_serving import ASK_AGAIN, FOREVER, File, Refused, checked, opened, sent
+from hearthwatch.api.dependencies import AppState, State, run_on_slow_threads
+from hearthwatch.api.file_serving import (
+    FOREVER,
+    REVALIDATE,
+    FileRefused,
+    OpenFile,
+    open_file,
+    parse_filename,
+    serve_file,
+)
 from hearthwatch.api.params import CameraName, FilePath, ThumbnailPath
-from hearthwatch.api.routes.cameras import folder_of
+from hearthwatch.api.routes.cameras import camera_folder
 from hearthwatch.record import thumbnails
 
 router = APIRouter(prefix="/api/media", tags=["media"])
 
 
 class AnyPath(PathConvertor):
-    """Starlette's own `path` ends at a line break, which file names may hold: the rest would be another route's 404."""
+    """Match any path. Starlette's `path` ends at a line break, which file names may contain."""
 
     regex = "(?s:.*)"
 
@@ -29,13 +37,13 @@ class AnyPath(PathConvertor):
 register_url_convertor("any_path", AnyPath())
 
 _THUMBNAIL = re.compile(rb"(\d{4}-\d\d-\d\d)/(\d{1,18})_thumb\.jpg")
-_BARE = re.compile(rb"(\d{1,18})_thumb\.jpg")
+_DETECTION = re.compile(rb"(\d{1,18})_thumb\.jpg")
 
-ANSWERS: dict[int | str, dict[str, Any]] = {
+RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}, "video/*": {}}, "description": "The file."},
     206: {"description": "The part that was asked for."},
-    304: {"description": "The client has it already."},
-    **{code: {"model": models.MediaProblem, "description": why} for code, why in {
+    304: {"description": "The client has the current version."},
+    **{code: {"model": models.MediaErrorResponse, "description": why} for code, why in {
         400: "No file can have this name.", 403: "Outside its folder, or not a picture or video.", 404: "There is no such file.",
         414: "Longer than 4096 characters.", 416: "Nothing of this range is in the file.",
     }.items()},
@@ -43,69 +51,69 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@router.get("/cameras/{camera_id}/{filename:any_path}", response_class=Response, responses=ANSWERS)
-@patient
+@router.get("/cameras/{camera_id}/{filename:any_path}", response_class=Response, responses=RESPONSES)
+@run_on_slow_threads
 def upload(
-    here: Shared,
+    state: State,
     camera_id: CameraName,
     filename: FilePath,
     request: Request,
     v: str | None = Query(
-        None, description="The file's version, as our own URLs have it: then it may be cached for ever."
+        None, description="The file's version, as in URLs that this API returns; then it is cached for ever."
     ),
 ) -> Response:
-    """A picture or video as the camera uploaded it; `Range` and `If-None-Match` work."""
-    name = checked(filename)
+    """Get a picture or video as the camera uploaded it; `Range` and `If-None-Match` work."""
+    name = parse_filename(filename)
     if b"\0" in os.fsencode(camera_id) or camera_id in (".", ".."):
-        raise Refused(403, "a path may not leave its folder", filename)
-    with here.reader.snapshot() as record:
-        folder = folder_of(record, camera_id)
-    base = here.settings.foscam_base_path
-    file = opened(None if folder is None else base / os.fsdecode(folder), name, filename)
+        raise FileRefused(403, "a path may not leave its folder", filename)
+    with state.reader.snapshot() as record:
+        folder = camera_folder(record, camera_id)
+    base = state.settings.foscam_base_path
+    file = open_file(None if folder is None else base / os.fsdecode(folder), name, filename)
     if v is None:
-        return sent(file, request, ASK_AGAIN)
+        return serve_file(file, request, REVALIDATE)
     if v != file.version:
         os.close(file.descriptor)
-        raise Refused(404, "a newer upload took this file's place", filename)
-    return sent(file, request, FOREVER.replace("public", "private"))
+        raise FileRefused(404, "a newer upload replaced this file", filename)
+    return serve_file(file, request, FOREVER.replace("public", "private"))
 
 
-@router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=ANSWERS)
-@patient
-def thumbnail(here: Shared, filename: ThumbnailPath, request: Request) -> Response:
-    """A picture with its boxes; drawn anew if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
-    return sent(_thumbnail(here, checked(filename), filename), request, FOREVER)
+@router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=RESPONSES)
+@run_on_slow_threads
+def thumbnail(state: State, filename: ThumbnailPath, request: Request) -> Response:
+    """Get a picture with its boxes; drawn again if it is missing. `{detection_id}_thumb.jpg` alone is that detection's."""
+    return serve_file(_thumbnail(state, parse_filename(filename), filename), request, FOREVER)
 
 
-def _thumbnail(here: Here, name: bytes, shown: str) -> File:
-    if bare := _BARE.fullmatch(name):
-        name = _of_detection(here, int(bare[1]), shown)
-    folder = here.settings.hearthwatch_data_dir / "thumbnails"
+def _thumbnail(state: AppState, name: bytes, shown: str) -> OpenFile:
+    if match := _DETECTION.fullmatch(name):
+        name = _thumbnail_of_detection(state, int(match[1]), shown)
+    folder = state.settings.hearthwatch_data_dir / "thumbnails"
     if match := _THUMBNAIL.fullmatch(name):
-        _draw_if_missing(here, folder, name, int(match[2]), shown)
-    return opened(folder, name, shown)
+        _draw_if_missing(state, folder, name, int(match[2]), shown)
+    return open_file(folder, name, shown)
 
 
-def _of_detection(here: Here, id: int, shown: str) -> bytes:
-    with here.reader.snapshot() as record:
+def _thumbnail_of_detection(state: AppState, id: int, shown: str) -> bytes:
+    with state.reader.snapshot() as record:
         row = record.one(
             "SELECT thumbnail_path FROM frames WHERE id = (SELECT frame_id FROM detections WHERE id = ?)", id
         )
     if row is None or row[0] is None:
-        raise Refused(404, "there is no such file", shown)
+        raise FileRefused(404, "there is no such file", shown)
     return str(row[0]).removeprefix("thumbnails/").encode()
 
 
-def _draw_if_missing(here: Here, folder: Path, name: bytes, frame_id: int, shown: str) -> None:
+def _draw_if_missing(state: AppState, folder: Path, name: bytes, frame_id: int, shown: str) -> None:
     if thumbnails.is_whole(folder / name.decode()):
         return
-    with here.reader.snapshot() as record:
+    with state.reader.snapshot() as record:
         row = record.one("SELECT thumbnail_path FROM frames WHERE id = ?", frame_id)
         if row is None or row[0] != f"thumbnails/{name.decode()}":
             return
         try:
-            thumbnails.find(record, here.settings.hearthwatch_data_dir, here.settings.foscam_base_path, frame_id)
+            thumbnails.find(record, state.settings.hearthwatch_data_dir, state.settings.foscam_base_path, frame_id)
         except thumbnails.ThumbnailError as error:
-            raise Refused(404, str(error), shown) from None
+            raise FileRefused(404, str(error), shown) from None
         except OSError as error:
-            raise Refused(404, f"it cannot be drawn: {error.strerror}", shown) from None
+            raise FileRefused(404, f"it cannot be drawn: {error.strerror}", shown) from None

@@ -1,4 +1,4 @@
-"""The page, its files, the session of a browser, and the documentation of all this."""
+"""Routes of the page, its files, the browser's session and the API's documentation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from hearthwatch.api import models, system_models
-from hearthwatch.api.dependencies import Shared
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import State
 from hearthwatch.api.security import COOKIE, SESSION_SECONDS, Session
 
 router = APIRouter()
@@ -23,7 +23,7 @@ NO_CACHE = {"cache-control": "no-cache"}
 
 
 class Static(StaticFiles):
-    """The page's files; asked for again each time, so that an update of Hearthwatch is one of the page."""
+    """The page's files; a browser revalidates them each time, so an update of Hearthwatch updates the page."""
 
     def __init__(self) -> None:
         super().__init__(directory=STATIC, check_dir=False)
@@ -34,15 +34,15 @@ class Static(StaticFiles):
         return response
 
 
-@router.get("/health", tags=["system"], response_model=system_models.Ok)
+@router.get("/health", tags=["system"], response_model=models.OkResponse)
 async def health() -> Response:
-    """This server runs; nothing is looked at."""
+    """Respond if this server runs; nothing is probed."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/", tags=["system"], response_model=system_models.Ok)
+@router.get("/", tags=["system"], response_model=models.OkResponse)
 async def root(request: Request) -> Response:
-    """The dashboard for a browser, else `{"status":"ok"}`."""
+    """Get the page for a browser, else `{"status":"ok"}`."""
     if "text/html" in request.headers.get("accept", "") and (STATIC / "index.html").is_file():
         return FileResponse(STATIC / "index.html", headers={**NO_CACHE, "vary": "accept"})
     return JSONResponse({"status": "ok"}, headers={"vary": "accept"})
@@ -51,14 +51,14 @@ async def root(request: Request) -> Response:
 @router.post(
     "/api/session",
     tags=["system"],
-    response_model=system_models.Ok,
+    response_model=models.OkResponse,
     responses={401: models.NOT_FOUND, 422: models.INVALID},
 )
-async def begin_session(here: Shared, body: system_models.Token, request: Request) -> Response:
-    """Trade the token for a cookie that scripts cannot read."""
-    session = Session(here.settings.hearthwatch_api_token)
+async def begin_session(state: State, body: models.SessionRequest, request: Request) -> Response:
+    """Exchange the token for a cookie that scripts cannot read."""
+    session = Session(state.settings.hearthwatch_api_token)
     if not session.is_token(body.token):
-        raise HTTPException(401, "that is not the token", {"www-authenticate": "Bearer"})
+        raise HTTPException(401, "the token is wrong", {"www-authenticate": "Bearer"})
     response = JSONResponse({"status": "ok"})
     if session.token is not None:
         response.set_cookie(
@@ -74,7 +74,7 @@ async def begin_session(here: Shared, body: system_models.Token, request: Reques
 
 @router.delete("/api/session", tags=["system"], status_code=204)
 async def end_session() -> Response:
-    """Forget the cookie."""
+    """Delete the cookie."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
@@ -82,12 +82,12 @@ async def end_session() -> Response:
 
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
-    """The OpenAPI document for people; made here, so that it needs no script and nothing from elsewhere."""
-    return HTMLResponse(describe(request.app.openapi()))
+    """Show the OpenAPI document as HTML, without scripts or files from other servers."""
+    return HTMLResponse(render_openapi(request.app.openapi()))
 
 
-def describe(api: dict[str, Any]) -> str:
-    """OpenAPI -> plain HTML."""
+def render_openapi(api: dict[str, Any]) -> str:
+    """Render an OpenAPI document as plain HTML."""
     text = [
         f"<p>{html.escape(api['info']['description'])}</p><p>For programs: <a href='openapi.json'>openapi.json</a></p>"
     ]

@@ -13,9 +13,9 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from hearthwatch.api import examples
+from hearthwatch.api import openapi_examples as examples
 from hearthwatch.api.app import create
-from hearthwatch.api.models import family
+from hearthwatch.api.models import all_models
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import SILENT_NEW, mark_silent_cameras
 from hearthwatch.record.read import status as pulse
@@ -116,8 +116,8 @@ def test_every_field_and_example_of_the_documentation_is_described_and_true(home
             assert operation.get("summary") and operation.get("description"), where
             assert all(p.get("description") for p in operation.get("parameters", ())), where
             shown |= dict.fromkeys(named(operation), where)
-    assert {"EventDetail", "EventEdit", "SystemHealth", "Problem"} <= set(shown)
-    models = {model.__name__: model for model in family()}
+    assert {"EventDetail", "EventUpdate", "SystemHealth", "ErrorResponse"} <= set(shown)
+    models = {model.__name__: model for model in all_models()}
     for name, where in shown.items():
         given = document["components"]["schemas"][name].get("examples")
         assert given, f"{where} shows no example of {name}"
@@ -682,7 +682,7 @@ def test_the_server_says_where_it_is_and_stops_with_listeners(tmp_path):
         assert second.returncode == 2 and out == ""
         assert (
             error
-            == f"port {port} on 127.0.0.1 is taken by another program: end it, or set HEARTHWATCH_API_PORT to another port\n"
+            == f"port {port} on 127.0.0.1 is in use by another program: stop it, or set HEARTHWATCH_API_PORT to another port\n"
         )
         with client.stream("GET", "/api/live") as stream:
             lines = stream.iter_lines()

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hearthwatch.api.feed_hub import WAITING_MAX, Client, Told
+from hearthwatch.api.feed_hub import QUEUE_MAX, FeedRow, Subscriber
 from tests.support.api_record import SECONDS_MAX, Home, S, serve, start, story, wait_for
 
 
@@ -153,7 +153,7 @@ def test_many_listeners_each_get_everything_once(home, served):
     results = asyncio.run(asyncio.wait_for(story(), 30))
     wanted = [message["seq"] for message in feed(home) if message["seq"] > last]
     assert len(wanted) == 9 and all(result == wanted for result in results)
-    wait_for(lambda: not served.server.config.app.state.here.hub._clients)
+    wait_for(lambda: not served.server.config.app.state.app_state.hub._subscribers)
 
 
 def more(home, events: int):
@@ -166,12 +166,12 @@ def more(home, events: int):
 
 def test_a_client_that_does_not_keep_up_is_dropped_and_its_queue_with_it():
     async def story():
-        client = Client(0)
-        client.tell([Told(n, "{}") for n in range(WAITING_MAX)])
-        assert not client.dropped and len((await client.take())[0]) == WAITING_MAX
-        client.tell([Told(n, "{}") for n in range(WAITING_MAX)])
-        client.tell([Told(WAITING_MAX, "{}")])
-        assert client.dropped and not client.waiting and await client.take() == ([], None)
+        client = Subscriber(0)
+        client.push([FeedRow(n, "{}") for n in range(QUEUE_MAX)])
+        assert not client.dropped and len((await client.pop_all())[0]) == QUEUE_MAX
+        client.push([FeedRow(n, "{}") for n in range(QUEUE_MAX)])
+        client.push([FeedRow(QUEUE_MAX, "{}")])
+        assert client.dropped and not client.queue and await client.pop_all() == ([], None)
 
     asyncio.run(story())
 

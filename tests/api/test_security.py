@@ -9,8 +9,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from hearthwatch.api.routes.events import cell
-from hearthwatch.api.security import CSP, Hosts, is_loopback
+from hearthwatch.api.routes.events import format_cell
+from hearthwatch.api.security import CSP, AllowedHosts, is_loopback
 from tests.support.api_record import SECONDS_MAX, Home, serve, story
 
 TOKEN = "correct-horse-battery"
@@ -114,10 +114,12 @@ def test_two_hosts_or_none_are_refused(open_):
 
 
 def test_a_server_for_all_addresses_answers_to_addresses_and_its_own_name():
-    hosts = Hosts("0.0.0.0", ("https://cams.home.example",))
+    hosts = AllowedHosts("0.0.0.0", ("https://cams.home.example",))
     name = socket.gethostname()
-    assert all(hosts.known(h) for h in ("192.168.1.5:8000", "[fe80::1]:8000", name, "cams.home.example", "localhost"))
-    assert not hosts.known("evil.example")
+    assert all(
+        hosts.is_allowed(h) for h in ("192.168.1.5:8000", "[fe80::1]:8000", name, "cams.home.example", "localhost")
+    )
+    assert not hosts.is_allowed("evil.example")
     assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.168.1.5", "nas")] == [
         True
     ] * 3 + [False] * 4
@@ -197,7 +199,7 @@ def test_a_body_has_a_limit_declared_or_not(open_):
     ],
 )  # fmt: skip
 def test_no_cell_is_a_formula(value, shown):
-    assert cell(value) == shown
+    assert format_cell(value) == shown
 
 
 def test_secrets_are_in_no_answer(home):

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 
-from hearthwatch.api.file_serving import Refused, checked, opened
+from hearthwatch.api.file_serving import FileRefused, open_file, parse_filename
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
@@ -77,8 +77,8 @@ class Names:
     def serve(self, text, whole):
         """What the API says to this name: the file, or a refusal."""
         try:
-            file = opened(os.fsdecode(self.base), checked(text), text)
-        except Refused as refused:
+            file = open_file(os.fsdecode(self.base), parse_filename(text), text)
+        except FileRefused as refused:
             assert refused.status_code in (400, 403, 404, 414)
         else:
             assert os.path.samestat(os.fstat(file.descriptor), os.stat(whole))

@@ -138,17 +138,17 @@ class Served:
 @contextmanager
 def serve(settings):
     """The application on a free port, in a thread; as `python -m api` runs it."""
-    from hearthwatch.api.__main__ import Server, config, listen
+    from hearthwatch.api.server import Server, listen, uvicorn_config
 
     listening = listen("127.0.0.1", 0)
-    server = Server(config(settings))
+    server = Server(uvicorn_config(settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     wait_for(lambda: server.started)
     try:
         yield Served(server, listening.getsockname()[1])
     finally:
-        server.config.app.state.here.hub.stop()
+        server.config.app.state.app_state.hub.stop()
         server.should_exit = True
         thread.join(SECONDS_MAX)
         listening.close()

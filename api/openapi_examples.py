@@ -1,6 +1,6 @@
-"""One story for the examples of the documentation: on Sunday morning somebody stands at the front door for twelve seconds.
+"""Examples in the OpenAPI document: on Sunday morning a person stands at the front door for twelve seconds.
 
-A test holds every example against its model.
+A test validates every example.
 """
 
 from __future__ import annotations
@@ -8,20 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import ConfigDict
-
 from hearthwatch.schemas.items import PER_FRAME
 
 Example = dict[str, Any]
 
 
-def shown(*examples: Example) -> ConfigDict:
-    """What a model adds to its configuration to show these."""
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
 def _picture(time: str, version: str) -> tuple[str, str]:
-    """(path below the upload tree, where the API serves it) of a picture taken by the front door that day."""
+    """Return path below the upload tree and URL of a picture of that day."""
     name = f"2026/11/22/{time}.jpg"
     return f"Front Door/{name}", f"/api/media/cameras/front_door/{name}?v={version}"
 
@@ -53,7 +46,7 @@ DETECTIONS = [_detection(2560, BEGIN, PICTURE, 0.93, 540), _detection(3072, END,
 LEVELS = {"low": 3, "medium": 0, "high": 1, "critical": 0}
 VERDICT: Example = {
     "risk_score": 62, "risk_level": "high", "summary": "One person stays at the front door for 12 s, 08:15",
-    "reasoning": "One person stands at the door for twelve seconds on a Sunday morning, when nobody usually comes. "
+    "reasoning": "One person stands at the door for twelve seconds on a Sunday morning, when usually no one comes. "
     "Both detections are sure.",
     "evidence": [2560, 3072], "analyzer": "nemotron", "model": "nemotron", "prompt_version": "v1",
 }  # fmt: skip
@@ -130,7 +123,7 @@ _PIPELINE = {
 HEALTH = {
     "status": "healthy",
     "services": {
-        "database": {"status": "healthy", "message": "the record answers", "details": {"latency_ms": 0.4}},
+        "database": {"status": "healthy", "message": "the record can be read", "details": {"latency_ms": 0.4}},
         "redis": {"status": "disabled", "message": "REDIS_URL is not set: events are not published", "details": {}},
         "detector": {
             "status": "healthy", "message": "detects in the pipeline", "details": {"last_inference": {
@@ -176,7 +169,7 @@ STATUS = {
     "gpu_percent": 41.0, "today": {"images": 112, "with_objects": 7, "events": 4}, "stalled": False, "watching": "/export/foscam",
 }  # fmt: skip
 
-# -- what is no JSON
+# -- the live stream
 
 LIVE = (
     f"id: {MESSAGE['seq']}\nevent: event\ndata: {json.dumps(MESSAGE)}\n\nevent: status\ndata: {json.dumps(STATUS)}\n\n"

@@ -1,0 +1,110 @@
+"""Serve API and page until SIGTERM or Ctrl-C. Exit codes: 0 stopped, 2 a setting or the record has to be fixed first.
+
+Ends within a few seconds however many clients are connected: live streams are ended first, and clients reconnect.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from hearthwatch.api.app import create
+from hearthwatch.api.security import is_loopback
+from hearthwatch.record import Record
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import Settings, SettingsError, settings
+
+STOP_SECONDS_MAX = 3
+PING_SECONDS = 30.0
+BACKLOG = 512
+MESSAGE_BYTES_MAX = 4096  # clients of the WebSocket send nothing but pings
+
+
+class Server(uvicorn.Server):
+    """Ends live streams before it waits for requests in flight."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.config.app.state.app_state.hub.stop()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def serve(chosen: Settings) -> None:
+    """Serve with these settings until stopped.
+
+    Raises:
+        UserError: the port, the host, the token or the record has to be fixed first.
+    """
+    host, port = chosen.hearthwatch_api_host, chosen.hearthwatch_api_port
+    if not is_loopback(host) and chosen.hearthwatch_api_token is None:
+        raise UserError(
+            f"HEARTHWATCH_API_HOST = {host} is open to other machines, and without HEARTHWATCH_API_TOKEN anyone there could see your cameras: set a token, or leave the host at 127.0.0.1"
+        )
+    with listen(host, port) as listening:
+        if chosen.database_path.exists():
+            Record(chosen.database_path).close()  # migrates an older record, and refuses a file that is none
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Hearthwatch is at http://{shown}:{port}", flush=True)  # noqa: T201
+        Server(uvicorn_config(chosen)).run(sockets=[listening])
+
+
+def uvicorn_config(chosen: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create(chosen), log_level="debug" if chosen.debug else "warning", access_log=chosen.debug, server_header=False, proxy_headers=False,
+        ws="websockets-sansio", ws_ping_interval=PING_SECONDS, ws_ping_timeout=PING_SECONDS, ws_max_size=MESSAGE_BYTES_MAX,
+        timeout_graceful_shutdown=STOP_SECONDS_MAX, backlog=BACKLOG,
+    )  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
+
+    Raises:
+        UserError: the port is in use or not permitted, or there is no such host.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise UserError(f"HEARTHWATCH_API_HOST = {host}: no such host ({error.strerror})") from None
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise UserError(_explain(error, host, port)) from None
+    return listening
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is in use by another program: stop it, or set HEARTHWATCH_API_PORT to another port"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"HEARTHWATCH_API_HOST = {host} is no address of this machine"
+    return f"port {port} on {host} cannot be used: {error.strerror}; set HEARTHWATCH_API_PORT to another one (1024 and up need no root)"
+
+
+def _exit(sig: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _exit)  # uvicorn stops cleanly, and then raises the signal once more
+    try:
+        serve(settings())
+    except (UserError, SettingsError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
