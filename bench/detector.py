@@ -31,9 +31,9 @@ from PIL import Image  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from hearthwatch.gpu.decode import open_picture  # noqa: E402
-from hearthwatch.gpu.detector import Detector, Raw  # noqa: E402
-from hearthwatch.gpu.fuse import fuse  # noqa: E402
+from hearthwatch.gpu.detector import Candidates, Detector  # noqa: E402
 from hearthwatch.gpu.loading import YARD, load  # noqa: E402
+from hearthwatch.gpu.optimize import fuse  # noqa: E402
 from hearthwatch.gpu.options import BUCKETS, DetectorSwitches  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 from tests.support.machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
@@ -177,10 +177,10 @@ def stepwise(detector):
 
     def pick(found):
         one = found[0].cpu().numpy()
-        raw = Raw(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(sizes, np.float32))
-        return detector._pick(raw, tuple(sizes[:2]))
+        raw = Candidates(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(sizes, np.float32))
+        return detector._select(raw, tuple(sizes[:2]))
 
-    return decode, lambda picture: runner.prepared([picture]), torch.inference_mode()(runner.network), pick
+    return decode, lambda picture: runner.prepare([picture]), torch.inference_mode()(runner.network), pick
 
 
 def flops_of(model):
@@ -261,7 +261,7 @@ def switches(given, model, files, rounds):
     print(f"\n| {given.models}: {' | '.join(names)} |\n{'|---' * len(names)}|", flush=True)
     for name, value in turned_over(usual, given.quick):
         try:
-            other = Detector(model, given.device, options=replace(DetectorSwitches(), **{name: value}))
+            other = Detector(model, given.device, switches=replace(DetectorSwitches(), **{name: value}))
         except Exception as error:  # what it cannot do here is news for the table
             print(
                 f"| {name} = {value} | – | – | {type(error).__name__}: {str(error).splitlines()[0]} | – |", flush=True
@@ -291,7 +291,7 @@ def turned_over(detector, quick):
 
 def apart(one, other, opened):
     """The largest difference of the surest scores of a picture."""
-    scores = [detector.raw([opened.picture()])[0].scores[:TOP] for detector in (one, other)]
+    scores = [detector.candidates([opened.picture()])[0].scores[:TOP] for detector in (one, other)]
     return abs(scores[0] - scores[1]).max()
 
 

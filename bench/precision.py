@@ -3,7 +3,7 @@
     scripts/bench precision [--frames 60] [--threads 1]
 
 Each way sees the same drawn frames as the folded float32 network, one by one. A box counts from half the default threshold
-on; the worst of all frames is shown, as `hearthwatch.gpu.probe` measures it at every start on four pictures. The times are medians of
+on; the worst of all frames is shown, as `hearthwatch.gpu.parity` measures it at every start on four pictures. The times are medians of
 the whole pass. Then the resize that a GPU would do, beside Pillow's, for a picture of 1080p.
 """
 
@@ -18,12 +18,11 @@ import torch
 from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, story
-from hearthwatch.gpu.fuse import fuse
 from hearthwatch.gpu.loading import load
 from hearthwatch.gpu.network import Network
-from hearthwatch.gpu.probe import apart
-from hearthwatch.gpu.resize import resize
-from hearthwatch.gpu.upload import resized
+from hearthwatch.gpu.optimize import fuse
+from hearthwatch.gpu.parity import compare
+from hearthwatch.gpu.resize import resize, resize_on_cpu
 
 ROUNDS = 5  # of the resize
 LOW = (torch.bfloat16, torch.float16)
@@ -39,7 +38,7 @@ def main():
     fuse(detr)
     detr = detr.requires_grad_(False).to(memory_format=torch.channels_last)
     rows = [
-        torch.from_numpy(resized(one, preparation.height, preparation.width).copy())[None]
+        torch.from_numpy(resize_on_cpu(one, preparation.height, preparation.width).copy())[None]
         for one in drawn(given.frames)
     ]
     reference = None
@@ -49,7 +48,7 @@ def main():
         network = Network(copy.deepcopy(detr), preparation, True, torch.float32 if everything else dtype)
         found, milliseconds = seen(network, rows, dtype if everything else None)
         reference = found if reference is None else reference
-        far = apart(reference, found)
+        far = compare(reference, found)
         print(f"| {name} | {far.pixels:.2f} | {far.score:.4f} | {milliseconds:.1f} |", flush=True)
     both(preparation)
 
@@ -83,7 +82,7 @@ def both(preparation):
     picture = Image.effect_noise((1920, 1080), 60).convert("RGB")
     whole = torch.from_numpy(np.asarray(picture).copy())[None]
     ours, pillow = (
-        best(way) for way in (lambda: resize(whole, height, width), lambda: resized(picture, height, width))
+        best(way) for way in (lambda: resize(whole, height, width), lambda: resize_on_cpu(picture, height, width))
     )
     print(f"\n1080p to {width}x{height}: the device's resize {ours:.1f} ms, Pillow's {pillow:.1f} ms")
 

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from hearthwatch.demo.scenes import CAMERAS, story  # noqa: E402
-from hearthwatch.gpu.fuse import fuse  # noqa: E402
 from hearthwatch.gpu.loading import load  # noqa: E402
+from hearthwatch.gpu.optimize import fuse  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 
 OPSET = 16  # the first with grid_sample, which deformable attention needs

@@ -1,4 +1,4 @@
-"""Pictures and tensors: decoding, RT-DETRv2, remote services. No Bytewax, no database."""
+"""Detect objects: decoding, RT-DETRv2, a client of remote services. No Bytewax, no database."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hearthwatch.schemas.errors import UserError
 
 
 class DetectorError(UserError):
-    """The detector cannot start or go on, whatever the picture: what, which value, and what to do."""
+    """The detector cannot start or continue, whatever the picture: what, which value, and what to do."""
 
 
 class StoppedError(UserError):
-    """`stop` was called while pictures waited. They were not looked at, and nothing is lost."""
+    """`stop` was called while pictures waited. They were not processed, and nothing is lost."""

@@ -1,8 +1,8 @@
-"""Read and decode one picture file, ahead of its turn.
+"""Read and decode one picture file.
 
-The file is read once and decoded once; what is wrong with it comes back as `DecodedPicture.error`, never as an exception, so
-that one bad upload stops nobody. The picture keeps its pixels as they are stored: an EXIF orientation is not applied,
-so boxes are in pixels of the original picture. Thread-safe; Pillow lets go of the interpreter while it decodes.
+The file is read once and decoded once; a bad file is returned as `DecodedPicture.error`, never raised, so that it costs
+only itself. Pixels stay as they are stored: an EXIF orientation is not applied, so boxes are in pixels of the original
+picture. Thread-safe; Pillow releases the interpreter lock while it decodes.
 """
 
 from __future__ import annotations
@@ -32,24 +32,23 @@ MEGAPIXELS_MAX = (
     50  # 200 MB once decoded; a 4K camera has 8. InferenceResult up in the header, before anything is decoded
 )
 SIDE_MAX = 65_535  # pixels, as in a JPEG; a PNG of one very long line is too much for its decoder's counters
-BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is no upload of a camera
-READ_PAUSES_SECONDS = (0.02, 0.1)  # a network mount that hiccups is read again; a disk that is broken stays broken
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # this process' trouble, and no picture's fault
-PARTS_MAX = 20_000  # segments or chunks, looked at one by one: 100 MB of PNG in the usual 8 kB have 12,500
-SCANS_MAX = 100  # of a JPEG, each of which is a walk over the whole picture; progressive ones have about ten
+BYTES_MAX = 100_000_000  # ten times the largest file a 4K camera writes; anything above is not a camera's upload
+READ_PAUSES_SECONDS = (0.02, 0.1)  # before a read error is final: a network mount may fail for a moment
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # a problem of this process, not of the picture
+PARTS_MAX = 20_000  # segments or chunks, checked one by one: 100 MB of PNG in the usual 8 kB have 12,500
+SCANS_MAX = 100  # of a JPEG, each a pass over the whole picture; progressive ones have about ten
 BYTES_PER_PIXEL = 4  # how Pillow keeps RGB
 
-BARE = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xD9)))  # second bytes of markers without a length, and of no marker
+BARE = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xD9)))  # second bytes of markers without a length, and of non-markers
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
 class DecodedPicture:
-    """A picture file: its bytes, their hash and its pixels, or the `error` that keeps anybody from looking.
+    """A picture file: its bytes, their hash and its pixels, or the `error` that makes it unreadable.
 
-    `data` are the bytes as uploaded, for a detector in another process. `width` and `height` are 0 where the header
-    could not be read.
+    `data` are the bytes as uploaded, for a remote detector. `width` and `height` are 0 where the header is unreadable.
     """
 
     __slots__ = ("_picture", "content_hash", "data", "error", "height", "width")
@@ -63,38 +62,43 @@ class DecodedPicture:
 
     @property
     def nbytes(self) -> int:
-        """What this object holds in memory."""
+        """Bytes that this object holds in memory."""
         return len(self.data) + (self.width * self.height * BYTES_PER_PIXEL if self._picture else 0)
 
     def picture(self) -> Image.Image:
-        """The picture as PIL RGB; the same object every time, nobody may draw on it."""
+        """Return the pixels as PIL RGB; the same object every time, do not change it.
+
+        Raises:
+            ValueError: the picture has an `error`.
+        """
         if self._picture is None:
             raise ValueError(self.error.reason if self.error else "the picture was not decoded")
         return self._picture
 
 
-class Unusable(Exception):  # noqa: N818  (an answer about a file, not a fault of the program)
-    """Why a file is not a picture we can look at."""
+class PictureError(Exception):
+    """Why a file is not a picture that can be processed."""
 
 
 def open_picture(path: Path | str | bytes, size: int | None = None) -> DecodedPicture:
-    """The picture at `path`, which had this many bytes when it was discovered (None: whatever it has now).
+    """Decode the picture at `path`, which had this many bytes when it was discovered (None: any).
 
-    Its time may have changed since: many FTP clients set it after the upload.
+    Its modification time may have changed since: many FTP clients set it after the upload.
 
-    Raises `OSError` only where this process has run out of something, such as open files.
+    Raises:
+        OSError: this process has run out of a resource, such as open files.
     """
-    opened = DecodedPicture()
+    decoded = DecodedPicture()
     try:
-        opened.data = _read(path, size)
-        opened.content_hash = blake2b(opened.data, digest_size=16).hexdigest()
-        image = _header(opened.data)
-        opened.width, opened.height = image.size
-        opened._picture = _decoded(image, opened.data)
-    except Unusable as reason:
-        opened.data = b""
-        opened.error = DeadLetter("decode", str(reason))
-    return opened
+        decoded.data = _read(path, size)
+        decoded.content_hash = blake2b(decoded.data, digest_size=16).hexdigest()
+        image = _read_header(decoded.data)
+        decoded.width, decoded.height = image.size
+        decoded._picture = _decode(image, decoded.data)
+    except PictureError as reason:
+        decoded.data = b""
+        decoded.error = DeadLetter("decode", str(reason))
+    return decoded
 
 
 def _read(path: Path | str | bytes, size: int | None) -> bytes:
@@ -102,12 +106,12 @@ def _read(path: Path | str | bytes, size: int | None) -> bytes:
         try:
             return _read_once(path, size)
         except (FileNotFoundError, NotADirectoryError):
-            raise Unusable("vanished before it was read") from None
+            raise PictureError("vanished before it was read") from None
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
                 raise
             if pause is None:
-                raise Unusable(f"unreadable: {error.strerror} ({_errno_name(error)})") from None
+                raise PictureError(f"unreadable: {error.strerror} ({_errno_name(error)})") from None
             time.sleep(pause)
     raise AssertionError("the last pause is None")
 
@@ -117,16 +121,16 @@ def _read_once(path: Path | str | bytes, size: int | None) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
-            raise Unusable("not a regular file")
+            raise PictureError("not a regular file")
         if before.st_size > BYTES_MAX:
-            raise Unusable(
+            raise PictureError(
                 f"{before.st_size / 1e6:.0f} MB are more than the {BYTES_MAX / 1e6:.0f} MB a picture may have"
             )
         data = file.read(before.st_size + 1)  # BYTES_MAX would be 100 MB of room, mapped and unmapped each time: 12 µs
         after = os.fstat(file.fileno())
     changed = (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size)
     if changed or size not in (None, after.st_size):
-        raise Unusable("replaced by a newer upload before it was read")
+        raise PictureError("replaced by a newer upload before it was read")
     return data
 
 
@@ -134,44 +138,44 @@ def _errno_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "unknown")
 
 
-def _header(data: bytes) -> ImageFile:
-    """The picture behind its header; nothing is decoded yet."""
+def _read_header(data: bytes) -> ImageFile:
+    """Parse the header; nothing is decoded yet."""
     if not data:
-        raise Unusable("empty file")
-    # Named classes instead of `Image.open`: two formats only, whatever the name says, and no warning of Pillow's own
-    # about large pictures, which would need a process-wide switch.
+        raise PictureError("empty file")
+    # Named classes instead of `Image.open`: two formats only, whatever the name says, and none of Pillow's
+    # warnings about large pictures, which would need a process-wide switch.
     if data.startswith(b"\xff\xd8\xff"):
         kind: type[ImageFile] = JpegImageFile
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
         kind = PngImageFile
     else:
-        raise Unusable("not a picture: neither JPEG nor PNG")
-    _bounded(data)
+        raise PictureError("not a picture: neither JPEG nor PNG")
+    _check_parts(data)
     try:
         return kind(BytesIO(data))
-    except Exception as error:  # Pillow's parsers raise anything on made-up bytes; any of it means the same here
-        raise Unusable(f"not a picture, or truncated in its header: {error}") from None
+    except Exception as error:  # Pillow's parsers raise anything on made-up bytes; each means the same here
+        raise PictureError(f"not a picture, or truncated in its header: {error}") from None
 
 
-def _decoded(image: ImageFile, data: bytes) -> Image.Image:
+def _decode(image: ImageFile, data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MEGAPIXELS_MAX * 1e6:
-        raise Unusable(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
+        raise PictureError(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
     if max(width, height) > SIDE_MAX:
-        raise Unusable(f"{width}x{height} has a side of more than {SIDE_MAX} pixels")
+        raise PictureError(f"{width}x{height} has a side of more than {SIDE_MAX} pixels")
     try:
         image.load()
-        picture = _rgb(image)
+        picture = _to_rgb(image)
     except MemoryError:
         raise
     except Exception as error:  # as above
-        raise Unusable(f"truncated or broken: {error}") from None
-    if not _ends(data):
-        raise Unusable("truncated: the end of the picture is missing")
+        raise PictureError(f"truncated or broken: {error}") from None
+    if not _has_end(data):
+        raise PictureError("truncated: the end of the picture is missing")
     return picture
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):  # 16 bits of grey; `convert` would clip them to white
@@ -181,27 +185,27 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _ends(data: bytes) -> bool:
-    """Whether the format's own end is there. Pillow decodes a JPEG whose second half is zeros without a word."""
+def _has_end(data: bytes) -> bool:
+    """Whether the format's end marker is there. Pillow decodes a JPEG whose second half is zeros without an error."""
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in data
     return data.find(b"\xff\xd9", _first_scan(data)) > 0
 
 
-def _bounded(data: bytes) -> None:
-    """Refuse what a decoder would be busy with for minutes: millions of empty parts, thousands of scans."""
+def _check_parts(data: bytes) -> None:
+    """Reject what a decoder would take minutes for: millions of empty parts, thousands of scans."""
     parts = _chunks(data) if data.startswith(b"\x89PNG") else _segments(data)
     scans = 0
     for n, scan in enumerate(parts):
         scans += scan
         if n > PARTS_MAX:
-            raise Unusable(f"made of more than {PARTS_MAX} parts")
+            raise PictureError(f"made of more than {PARTS_MAX} parts")
         if scans > SCANS_MAX:
-            raise Unusable(f"made of more than {SCANS_MAX} scans")
+            raise PictureError(f"made of more than {SCANS_MAX} scans")
 
 
 def _chunks(data: bytes) -> Iterator[bool]:
-    """One `False` for each chunk of a PNG, up to its end."""
+    """Yield `False` for each chunk of a PNG, up to its end."""
     at = 8
     while at + 12 <= len(data) and data[at + 4 : at + 8] != b"IEND":
         at += 12 + int.from_bytes(data[at : at + 4], "big")
@@ -209,8 +213,10 @@ def _chunks(data: bytes) -> Iterator[bool]:
 
 
 def _segments(data: bytes) -> Iterator[bool]:
-    """For each segment of a JPEG, and each byte between segments, whether a scan starts there. Up to the first scan if it
-    is the only one: then no decoder looks further, and there is nothing else in a camera's pictures."""
+    """Yield for each segment of a JPEG, and each byte between segments, whether a scan starts there.
+
+    Ends at the first scan if it is the only one, as decoders do: a camera's pictures have nothing behind it.
+    """
     at, several, components = 2, False, 0
     while at + 10 <= len(data):
         kind = data[at + 1]
@@ -230,7 +236,7 @@ def _segments(data: bytes) -> Iterator[bool]:
 
 
 def _first_scan(data: bytes) -> int:
-    """Where a JPEG's pixels begin: behind its metadata, whose preview has an end of its own."""
+    """Where a JPEG's pixels begin: behind its metadata, whose preview has its own end marker."""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):

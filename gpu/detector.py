@@ -1,10 +1,9 @@
-"""RT-DETRv2 on CUDA or CPU: pictures in, labelled boxes in pixels of the original out.
+"""Run RT-DETRv2 on CUDA or CPU: pictures in, labelled boxes in pixels of the original out.
 
 No Bytewax, no database. One thread at a time. Boxes and scores are those of transformers' own processor and
-post-processing within 0.5 px and 0.01, except that a score equal to the threshold counts. A picture that cannot be
-looked at costs itself only; a batch too large for the memory becomes a smaller one. What makes it fast has a switch in
-`hearthwatch.gpu.options`; what would move boxes on this machine stays off. Importing this file loads neither torch nor
-transformers, `Detector()` does.
+post-processing within 0.5 px and 0.01, except that a score equal to the threshold counts. A picture that the model fails
+on costs only itself; a batch too large for the memory becomes a smaller one. Each optimization has a switch in
+`hearthwatch.gpu.options`. Importing this file loads neither torch nor transformers, `Detector()` does.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import DetectionFilter
-from hearthwatch.gpu.labels import canonical_label
+from hearthwatch.gpu.boxes import DetectionFilter, canonical_label
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detection
 
@@ -34,15 +32,15 @@ BATCH_MAX_CUDA, BATCH_MAX_CPU = 32, 1  # a CPU gains nothing from batches (60 GF
 
 
 class InferenceResult(NamedTuple):
-    """What came of one picture: its detections, or why nobody could look; and its share of the time."""
+    """One picture's detections, or its error; and its share of the batch's time."""
 
     detections: tuple[Detection, ...]
     error: str | None
     milliseconds: float
 
 
-class Raw(NamedTuple):
-    """Every candidate of one picture, the surest first: k = min(number of queries, queries x classes)."""
+class Candidates(NamedTuple):
+    """All candidates of one picture without threshold, by descending score: k = min(number of queries, queries x classes)."""
 
     scores: NDArray[np.float32]
     """(k,), 0 to 1"""
@@ -52,15 +50,19 @@ class Raw(NamedTuple):
     """(k, 4), x0 y0 x1 y1 in pixels of the original picture, not clipped"""
 
 
-class Submitted(NamedTuple):
-    """A batch on its way."""
+class SubmittedBatch(NamedTuple):
+    """A batch in flight and the sizes of its pictures."""
 
     ticket: Ticket
     sizes: list[tuple[int, int]]
 
 
 class Detector:
-    """A loaded, warmed-up model. Raises `DetectorError` with a message for the user where it cannot be had."""
+    """A loaded, warmed-up model.
+
+    Raises:
+        DetectorError: device or model is not available, or one batch does not fit the memory.
+    """
 
     def __init__(
         self,
@@ -70,24 +72,24 @@ class Detector:
         object_types: Sequence[str] = ("*",),
         unique_iou: float | None = None,
         batch_max: int | None = None,
-        options: DetectorSwitches = DetectorSwitches(),  # noqa: B008  (frozen)
+        switches: DetectorSwitches = DetectorSwitches(),  # noqa: B008  (frozen)
     ) -> None:
         from hearthwatch.gpu.loading import choose_device, load
         from hearthwatch.gpu.runner import BatchRunner, ModelRunner, is_device_lost, is_out_of_memory
 
-        self.model, self.device, self.options = model, choose_device(device), options
+        self.model, self.device = model, choose_device(device)
         detr, self.preparation = load(model)
         names = detr.config.id2label
         self.labels = [canonical_label(names[number]) for number in range(len(names))]
         # Scores are float32: 0.7 is met by the float32 next to 0.7, which is a little less.
-        self.wanted = DetectionFilter(
+        self.filter = DetectionFilter(
             float(np.float32(confidence)), frozenset(map(canonical_label, object_types)), unique_iou
         )
-        self._names = np.array([self.wanted.label(label) is not None for label in self.labels])
+        self._accepted = np.array([self.filter.accepted_label(label) is not None for label in self.labels])
         size = batch_max or (BATCH_MAX_CUDA if self.device.type == "cuda" else BATCH_MAX_CPU)
         self._notes: dict[str, str] = {}
         try:
-            self._runner = ModelRunner(detr, self.preparation, options, self.device, size, self._notes)
+            self._runner = ModelRunner(detr, self.preparation, switches, self.device, size, self._notes)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -102,38 +104,38 @@ class Detector:
 
     @property
     def batch_max(self) -> int:
-        """Pictures per forward pass; less than asked for after the memory ran out."""
+        """Pictures per forward pass; lower after the memory ran out."""
         return self._batches.size
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about this model and these options."""
-        never = sorted(set(self.wanted.object_types) - {"*"} - set(self.labels))
-        blind = [f"model `{self.model}` never sees: {', '.join(never)}"] if never else []
-        return (*blind, *(said for key, said in self._notes.items() if key == "warning"))
+        unknown = sorted(set(self.filter.object_types) - {"*"} - set(self.labels))
+        labels = [f"model `{self.model}` has no label {', '.join(unknown)}"] if unknown else []
+        return (*labels, *([self._notes["warning"]] if "warning" in self._notes else []))
 
     def describe(self) -> str:
-        """One line for logs and health."""
+        """Return one line for logs and health."""
         size, notes = f"{self.preparation.width}x{self.preparation.height}", self._notes
         return f"RT-DETRv2 {self.model} on {self.device}, {size}, {notes['precision']}, up to {self.batch_max} a batch"
 
     def details(self) -> dict[str, str]:
-        """Each switch of `DetectorSwitches`: on, or off and why; `parity`: how far low precision is from float32; the device."""
+        """Return each switch, on or off and why; `parity`, the difference of low precision from float32; the device."""
         return {"device": str(self.device), "batch_max": str(self.batch_max), **self._notes}
 
-    def infer(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
-        """Look at pictures in batches of `batch_max`, in order; what raises is said of the picture that did it.
+    def infer(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
+        """Detect in batches of `batch_max`, in order; an exception becomes the `error` of the picture that caused it.
 
-        Raises `DetectorError` where no picture is to blame: the device is lost, or one picture alone does not fit the
-        memory.
+        Raises:
+            DetectorError: no picture is to blame: the device is lost, or a single picture does not fit the memory.
         """
-        pictures = [one.picture() for one in opened]
+        pictures = [one.picture() for one in decoded]
         began, size = time.perf_counter(), self.batch_max
         try:
             results = self._batches.run(pictures)
         except Exception as error:
-            raise DetectorError(f"{self.describe()} cannot go on: {type(error).__name__}: {error}") from error
-        milliseconds = (time.perf_counter() - began) * 1e3 / max(1, len(opened))
+            raise DetectorError(f"{self.describe()} cannot continue: {type(error).__name__}: {error}") from error
+        milliseconds = (time.perf_counter() - began) * 1e3 / max(1, len(decoded))
         if self.batch_max < size:
             log.warning("out of memory with %d pictures a batch: %d from now on", size, self.batch_max)
         return [
@@ -144,17 +146,18 @@ class Detector:
         ]
 
     def detect(self, pictures: Sequence[Image.Image]) -> list[tuple[Detection, ...]]:
-        """PIL RGB pictures of any sizes -> what counts in each, the surest first. What raises is raised."""
-        return [self._pick(raw, picture.size) for raw, picture in zip(self.raw(pictures), pictures, strict=True)]
+        """Detect in PIL RGB pictures of any sizes, by descending score. An exception propagates."""
+        found = self.candidates(pictures)
+        return [self._select(one, picture.size) for one, picture in zip(found, pictures, strict=True)]
 
-    def raw(self, pictures: Sequence[Image.Image]) -> list[Raw]:
-        """Everything the model says of each picture, without threshold."""
+    def candidates(self, pictures: Sequence[Image.Image]) -> list[Candidates]:
+        """Return everything the model finds in each picture, without threshold."""
         size = self.batch_max
         parts = [pictures[at : at + size] for at in range(0, len(pictures), size)]
-        return [raw for part in parts for raw in self._raw(self._submit(part))]
+        return [one for part in parts for one in self._candidates(self._submit(part))]
 
     def close(self) -> None:
-        """Let go of the model and its memory."""
+        """Release the model and its memory."""
         import torch
 
         del self._runner
@@ -162,31 +165,31 @@ class Detector:
             torch.cuda.empty_cache()
 
     def _warm_up(self) -> None:
-        """The first pass allocates and compiles; and a model that cannot look at nothing can look at nothing."""
+        """Run an empty picture: the first pass allocates and compiles, and a broken model fails before real pictures."""
         (result,) = self._batches.run([Image.new("RGB", (self.preparation.width, self.preparation.height))])
         if isinstance(result, Exception):
             raise DetectorError(f"model `{self.model}` fails on an empty picture: {result}") from result
 
-    def _submit(self, pictures: Sequence[Image.Image]) -> Submitted:
+    def _submit(self, pictures: Sequence[Image.Image]) -> SubmittedBatch:
         for picture in pictures:
             if picture.mode != "RGB":
                 raise ValueError(f"a picture of mode {picture.mode}, not RGB")
-        return Submitted(self._runner.submit(pictures), [picture.size for picture in pictures])
+        return SubmittedBatch(self._runner.submit(pictures), [picture.size for picture in pictures])
 
-    def _collect(self, submitted: Submitted) -> list[tuple[Detection, ...]]:
-        return [self._pick(raw, size) for raw, size in zip(self._raw(submitted), submitted.sizes, strict=True)]
+    def _collect(self, submitted: SubmittedBatch) -> list[tuple[Detection, ...]]:
+        return [self._select(one, size) for one, size in zip(self._candidates(submitted), submitted.sizes, strict=True)]
 
-    def _raw(self, submitted: Submitted) -> list[Raw]:
+    def _candidates(self, submitted: SubmittedBatch) -> list[Candidates]:
         found = self._runner.collect(submitted.ticket)
         if not np.isfinite(found).all():
-            raise ArithmeticError("the model answered with a number that is none (NaN or infinite)")
+            raise ArithmeticError("the model returned NaN or infinity")
         return [
-            Raw(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(size * 2, np.float32))
+            Candidates(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(size * 2, np.float32))
             for one, size in zip(found, submitted.sizes, strict=True)
         ]
 
-    def _pick(self, raw: Raw, size: tuple[int, int]) -> tuple[Detection, ...]:
-        at = np.flatnonzero((raw.scores >= np.float32(self.wanted.confidence)) & self._names[raw.classes])
-        labels = [self.labels[number] for number in raw.classes[at]]
-        boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in raw.boxes[at].tolist()]
-        return self.wanted.pick(zip(labels, raw.scores[at].tolist(), boxes, strict=True), *size)
+    def _select(self, found: Candidates, size: tuple[int, int]) -> tuple[Detection, ...]:
+        at = np.flatnonzero((found.scores >= np.float32(self.filter.confidence)) & self._accepted[found.classes])
+        labels = [self.labels[number] for number in found.classes[at]]
+        boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in found.boxes[at].tolist()]
+        return self.filter.select(zip(labels, found.scores[at].tolist(), boxes, strict=True), *size)

@@ -1,8 +1,8 @@
-"""The model as one function of tensors: bytes of resized pictures in, every candidate out. No host waits in it.
+"""Run the model as one function of tensors: bytes of resized pictures in, all candidates out, without a CUDA sync.
 
-`Network` runs transformers' modules; `trimmed` it walks from the encoder to the decoder by itself and skips what no box
-depends on. In low precision backbone, encoder and matrix products are low; anchors, boxes and what flows from layer to
-layer of the decoder stay float32, without which boxes of the yard model move by up to 4.9 px instead of 0.5 (bfloat16).
+`Network` runs transformers' modules; `trimmed`, it connects encoder and decoder itself and skips what no box depends
+on. Low precision covers backbone, encoder and matrix products; anchors, boxes and what flows from layer to layer of the
+decoder stay float32, without which boxes of the yard model move by up to 4.9 px instead of 0.5 (bfloat16).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOW_PARTS = ("backbone", "encoder_input_proj", "encoder", "decoder_input_proj")
 
 
 class Network(nn.Module):
-    """(n, height, width, 3) uint8 -> (n, k, 6) float32: score, class, x0 y0 x1 y1, all 0 to 1, the surest first."""
+    """(n, height, width, 3) uint8 -> (n, k, 6) float32: score, class, x0 y0 x1 y1, all 0 to 1, by descending score."""
 
     anchors: Tensor
     valid: Tensor
@@ -43,7 +43,7 @@ class Network(nn.Module):
             self.register_buffer("valid", valid.float(), persistent=False)
             self.register_buffer("sizes", torch.tensor(shapes), persistent=False)
         if precision != torch.float32:
-            lower(detr, precision)
+            lower_precision(detr, precision)
         self.factor = preparation.factor
         for name in ("mean", "std"):
             value = getattr(preparation, name)
@@ -53,15 +53,15 @@ class Network(nn.Module):
         x = pixels.permute(0, 3, 1, 2).float() * self.factor
         if self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std
-        logits, boxes = self._trimmed(x) if self.trimmed else self._whole(x)
+        logits, boxes = self._trimmed(x) if self.trimmed else self._full(x)
         return candidates(logits, boxes)
 
-    def _whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _full(self, x: Tensor) -> tuple[Tensor, Tensor]:
         output = self.detr(pixel_values=x)
         return output.logits, output.pred_boxes
 
     def _trimmed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What transformers' `forward` does; boxes are proposed for the chosen queries only, not for all places."""
+        """Do what transformers' `forward` does, but propose boxes for the chosen queries only, not for all places."""
         detr = self.detr.model
         seen = detr.backbone(x, x.new_ones((len(x), *x.shape[2:])))
         maps = [project(map_) for project, (map_, _) in zip(detr.encoder_input_proj, seen, strict=True)]
@@ -86,31 +86,31 @@ class Network(nn.Module):
         return output.intermediate_logits[:, -1], output.intermediate_reference_points[:, -1]
 
 
-def lower(detr: Any, precision: torch.dtype) -> None:
-    """Put the parts that bear it into this precision, in place; the others go on taking and giving float32.
+def lower_precision(detr: Any, precision: torch.dtype) -> None:
+    """Convert the parts that tolerate it, in place; they still take and return float32.
 
-    The first convolution stays: scores are most sensitive to it (0.035 against 0.011 of the yard model's, float16).
+    The first convolution stays float32: scores are most sensitive to it (0.035 against 0.011 of yard's, float16).
     """
-    _, _, first = next(_all(detr.model.backbone, nn.Conv2d))
+    _, _, first = next(_children(detr.model.backbone, nn.Conv2d))
     exact = copy.deepcopy(first)
     for name in LOW_PARTS:
         getattr(detr.model, name).to(precision)
-    for parent, name, child in list(_all(detr.model, nn.Conv2d | nn.Linear)):
+    for parent, name, child in list(_children(detr.model, nn.Conv2d | nn.Linear)):
         if child is first:
-            setattr(parent, name, _Between(exact, torch.float32, precision))
+            setattr(parent, name, _Cast(exact, torch.float32, precision))
         elif child.weight.dtype != precision:
-            setattr(parent, name, _Between(child.to(precision), precision, torch.float32))
+            setattr(parent, name, _Cast(child.to(precision), precision, torch.float32))
 
 
-def _all(root: nn.Module, kind: Any) -> Iterator[tuple[nn.Module, str, Any]]:
+def _children(root: nn.Module, kind: Any) -> Iterator[tuple[nn.Module, str, Any]]:
     for parent in root.modules():
         for name, child in parent.named_children():
             if isinstance(child, kind):
                 yield parent, name, child
 
 
-class _Between(nn.Module):
-    """A module that computes in one precision, among neighbours of another."""
+class _Cast(nn.Module):
+    """Run a module in one precision among neighbours of another."""
 
     def __init__(self, module: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Between(nn.Module):
 
 
 def candidates(logits: Tensor, boxes: Tensor) -> Tensor:
-    """(n, queries, classes) and (n, queries, 4) centre and size -> (n, k, 6): score, class, x0 y0 x1 y1, all 0 to 1.
+    """Convert (n, queries, classes) and (n, queries, 4) centre and size to (n, k, 6) as `Network` returns it.
 
     Top k over query x class, as transformers' `post_process_object_detection` does for a focal-loss model.
     """
@@ -135,5 +135,5 @@ def candidates(logits: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """(n, m, d) at (n, k) -> (n, k, d)"""
+    """Take rows: (n, m, d) at (n, k) -> (n, k, d)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))

@@ -1,58 +1,58 @@
-"""From a loaded model to the fastest network that sees the same on this device: measured here, at every start.
+"""Turn a loaded model into the fastest network that gives the same boxes on this device, measured at every start.
 
-Each step that changes the arithmetic is compared with the model as transformers runs it, on `hearthwatch.gpu.probe`'s pictures; one
-that does not see the same is left out, and `notes` says why.
+Each step that changes the arithmetic is compared with the model as transformers runs it (`hearthwatch.gpu.parity`); a
+step whose boxes differ is left out, and `notes` says why. `fuse` is exact up to float rounding; reads: Ding et al.,
+RepVGG, arXiv 2101.03697, section 3.3.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from hearthwatch.gpu.fuse import fuse
 from hearthwatch.gpu.loading import Preparation
 from hearthwatch.gpu.network import Network
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.probe import EXACT, LOW, apart, pictures
-from hearthwatch.gpu.upload import resized
+from hearthwatch.gpu.parity import EXACT, LOW, compare, probe_pictures
+from hearthwatch.gpu.resize import resize_on_cpu
 
-SAME = 2  # pictures that show whether two float32 ways are one; low precision is looked at on all
-LOWER: dict[str, tuple[str, ...]] = {
-    "cuda": ("float16", "bfloat16"),
-    "cpu": (),
-}  # what `auto` tries; bfloat16 moves yard's scores by 0.02 and more
+FLOAT32_PROBES = 2  # pictures that show whether two float32 ways agree; low precision is compared on all
+# What `auto` tries; on a CPU nothing: bfloat16 moves yard's scores by 0.02 and more.
+AUTO_PRECISIONS: dict[str, tuple[str, ...]] = {"cuda": ("float16", "bfloat16"), "cpu": ()}
 
 
-def network(
-    detr: Any, preparation: Preparation, options: DetectorSwitches, device: torch.device, notes: dict[str, str]
+def optimize(
+    detr: Any, preparation: Preparation, switches: DetectorSwitches, device: torch.device, notes: dict[str, str]
 ) -> Network:
-    """The network on the device. `notes` gets a line for each switch."""
-    lower = LOWER[device.type] if options.precision == "auto" else (options.precision,)
-    layout = torch.channels_last if options.channels_last else torch.contiguous_format
+    """Return the network on the device. `notes` gets a line for each switch."""
+    lower = AUTO_PRECISIONS[device.type] if switches.precision == "auto" else (switches.precision,)
+    layout = torch.channels_last if switches.channels_last else torch.contiguous_format
     detr = detr.requires_grad_(False).to(device, memory_format=layout)
-    probes = _probes(preparation, device)[: None if set(lower) - {"float32"} else SAME]
-    reference = _seen(Network(detr, preparation, False, torch.float32).to(device), probes)
-    notes["folded"] = f"on, {fuse(detr)} modules less" if options.folded else "off"
-    notes["channels_last"] = "on" if options.channels_last else "off"
+    probes = _probes(preparation, device)[: None if set(lower) - {"float32"} else FLOAT32_PROBES]
+    reference = _candidates(Network(detr, preparation, False, torch.float32).to(device), probes)
+    notes["folded"] = f"on, {fuse(detr)} modules less" if switches.folded else "off"
+    notes["channels_last"] = "on" if switches.channels_last else "off"
     best = Network(detr, preparation, False, torch.float32).to(device)
     notes["trimmed"] = "off"
-    if options.trimmed:
-        best = _trimmed(best, preparation, probes, reference, notes)
-    return _lowered(best, preparation, lower, probes, reference, notes)
+    if switches.trimmed:
+        best = _trim(best, preparation, probes, reference, notes)
+    return _lower(best, preparation, lower, probes, reference, notes)
 
 
-def _trimmed(
+def _trim(
     best: Network, preparation: Preparation, probes: Tensor, reference: NDArray[np.float32], notes: dict[str, str]
 ) -> Network:
     try:
         network = Network(best.detr, preparation, True, torch.float32).to(probes.device)
-        difference = apart(reference, _seen(network, probes))
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:  # another transformers' inside
+        difference = compare(reference, _candidates(network, probes))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:  # another transformers' modules
         notes["trimmed"] = f"off: {type(error).__name__}: {str(error).splitlines()[0]}"
         return best
     good = difference.within(EXACT)
@@ -60,22 +60,22 @@ def _trimmed(
     return network if good else best
 
 
-def _lowered(
+def _lower(
     best: Network,
     preparation: Preparation,
-    wanted: tuple[str, ...],
+    precisions: tuple[str, ...],
     probes: Tensor,
     reference: NDArray[np.float32],
     notes: dict[str, str],
 ) -> Network:
-    chosen = len(wanted) == 1  # by whoever set the option: taken as it is, and its distance told
-    if not best.trimmed and set(wanted) - {"float32"}:
-        wanted, notes["parity"] = (), "low precision needs `trimmed`"
-    said = []
-    for name in (name for name in wanted if name != "float32"):
+    chosen = len(precisions) == 1  # set by the user: used whatever the difference, which is reported
+    if not best.trimmed and set(precisions) - {"float32"}:
+        precisions, notes["parity"] = (), "low precision needs `trimmed`"
+    parity = []
+    for name in (name for name in precisions if name != "float32"):
         network = Network(copy.deepcopy(best.detr), preparation, True, getattr(torch, name)).to(probes.device)
-        difference = apart(reference, _seen(network, probes))
-        said.append(f"{name} {difference}")
+        difference = compare(reference, _candidates(network, probes))
+        parity.append(f"{name} {difference}")
         if difference.within(LOW) or chosen:
             best, notes["precision"] = network, name
             if not difference.within(LOW):
@@ -84,16 +84,68 @@ def _lowered(
                 )
             break
     notes.setdefault("precision", "float32")
-    notes.setdefault("parity", ", ".join(said) or "exact")
+    notes.setdefault("parity", ", ".join(parity) or "exact")
     return best
 
 
 def _probes(preparation: Preparation, device: torch.device) -> Tensor:
-    rows = [resized(one, preparation.height, preparation.width) for one in pictures()]
+    rows = [resize_on_cpu(one, preparation.height, preparation.width) for one in probe_pictures()]
     return torch.from_numpy(np.stack(rows)).to(device)
 
 
 @torch.inference_mode()
-def _seen(network: Network, probes: Tensor) -> NDArray[np.float32]:
-    """One by one, as a batch of four may not fit the memory."""
+def _candidates(network: Network, probes: Tensor) -> NDArray[np.float32]:
+    """Run one by one, as a batch of four may not fit the memory."""
     return torch.cat([network(one[None]) for one in probes]).cpu().numpy()
+
+
+@torch.no_grad()
+def fuse(model: nn.Module) -> int:
+    """Fold BatchNorms into their convolutions and RepVGG pairs into one, in place; return how many modules are gone."""
+    pairs = list(_conv_norm_pairs(model))
+    for conv, owner, name in pairs:
+        _fold(conv, owner.get_submodule(name))
+        setattr(owner, name, nn.Identity())
+    blocks = [(parent, name, block) for parent in model.modules() for name, block in parent.named_children()]
+    repvgg = [(parent, name, block) for parent, name, block in blocks if type(block).__name__.endswith("RepVggBlock")]
+    for parent, name, block in repvgg:
+        setattr(parent, name, _FusedRepVgg(block))
+    return len(pairs) + len(repvgg)
+
+
+def _conv_norm_pairs(model: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module, str]]:
+    """(convolution, module that owns the normalisation behind it, its name there)"""
+    for module in model.modules():
+        for first, second in (("convolution", "normalization"), ("conv", "norm"), ("0", "1")):
+            conv, norm = (module._modules.get(name) for name in (first, second))
+            if isinstance(conv, nn.Conv2d) and hasattr(norm, "running_var"):
+                yield conv, module, second
+
+
+def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
+    # transformers' frozen BatchNorm adds 1e-5 and has no attribute for it.
+    eps: float = getattr(norm, "eps", 1e-5)
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, _tensor(norm, "running_mean"), _tensor(norm, "running_var"), eps,
+        _tensor(norm, "weight"), _tensor(norm, "bias"),
+    )  # fmt: skip
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    tensor: Tensor = getattr(module, name)
+    return tensor
+
+
+class _FusedRepVgg(nn.Module):
+    """A RepVGG block, `activation(conv3x3(x) + conv1x1(x))`, as one 3x3 convolution."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        large, small = (block.get_submodule(f"{name}.conv") for name in ("conv1", "conv2"))
+        _tensor(large, "weight").add_(nn.functional.pad(_tensor(small, "weight"), [1, 1, 1, 1]))
+        _tensor(large, "bias").add_(_tensor(small, "bias"))
+        self.conv, self.activation = large, block.get_submodule("activation")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.activation(self.conv(x))
+        return y

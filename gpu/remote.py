@@ -1,8 +1,8 @@
-"""An RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, answers in the order of the pictures.
+"""Detect through an RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, results in order.
 
-Nothing is lost: while the service is away (no connection, timeout, anything but 200 or 4xx) a picture is sent again
-until it is answered, so `infer` may wait for as long as that takes; `stop` ends the wait. A 4xx or an answer that is not
-one is that picture's error. One thread at a time, and `stop` from anywhere, a signal handler included.
+Nothing is lost: while the service is unavailable (no connection, timeout, anything but 200 or 4xx) a picture is sent
+again until there is a response, so `infer` may wait without limit; `stop` ends the wait. A 4xx or an invalid response is
+that picture's error. One thread at a time, and `stop` from anywhere, a signal handler included.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from hearthwatch.gpu import StoppedError
-from hearthwatch.gpu.boxes import Corners, DetectionFilter
+from hearthwatch.gpu.boxes import Corners, DetectionFilter, canonical_label
 from hearthwatch.gpu.detector import InferenceResult
-from hearthwatch.gpu.labels import canonical_label
 from hearthwatch.schemas.items import Detection
 from hearthwatch.schemas.settings import masked
 
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 30.0  # for the whole exchange; the contract's
+TIMEOUT_SECONDS = 30.0  # for a whole request
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts, the last one from then on
-REQUESTS_MAX = 4  # in flight; one for the service to work on, the others on their way
-ANSWER_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
+REQUESTS_MAX = 4  # in flight; one is processed, the others are on the network
+RESPONSE_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
 
 
 class InvalidResponseError(Exception):
-    """Why a picture's answer is none."""
+    """Why the response to a picture is invalid."""
 
 
 class RemoteDetector:
@@ -56,23 +55,27 @@ class RemoteDetector:
         self.name = masked("RTDETR_URL", self.url)
         self.model = f"rtdetr at {self.name}"
         self.warnings: tuple[str, ...] = ()
-        self.wanted = DetectionFilter(confidence, frozenset(map(canonical_label, object_types)), unique_iou)
+        self.filter = DetectionFilter(confidence, frozenset(map(canonical_label, object_types)), unique_iou)
         self._pauses, self._timeout = tuple(pauses_seconds), timeout_seconds
-        # An event loop of our own, run only inside `infer`: requests side by side, all cancelled at once by `stop`.
+        # A private event loop, run only inside `infer`: concurrent requests, all cancelled at once by `stop`.
         self._loop = asyncio.new_event_loop()
         self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=REQUESTS_MAX), timeout=timeout_seconds)
         self._task: asyncio.Task[list[InferenceResult]] | None = None
-        self._stopped = self._away = False
+        self._stopped = self._unavailable = False
 
     def describe(self) -> str:
-        """One line for logs and health."""
+        """Return one line for logs and health."""
         return f"the RT-DETR service at {self.name}"
 
-    def infer(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
-        """Have pictures looked at; waits for as long as the service is away. Raises `StoppedError` after `stop`."""
+    def infer(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
+        """Detect in pictures; wait as long as the service is unavailable.
+
+        Raises:
+            StoppedError: `stop` was called.
+        """
         if self._stopped:
-            raise StoppedError(f"{self.describe()} is not asked any more: stopped")
-        self._task = self._loop.create_task(self._all(opened))
+            raise StoppedError(f"{self.describe()} is not used any more: stopped")
+        self._task = self._loop.create_task(self._detect_all(decoded))
         if self._stopped:  # a signal came in between
             self._task.cancel()
         try:
@@ -83,58 +86,58 @@ class RemoteDetector:
             self._task = None
 
     def stop(self) -> None:
-        """End a wait in `infer`, now."""
+        """End a wait in `infer` at once."""
         self._stopped = True
         task = self._task
         if task is not None:
             self._loop.call_soon_threadsafe(task.cancel)
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Close the connections."""
         self._stopped = True
         if not self._loop.is_closed():
             self._loop.run_until_complete(self._client.aclose())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    async def _all(self, opened: Sequence[DecodedPicture]) -> list[InferenceResult]:
-        turns = asyncio.Semaphore(REQUESTS_MAX)
+    async def _detect_all(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
+        slots = asyncio.Semaphore(REQUESTS_MAX)
 
-        async def in_turn(one: DecodedPicture) -> InferenceResult:
-            async with turns:
-                return await self._one(one)
+        async def detect(one: DecodedPicture) -> InferenceResult:
+            async with slots:
+                return await self._detect_one(one)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(in_turn(one)) for one in opened]
+            tasks = [group.create_task(detect(one)) for one in decoded]
         return [task.result() for task in tasks]
 
-    async def _one(self, opened: DecodedPicture) -> InferenceResult:
+    async def _detect_one(self, decoded: DecodedPicture) -> InferenceResult:
         began = time.perf_counter()
-        file = _upload(opened)
+        file = _file_part(decoded)
         try:
-            answer = await self._answer(file)
-            found, error = parse_detections(answer, self.wanted, opened.width, opened.height), None
+            body = await self._request(file)
+            found, error = parse_detections(body, self.filter, decoded.width, decoded.height), None
         except InvalidResponseError as reason:
             found, error = (), f"{self.name}: {reason}"
         return InferenceResult(found, error, (time.perf_counter() - began) * 1e3)
 
-    async def _answer(self, file: tuple[str, bytes, str]) -> bytes:
+    async def _request(self, file: tuple[str, bytes, str]) -> bytes:
         attempt = 0
         while True:
             try:
                 async with asyncio.timeout(self._timeout):
                     status, body = await self._post(file)
                 if status == 200:
-                    self._is_back()
+                    self._report_available()
                     return body
                 if 400 <= status < 500:
-                    self._is_back()
+                    self._report_available()
                     raise InvalidResponseError(f"answered {status}: {body[:200].decode(errors='replace')!r}")
-                self._is_away(f"it answers {status}")
+                self._report_unavailable(f"it answers {status}")
             except TimeoutError:
-                self._is_away(f"no answer within {self._timeout:g} s")
+                self._report_unavailable(f"no answer within {self._timeout:g} s")
             except httpx.TransportError as error:
-                self._is_away(str(error) or type(error).__name__)
+                self._report_unavailable(str(error) or type(error).__name__)
             except httpx.DecodingError as error:
                 raise InvalidResponseError(f"answered with a body that cannot be unpacked: {error}") from None
             await asyncio.sleep(self._pauses[min(attempt, len(self._pauses) - 1)])
@@ -145,45 +148,49 @@ class RemoteDetector:
             body = bytearray()
             async for piece in response.aiter_bytes():
                 body += piece
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise InvalidResponseError(f"answered with more than {ANSWER_BYTES_MAX} bytes")
+                if len(body) > RESPONSE_BYTES_MAX:
+                    raise InvalidResponseError(f"answered with more than {RESPONSE_BYTES_MAX} bytes")
             return response.status_code, bytes(body)
 
-    def _is_away(self, why: str) -> None:
-        if not self._away:
-            self._away = True
-            log.warning("%s is away (%s): pictures wait and are sent again", self.describe(), why)
+    def _report_unavailable(self, why: str) -> None:
+        if not self._unavailable:
+            self._unavailable = True
+            log.warning("%s is unavailable (%s): pictures wait and are sent again", self.describe(), why)
 
-    def _is_back(self) -> None:
-        if self._away:
-            self._away = False
-            log.info("%s answers again", self.describe())
+    def _report_available(self) -> None:
+        if self._unavailable:
+            self._unavailable = False
+            log.info("%s is available again", self.describe())
 
 
-def parse_detections(body: bytes, wanted: DetectionFilter, width: int, height: int) -> tuple[Detection, ...]:
-    """The service's answer for a picture of this size -> what counts in it. Raises `InvalidResponseError`."""
+def parse_detections(body: bytes, accept: DetectionFilter, width: int, height: int) -> tuple[Detection, ...]:
+    """Parse the response for a picture of this size into the detections that count.
+
+    Raises:
+        InvalidResponseError: it is not JSON, or not of the promised shape.
+    """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         raise InvalidResponseError(f"answered 200 with no JSON: {body[:80].decode(errors='replace')!r}") from None
     rows = answer.get("detections") if isinstance(answer, Mapping) else None
     if not isinstance(rows, list):
-        raise InvalidResponseError(f"answered without a list of detections: {_shown(answer)}")
+        raise InvalidResponseError(f"answered without a list of detections: {_excerpt(answer)}")
     found = []
     for row in rows:
-        label, score, corners = _row(row)
-        name = wanted.label(label)
-        if name is None or score < wanted.confidence:
+        label, score, corners = _parse_row(row)
+        name = accept.accepted_label(label)
+        if name is None or score < accept.confidence:
             continue
         if not (corners[0] < corners[2] and corners[1] < corners[3]):
-            raise InvalidResponseError(f"answered with a box that has no area: {_shown(row)}")
+            raise InvalidResponseError(f"answered with a box that has no area: {_excerpt(row)}")
         if corners[2] <= 0 or corners[3] <= 0 or corners[0] >= width or corners[1] >= height:
-            raise InvalidResponseError(f"answered with a box outside the picture of {width}x{height}: {_shown(row)}")
+            raise InvalidResponseError(f"answered with a box outside the picture of {width}x{height}: {_excerpt(row)}")
         found.append((name, score, corners))
-    return wanted.pick(found, width, height)
+    return accept.select(found, width, height)
 
 
-def _row(row: object) -> tuple[str, float, Corners]:
+def _parse_row(row: object) -> tuple[str, float, Corners]:
     """`{"class", "confidence", "bbox": {"x","y","width","height"} | [x, y, w, h]}` -> label, score, corners"""
     match row:
         case {"class": str(label), "confidence": score, "bbox": {"x": x, "y": y, "width": width, "height": height}}:
@@ -193,7 +200,7 @@ def _row(row: object) -> tuple[str, float, Corners]:
         case _:
             raise _not_a_detection(row)
     try:
-        score, x, y, width, height = map(_number, (score, x, y, width, height))
+        score, x, y, width, height = map(_finite, (score, x, y, width, height))
     except (TypeError, OverflowError):
         raise _not_a_detection(row) from None
     if not 0 <= score <= 1:
@@ -203,28 +210,28 @@ def _row(row: object) -> tuple[str, float, Corners]:
 
 def _not_a_detection(row: object) -> InvalidResponseError:
     return InvalidResponseError(
-        f"answered with a detection that is none: {_shown(row)}; it takes a class, a confidence from 0 to 1 and a bbox "
+        f"answered with an invalid detection: {_excerpt(row)}; it needs a class, a confidence from 0 to 1 and a bbox "
         "of x, y, width, height"
     )
 
 
-def _shown(value: object) -> str:
-    """A piece of an answer for the record: short, and text whatever is in it (JSON may hold halves of characters)."""
+def _excerpt(value: object) -> str:
+    """Shorten a value for an error message; always printable (JSON may hold lone surrogates)."""
     return repr(value)[:120]
 
 
-def _number(value: object) -> float:
+def _finite(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(value)
     return float(value)
 
 
-def _upload(opened: DecodedPicture) -> tuple[str, bytes, str]:
-    """(file name, bytes, type) as uploaded; a picture that came without bytes is encoded again, without loss."""
-    data = opened.data
+def _file_part(decoded: DecodedPicture) -> tuple[str, bytes, str]:
+    """Return (file name, bytes, type) as uploaded; a picture without bytes is encoded again, without loss."""
+    data = decoded.data
     if not data:
         buffer = BytesIO()
-        opened.picture().save(buffer, "PNG", compress_level=1)
+        decoded.picture().save(buffer, "PNG", compress_level=1)
         data = buffer.getvalue()
     kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
     return f"picture.{kind}", data, f"image/{kind}"

@@ -1,9 +1,10 @@
-"""Resize pictures on any device, bit for bit as Pillow's `Image.resize(size, BILINEAR)` does.
+"""Resize pictures to the model's input and upload them, bit for bit as Pillow's `Image.resize(size, BILINEAR)` does.
 
-Pillow weighs neighbours with whole numbers (22 bits behind the point) along each line, rounds to bytes, and does the
-same down each column; the same sums give the same bytes. A float `interpolate` differs by one level in 0.2 % of the
-pixels, which moves scores of the yard model by up to 0.03. Which of the two comes first depends on the size and on
-Pillow's version, so Pillow itself is asked once for each size. On a CPU this is 4 to 10 times slower than Pillow.
+Either Pillow resizes and small pictures are uploaded, or whole ones are and the device resizes. Pillow weighs
+neighbours with whole numbers (22 bits behind the point) along each line, rounds to bytes, and does the same down each
+column; the same sums give the same bytes. A float `interpolate` differs by one level in 0.2 % of the pixels, which moves
+scores of the yard model by up to 0.03. Which of the two comes first depends on the size and on Pillow's version, so both
+orders are compared with Pillow once for each size. On a CPU this is 4 to 10 times slower than Pillow.
 
 Reads: Pillow, src/libImaging/Resample.c: `precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`.
 """
@@ -11,6 +12,8 @@ Reads: Pillow, src/libImaging/Resample.c: `precompute_coeffs`, `normalize_coeffs
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -19,38 +22,109 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from hearthwatch.gpu.streams import CpuStreams, StreamEvent, Streams
+
 PRECISION_BITS = 32 - 8 - 2  # Pillow's: a byte times a weight fits an int32, with two bits to spare
 SIZES_MAX = 64  # sizes of pictures remembered: weights of a few kB each
+BLOCK_BYTES = 32 * 1024 * 1024  # three 4K pictures or 26 resized ones: large enough for a bus to reach its speed
+BLOCKS = 4  # 128 MB page-locked: one being filled, one on the bus, and two so that neither waits
 
 Order = tuple[int, int]
 """(1, 2): columns first, then lines; (2, 1): lines first. Dimensions of (n, height, width, channels)."""
 
 
+class DeviceUploader:
+    """`upload(pictures, pixels)`: resize into the first rows of (rows, height, width, 3) uint8 on the device.
+
+    Copies pass through a few blocks of memory, page-locked where that helps, so that they overlap with computing.
+    """
+
+    def __init__(self, streams: Streams, device: torch.device, pinned: bool, on_device: bool) -> None:
+        self.on_device, self._device, self._streams = on_device, device, streams
+        self._blocks = [torch.empty(BLOCK_BYTES, dtype=torch.uint8, pin_memory=pinned) for _ in range(BLOCKS)]
+        self._free: list[StreamEvent] = [CpuStreams()] * BLOCKS
+        self._next = 0
+
+    def __call__(self, pictures: Sequence[Image.Image], pixels: Tensor) -> None:
+        height, width = pixels.shape[1:3]
+        for numbers in self._groups(pictures, height, width):
+            group = [pictures[number] for number in numbers]
+            if self._resizes_on_device(group[0], height, width):
+                moved = resize(self._to_device([pixel_array(one) for one in group]), height, width)
+            else:
+                moved = self._to_device([resize_on_cpu(one, height, width) for one in group])
+            for number, row in zip(numbers, moved, strict=True):
+                pixels[number].copy_(row[..., :3], non_blocking=True)
+
+    def _resizes_on_device(self, picture: Image.Image, height: int, width: int) -> bool:
+        return self.on_device and can_resize(picture.height, picture.width, height, width, self._device)
+
+    def _groups(self, pictures: Sequence[Image.Image], height: int, width: int) -> Iterator[list[int]]:
+        """Yield the numbers of pictures of one size that share a block."""
+        sizes: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, picture in enumerate(pictures):
+            sizes[picture.size if self.on_device else (width, height)].append(number)
+        for (w, h), numbers in sizes.items():
+            many = max(1, BLOCK_BYTES // (w * h * 4))
+            yield from (numbers[at : at + many] for at in range(0, len(numbers), many))
+
+    def _to_device(self, arrays: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Copy to (n, h, w, channels) on the device; the copy may still run when this returns."""
+        shape = (len(arrays), *arrays[0].shape)
+        size = int(np.prod(shape))
+        if size > BLOCK_BYTES:  # a picture of 8 megapixels and more: alone, without page-locked memory
+            return torch.from_numpy(np.stack(arrays)).to(self._device)
+        self._next = (self._next + 1) % BLOCKS
+        self._free[self._next].synchronize()
+        host = self._blocks[self._next][:size].view(shape)
+        np.stack(arrays, out=host.numpy())
+        moved = host.to(self._device, non_blocking=True)
+        self._free[self._next] = self._streams.record_event()
+        return moved
+
+
+def resize_on_cpu(picture: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def pixel_array(picture: Image.Image) -> NDArray[np.uint8]:
+    """Pixels as (h, w, 3 or 4); without a copy where Pillow (11.2 and later) exports its memory, of 4 bytes a pixel."""
+    import pyarrow as pa
+
+    if hasattr(picture, "__arrow_c_array__") and picture.mode == "RGB":
+        try:
+            flat: NDArray[np.uint8] = pa.array(picture).flatten().to_numpy(zero_copy_only=True)
+            return flat.reshape(picture.height, picture.width, 4)
+        except ValueError:  # a large picture lies in several pieces
+            pass
+    return np.asarray(picture)
+
+
 def resize(pixels: Tensor, height: int, width: int) -> Tensor:
-    """(n, h, w, channels) uint8 -> (n, height, width, channels) uint8, on the same device. Ask `can_resize` first."""
+    """Resize (n, h, w, channels) uint8 to (n, height, width, channels) on the same device. Call `can_resize` first."""
     order = _order(pixels.shape[1], pixels.shape[2], height, width, pixels.device)
-    assert order, "Pillow resizes this size in a way of its own"
-    return _both(pixels, height, width, order)
+    assert order, "Pillow resizes this size in another way"
+    return _resample_both(pixels, height, width, order)
 
 
 def can_resize(h: int, w: int, height: int, width: int, device: torch.device) -> bool:
-    """Whether `resize` gives Pillow's bytes for this size, on this device; found out once, on noise."""
+    """Whether `resize` gives Pillow's bytes for this size, on this device; measured once, on noise."""
     return _order(h, w, height, width, device) is not None
 
 
 @lru_cache(maxsize=SIZES_MAX)
 def _order(h: int, w: int, height: int, width: int, device: torch.device) -> Order | None:
     noise = np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
-    wanted = np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR))
+    expected = np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR))
     pixels = torch.from_numpy(noise)[None].to(device)
     orders: tuple[Order, ...] = ((2, 1), (1, 2))
     for order in orders:
-        if np.array_equal(_both(pixels, height, width, order)[0].cpu().numpy(), wanted):
+        if np.array_equal(_resample_both(pixels, height, width, order)[0].cpu().numpy(), expected):
             return order
     return None
 
 
-def _both(pixels: Tensor, height: int, width: int, order: Order) -> Tensor:
+def _resample_both(pixels: Tensor, height: int, width: int, order: Order) -> Tensor:
     for dim in order:
         pixels = _resample(pixels, dim, height if dim == 1 else width)
     return pixels
@@ -59,7 +133,7 @@ def _both(pixels: Tensor, height: int, width: int, order: Order) -> Tensor:
 def _resample(pixels: Tensor, dim: int, size: int) -> Tensor:
     if pixels.shape[dim] == size:
         return pixels
-    at, weights = _on(pixels.device, pixels.shape[dim], size)
+    at, weights = _taps_on_device(pixels.device, pixels.shape[dim], size)
     shape = [1] * pixels.dim()
     shape[dim] = size
     total = pixels.index_select(dim, at[0]) * weights[0].view(shape)
@@ -70,15 +144,15 @@ def _resample(pixels: Tensor, dim: int, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=2 * SIZES_MAX)
-def _on(device: torch.device, size_in: int, size_out: int) -> tuple[Tensor, Tensor]:
+def _taps_on_device(device: torch.device, size_in: int, size_out: int) -> tuple[Tensor, Tensor]:
     at, weights = taps(size_in, size_out)
     return torch.from_numpy(at).to(device), torch.from_numpy(weights).to(device)
 
 
 def taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """-> (taps, size_out): which pixels of the input each of the output looks at; and how much, 0 beyond the border."""
+    """Which input pixels each output pixel sums, (taps, size_out); and their weights, 0 beyond the border."""
     scale = size_in / size_out
-    reach = max(scale, 1.0)  # a smaller picture looks at more neighbours: antialias
+    reach = max(scale, 1.0)  # a smaller picture sums more neighbours: antialias
     at = np.zeros((math.ceil(reach) * 2 + 1, size_out), np.int64)
     weights = np.zeros(at.shape, np.int32)
     for number in range(size_out):

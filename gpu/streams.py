@@ -1,8 +1,8 @@
-"""Batches in flight: while one is computed the next is uploaded and the one before it is answered.
+"""Keep batches in flight on a device: while one is computed, the next is uploaded and the one before it downloaded.
 
-A lane is what one batch needs: its resized pictures on the device, and room for its answer. `submit` waits for nothing
-but a lane; `collect` waits for that batch alone. On a CPU the same code runs with streams that do everything at once.
-One thread at a time.
+`StreamExecutor.submit` waits for a free set of buffers only, `collect` for that batch alone. On a CPU the same code
+runs with streams that do everything at once. Networks are run for a few batch sizes only (`BUCKETS`), on CUDA as one
+captured graph each. One thread at a time.
 """
 
 from __future__ import annotations
@@ -18,39 +18,43 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from hearthwatch.gpu.options import BUCKETS
 
-class Mark(Protocol):
+WARM_UPS = 3  # torch's advice: libraries choose their kernels and allocate before anything is captured
+
+
+class StreamEvent(Protocol):
     """A point in a stream's work."""
 
     def synchronize(self) -> None: ...
 
 
 class Streams(Protocol):
-    """Two orders of work, one for uploads and one for the rest, that may overlap."""
+    """Two streams, one for uploads and one for the rest, that may overlap."""
 
     def uploading(self) -> AbstractContextManager[Any]: ...
     def computing(self) -> AbstractContextManager[Any]: ...
-    def mark(self) -> Mark: ...
-    def after(self, mark: Mark) -> None: ...
+    def record_event(self) -> StreamEvent: ...
+    def wait_event(self, event: StreamEvent) -> None: ...
 
 
-class AtOnce:
-    """A CPU: whatever was asked is done when the call returns."""
+class CpuStreams:
+    """A CPU: work is done when the call returns."""
 
     def uploading(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
     computing = uploading
 
-    def mark(self) -> Mark:
+    def record_event(self) -> StreamEvent:
         return self
 
-    def after(self, mark: Mark) -> None: ...
+    def wait_event(self, event: StreamEvent) -> None: ...
 
     def synchronize(self) -> None: ...
 
 
-class Cuda:
+class CudaStreams:
     """Two CUDA streams. Never run on a GPU yet."""
 
     def __init__(self, device: torch.device) -> None:
@@ -62,69 +66,123 @@ class Cuda:
     def computing(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._compute)
 
-    def mark(self) -> Mark:
-        event: Mark = torch.cuda.current_stream().record_event()
+    def record_event(self) -> StreamEvent:
+        event: StreamEvent = torch.cuda.current_stream().record_event()
         return event
 
-    def after(self, mark: Any) -> None:
-        torch.cuda.current_stream().wait_event(mark)
+    def wait_event(self, event: Any) -> None:
+        torch.cuda.current_stream().wait_event(event)
 
 
 @dataclass
-class Lane:
+class BatchBuffers:
+    """Memory of one batch in flight."""
+
     pixels: Tensor
     """(rows, height, width, 3) uint8 on the device"""
-    answer: Tensor | None = None
+    output: Tensor | None = None
     """(rows, k, 6) float32 on the host, page-locked where that helps"""
-    done: Mark = field(default_factory=AtOnce)
+    done: StreamEvent = field(default_factory=CpuStreams)
 
 
 class Ticket(NamedTuple):
-    lane: Lane
+    """A submitted batch."""
+
+    buffers: BatchBuffers
     rows: int
 
 
-class Lanes:
-    """`submit(pictures) -> ticket`, `collect(ticket) -> (n, k, 6)` on the host. As many at a time as there are lanes."""
+class StreamExecutor:
+    """`submit(pictures) -> ticket`, `collect(ticket) -> (n, k, 6)` on the host; one batch in flight for each `buffers`."""
 
     def __init__(
         self,
         upload: Callable[[Sequence[Image.Image], Tensor], None],
         compute: Callable[[Tensor, int], Tensor],
         streams: Streams,
-        lanes: Sequence[Lane],
+        buffers: Sequence[BatchBuffers],
         pinned: bool,
     ) -> None:
         """`upload(pictures, pixels)` fills the first rows; `compute(pixels, count) -> (count, k, 6)` on the device."""
         self._upload, self._compute, self._streams = upload, compute, streams
-        self._free, self._pinned = list(lanes), pinned
+        self._free, self._pinned = list(buffers), pinned
 
     def submit(self, pictures: Sequence[Image.Image]) -> Ticket:
-        lane, count = self._free.pop(), len(pictures)
+        buffers, count = self._free.pop(), len(pictures)
         try:
             with torch.inference_mode():
                 with self._streams.uploading():
-                    self._upload(pictures, lane.pixels)
-                    uploaded = self._streams.mark()
+                    self._upload(pictures, buffers.pixels)
+                    uploaded = self._streams.record_event()
                 with self._streams.computing():
-                    self._streams.after(uploaded)
-                    self._answer(lane, self._compute(lane.pixels, count))
-                    lane.done = self._streams.mark()
+                    self._streams.wait_event(uploaded)
+                    self._download(self._compute(buffers.pixels, count), buffers)
+                    buffers.done = self._streams.record_event()
         except BaseException:
-            self._free.append(lane)
+            self._free.append(buffers)
             raise
-        return Ticket(lane, count)
+        return Ticket(buffers, count)
 
     def collect(self, ticket: Ticket) -> NDArray[np.float32]:
         try:
-            ticket.lane.done.synchronize()
-            assert ticket.lane.answer is not None
-            return ticket.lane.answer[: ticket.rows].numpy().copy()
+            ticket.buffers.done.synchronize()
+            assert ticket.buffers.output is not None
+            return ticket.buffers.output[: ticket.rows].numpy().copy()
         finally:
-            self._free.append(ticket.lane)
+            self._free.append(ticket.buffers)
 
-    def _answer(self, lane: Lane, found: Tensor) -> None:
-        if lane.answer is None:
-            rows = (len(lane.pixels), *found.shape[1:])
-            lane.answer = torch.empty(rows, dtype=torch.float32, pin_memory=self._pinned)
-        lane.answer[: len(found)].copy_(found, non_blocking=True)
+    def _download(self, found: Tensor, buffers: BatchBuffers) -> None:
+        if buffers.output is None:
+            rows = (len(buffers.pixels), *found.shape[1:])
+            buffers.output = torch.empty(rows, dtype=torch.float32, pin_memory=self._pinned)
+        buffers.output[: len(found)].copy_(found, non_blocking=True)
+
+
+def bucket_size(count: int) -> int:
+    """Return the batch size that is computed for so many pictures; beyond the largest bucket, `count`."""
+    return next((size for size in BUCKETS if size >= count), count)
+
+
+class BucketedForward:
+    """`compute(pixels, count)`: run the first `count` rows of `pixels`, which has at least `bucket_size(count)`.
+
+    Rows beyond `count` are computed and dropped.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
+        self._forward = forward
+
+    def __call__(self, pixels: Tensor, count: int) -> Tensor:
+        return self._forward(pixels[: bucket_size(count)])[:count]
+
+
+class CudaGraphs:
+    """The same by captured graphs, each of which starts hundreds of kernels with one call. Never run on a GPU yet.
+
+    A graph reads from and writes to memory of the graph, so calls must follow each other on one stream, and an output
+    must be copied before the next call.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], Tensor], pixels: Tensor) -> None:
+        """Capture a graph for each bucket that `pixels`, an example on the device, has rows for. Raise if it fails."""
+        self._eager, self._pixels = BucketedForward(forward), pixels.clone()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        memory = None
+        for size in sorted((size for size in BUCKETS if size <= len(pixels)), reverse=True):  # all share the largest's
+            graph, rows = torch.cuda.CUDAGraph(), self._pixels[:size]
+            for _ in range(WARM_UPS):
+                forward(rows)
+            torch.cuda.current_stream().synchronize()
+            with torch.cuda.graph(graph, pool=memory, stream=torch.cuda.current_stream()):
+                found = forward(rows)
+            memory = graph.pool()
+            self._graphs[size] = graph, found
+
+    def __call__(self, pixels: Tensor, count: int) -> Tensor:
+        size = bucket_size(count)
+        if size not in self._graphs:
+            return self._eager(pixels, count)
+        graph, found = self._graphs[size]
+        self._pixels[:size].copy_(pixels[:size])
+        graph.replay()
+        return found[:count]

@@ -17,12 +17,11 @@ from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, story
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import DetectionFilter, overlap, whole_pixels
+from hearthwatch.gpu.boxes import DetectionFilter, canonical_label, overlap, whole_pixels
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import Detector
-from hearthwatch.gpu.fuse import fuse
-from hearthwatch.gpu.labels import canonical_label
 from hearthwatch.gpu.loading import YARD
+from hearthwatch.gpu.optimize import fuse
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.runner import BatchRunner
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Frame
@@ -53,22 +52,22 @@ def decoded(jpeg):
 
 def test_folding_changes_nothing_but_the_time(detector, yard_frames):
     pictures = [decoded(jpeg) for jpeg in yard_frames[:4]]
-    plain = Detector("yard", "cpu", options=DetectorSwitches(folded=False))
-    for one, other in zip(plain.raw(pictures), detector.raw(pictures), strict=True):
+    plain = Detector("yard", "cpu", switches=DetectorSwitches(folded=False))
+    for one, other in zip(plain.candidates(pictures), detector.candidates(pictures), strict=True):
         assert np.abs(one.scores - other.scores).max() < 1e-4
     assert fuse(detector._runner.network) == 0  # nothing was left to fold
 
 
 def test_pictures_of_different_sizes_share_a_batch(detector, yard_frames):
     pictures = [decoded(yard_frames[3]), decoded(yard_frames[4]).resize((1280, 720)), Image.new("RGB", (9, 5))]
-    together, alone = detector.raw(pictures), [detector.raw([picture])[0] for picture in pictures]
+    together, alone = detector.candidates(pictures), [detector.candidates([picture])[0] for picture in pictures]
     for one, other in zip(together, alone, strict=True):
         assert np.allclose(one.boxes[:5], other.boxes[:5], atol=0.1)
 
 
 def test_scores_at_the_threshold_count(detector, yard_frames):
     picture = decoded(yard_frames[0])
-    score = float(detector.raw([picture])[0].scores[0])
+    score = float(detector.candidates([picture])[0].scores[0])
     exact, above_it = Detector("yard", "cpu", confidence=score), Detector("yard", "cpu", confidence=score + 1e-6)
     assert [one.confidence for one in exact.detect([picture])[0]] == [score]
     assert above_it.detect([picture])[0] == ()
@@ -79,7 +78,7 @@ def test_object_types_filter_and_say_what_the_model_never_sees(yard_frames):
     everything = {one.object_type for found in Detector("yard", "cpu", 0.4).detect(pictures) for one in found}
     picky = Detector("yard", "cpu", 0.4, ("Person", "motorbike", "bus"))
     assert {"person"} == {one.object_type for found in picky.detect(pictures) for one in found} < everything
-    assert picky.warnings == ("model `yard` never sees: bus, motorcycle",)
+    assert picky.warnings == ("model `yard` has no label bus, motorcycle",)
     assert Detector("yard", "cpu").warnings == ()
 
 
@@ -102,8 +101,8 @@ def test_doubled_boxes_of_one_type_count_once_where_asked():
         ("dog", 0.6, (10.0, 10.0, 50.0, 90.0)),
         ("person", 0.6, (40.0, 10.0, 80.0, 90.0)),
     ]
-    assert len(DetectionFilter(0.5).pick(found, 100, 100)) == 4
-    once = DetectionFilter(0.5, unique_iou=0.6).pick(found, 100, 100)
+    assert len(DetectionFilter(0.5).select(found, 100, 100)) == 4
+    once = DetectionFilter(0.5, unique_iou=0.6).select(found, 100, 100)
     assert [(one.object_type, one.confidence) for one in once] == [("person", 0.9), ("dog", 0.6), ("person", 0.6)]
 
 
@@ -130,7 +129,7 @@ def test_whole_pixels_round_the_corners():
 
 def test_no_picture_has_more_detections_than_ids():
     found = [("person", n / 1000, (0.0, 0.0, 5.0, 5.0)) for n in range(1000)]
-    kept = DetectionFilter(0.0).pick(found, 10, 10)
+    kept = DetectionFilter(0.0).select(found, 10, 10)
     assert len(kept) == 512 and kept[0].confidence == 0.999
 
 
@@ -244,7 +243,7 @@ def test_broken_weights_are_found_before_the_first_picture(tmp_path):
         for name, value in load_file(tmp_path / "model.safetensors").items()
     }
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DetectorError, match="fails on an empty picture: the model answered with a number that is none"):
+    with pytest.raises(DetectorError, match="fails on an empty picture: the model returned NaN or infinity"):
         Detector(folder, "cpu")
     (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(DetectorError, match="cannot be loaded"):

@@ -18,9 +18,9 @@ from bench.yard.train import score
 from hearthwatch.demo.scenes import CAMERAS, HEIGHT, LABELS, WIDTH, story
 from hearthwatch.gpu.detector import Detector
 from hearthwatch.gpu.loading import YARD, load
-from hearthwatch.gpu.optimize import network
+from hearthwatch.gpu.optimize import optimize
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.probe import EXACT, Apart, apart
+from hearthwatch.gpu.parity import EXACT, Difference, compare
 from tests.support import checkpoints
 
 PIXELS_MAX, SCORE_MAX = 0.5, 0.01  # how far we may be from transformers
@@ -88,7 +88,7 @@ def yard():
 )
 def test_two_hundred_yard_frames_as_transformers_sees_them(yard, options):
     frames, pictures, theirs = yard
-    ours = Detector("yard", "cpu", batch_max=AT_A_TIME, options=options).raw(pictures)
+    ours = Detector("yard", "cpu", batch_max=AT_A_TIME, switches=options).candidates(pictures)
     for wanted, offered in zip(theirs, ours, strict=True):
         # Each one's sure boxes are the other's, but for those that stand on the threshold itself.
         assert unmatched(above(wanted, 0.5), above(offered, 0.5 - SCORE_MAX)) == 0
@@ -117,7 +117,7 @@ def test_normalisation_is_the_processors(tmp_path, yard):
     shutil.copytree(YARD, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "do_normalize": True}))
-    (theirs,), (ours,) = Reference(tmp_path)(yard[1][2:3]), Detector(str(tmp_path), "cpu").raw(yard[1][2:3])
+    (theirs,), (ours,) = Reference(tmp_path)(yard[1][2:3]), Detector(str(tmp_path), "cpu").candidates(yard[1][2:3])
     assert unmatched([part[:10] for part in theirs], ours) == 0
 
 
@@ -134,7 +134,7 @@ def test_the_top_100_of_a_full_size_model_without_threshold(random_model, yard):
     pictures = [yard[1][7].resize((1920, 1080))]
     detector = Detector(random_model, "cpu")
     assert detector.details()["trimmed"] == "on"
-    for theirs, raw in zip(Reference(random_model)(pictures), detector.raw(pictures), strict=True):
+    for theirs, raw in zip(Reference(random_model)(pictures), detector.candidates(pictures), strict=True):
         assert len(raw.scores) == 300
         assert unmatched([part[:100] for part in theirs], raw) == 0
         assert unmatched([part[:100] for part in raw], theirs) == 0
@@ -149,27 +149,27 @@ def candidates(*rows):
 
 def test_two_ways_are_as_far_apart_as_their_worst_box():
     one = candidates((0.9, 0, 0.1, 0.1, 0.2, 0.2), (0.8, 1, 0.5, 0.5, 0.6, 0.6))
-    assert apart(one, one) == (0, 0)
-    assert apart(one, one[:, ::-1]) == (0, 0)  # their order does not matter
+    assert compare(one, one) == (0, 0)
+    assert compare(one, one[:, ::-1]) == (0, 0)  # their order does not matter
     moved = one + np.float32([0, 0, 0, 0, 1 / 640, 0])
-    assert apart(one, moved).pixels == pytest.approx(1, abs=1e-3)
-    assert apart(one, one - np.float32([0.05, 0, 0, 0, 0, 0])).score == pytest.approx(0.05)
-    assert apart(one, one * np.float32([1, 0, 1, 1, 1, 1])).pixels > 100  # the second has no box of its class
-    assert apart(one, one[:, :0]) == (np.inf, np.inf)
-    assert apart(one, one * np.nan) == (np.inf, np.inf)
-    assert not apart(one, moved).within(EXACT) and Apart(0, 0).within(EXACT)
+    assert compare(one, moved).pixels == pytest.approx(1, abs=1e-3)
+    assert compare(one, one - np.float32([0.05, 0, 0, 0, 0, 0])).score == pytest.approx(0.05)
+    assert compare(one, one * np.float32([1, 0, 1, 1, 1, 1])).pixels > 100  # the second has no box of its class
+    assert compare(one, one[:, :0]) == (np.inf, np.inf)
+    assert compare(one, one * np.nan) == (np.inf, np.inf)
+    assert not compare(one, moved).within(EXACT) and Difference(0, 0).within(EXACT)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_is_taken_where_it_is_asked_for_and_says_how_far_it_is(yard, precision):
-    detector = Detector("yard", "cpu", options=DetectorSwitches(precision=precision))
+    detector = Detector("yard", "cpu", switches=DetectorSwitches(precision=precision))
     details = detector.details()
     assert details["precision"] == precision and details["parity"].startswith(precision)
     if precision == "bfloat16":  # beyond what `auto` would take: whoever asked is told
         assert [said.split()[0] for said in detector.warnings] == ["bfloat16"]
     reference = Detector("yard", "cpu")
     assert reference.details()["precision"] == "float32"
-    for one, other in zip(detector.raw(yard[1][:8]), reference.raw(yard[1][:8]), strict=True):
+    for one, other in zip(detector.candidates(yard[1][:8]), reference.candidates(yard[1][:8]), strict=True):
         sure = above(other, 0.5)
         near = [abs(one.boxes - box).max(axis=1).min() for box in sure[2]]
         assert max(near, default=0) < 3 * PIXELS_MAX
@@ -191,6 +191,6 @@ def test_another_inside_of_transformers_costs_time_only():
     detr, preparation = load("yard")
     detr.model.decoder = Later(detr.model.decoder)
     notes = {}
-    chosen = network(detr, preparation, DetectorSwitches(), torch.device("cpu"), notes)
+    chosen = optimize(detr, preparation, DetectorSwitches(), torch.device("cpu"), notes)
     assert not chosen.trimmed
     assert notes["trimmed"] == "off: AttributeError: 'NoneType' object has no attribute 'shape'"

@@ -109,7 +109,7 @@ def client():
 
 @pytest.fixture
 def away():
-    """An event: the client has said that the service is away."""
+    """An event: the client has reported that the service is unavailable."""
     said = threading.Event()
     handler = logging.Handler()
     handler.emit = lambda record: said.set()
@@ -178,7 +178,7 @@ def test_a_service_in_trouble_is_asked_again(service, client, pictures, caplog, 
     assert looked.detections == SEEN and len(there.files) == 4
     said = [record.getMessage() for record in caplog.records if record.name == "hearthwatch.gpu.remote"]
     assert len(said) == 2  # once per outage, not once per attempt
-    assert "is away" in said[0] and "answers again" in said[1]
+    assert "is unavailable" in said[0] and "is available again" in said[1]
 
 
 def test_a_service_that_comes_later_is_waited_for(service, client, pictures, away):
@@ -235,16 +235,16 @@ def test_a_refused_picture_is_that_pictures_error(service, client, pictures):
         (b"[" * 100_000, "answered 200 with no JSON"),
         (b"[]", "answered without a list of detections"),
         (b'{"detections": null}', "answered without a list of detections"),
-        (b'{"detections": [7]}', "answered with a detection that is none: 7"),
+        (b'{"detections": [7]}', "answered with an invalid detection: 7"),
         (answer({**PERSON, "confidence": 1.5})[1], "a confidence from 0 to 1"),
-        (answer({**PERSON, "confidence": "0.9"})[1], "detection that is none"),
-        (answer({**PERSON, "confidence": True})[1], "detection that is none"),
-        (answer({**PERSON, "class": 0})[1], "detection that is none"),
-        (answer({**PERSON, "bbox": [1, 2, 3]})[1], "detection that is none"),
-        (answer({**PERSON, "bbox": "abcd"})[1], "detection that is none"),
-        (answer({**PERSON, "bbox": [1, 2, float("nan"), 4]})[1], "detection that is none"),
-        (answer({**PERSON, "bbox": [1, 2, float("inf"), 4]})[1], "detection that is none"),
-        (answer({**PERSON, "bbox": [1, 2, 10**400, 4]})[1], "detection that is none"),
+        (answer({**PERSON, "confidence": "0.9"})[1], "invalid detection"),
+        (answer({**PERSON, "confidence": True})[1], "invalid detection"),
+        (answer({**PERSON, "class": 0})[1], "invalid detection"),
+        (answer({**PERSON, "bbox": [1, 2, 3]})[1], "invalid detection"),
+        (answer({**PERSON, "bbox": "abcd"})[1], "invalid detection"),
+        (answer({**PERSON, "bbox": [1, 2, float("nan"), 4]})[1], "invalid detection"),
+        (answer({**PERSON, "bbox": [1, 2, float("inf"), 4]})[1], "invalid detection"),
+        (answer({**PERSON, "bbox": [1, 2, 10**400, 4]})[1], "invalid detection"),
         (answer({**PERSON, "bbox": [1, 2, 0, 4]})[1], "a box that has no area"),
         (answer({**PERSON, "bbox": [100, 2, 5, 4]})[1], "a box outside the picture of 100x80"),
         (answer({**PERSON, "bbox": [1, -9, 5, 9]})[1], "a box outside the picture of 100x80"),

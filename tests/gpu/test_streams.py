@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hearthwatch.gpu import upload as uploading
-from hearthwatch.gpu.graphs import Buckets, Graphs, bucket
+from hearthwatch.gpu import resize as resizing
 from hearthwatch.gpu.options import BUCKETS
+from hearthwatch.gpu.resize import DeviceUploader, pixel_array, resize_on_cpu
 from hearthwatch.gpu.runner import BatchRunner
-from hearthwatch.gpu.streams import AtOnce, Lane, Lanes
-from hearthwatch.gpu.upload import Uploader, resized, whole
+from hearthwatch.gpu.streams import BatchBuffers, BucketedForward, CpuStreams, CudaGraphs, StreamExecutor, bucket_size
 
 CPU = torch.device("cpu")
 
@@ -69,10 +68,12 @@ def test_the_next_batches_are_on_their_way_before_the_first_is_awaited():
 # -- lanes ------------------------------------------------------------------------------------------------------------
 
 
-def lanes_of(count, compute, rows=4):
+def executor_of(count, compute, rows=4):
     pixels = [torch.zeros((rows, 6, 8, 3), dtype=torch.uint8) for _ in range(count)]
-    streams = AtOnce()
-    return Lanes(Uploader(streams, CPU, False, False), compute, streams, [Lane(one) for one in pixels], False)
+    streams = CpuStreams()
+    return StreamExecutor(
+        DeviceUploader(streams, CPU, False, False), compute, streams, [BatchBuffers(one) for one in pixels], False
+    )
 
 
 def brightness(pixels, count):
@@ -80,21 +81,21 @@ def brightness(pixels, count):
 
 
 def test_each_ticket_gets_its_own_answer_in_any_order():
-    lanes = lanes_of(2, brightness)
+    executor = executor_of(2, brightness)
     dark, light = [Image.new("RGB", (30, 20), (n, n, n)) for n in (10, 200)]
-    first, second = lanes.submit([dark, dark]), lanes.submit([light])
-    assert lanes.collect(second).tolist() == [[[200.0] * 3]]
-    assert lanes.collect(first).tolist() == [[[10.0] * 3]] * 2
+    first, second = executor.submit([dark, dark]), executor.submit([light])
+    assert executor.collect(second).tolist() == [[[200.0] * 3]]
+    assert executor.collect(first).tolist() == [[[10.0] * 3]] * 2
 
 
-def test_a_lane_is_free_again_after_a_failure():
+def test_buffers_are_free_again_after_a_failure():
     def fails(pixels, count):
         raise RuntimeError("no")
 
-    lanes = lanes_of(1, fails)
+    executor = executor_of(1, fails)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="no"):
-            lanes.submit([picture(9, 9)])
+            executor.submit([picture(9, 9)])
 
 
 # -- upload -----------------------------------------------------------------------------------------------------------
@@ -102,18 +103,20 @@ def test_a_lane_is_free_again_after_a_failure():
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_pictures_of_any_sizes_arrive_in_their_rows_as_pillow_resizes_them(on_device, monkeypatch):
-    monkeypatch.setattr(uploading, "BLOCK_BYTES", 40_000)  # three small pictures a block, and one that fits none
+    monkeypatch.setattr(resizing, "BLOCK_BYTES", 40_000)  # three small pictures a block, and one that fits none
     sizes = [(160, 90), (80, 60), (160, 90), (33, 70), (80, 60), (200, 120), (80, 60), (80, 60), (64, 48)]
     pictures = [picture(*size, seed) for seed, size in enumerate(sizes)]
     pixels = torch.zeros((len(pictures), 48, 64, 3), dtype=torch.uint8)
-    Uploader(AtOnce(), CPU, pinned=False, on_device=on_device)(pictures, pixels)
-    assert all(np.array_equal(row, resized(one, 48, 64)) for row, one in zip(pixels.numpy(), pictures, strict=True))
+    DeviceUploader(CpuStreams(), CPU, pinned=False, on_device=on_device)(pictures, pixels)
+    assert all(
+        np.array_equal(row, resize_on_cpu(one, 48, 64)) for row, one in zip(pixels.numpy(), pictures, strict=True)
+    )
 
 
 def test_a_picture_lends_its_memory_or_is_copied():
     small, large = picture(64, 48), picture(2600, 2000)  # the large one lies in several pieces
     for one in (small, large):
-        assert np.array_equal(whole(one)[..., :3], np.asarray(one))
+        assert np.array_equal(pixel_array(one)[..., :3], np.asarray(one))
 
 
 # -- buckets ----------------------------------------------------------------------------------------------------------
@@ -128,10 +131,10 @@ def test_a_batch_is_filled_up_to_the_next_bucket():
 
     pixels = torch.arange(64)
     for count in range(1, 65):
-        assert Buckets(forward)(pixels, count).tolist() == [n * 2 for n in range(count)]
+        assert BucketedForward(forward)(pixels, count).tolist() == [n * 2 for n in range(count)]
     assert set(sizes) == set(BUCKETS)
-    assert all(bucket(size) == size for size in (*BUCKETS, 65, 500))
-    assert all(bucket(size + 1) == larger for size, larger in pairwise(BUCKETS))
+    assert all(bucket_size(size) == size for size in (*BUCKETS, 65, 500))
+    assert all(bucket_size(size + 1) == larger for size, larger in pairwise(BUCKETS))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -141,6 +144,6 @@ def test_graphs_compute_what_the_function_does():
 
     pixels = torch.arange(16, dtype=torch.uint8, device="cuda")[:, None]
     with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):
-        graphs = Graphs(forward, pixels)
+        graphs = CudaGraphs(forward, pixels)
         for count in (1, 3, 16, 5):
             assert torch.equal(graphs(pixels + 1, count), forward(pixels + 1)[:count])
