@@ -44,6 +44,6 @@ class DuckDB(Sink):
         def work(at: datetime, stop: Callable[[], bool]) -> None:
             export(lake, stop)
             if not stop():
-                lake.tidy()
+                lake.clean_up()
 
         return work

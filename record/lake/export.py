@@ -1,8 +1,8 @@
-"""The lake: the record's hours as Parquet files, `lake/<table>/date=YYYY-MM-DD/HH.parquet` in UTC, for whoever asks in SQL.
+"""Export the record's hours as Parquet files, `lake/<table>/date=YYYY-MM-DD/HH.parquet` in UTC, for queries in SQL.
 
-A file is a function of the record: whatever changes a row notes its hour (triggers, in the same transaction), and an
-export rewrites the files of noted hours, each in one piece. A kill at any step leaves the hours noted that were not
-rewritten. Readers never find a file missing: an hour that became empty is replaced by a file without rows.
+A file is a function of the record: whatever changes a row marks its hour as dirty (triggers, in the same transaction), and an
+export rewrites the files of dirty hours, each atomically. A kill at any step leaves the hours dirty that were not rewritten.
+Readers never find a file missing: an hour that became empty is replaced by a file without rows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hearthwatch.record import Record
-from hearthwatch.record.lake.parquet import fsync, put, slim, write
+from hearthwatch.record.disk import replace_file, sync_folder
+from hearthwatch.record.lake.parquet import drop_carried, write
 from hearthwatch.record.lake.schema import CAMERAS, TABLES
 from hearthwatch.record.units import HOUR
 from hearthwatch.schemas.items import from_microseconds, to_microseconds
 
-EMPTY_DAYS = 2  # an hour without rows keeps its file for this long, so that no query that listed it misses it
+EMPTY_DAYS = 2  # an hour without rows keeps its file for so long, so that no query that listed it misses it
 ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many pictures an hour has
 GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory at most
-HOURS_AT_ONCE = 50  # between transactions that say so: a kill repeats as many
+HOURS_AT_ONCE = 50  # between transactions that clear them: a kill repeats as many
 
 KINDS = {"frames": ("frames", "detections"), "events": ("events",), "gpu_stats": ("gpu_stats",)}
-"""What `dirty_hours` notes, and the tables that are rewritten for it."""
+"""Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
 TIMES = {"frames": "captured_at", "events": "started_at", "gpu_stats": "recorded_at"}
 """The column that says which hour a row of a kind belongs to."""
 
@@ -58,12 +59,12 @@ class Lake:
     def __init__(self, record: Record, data_dir: Path) -> None:
         self.record, self.data_dir, self.folder = record, data_dir, data_dir / "lake"
         self._cameras: pa.Table | None = None
-        self._swept: date | None = None
+        self._cleaned: date | None = None
         self._touched: set[Path] = set()
-        self._fat: set[Path] = set()
+        self._with_carried: set[Path] = set()
 
     def seed(self) -> None:
-        """Views want one file at least, and one that has every column: that of the first hour of 1970, mostly empty."""
+        """Write the file of the first hour of 1970, mostly empty: views need one file at least, with every column."""
         for name, schema in TABLES.items():
             if not _has(self.path(name, 0), schema):
                 write(self.path(name, 0), schema, groups(self.record, name, 0))
@@ -72,30 +73,33 @@ class Lake:
     def export(self, stop: Callable[[], bool] = lambda: False) -> int:
         """Rewrite what changed since the last export, the newest hours first; how many files were written.
 
-        Ends early, and goes on the next time, when `stop()` says so. The caller has the lock `lake`, and has seeded the lake
-        once. Raises RecordError or OSError.
+        Ends early when `stop()` is true; the next export does the rest. The caller has called `seed` once.
+
+        Raises:
+            RecordError: the record cannot be read or written.
+            OSError: a file cannot be written.
         """
-        if not self._in_step():
-            self._note(self._everything())
+        if not self._is_current():
+            self._mark_dirty(self._all_hours())
         written = self._export_cameras()
         hours = self._take()
         while hours and not stop():
             part, hours = hours[:HOURS_AT_ONCE], hours[HOURS_AT_ONCE:]
             written += sum(self._rewrite(hour) for hour in part)
-            self._settle(part)
+            self._clear(part)
         return written
 
-    def tidy(self) -> None:
-        """Once a day remove the files of hours that are empty for long; leave out of the others what nobody reads any more."""
+    def clean_up(self) -> None:
+        """Once a day remove the files of hours that were empty for `EMPTY_DAYS`; drop rows carried for readers."""
         today = datetime.now(UTC).date()
-        if self._swept != today:
-            self._swept = today
+        if self._cleaned != today:
+            self._cleaned = today
             self._remove_empty([path for name in TABLES for path in self.files(name)])
-            self._fat.update(path for name in TABLES for path in self.files(name))
-        self._fat = {path for path in self._fat if path.exists() and not slim(path)}
+            self._with_carried.update(path for name in TABLES for path in self.files(name))
+        self._with_carried = {path for path in self._with_carried if path.exists() and not drop_carried(path)}
 
-    def noted(self) -> list[Hour]:
-        """The hours that differ from the record, or may, the newest first."""
+    def dirty_hours(self) -> list[Hour]:
+        """Hours whose files may differ from the record, the newest first."""
         return [
             Hour(*row)
             for row in self.record.rows("SELECT DISTINCT kind, hour FROM dirty_hours ORDER BY hour DESC, kind")
@@ -106,13 +110,13 @@ class Lake:
         return self.folder / table / f"date={start:%Y-%m-%d}" / f"{start:%H}.parquet"
 
     def files(self, table: str) -> Iterator[Path]:
-        """Everything that a reader would find of a table."""
+        """Every file that a query of this table reads."""
         return self.folder.glob(f"{table}/date=*/*.parquet")
 
     # -- an hour
 
     def _rewrite(self, hour: Hour) -> int:
-        """Write the files of this hour from one instant of the record; how many."""
+        """Write the files of this hour from one snapshot of the record; how many."""
         self.record.execute("BEGIN")
         try:
             return sum(self._write(name, hour.hour) for name in KINDS[hour.kind])
@@ -120,14 +124,14 @@ class Lake:
             self.record.execute("COMMIT")
 
     def _write(self, name: str, hour: int) -> bool:
-        """Write a table's file of an hour; whether there has to be one."""
+        """Write a table's file of an hour; False if there are no rows and no file."""
         path, parts = self.path(name, hour), groups(self.record, name, hour)
         first = next(parts, None)
         if first is None and hour != 0 and not path.exists():
             return False
         write(path, TABLES[name], chain([first] if first else [], parts), last=False)
         self._touched.add(path.parent)
-        self._fat.add(path)
+        self._with_carried.add(path)
         return True
 
     def _export_cameras(self) -> int:
@@ -143,7 +147,7 @@ class Lake:
     # -- which hours
 
     def _take(self) -> list[Hour]:
-        """Every noted hour is ours now; what changes from here on is noted anew."""
+        """Take every dirty hour; what changes from here on is marked again."""
 
         def take() -> None:
             self.record.execute(
@@ -151,26 +155,26 @@ class Lake:
             )
             self.record.execute("DELETE FROM dirty_hours WHERE NOT taken")
 
-        hours = self.noted()
+        hours = self.dirty_hours()
         if hours:
             self.record.transact(take)
         return hours
 
-    def _settle(self, hours: Iterable[Hour]) -> None:
-        """These are on the disk. The marker is one ahead of the record if a kill comes in between: they are still noted."""
+    def _clear(self, hours: Iterable[Hour]) -> None:
+        """Clear these hours, whose files are written. A kill in between leaves the marker one ahead and the hours dirty."""
         while self._touched:
-            fsync(self._touched.pop())
+            sync_folder(self._touched.pop())
         following = self._round() + 1
-        put(self._marker(), f"{self.record.store_id} {following}".encode())
+        replace_file(self._marker(), f"{self.record.store_id} {following}".encode())
 
-        def settle() -> None:
+        def clear() -> None:
             self.record.many("DELETE FROM dirty_hours WHERE kind = ? AND hour = ? AND taken", list(hours))
             self.record.execute("INSERT OR REPLACE INTO meta VALUES ('lake_round', ?)", str(following))
 
-        self.record.transact(settle)
+        self.record.transact(clear)
 
-    def _in_step(self) -> bool:
-        """Whether these files were written from this record, and not from another one or from a later state of it."""
+    def _is_current(self) -> bool:
+        """Whether the files were written from this record, not from another one or a later state of it."""
         try:
             store, number = self._marker().read_text().split()
         except (OSError, ValueError):
@@ -186,11 +190,11 @@ class Lake:
     def _marker(self) -> Path:
         return self.folder / ".round"
 
-    def _note(self, hours: Iterable[Hour]) -> None:
+    def _mark_dirty(self, hours: Iterable[Hour]) -> None:
         rows = list(hours)
         self.record.transact(lambda: self.record.many("INSERT OR IGNORE INTO dirty_hours VALUES (?, ?, 0)", rows))
 
-    def _everything(self) -> Iterator[Hour]:
+    def _all_hours(self) -> Iterator[Hour]:
         """Every hour that has rows, and every hour that has a file."""
         for kind, tables in KINDS.items():
             yield from (Hour(kind, hour) for hour in hours(self.record, kind))
@@ -199,7 +203,7 @@ class Lake:
             )
 
     def _remove_empty(self, files: Iterable[Path]) -> None:
-        """Ten thousand small files would make every query slow."""
+        """Remove old files without rows: ten thousand small files make every query slow."""
         before = time.time() - EMPTY_DAYS * 86400
         for path in files:
             if path.stat().st_mtime < before and hour_of(path) != 0 and pq.read_metadata(path).num_rows == 0:
@@ -231,7 +235,7 @@ def read(record: Record, table: str, hour: int) -> pa.Table:
 
 
 def groups(record: Record, table: str, hour: int) -> Iterator[pa.Table]:
-    """The same by the row groups of a file."""
+    """The rows of an hour by the row groups of a file."""
     columns = ", ".join(_HISTORY if name == "history" else name for name in TABLES[table].names)
     cursor = record.execute(_ROWS[table].format(columns), hour * HOUR, (hour + 1) * HOUR)
     parts: list[pa.Table] = []

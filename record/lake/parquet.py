@@ -1,9 +1,9 @@
-"""A Parquet file that is replaced under its readers, and none of them can tell.
+"""Replace a Parquet file atomically while DuckDB readers have it open.
 
-DuckDB opens a file twice, for its footer and for its rows, by name: between the two it may have become another one, and
-offsets of the old footer lead into the new rows (measured, 2.0 and 1.5: errors, and wrong rows without an error). So a new
-version carries the rows of the one that it replaces, at the same offsets, where its own footer does not mention them; they
-are left out once nobody can still be half-way (`GRACE_SECONDS`).
+DuckDB opens a file twice by name, for its footer and for its rows: in between it may have been replaced, and offsets of the
+old footer lead into the new rows (measured, 2.0 and 1.5: errors, and wrong rows without an error). So a new version carries
+the rows of the version that it replaces at their old offsets, where its own footer does not mention them; they are dropped
+when no reader can be between the two any more (`GRACE_SECONDS`).
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-GRACE_SECONDS = (
-    120.0  # between a query's look at a footer and at its rows: milliseconds, seconds on a very busy machine
-)
-COPY_BYTES = 1 << 20  # of what is carried, in memory at a time
+from hearthwatch.record.disk import Content, replace_file
+
+GRACE_SECONDS = 120.0  # from a query's read of the footer to that of the rows: milliseconds, seconds on a busy machine
+COPY_BYTES = 1 << 20  # of carried rows, in memory at a time
 MAGIC = 4  # bytes: a file begins and ends with PAR1
 KEY = b"hearthwatch_ranges"
-
-Content = Callable[[BinaryIO], None]
-"""Writes a file."""
 
 
 class Range(NamedTuple):
@@ -38,7 +35,7 @@ class Range(NamedTuple):
 
 
 class Present(NamedTuple):
-    """The version that is there now: where its own rows lie, and what it carries of others."""
+    """The version on disk: where its own rows lie, and which older ones it carries."""
 
     own: list[tuple[int, int]]
     carried: list[Range]
@@ -51,30 +48,30 @@ class Present(NamedTuple):
 def write(
     path: Path, schema: pa.Schema, groups: Iterable[pa.Table], *, last: bool = True, behind: bool = False
 ) -> None:
-    """Put rows in place, whole or not at all: row groups of a table, of which two are in memory at most.
+    """Replace a file by these row groups, of which two are in memory at most.
 
-    `last`: nothing else is written into this folder just now. `behind`: all rows come after what is carried.
+    `last`: nothing else is written into this folder just now. `behind`: all rows come after those that are carried.
     """
     now = time.time()
     try:
         there = _present(path)
     except (OSError, pa.ArrowInvalid):
-        return put(path, _rows(schema, groups, path, []), last=last)
+        return replace_file(path, _rows(schema, groups, path, []), last=last)
     carried = [r for r in there.carried if now - r.replaced < GRACE_SECONDS]
     carried += [Range(start, end, now) for start, end in there.own]
-    return put(path, _rows(schema, groups, path, carried, behind=behind), last=last)
+    return replace_file(path, _rows(schema, groups, path, carried, behind=behind), last=last)
 
 
-def slim(path: Path) -> bool:
-    """Write a file again without what nobody needs any more, when it is time to; whether it needs nothing any more."""
+def drop_carried(path: Path) -> bool:
+    """Rewrite a file without its carried rows once `GRACE_SECONDS` are over; whether it carries none now."""
     there = _present(path)
     if there.carried and time.time() - path.stat().st_mtime >= GRACE_SECONDS:
         with pq.ParquetFile(path) as file:
             groups = (file.read_row_group(n) for n in range(file.num_row_groups))
             if there.is_plain():
-                put(path, _rows(file.schema_arrow, groups, path, []))
+                replace_file(path, _rows(file.schema_arrow, groups, path, []))
             else:
-                # to the start, or behind all if only a hole is there; what is there now is left out the next time
+                # to the start, or behind all if only a hole is there; the rows there now are dropped the next time
                 write(path, file.schema_arrow, groups, behind=there.own[0][0] == MAGIC)
     return not there.carried
 
@@ -92,7 +89,7 @@ def _present(path: Path) -> Present:
 def _rows(
     schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: list[Range], *, behind: bool = False
 ) -> Content:
-    """A file with these rows, each group in the first gap that is large enough between what is carried of the `old` one."""
+    """The content of a file with these rows, each group in the first large enough gap between rows carried from `old`."""
 
     def content(file: BinaryIO) -> None:
         sink = pa.PythonFile(file, mode="w")
@@ -114,7 +111,7 @@ def _rows(
 
 
 def _carry(sink: pa.NativeFile, old: Path, r: Range) -> None:
-    """To where it was."""
+    """Copy rows of the old version to the offset where they were."""
     sink.write(bytes(r.start - sink.tell()))
     with old.open("rb") as file:
         file.seek(r.start)
@@ -123,33 +120,7 @@ def _carry(sink: pa.NativeFile, old: Path, r: Range) -> None:
 
 
 def _size(table: pa.Table) -> int:
-    """What the rows take, footer included: no gap may be smaller."""
+    """Bytes that the rows take, footer included: no gap may be smaller."""
     sink = pa.MockOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return int(sink.size())
-
-
-def put(path: Path, content: bytes | Content, *, last: bool = True) -> None:
-    """Replace a file: temporary name → fsync → rename → fsync of the folder, unless it is not the `last` one there."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True)
-        fsync(path.parent.parent)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        if isinstance(content, bytes):
-            file.write(content)
-        else:
-            content(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    if last:
-        fsync(path.parent)
-
-
-def fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

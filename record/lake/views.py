@@ -1,20 +1,22 @@
-"""`analytics.duckdb`: views over the lake and nothing else, for any DuckDB from 1.5 on.
+"""Write `analytics.duckdb`: views over the lake and nothing else, for any DuckDB from 1.5 on.
 
-It holds no rows, so it never has to follow the record: it is written when the views or the lake's place change, and
-replaced in one piece. Whoever has the old one open goes on with it.
+It holds no rows, so it need not follow the record: it is written when the views or the lake's place change, and replaced
+atomically. A reader that has the old one open keeps reading it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import duckdb
 
+from hearthwatch.record.disk import replace_file
 from hearthwatch.record.lake.export import Lake
-from hearthwatch.record.lake.parquet import put
 from hearthwatch.record.lake.schema import CAMERAS, TABLES
 from hearthwatch.record.lock import wait_for_lock
 from hearthwatch.record.units import ALARMING, QUARTER, SECOND
@@ -23,7 +25,7 @@ FILE = "analytics.duckdb"
 STORAGE = "v1.5.0"  # DuckDB 2 would write a file that 1.5 cannot open
 
 USUAL_DAYS = 28  # the same hour of the day, this many days back
-USUAL_DAYS_MIN = 7  # below it nobody knows what is usual
+USUAL_DAYS_MIN = 7  # fewer say too little
 UNUSUAL = 3.0  # standard deviations of a count that comes by chance (Poisson)
 
 VIEWS = {
@@ -75,31 +77,45 @@ Counted by quarters of an hour first, which every zone's hours are made of: a ca
 
 
 def export(lake: Lake, stop: Callable[[], bool] = lambda: False) -> int:
-    """Bring lake and catalogue up to date; how many files of rows were written. Raises RecordError or OSError."""
+    """Bring lake and catalogue up to date.
+
+    Returns:
+        How many files of rows were written.
+
+    Raises:
+        RecordError: another process exports, or the record cannot be read.
+        OSError: a file cannot be written.
+    """
     with wait_for_lock(lake.data_dir, "lake"):
         lake.seed()
-        write(lake.data_dir)
+        write_catalogue(lake.data_dir)
         return lake.export(stop)
 
 
-def write(data_dir: Path) -> bool:
-    """Bring the catalogue up to date; whether it had to be written."""
-    there, stamp = data_dir / FILE, data_dir / "lake" / ".views"
+def write_catalogue(data_dir: Path) -> bool:
+    """Bring the catalogue up to date; whether it had to be written. The caller has the lock `lake`."""
+    catalogue, stamp = data_dir / FILE, data_dir / "lake" / ".views"
     script = statements(data_dir / "lake")
     wanted = hashlib.sha256("\n".join(script).encode("utf-8", "surrogateescape")).hexdigest().encode()
-    if there.exists() and stamp.exists() and stamp.read_bytes() == wanted:
+    if catalogue.exists() and stamp.exists() and stamp.read_bytes() == wanted:
         return False
-    (data_dir / f"{FILE}.wal").unlink(missing_ok=True)  # of somebody who wrote into the old one and died
-    put(there, _made(script))
-    put(stamp, wanted)
+    (data_dir / f"{FILE}.wal").unlink(missing_ok=True)  # of a process that wrote into the old one and was killed
+    replace_file(catalogue, _catalogue(data_dir, script))
+    replace_file(stamp, wanted)
     return True
 
 
-def _made(script: list[str]) -> bytes:
-    """The catalogue's bytes; made elsewhere, because DuckDB reads a `?` in a path that it writes to as more than a name."""
-    with TemporaryDirectory(prefix="hearthwatch-") as folder, duckdb.connect() as db:
+def _catalogue(data_dir: Path, script: list[str]) -> bytes:
+    """The catalogue's bytes; built in a temporary folder, because DuckDB parses a `?` in a path that it writes to.
+
+    A killed process leaves its folder, so the name says whose it is, and the next one removes it.
+    """
+    prefix = f"hearthwatch-{hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]}-"
+    for left in Path(gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=prefix) as folder, duckdb.connect() as db:
         part = Path(folder) / FILE
-        db.execute(f"ATTACH {quoted(part)} AS made (STORAGE_VERSION '{STORAGE}')")
+        db.execute(f"ATTACH {quote_path(part)} AS made (STORAGE_VERSION '{STORAGE}')")
         db.execute("USE made")
         db.execute("BEGIN")
         for statement in script:
@@ -111,19 +127,21 @@ def _made(script: list[str]) -> bytes:
 
 
 def statements(lake: Path) -> list[str]:
-    """What makes the catalogue of the lake in this folder; the views name it by its absolute path."""
+    """SQL that creates the views of the lake in this folder, which they name by its absolute path."""
     folder = lake.resolve()
     tables = {
-        name: f"SELECT {', '.join(schema.names)}, date FROM read_parquet({quoted(folder / name, 'date=*/[0-9][0-9].parquet')}, union_by_name = true, "
+        name: f"SELECT {', '.join(schema.names)}, date FROM read_parquet({quote_path(folder / name, 'date=*/[0-9][0-9].parquet')}, union_by_name = true, "
         "hive_partitioning = true, hive_types = {'date': DATE})"
         for name, schema in TABLES.items()
     }
-    cameras = {"cameras": f"SELECT {', '.join(CAMERAS.names)} FROM read_parquet({quoted(folder, 'cameras.parquet')})"}
+    cameras = {
+        "cameras": f"SELECT {', '.join(CAMERAS.names)} FROM read_parquet({quote_path(folder, 'cameras.parquet')})"
+    }
     return [f"CREATE VIEW {name} AS {body.strip()}" for name, body in (tables | cameras | VIEWS).items()]
 
 
-def quoted(folder: Path, pattern: str = "") -> str:
-    """A path as DuckDB reads it: what a folder's name has of wildcards stands for itself."""
+def quote_path(folder: Path, pattern: str = "") -> str:
+    """A path as an SQL string; wildcards in the folder's name are escaped."""
     name = str(folder)
     if pattern:
         name = "".join(f"[{c}]" if c in "*?[" else c for c in name) + f"/{pattern}"
@@ -131,7 +149,7 @@ def quoted(folder: Path, pattern: str = "") -> str:
 
 
 def problems(data_dir: Path) -> list[str]:
-    """What is wrong with the views, in words; nothing if there are none yet."""
+    """Messages about views that cannot be read; none if there is no catalogue yet."""
     there = data_dir / FILE
     if not there.exists():
         return []

@@ -141,7 +141,7 @@ def lake(record: Record, lake: Lake) -> Iterator[str]:
     """Each hour that is not about to be written again says what the record says."""
     if not (lake.folder / ".round").exists():
         return
-    noted = set(lake.noted())
+    noted = set(lake.dirty_hours())
     for kind, names in KINDS.items():
         for table in names:
             files = {path: hour_of(path) for path in lake.files(table)}

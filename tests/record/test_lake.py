@@ -166,6 +166,24 @@ def test_a_lake_in_a_folder_with_an_odd_name(tmp_path):
     house.close()
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from hearthwatch.record.lake import views
+sys.addaudithook(lambda event, args: event == "open" and Path(args[0]).name == views.FILE and os.kill(os.getpid(), 9))
+views.write_catalogue(Path(sys.argv[1]))
+"""
+
+
+def test_a_kill_while_the_catalogue_is_written_leaves_no_folder_behind(house, tmp_path):
+    house.lake.seed()
+    before = set(tmp_path.iterdir())
+    child = subprocess.run([sys.executable, "-c", KILLED, house.data], env=os.environ | {"TMPDIR": str(tmp_path)})
+    assert child.returncode == -9 and set(tmp_path.iterdir()) - before
+    house.export()
+    assert set(tmp_path.iterdir()) == before and (house.data / "analytics.duckdb").exists()
+
+
 def test_a_moved_data_dir_gets_a_new_catalogue(tmp_path):
     a_day(House(tmp_path / "here")).export().close()
     shutil.move(tmp_path / "here", tmp_path / "there")
@@ -304,7 +322,7 @@ def test_an_hour_without_rows_keeps_an_empty_file_for_two_days(house):
     file = house.lake.path("frames", START // hearthwatch.record.lake.export.HOUR)
     assert pq.read_metadata(file).num_rows == 0
     os.utime(file, (0, 0))
-    house.lake.tidy()
+    house.lake.clean_up()
     assert not file.exists()
     assert house.lake.path("frames", 0).exists(), "the seed stays"
     assert ids(house)["frames"].total() == 0
@@ -350,7 +368,7 @@ def test_each_version_of_a_file_can_be_read_to_the_end_however_its_rows_were_cut
                 assert half_way.read().equals(table)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(parquet, "GRACE_SECONDS", 0)
-            while not parquet.slim(file):
+            while not parquet.drop_carried(file):
                 assert pq.read_table(file).equals(table)
         alone = Path(folder) / "alone.parquet"
         parquet.write(alone, table.schema, in_groups(table, rows))
@@ -393,7 +411,7 @@ def test_what_is_carried_for_readers_is_left_out_in_the_end(house, monkeypatch):
         sizes.append(file.stat().st_size)
     assert sizes == sorted(sizes)
     monkeypatch.setattr(parquet, "GRACE_SECONDS", 0)
-    while not parquet.slim(file):
+    while not parquet.drop_carried(file):
         assert pq.read_table(file).equals(table)
     alone = house.folder / "alone.parquet"
     parquet.write(alone, table.schema, [table])

@@ -134,7 +134,7 @@ def lake(house, record):
     said = done.stdout.strip().splitlines()[-1:]
     amiss = [
         *checks.lake(record, Lake(record, house.data)),
-        *(f"not exported: {hour}" for hour in Lake(record, house.data).noted()),
+        *(f"not exported: {hour}" for hour in Lake(record, house.data).dirty_hours()),
     ]
     if said != [",".join(map(str, rows))]:
         amiss.append(f"SQL counts {said}, the record {rows}: {done.stderr[-300:]}")
