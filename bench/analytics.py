@@ -28,7 +28,7 @@ from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import FILE, export
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.lock import wait_for_lock
-from hearthwatch.record.retention.delete import RetentionPolicy
+from hearthwatch.record.retention.policy import RetentionPolicy
 from hearthwatch.record.retention.run import RetentionRun
 from hearthwatch.record.units import DAY
 from hearthwatch.schemas import Detected, Detection
@@ -95,11 +95,11 @@ def forget_a_day(record: Record, data: Path) -> None:
     for camera in range(CAMERAS):  # a camera's folder that is not there would be a disk that is not mounted
         (data / "uploads" / f"camera{camera}").mkdir(parents=True, exist_ok=True)
     mine = Watched(data / "hearthwatch.db")
-    retention = RetentionRun(mine, data, data / "uploads", RetentionPolicy(originals=True, unreviewed=True)).retention
-    before = retention.older_than(oldest + DAY)
+    retention = RetentionRun(mine, data, data / "uploads", RetentionPolicy(originals=True, unreviewed=True)).deleter
+    before = retention.candidates.first_frame_since(oldest + DAY)
     with somebody_writes(data), somebody_waits(data, others):
-        seconds = timed(lambda: retention.forget(before))
-    n = retention.done.frames
+        seconds = timed(lambda: retention.delete(before))
+    n = retention.counts.frames
     report("a day forgotten", seconds, f"{n} pictures, {seconds / max(1, n) * 1e6:.0f} µs each, {len(mine.held)} steps")
     told("the record was locked", mine.held)
     told("another writer waited", others)

@@ -20,9 +20,8 @@ def prune(
     from hearthwatch.record import Record, now
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
-    from hearthwatch.record.retention.delete import RetentionPolicy
+    from hearthwatch.record.retention.policy import RetentionPolicy
     from hearthwatch.record.retention.run import RetentionRun, counted, gigabytes
-    from hearthwatch.record.units import DAY
 
     s = settings()
     if not s.database_path.exists():
@@ -37,8 +36,7 @@ def prune(
             size = gigabytes(part.bytes)
             print(f"{counted(part.events, 'event')}, {counted(part.frames, 'picture')}, about {size}: {part.reason}")
         print(f"uploads would {'be deleted, too' if rules.originals else 'stay'}")
-        boundary = keeper.retention.older_than(at - rules.days * DAY)
-        if kept := keeper.retention.unreviewed(boundary):
+        if kept := keeper.count_kept(at):
             print(f"{counted(kept, 'event')} would stay, although old: high or critical, and nobody has reviewed them")
         return
     outcome = keeper.run(at)

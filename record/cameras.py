@@ -1,28 +1,90 @@
-"""When a camera is silent: no picture for longer than is usual for this one. Times in microseconds.
+"""Add, edit and delete cameras, and mark those that are silent: no picture for longer than usual for this camera.
 
-`fall_silent` writes down what `patience` says, so that whoever reads the table sees `offline`, too; the next picture makes
-the camera `online` again. It writes only what changes.
+`mark_silent_cameras` stores `offline`, so that every reader of the table sees it; the next picture makes the camera `online`
+again. A camera is deleted event by event; its frames stay in the ledger as settled, so that its uploads, which are kept, are
+not taken in again. The ledger balances at every commit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
-from hearthwatch.record import Record
+from hearthwatch.record import Record, now
+from hearthwatch.record.events import delete_events
 from hearthwatch.record.units import DAY, QUARTER, SECOND
 
-HABIT_DAYS = 7  # what is usual for a camera is what it did in the last week
+EVENTS_AT_ONCE = 500  # in one transaction: tens of milliseconds for which the pipeline waits
+REMOVED = "its camera was removed"
+HABIT_DAYS = 7  # the week that says what is usual for a camera
 HABIT_QUARTERS_MIN = 8  # with less to go by, a camera is silent after an hour
 SILENT_MIN = 1800 * SECOND
 SILENT_NEW = 3600 * SECOND
 
 
-def silence_max(record: Record, camera: str, now: int) -> int:
-    """How long this camera may be silent, in microseconds: half as long again as its second-longest pause of the week.
+def add_camera(record: Record, id: str, name: str, folder: str, status: str, notes: str | None) -> bool:
+    """Add a camera; False if its id exists."""
+    sql = "INSERT OR IGNORE INTO cameras(id, name, folder_path, status, created_at, notes) VALUES (?,?,?,?,?,?)"
+    return record.transact(lambda: record.execute(sql, id, name, folder, status, now(), notes).rowcount > 0)
+
+
+def edit_camera(record: Record, id: str, changes: Mapping[str, Any]) -> bool:
+    """Set columns of a camera; False if there is none."""
+    sets = ", ".join(f"{column} = ?" for column in changes)
+
+    def write() -> bool:
+        if not sets:
+            return record.one("SELECT 1 FROM cameras WHERE id = ?", id) is not None
+        return record.execute(f"UPDATE cameras SET {sets} WHERE id = ?", *changes.values(), id).rowcount > 0
+
+    return record.transact(write)
+
+
+def remove_camera(record: Record, id: str, data_dir: Path) -> bool:
+    """Delete a camera and all that was detected by it; False if there is none. A second call finishes what a kill cut short."""
+    if record.one("SELECT 1 FROM cameras WHERE id = ?", id) is None:
+        return False
+    while (thumbnails := record.transact(lambda: _delete_some_events(record, id))) is not None:
+        for path in thumbnails:
+            (data_dir / path).unlink(missing_ok=True)
+    record.transact(lambda: _delete_camera(record, id))
+    return True
+
+
+def _delete_some_events(record: Record, camera: str) -> list[str] | None:
+    """Delete some of a camera's events; the thumbnails of their frames, None if there were no events."""
+    events = [i for (i,) in record.rows("SELECT id FROM events WHERE camera_id = ? LIMIT ?", camera, EVENTS_AT_ONCE)]
+    if not events:
+        return None
+    marks = ",".join("?" * len(events))
+    frames = record.rows(f"SELECT id, thumbnail_path FROM frames WHERE event_id IN ({marks})", *events)
+    delete_events(record, events, [i for i, _ in frames])
+    return [path for _, path in frames if path]
+
+
+def _delete_camera(record: Record, camera: str) -> None:
+    while _delete_some_events(record, camera) is not None:  # opened since: they are deleted with the camera
+        pass
+    for state in ("discovered", "quarantined"):
+        n = record.execute(
+            "UPDATE frames SET state = 'settled', error_stage = coalesce(error_stage, 'camera'), error = coalesce(error, ?) "
+            f"WHERE state = '{state}' AND camera_id = ?", REMOVED, camera,
+        ).rowcount  # fmt: skip
+        record.count(settled=n, **{state: -n})
+    for table in ("suppressed", "spots"):
+        record.execute(f"DELETE FROM {table} WHERE camera_id = ?", camera)
+    record.execute("DELETE FROM inbox WHERE camera = (SELECT folder_path FROM cameras WHERE id = ?)", camera)
+    record.execute("DELETE FROM cameras WHERE id = ?", camera)
+
+
+def silence_max(record: Record, camera: str, at: int) -> int:
+    """How long this camera may be silent, in microseconds: 1.5 times its second-longest pause of the week.
 
     The second, because one outage is no habit; quiet nights are one.
     """
-    first = (now - HABIT_DAYS * DAY) // QUARTER
+    first = (at - HABIT_DAYS * DAY) // QUARTER
     quarters = [
         q
         for (q,) in record.rows(
@@ -35,13 +97,13 @@ def silence_max(record: Record, camera: str, now: int) -> int:
     return max(SILENT_MIN, pauses[-2] * QUARTER * 3 // 2)
 
 
-def mark_silent_cameras(record: Record, now: int) -> list[str]:
-    """Mark online cameras that are silent by now as `offline`; which they were."""
-    seen = record.rows(
-        "SELECT id, last_seen_at FROM cameras WHERE status = 'online' AND last_seen_at < ?", now - SILENT_MIN
+def mark_silent_cameras(record: Record, at: int) -> list[str]:
+    """Mark online cameras that are silent at this time as `offline`; return their ids."""
+    rows = record.rows(
+        "SELECT id, last_seen_at FROM cameras WHERE status = 'online' AND last_seen_at < ?", at - SILENT_MIN
     )
-    silent = [(camera, at) for camera, at in seen if now - at > silence_max(record, camera, now)]
+    silent = [(camera, seen) for camera, seen in rows if at - seen > silence_max(record, camera, at)]
     if silent:  # unless a picture came meanwhile
-        quiet = "UPDATE cameras SET status = 'offline' WHERE id = ? AND last_seen_at = ?"
-        record.transact(lambda: record.many(quiet, silent))
+        sql = "UPDATE cameras SET status = 'offline' WHERE id = ? AND last_seen_at = ?"
+        record.transact(lambda: record.many(sql, silent))
     return [camera for camera, _ in silent]

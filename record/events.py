@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.thumbnails import path, url
-from hearthwatch.record.units import BOXES_OF_FRAME
+from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.schemas.items import (
     PER_FRAME,
     RISK_FLOORS,
@@ -210,6 +210,27 @@ class RevisionWriter:
             e.id, e.revision, e.type, v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)), v.analyzer,
             v.model, v.prompt_version, e.analysis_status, e.frame_count, v.latency_ms, at,
         )  # fmt: skip
+
+
+def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], *, pruned: bool = False) -> None:
+    """Delete events with their history and messages, and the boxes of these frames; inside a transaction.
+
+    The frames stay in the ledger, without event and thumbnail; `pruned` marks them as deleted by retention.
+    """
+    ranges, keys = [box_ids(i) for i in frames], [(event,) for event in events]
+    boxes = record.many("DELETE FROM detections WHERE id BETWEEN ? AND ?", ranges)
+    record.many("DELETE FROM suppressed WHERE id BETWEEN ? AND ?", ranges)
+    changes = "pruned = 1, event_id = NULL" if pruned else "event_id = NULL"
+    record.many(f"UPDATE frames SET {changes}, thumbnail_path = NULL WHERE id = ?", [(i,) for i in frames])
+    (merged,) = record.one(
+        "SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)) AND status = 'merged'",
+        json.dumps(list(events)),
+    )
+    record.many("DELETE FROM feed WHERE event_id = ?", keys)
+    record.many("DELETE FROM event_history WHERE event_id = ? AND NOT shadow", keys)
+    record.many("DELETE FROM event_history WHERE event_id = ? AND shadow", keys)  # each half has its own index
+    record.many("DELETE FROM events WHERE id = ?", keys)
+    record.count(detections=-max(0, boxes), events=merged - len(events))
 
 
 def _floor(score: int) -> int:

@@ -53,7 +53,7 @@ class Retention(Sink):
 
     def _work(self) -> Work:
         from hearthwatch.record import Record  # and pyarrow: half a second that no start waits for
-        from hearthwatch.record.retention.delete import RetentionPolicy
+        from hearthwatch.record.retention.policy import RetentionPolicy
         from hearthwatch.record.retention.run import RetentionRun
 
         room = None if self.gigabytes is None else round(self.gigabytes * 1e9)
@@ -66,7 +66,7 @@ class Retention(Sink):
             if due is None or at >= due:
                 outcome = keeper.run(to_microseconds(at), stop)
                 due = at + timedelta(minutes=self.interval_minutes)
-                if any(outcome.forgotten.counts()):
+                if not outcome.deleted.is_empty():
                     log.info("retention: %s", outcome)
                 for trouble in outcome.problems():
                     log.warning("retention: %s", trouble)

@@ -13,7 +13,8 @@ from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
 from hearthwatch.api.file_serving import REVALIDATE, FileRefused, open_file, parse_filename, serve_file
 from hearthwatch.api.params import CameraName
-from hearthwatch.record import Record, now, reviews
+from hearthwatch.record import Record, now
+from hearthwatch.record import cameras as stored
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
@@ -50,7 +51,7 @@ def add_camera(state: State, body: models.CameraCreate) -> Response:
     """Add a camera before its first picture. Its id comes from its folder; 409 if this id exists."""
     folder = _folder(state, body.folder_path or body.name or "")
     id, name = camera_id(folder), body.name or folder
-    if not state.write(lambda record: reviews.add_camera(record, id, name, folder, body.status, body.notes)):
+    if not state.write(lambda record: stored.add_camera(record, id, name, folder, body.status, body.notes)):
         raise HTTPException(409, f"Camera with id {id} already exists")
     return json_response(_camera(state, id), 201)
 
@@ -70,7 +71,7 @@ def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) 
     """Change name, notes, status or ignored zones; an absent key changes nothing."""
     _camera(state, camera_id)
     changes = _changes(state, camera_id, body.model_dump(exclude_unset=True))
-    if not state.write(lambda record: reviews.edit_camera(record, camera_id, changes)):
+    if not state.write(lambda record: stored.edit_camera(record, camera_id, changes)):
         raise _not_found(camera_id)
     return json_response(_camera(state, camera_id))
 
@@ -79,7 +80,7 @@ def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) 
 def remove_camera(state: State, camera_id: CameraName) -> Response:
     """Delete a camera with its detections and events. Uploads stay and are not processed again; a new one creates it again."""
     _camera(state, camera_id)
-    if not state.write(lambda record: reviews.remove_camera(record, camera_id, state.settings.hearthwatch_data_dir)):
+    if not state.write(lambda record: stored.remove_camera(record, camera_id, state.settings.hearthwatch_data_dir)):
         raise _not_found(camera_id)
     return Response(status_code=204)
 

@@ -1,6 +1,6 @@
-"""The housekeeping of one data dir: forget by age, forget by size, tidy up. What `hearthwatch prune` and the node run.
+"""Apply retention to one data dir: delete by age, delete by size, clean up. `hearthwatch prune` and the node `retention` run it.
 
-`RetentionRun.run` may be killed at any instant and run again; `RetentionRun.plan` says what it would do and why, and does nothing.
+`RetentionRun.run` may be killed at any instant and run again; `RetentionRun.plan` only says what it would delete and why.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from typing import NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lock import wait_for_lock
-from hearthwatch.record.retention.delete import Deleter, DeletionCounts, DeletionGroup, RetentionPolicy
+from hearthwatch.record.retention.delete import Deleter, DeletionCounts
+from hearthwatch.record.retention.policy import DeletionGroup, RetentionPolicy
 from hearthwatch.record.retention.sweep import Sweep
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import DAY
 
-ROUNDS_MAX = 5  # of forgetting by size: what one frame takes is estimated, so the last per cent takes a second look
-VACUUM_PAGES = 500  # x 4 kB given back to the file system in one transaction: some 5 ms
+ROUNDS_MAX = 5  # of deletion by size: what one frame takes is estimated, so the last per cent takes a second round
+VACUUM_PAGES = 500  # x 4 kB released to the file system in one transaction: some 5 ms
 LOCK = "keep"
 OVER = (
-    "the data dir is {} over its limit although all that may be forgotten is: {} high or critical events wait for review; "
+    "the data dir is {} over its limit although all that may be deleted is deleted: {} high or critical events wait for review; "
     "raise HEARTHWATCH_RETENTION_GB or review them"
 )
-STILL_OVER = "the data dir is still {} over its limit: more came meanwhile than was forgotten; the next run goes on"
+STILL_OVER = (
+    "the data dir is still {} over its limit: more came in the meantime than was deleted; the next run continues"
+)
 
 
 class PlannedDeletion(NamedTuple):
-    """What a run would forget for one reason."""
+    """What a run would delete for one reason."""
 
     reason: str
     events: int
@@ -38,21 +41,21 @@ class PlannedDeletion(NamedTuple):
 
 
 class RetentionResult(NamedTuple):
-    """What a run did. `over`: bytes above the limit that are left; `all_gone`: there is nothing more to forget."""
+    """What a run did. `over`: bytes above the limit that are left; `is_all`: nothing more may be deleted."""
 
-    forgotten: DeletionCounts
+    deleted: DeletionCounts
     orphans: int
     drawn: int
     over: int
-    all_gone: bool
+    is_all: bool
     kept: int
-    """Old enough, but nobody has reviewed them."""
+    """Events that are old enough but not reviewed."""
 
     def __str__(self) -> str:
-        done = self.forgotten
+        done = self.deleted
         words = [
             counted(done.events, "event"),
-            f"{counted(done.frames, 'picture')} forgotten",
+            counted(done.frames, "picture"),
             f"{counted(done.thumbnails, 'thumbnail')} and {counted(done.uploads, 'upload')} deleted",
             f"{counted(self.orphans, 'stray file')} deleted" if self.orphans else "",
             f"{counted(self.drawn, 'missing thumbnail')} drawn" if self.drawn else "",
@@ -60,77 +63,91 @@ class RetentionResult(NamedTuple):
         return ", ".join(filter(None, words))
 
     def problems(self) -> list[str]:
-        """What a person has to mend."""
-        refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.forgotten.refused.items()]
-        over = OVER if self.all_gone else STILL_OVER
+        """What a person has to fix."""
+        refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.deleted.refused.items()]
+        over = OVER if self.is_all else STILL_OVER
         return refused + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
 
 
 class RetentionRun:
-    """One per thread."""
+    """Applies a policy to a data dir. One per thread."""
 
-    def __init__(self, record: Record, data_dir: Path, base: Path, rules: RetentionPolicy) -> None:
-        self.record, self.data_dir, self.base, self.rules = record, data_dir, base, rules
-        self.retention = Deleter(record, data_dir, base, rules)
-        self.tidy = Sweep(self.retention)
+    def __init__(self, record: Record, data_dir: Path, base: Path, policy: RetentionPolicy) -> None:
+        self.record, self.data_dir, self.base, self.policy = record, data_dir, base, policy
+        self.deleter = Deleter(record, data_dir, base, policy)
+        self.candidates = self.deleter.candidates
+        self.sweep = Sweep(self.deleter)
         self.lake = Lake(record, data_dir)
 
     def run(self, now: int, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
-        """Apply retention as of `now` (microseconds) and tidy up. Raises RecordError when another process does so."""
+        """Apply retention as of `now` (microseconds) and clean up.
+
+        Raises:
+            RecordError: another process does so, or the record cannot be used.
+        """
         with wait_for_lock(self.data_dir, LOCK):
-            self.retention.done = DeletionCounts()
-            self.retention.finish()
-            boundary = self.retention.older_than(now - self.rules.days * DAY)
-            self.retention.forget(boundary, lambda done: stop())
-            self.retention.forget_samples(now - self.rules.days * DAY)
-            over, all_gone = self._make_room(stop)
-            self.tidy.uploads(stop)
-            orphans, drawn = self.tidy.pictures(stop)
-            kept = self.retention.unreviewed(self._end() if over else boundary)
-        return RetentionResult(self.retention.done, orphans, drawn, over, all_gone, kept)
+            self.deleter.counts = DeletionCounts()
+            self.deleter.finish()
+            boundary = self._boundary(now)
+            self.deleter.delete(boundary, lambda counts: stop())
+            self.deleter.delete_samples(now - self.policy.days * DAY)
+            over, is_all = self._make_room(stop)
+            self.sweep.drop_gone_uploads(stop)
+            orphans, drawn = self.sweep.sweep_thumbnails(stop)
+            kept = self.candidates.count_unreviewed(self._end() if over else boundary)
+        return RetentionResult(self.deleter.counts, orphans, drawn, over, is_all, kept)
 
     def plan(self, now: int) -> list[PlannedDeletion]:
-        """What `run` would forget."""
-        boundary = self.retention.older_than(now - self.rules.days * DAY)
-        aged = DeletionEstimate(self, self.retention.groups(boundary)).take()
-        parts = [PlannedDeletion(f"discovered more than {self.rules.days} days ago", *aged)]
+        """What `run` would delete."""
+        boundary = self._boundary(now)
+        aged = DeletionEstimate(self, self.candidates.groups(boundary)).take()
+        parts = [PlannedDeletion(f"discovered more than {self.policy.days} days ago", *aged)]
         excess = self._excess() - aged[2]
         if excess > 0:
-            newer = (group for group in self.retention.groups(self._end()) if max(group.frames) >= boundary)
+            newer = (group for group in self.candidates.groups(self._end()) if max(group.frames) >= boundary)
             large = DeletionEstimate(self, newer).take(excess)
             parts.append(
-                PlannedDeletion(f"the oldest of the rest, to come below {gigabytes(self.rules.bytes_max or 0)}", *large)
+                PlannedDeletion(
+                    f"the oldest of the rest, to come below {gigabytes(self.policy.bytes_max or 0)}", *large
+                )
             )
         return parts
+
+    def count_kept(self, now: int) -> int:
+        """How many events are old enough but not reviewed."""
+        return self.candidates.count_unreviewed(self._boundary(now))
+
+    def _boundary(self, now: int) -> int:
+        return self.candidates.first_frame_since(now - self.policy.days * DAY)
 
     # -- room
 
     def _make_room(self, stop: Callable[[], bool]) -> tuple[int, bool]:
-        """Forget the oldest until the data dir is small enough; bytes above the limit that are left, and if that is all."""
-        all_gone = False
+        """Delete the oldest until the data dir is small enough; bytes above the limit that are left, and if that is all."""
+        is_all = False
         for _ in range(ROUNDS_MAX):
             excess = self._excess()
             if excess <= 0 or stop():
                 break
-            each, start, frames = self.bytes_each(), self.retention.done.bytes, self.retention.done.frames
+            each, start, frames = self.bytes_each(), self.deleter.counts.bytes, self.deleter.counts.frames
 
-            def enough(
+            def is_enough(
                 done: DeletionCounts, *, e: int = excess, each: float = each, b: int = start, f: int = frames
             ) -> bool:
                 return stop() or done.bytes - b + each * (done.frames - f) >= e
 
-            self.retention.forget(self._end(), enough)
+            self.deleter.delete(self._end(), is_enough)
             self._shrink(stop)
-            all_gone = self.retention.done.frames == frames and not stop()
-            if all_gone:
+            is_all = self.deleter.counts.frames == frames and not stop()
+            if is_all:
                 break
-        return (0 if stop() else max(0, self._excess())), all_gone
+        return (0 if stop() else max(0, self._excess())), is_all
 
     def _end(self) -> int:
         return int(self.record.one("SELECT coalesce(max(id), 0) + 1 FROM frames")[0])
 
     def _excess(self) -> int:
-        return self.size() - self.rules.bytes_max if self.rules.bytes_max else 0
+        return self.size() - self.policy.bytes_max if self.policy.bytes_max else 0
 
     def size(self) -> int:
         """Bytes that the data dir takes, without an upload tree that may lie in it."""
@@ -143,17 +160,17 @@ class RetentionRun:
         return int(pages * size)
 
     def bytes_each(self) -> float:
-        """What a kept frame takes in record and lake, about."""
+        """An estimate of what a kept frame takes in record and lake."""
         rows = (
             sum(path.stat().st_size for path in self.lake.folder.rglob("*.parquet")) if self.lake.folder.is_dir() else 0
         )
         (pages,), (size,) = self.record.one("PRAGMA page_count"), self.record.one("PRAGMA page_size")
-        (forgotten,) = self.record.one("SELECT count(*) FROM frames WHERE pruned > 0")
-        kept = sum(self.record.counters()[state] for state in ("settled", "quarantined", "discovered")) - int(forgotten)
+        (pruned,) = self.record.one("SELECT count(*) FROM frames WHERE pruned > 0")
+        kept = sum(self.record.counters()[state] for state in ("settled", "quarantined", "discovered")) - int(pruned)
         return float(rows + pages * size - self._free()) / max(1, kept)
 
     def _shrink(self, stop: Callable[[], bool]) -> None:
-        """Give free pages back to the file system, and rewrite the hours that lost rows."""
+        """Release free pages to the file system, and rewrite the hours that lost rows."""
         with wait_for_lock(self.data_dir, "lake"):
             self.lake.seed()
             self.lake.export(stop)
@@ -168,9 +185,9 @@ class RetentionRun:
 class DeletionEstimate:
     """Adds up what groups come to."""
 
-    def __init__(self, keeper: RetentionRun, groups: Iterator[DeletionGroup]) -> None:
-        self.keeper, self.groups = keeper, groups
-        self.each = keeper.bytes_each()
+    def __init__(self, run: RetentionRun, groups: Iterator[DeletionGroup]) -> None:
+        self.retention_run, self.groups = run, groups
+        self.each = run.bytes_each()
 
     def take(self, bytes_max: float = float("inf")) -> tuple[int, int, int]:
         """Events, frames and bytes, until there are enough of them."""
@@ -184,8 +201,10 @@ class DeletionEstimate:
         return events, frames, total
 
     def _bytes(self, frame: int) -> int:
-        captured, path = self.keeper.record.one("SELECT captured_at, thumbnail_path FROM frames WHERE id = ?", frame)
-        return int(self.each) + (_size(self.keeper.data_dir / thumbnail_path(frame, captured)) if path else 0)
+        captured, path = self.retention_run.record.one(
+            "SELECT captured_at, thumbnail_path FROM frames WHERE id = ?", frame
+        )
+        return int(self.each) + (_size(self.retention_run.data_dir / thumbnail_path(frame, captured)) if path else 0)
 
 
 def _sizes(folder: Path, without: Path) -> Iterator[int]:

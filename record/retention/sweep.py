@@ -1,6 +1,6 @@
-"""Files and rows are brought together again: files that belong to nothing go, thumbnails that were left out are drawn.
+"""Compare files with rows: delete files that belong to no row, draw thumbnails that are missing.
 
-Bounded work at a time, going on where the last one ended, so that a large data dir is seen through in some hours.
+Bounded work per run; the next run continues where the last one stopped, so a large data dir takes some hours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hearthwatch.schemas.items import to_microseconds
 
 YOUNG_SECONDS = 600.0  # a file that is being written, and a folder that one is put into, is younger than this
 ROWS_AT_ONCE = 500
-LOOKS_MAX = 50_000  # files looked at in one run: some seconds of a thread of low priority
+CHECKS_MAX = 50_000  # files checked in one run: some seconds of a thread of low priority
 DRAWN_MAX = 2_000  # x 10 ms
 
 
@@ -31,48 +31,48 @@ class ThumbnailDay(NamedTuple):
     orphans: list[Path]
     missing: list[int]
     """Frames whose thumbnail is not there."""
-    looks: int
+    checks: int
 
 
 class Sweep:
-    """Sweeps. One per thread, for the life of the process; the caller has the turn `keep`."""
+    """Compares files with rows. One per thread, for the life of the process; the caller has the lock `keep`."""
 
-    def __init__(self, retention: Deleter) -> None:
-        self.retention, self.record = retention, retention.record
-        self.thumbnails = retention.data_dir / "thumbnails"
+    def __init__(self, deleter: Deleter) -> None:
+        self.deleter, self.record = deleter, deleter.record
+        self.thumbnails = deleter.data_dir / "thumbnails"
         self._row, self._days = 0, list[str]()
 
-    def uploads(self, stop: Callable[[], bool]) -> int:
-        """Drop the rows of forgotten pictures whose uploads are gone by now; how many."""
-        dropped = looks = 0
-        while looks < LOOKS_MAX and not stop():
-            rows = self.retention._rows("pruned = 2 AND id > ? ORDER BY id LIMIT ?", self._row, ROWS_AT_ONCE)
+    def drop_gone_uploads(self, stop: Callable[[], bool]) -> int:
+        """Delete the rows of deleted frames whose uploads are gone by now; how many."""
+        dropped = checks = 0
+        while checks < CHECKS_MAX and not stop():
+            rows = self.deleter.frames("pruned = 2 AND id > ? ORDER BY id LIMIT ?", self._row, ROWS_AT_ONCE)
             if not rows:
                 self._row = 0
                 break
-            dropped += self.retention.settle(rows)
-            looks, self._row = looks + len(rows), rows[-1].id
+            dropped += self.deleter.drop_rows(rows)
+            checks, self._row = checks + len(rows), rows[-1].id
         return dropped
 
-    def pictures(self, stop: Callable[[], bool]) -> tuple[int, int]:
+    def sweep_thumbnails(self, stop: Callable[[], bool]) -> tuple[int, int]:
         """Delete thumbnails that belong to no frame, draw those that are missing; how many of each."""
-        deleted = drawn = looks = 0
-        while looks < LOOKS_MAX and drawn < DRAWN_MAX and not stop():
+        deleted = drawn = checks = 0
+        while checks < CHECKS_MAX and drawn < DRAWN_MAX and not stop():
             self._days = self._days or days(self.record, self.thumbnails)
             if not self._days:
                 break
             folder = compare(self.record, self.thumbnails / self._days.pop())
-            deleted += sum(_deleted(path) for path in folder.orphans)
+            deleted += sum(_delete(path) for path in folder.orphans)
             drawn += sum(self._draw(frame) for frame in folder.missing[: DRAWN_MAX - drawn] if not stop())
             _remove_if_empty(folder.path)
-            looks += folder.looks
+            checks += folder.checks
             if not self._days:
                 break
         return deleted, drawn
 
     def _draw(self, frame: int) -> bool:
         try:
-            find(self.record, self.retention.data_dir, self.retention.base, frame)
+            find(self.record, self.deleter.data_dir, self.deleter.base, frame)
         except (ThumbnailError, OSError):
             return False
         return True
@@ -90,18 +90,18 @@ def days(record: Record, thumbnails: Path) -> list[str]:
 
 def compare(record: Record, folder: Path) -> ThumbnailDay:
     """Which thumbnails of this day belong to nothing, and which frames lack theirs."""
-    there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    wanted: set[str] = set()
+    found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    expected: set[str] = set()
     missing: list[int] = []
-    for frame, name in _wanted(record, folder.name):
-        wanted.add(name)
-        if name not in there:
+    for frame, name in _expected(record, folder.name):
+        expected.add(name)
+        if name not in found:
             missing.append(frame)
-    orphans = [path for name, path in there.items() if name not in wanted and _belongs_to_nothing(record, path)]
-    return ThumbnailDay(folder, orphans, missing, len(there) + len(wanted))
+    orphans = [path for name, path in found.items() if name not in expected and _is_orphan(record, path)]
+    return ThumbnailDay(folder, orphans, missing, len(found) + len(expected))
 
 
-def _belongs_to_nothing(record: Record, path: Path) -> bool:
+def _is_orphan(record: Record, path: Path) -> bool:
     """A thumbnail may be there before its frame is decided, and a hidden file is one that is being written."""
     if path.name.startswith("."):
         return _age(path) < time.time() - YOUNG_SECONDS
@@ -111,8 +111,8 @@ def _belongs_to_nothing(record: Record, path: Path) -> bool:
     return record.one(sql, int(number[1]), f"%/{path.parent.name}/{path.name}") is None
 
 
-def _wanted(record: Record, day: str) -> Iterator[tuple[int, str]]:
-    """The frames of a day that have a thumbnail, and its name; in pages, so that no reader is in the way for long."""
+def _expected(record: Record, day: str) -> Iterator[tuple[int, str]]:
+    """The frames of a day that have a thumbnail, and its name; in pages, so that no read lasts long."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
         return
     start = to_microseconds(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC))
@@ -133,7 +133,7 @@ def _age(path: Path) -> float:
         return float("inf")
 
 
-def _deleted(path: Path) -> bool:
+def _delete(path: Path) -> bool:
     try:
         path.unlink()
     except OSError:

@@ -307,7 +307,7 @@ def test_the_lake_follows_any_history(history):
                 left = iter(range(args[0]))
                 export(house.lake, lambda: next(left, None) is None)  # noqa: B023
             else:
-                house.keeper().retention.forget(args[0])
+                house.keeper().deleter.delete(args[0])
         house.export()
         assert lake_differs(house) == []
         assert {t: set(found) for t, found in ids(house).items()} == {
@@ -317,7 +317,7 @@ def test_the_lake_follows_any_history(history):
 
 def test_an_hour_without_rows_keeps_an_empty_file_for_two_days(house):
     house.see("front_door", 0).close_events().export()
-    house.keeper(unreviewed=True).retention.forget(100)
+    house.keeper(unreviewed=True).deleter.delete(100)
     house.export()
     file = house.lake.path("frames", START // hearthwatch.record.lake.export.HOUR)
     assert pq.read_metadata(file).num_rows == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hearthwatch.record.retention.delete
+import hearthwatch.record.retention.policy
 import hearthwatch.record.retention.run
 import hearthwatch.record.retention.sweep
 from hearthwatch.record import RecordError
@@ -62,7 +63,7 @@ def run(house, at=LATER, **rules):
 def test_what_is_older_is_forgotten_and_the_rest_stays(house):
     outcome = run(month(house))
     assert house.frames() == [3, 4, 7, 8, 9]
-    assert (outcome.forgotten.events, outcome.forgotten.frames, outcome.forgotten.thumbnails) == (1, 4, 2)
+    assert (outcome.deleted.events, outcome.deleted.frames, outcome.deleted.thumbnails) == (1, 4, 2)
     assert house.rows("SELECT id FROM events") == [(3,), (7,)]
     assert house.rows("SELECT DISTINCT frame_id FROM detections") == [(3,), (4,), (7,), (8,)]
     assert house.rows("SELECT DISTINCT event_id FROM event_history") == [(3,), (7,)]
@@ -137,7 +138,7 @@ def test_a_disk_that_is_not_mounted_is_not_an_upload_that_is_gone(house):
 def test_uploads_go_too_if_told_to(house):
     month(house)
     outcome = run(house, originals=True)
-    assert outcome.forgotten.uploads == 4
+    assert outcome.deleted.uploads == 4
     assert house.rows("SELECT id FROM frames") == [(i,) for i in (3, 4, 7, 8, 9)]
     assert len(house.files("uploads/**/*.jpg")) == 5
     assert house.record.counters() == {"discovered": 0, "settled": 5, "quarantined": 0, "detections": 8, "events": 2}
@@ -229,7 +230,7 @@ def test_a_run_that_does_not_come_to_the_end_says_so_and_blames_nobody(house, mo
     )  # as when pictures come meanwhile
     (trouble,) = run(house, START, bytes_max=1000).problems()
     assert 0 < len(house.frames()) < 300
-    assert trouble.endswith("over its limit: more came meanwhile than was forgotten; the next run goes on")
+    assert trouble.endswith("over its limit: more came in the meantime than was deleted; the next run continues")
 
 
 def test_a_dry_run_says_what_and_why_and_does_nothing(house):
@@ -261,7 +262,7 @@ def test_hearthwatch_prune_brings_the_lake_along(house):
     assert "discovered more than 30 days ago\nuploads would stay\n" in told.stdout
     assert house.frames() == [1]
     done = prune(house, HEARTHWATCH_RETENTION_ORIGINALS="true")
-    assert (done.returncode, done.stdout) == (0, "1 event, 1 picture forgotten, 1 thumbnail and 1 upload deleted\n")
+    assert (done.returncode, done.stdout) == (0, "1 event, 1 picture, 1 thumbnail and 1 upload deleted\n")
     assert house.rows("SELECT count(*) FROM frames") == [(0,)]
     assert lake_differs(house) == [] and house.rows("SELECT * FROM dirty_hours") == []
 
@@ -291,6 +292,7 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(tmp_path, monkeypatch,
 
     with monkeypatch.context() as patch:
         patch.setattr(hearthwatch.record.retention.delete, "FRAMES_AT_ONCE", 2)
+        patch.setattr(hearthwatch.record.retention.policy, "ROWS_AT_ONCE", 2)
         patch.setattr(hearthwatch.record.retention.delete, "PAUSE_SHARE", 0)
         assert every_kill(patch, prepare, lambda h: h.keeper(originals=originals).run(LATER), check) > 8
 

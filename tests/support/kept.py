@@ -22,7 +22,7 @@ from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import export
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import escape
-from hearthwatch.record.retention.delete import RetentionPolicy
+from hearthwatch.record.retention.policy import RetentionPolicy
 from hearthwatch.record.retention.run import RetentionRun
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick
