@@ -1,4 +1,4 @@
-// What a person does to events: mark, undo, note, walk. Marks show at once; the server hears of them right after.
+// Actions on events: mark, undo, note, next, previous. A mark shows at once and is sent to the server right after.
 import { patchEvent, patchEvents, retry } from "./api.js";
 import { drawDetail, showStrip } from "./detail.js";
 import { $, h, put } from "./dom.js";
@@ -11,7 +11,7 @@ import { filters, go } from "./url.js";
 
 const TOAST_MS = 6000;
 let fading, refresh = () => {};
-/** `f` shows anew what the server knows; soon, not at once. */
+/** Set the function that loads the server's state again, a little later. */
 export const onChange = (f) => { refresh = f; };
 
 export function toast(text, undo) {
@@ -21,18 +21,18 @@ export function toast(text, undo) {
   fading = setTimeout(() => { $("toast").hidden = true; }, TOAST_MS);
 }
 
-const known = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
+const findEvent = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
 const writing = new Map(); // event id -> its last write
-/** Writes to one event come one after the other; a failure is told, and what the server knows is shown again. */
+/** Write to each event one after the other; a failure is shown, and the server's state is loaded again. */
 function write(ids, reviewed, work) {
   const mark = { reviewed, turn: Infinity };
-  const written = Promise.all(ids.map((id) => writing.get(id))).then(work)
+  const done = Promise.all(ids.map((id) => writing.get(id))).then(work)
     .then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
-  for (const id of ids) { state.decided.set(id, mark); writing.set(id, written); }
+  for (const id of ids) { state.marks.set(id, mark); writing.set(id, done); }
   show(ids, reviewed);
 }
 function show(ids, reviewed) {
-  const changed = ids.filter((id) => known(id) && known(id).reviewed !== reviewed).length;
+  const changed = ids.filter((id) => findEvent(id) && findEvent(id).reviewed !== reviewed).length;
   for (const e of [state.event, ...state.events?.events ?? []]) if (e && ids.includes(e.id)) e.reviewed = reviewed;
   if (state.status) state.status.to_review = Math.max(0, state.status.to_review - (reviewed ? changed : -changed));
   if (state.events) sorted(state.events.events);
@@ -40,11 +40,11 @@ function show(ids, reviewed) {
   if (state.event) drawDetail();
 }
 
-/** Marks an event as reviewed and goes on to the next one that is not. */
+/** Mark an event as reviewed and select the next one to review. */
 export function review(id) {
-  const e = known(id);
+  const e = findEvent(id);
   if (!e || e.reviewed) return step(1);
-  const ids = order(), waiting = ids.filter((i) => i !== id && !known(i).reviewed);
+  const ids = order(), waiting = ids.filter((i) => i !== id && !findEvent(i).reviewed);
   const next = waiting.find((i) => ids.indexOf(i) > ids.indexOf(id)) ?? waiting.at(-1);
   const notes = state.event?.id === id ? $("note").value : null, noted = notes !== null && notes !== (e.notes ?? "");
   const changes = { reviewed: true, ...noted && { notes: notes || null } };
@@ -55,9 +55,9 @@ export function review(id) {
   return state.event && go({ event: next ?? "" }, true);
 }
 export async function reviewLow() {
-  const said = await patchEvents({ reviewed: true, risk_level: "low" }), ids = said.ids ?? [];
+  const changed = await patchEvents({ reviewed: true, risk_level: "low" }), ids = changed.ids ?? [];
   state.undo.push(ids);
-  toast(`${plural(said.count ?? ids.length, "low event")} reviewed.`, ids.length > 0);
+  toast(`${plural(changed.count ?? ids.length, "low event")} reviewed.`, ids.length > 0);
   refresh();
 }
 export function undo(ids = state.undo.pop() ?? (state.event?.reviewed ? [state.event.id] : [])) {
@@ -73,7 +73,7 @@ export async function saveNote(value) {
   await patchEvent(id, { notes: value || null });
   toast("Note saved.");
 }
-export async function again(frame) {
+export async function retryFrame(frame) {
   await retry(frame);
   toast("Queued again.");
 }
@@ -90,7 +90,7 @@ export function showFrame(i) {
   drawDetail();
   showStrip();
 }
-/** Esc: the drawer, else the event, else the filters. */
+/** Close the dialog, else the event, else clear the filters. */
 export function close() {
   const dialog = document.querySelector("dialog[open]:not(#token)");
   if (dialog) return dialog.close();

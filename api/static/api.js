@@ -1,60 +1,60 @@
-// The seam to the server: JSON over fetch, the session, the live stream. Shapes that the page reads are named here.
+// Requests to the server: JSON over fetch, the session, the live stream.
 import { $ } from "./dom.js";
 import { capital, setClock } from "./text.js";
 
-const ANSWER_MS = 15_000; // a server that is silent for longer counts as gone
+const TIMEOUT_MS = 15_000; // then the server counts as unavailable
 
-/** Asks the API; the answer's JSON, or an Error for the reader with `status` (undefined: no answer) and `body`. */
+/** Send a request; returns JSON, or throws an Error to show, with `status` (undefined: no response) and `body`. */
 export async function request(method, path, body) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, {
-      method, signal: AbortSignal.timeout(ANSWER_MS), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
-      body: body && JSON.stringify(body), keepalive: method === "PATCH", // a mark counts even if the tab is closed right after
+    response = await fetch(path, {
+      method, signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
+      body: body && JSON.stringify(body), keepalive: method === "PATCH", // a mark is sent even if the tab is closed right after
     });
-  } catch { throw new Error("The server does not answer."); }
-  if (answer.status === 401) { await token(); return request(method, path, body); }
-  setClock(Date.parse(answer.headers.get("Date")) + 500); // it has whole seconds: half of one is nearest
-  const said = await answer.json().catch(() => null);
-  if (!answer.ok) throw Object.assign(new Error(reason(said, answer)), { status: answer.status, body: said });
-  return said;
+  } catch { throw new Error("The server does not respond."); }
+  if (response.status === 401) { await signIn(); return request(method, path, body); }
+  setClock(Date.parse(response.headers.get("Date")) + 500); // whole seconds, half a second late on average
+  const content = await response.json().catch(() => null);
+  if (!response.ok) throw Object.assign(new Error(errorText(content, response)), { status: response.status, body: content });
+  return content;
 }
-function reason(said, answer) {
-  const wrong = Array.isArray(said?.detail) && said.detail.map((d) => `${d.loc?.at(-1)}: ${d.msg}`).join("; ");
-  const detail = wrong || (said?.detail?.error ?? said?.detail);
-  return typeof detail === "string" ? `${capital(detail.replace(/\.$/, ""))}.` : `The server answered ${answer.status} ${answer.statusText}`.trim() + ".";
+function errorText(content, response) {
+  const invalid = Array.isArray(content?.detail) && content.detail.map((d) => `${d.loc?.at(-1)}: ${d.msg}`).join("; ");
+  const detail = invalid || (content?.detail?.error ?? content?.detail);
+  return typeof detail === "string" ? `${capital(detail.replace(/\.$/, ""))}.` : `The server responded ${response.status} ${response.statusText}`.trim() + ".";
 }
 
-/** Asks for the token, once for all who wait; resolves when the server has taken it. */
-let asking = null;
-function token() {
-  asking ??= new Promise((done) => {
+/** Ask for the token, once for all waiting requests; resolves when the server has accepted it. */
+let signingIn = null;
+function signIn() {
+  signingIn ??= new Promise((done) => {
     const dialog = $("token"), form = dialog.querySelector("form"), wrong = $("token-wrong");
     form.onsubmit = async (ev) => {
       ev.preventDefault();
-      const answer = await fetch("api/session", {
+      const response = await fetch("api/session", {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: form.elements.token.value }),
       }).catch(() => null);
-      wrong.hidden = Boolean(answer?.ok);
-      wrong.textContent = answer ? "That is not the token." : "The server does not answer.";
-      if (!answer?.ok) return form.elements.token.select();
-      form.reset(); dialog.close(); asking = null; done();
+      wrong.hidden = Boolean(response?.ok);
+      wrong.textContent = response ? "The token is wrong." : "The server does not respond.";
+      if (!response?.ok) return form.elements.token.select();
+      form.reset(); dialog.close(); signingIn = null; done();
     };
     dialog.oncancel = (ev) => ev.preventDefault();
     if (!dialog.open) dialog.showModal();
   });
-  return asking;
+  return signingIn;
 }
 
-/** Calls `on.status(status)`, `on.event(message)`, `on.back()` after every (re)connection; comes back by itself, for ever. */
+/** Call `on.status(status)` and `on.event(message)`, `on.open()` after every connection, `on.error()` when it breaks; reconnects for ever. */
 export function live(on) {
   const source = new EventSource("api/live");
-  source.addEventListener("open", () => on.back());
+  source.addEventListener("open", () => on.open());
   source.addEventListener("status", (ev) => on.status(JSON.parse(ev.data)));
   source.addEventListener("event", (ev) => on.event(JSON.parse(ev.data)));
   source.addEventListener("error", () => {
-    on.gone();
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => live(on), 3000); // refused: the browser would give up
+    on.error();
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => live(on), 3000); // refused: the browser does not reconnect
   });
 }
 

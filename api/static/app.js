@@ -1,4 +1,4 @@
-// The page: loads what the URL asks for, listens to the server, and draws. Each part of the screen has a module of its own.
+// The page: load what the URL asks for, receive live events, draw. Each part of the screen is one module.
 import { onChange, toast } from "./actions.js";
 import { getEvents, getStatus, live } from "./api.js";
 import { drawCameras, loadCameras } from "./cameras.js";
@@ -7,46 +7,46 @@ import { drawFilters, listen as listenToFilters } from "./filters.js";
 import { drawHeat, loadHeat } from "./heat.js";
 import { openHealth } from "./health.js";
 import { drawInbox } from "./inbox.js";
-import { listen } from "./keys.js";
-import { PAGE, remember, sorted, state } from "./state.js";
+import { listen as listenToInput } from "./keys.js";
+import { PAGE, applyMarks, sorted, state } from "./state.js";
 import { drawFunnel, drawStatus } from "./status.js";
 import { now, tick } from "./text.js";
-import { asked, go, onRoute, param } from "./url.js";
+import { eventQuery, go, onRoute, param } from "./url.js";
 
-const GATHER_MS = 250; // events that come closer together are shown together
-const EVERY_MS = 1000; // and in a flood of them the page is renewed this often
-const ASIDE_MS = 5000; // cameras and heat strip this often
-const SIDE_MS = 15_000; // and this often while nothing happens
-const QUIET_MS = 6_000; // the server tells its status every two seconds; where a proxy swallows that, we ask
+const DEBOUNCE_MS = 250; // events that arrive closer together are shown together
+const REFRESH_MS = 1000; // at most one refresh in this time, however many events arrive
+const SIDE_MS = 5000; // and cameras and heat strip at most once in this
+const IDLE_MS = 15_000; // they are loaded this often while no event arrives
+const STATUS_MS = 6_000; // the server sends its status every two seconds; without one for this long (a proxy buffers it) the page requests it
 
 let newest = 0;
 async function loadEvents() {
-  const query = asked(), wanted = query.toString(), turn = ++state.turn;
+  const query = eventQuery(), wanted = query.toString(), turn = ++state.turn;
   query.set("limit", state.limit);
-  const answer = await getEvents(query).catch((error) => {
-    if (error.status !== 422) throw error; // somebody wrote a filter by hand
+  const response = await getEvents(query).catch((error) => {
+    if (error.status !== 422) throw error; // an invalid filter in the URL
     toast(error.message);
     return { events: [], count: 0, levels: {} };
   });
-  if (turn < newest || asked().toString() !== wanted) return; // a later answer is there, or the filters moved on
+  if (turn < newest || eventQuery().toString() !== wanted) return; // a later response is shown already, or the filters changed
   newest = turn;
-  state.events = { ...answer, events: sorted(remember(answer.events, turn)) };
+  state.events = { ...response, events: sorted(applyMarks(response.events, turn)) };
   drawInbox();
   drawFilters();
   if (state.event) drawDetail();
 }
-function heard(status) {
+function receiveStatus(status) {
   const first = state.status?.cameras_total === 0 && status.cameras_total > 0;
-  Object.assign(state, { status, heard: now() });
+  Object.assign(state, { status, statusAt: now() });
   drawStatus();
   drawFunnel();
-  if (first || state.lost) soon();
+  if (first || state.lost) scheduleRefresh();
 }
-const loadStatus = async () => heard(await getStatus());
+const loadStatus = async () => receiveStatus(await getStatus());
 
 let shown = {};
 async function route() {
-  const query = asked().toString(), span = param("span"), event = Number(param("event")) || null, before = shown;
+  const query = eventQuery().toString(), span = param("span"), event = Number(param("event")) || null, before = shown;
   shown = { query, span };
   drawFilters();
   if (query !== before.query) { state.limit = PAGE; drawCameras(); drawHeat(); }
@@ -62,37 +62,37 @@ async function open(event) {
   }
 }
 
-/** Everything anew: at the start, and whenever the server is back. */
-const start = () => trying(async () => {
-  state.gone.clear();
+/** Load everything: at the start, and whenever the server is available again. */
+const start = () => withErrors(async () => {
+  state.missing.clear();
   await loadStatus();
   await loadCameras();
   shown = {};
   await route();
   if (new URL(location.href).searchParams.has("health")) await openHealth();
 });
-/** What is shown, once more. */
-const refresh = () => trying(async () => {
+/** Load again what is shown. */
+const refresh = () => withErrors(async () => {
   await Promise.all([loadEvents(), loadStatus(), state.event && open(state.event.id)]);
-  if (performance.now() - aside > ASIDE_MS) await loadAside();
+  if (performance.now() - sideAt > SIDE_MS) await loadSide();
 });
-let aside = -ASIDE_MS, renewed = -EVERY_MS, renewing = false, again = false;
-function loadAside() {
-  aside = performance.now();
+let sideAt = -SIDE_MS, refreshedAt = -REFRESH_MS, refreshing = false, again = false;
+function loadSide() {
+  sideAt = performance.now();
   return Promise.all([loadCameras(), loadHeat()]);
 }
-function soon() {
+function scheduleRefresh() {
   again = true;
-  if (renewing) return;
-  renewing = true;
+  if (refreshing) return;
+  refreshing = true;
   setTimeout(async () => {
     again = false;
     await (state.events ? refresh() : start());
-    [renewed, renewing] = [performance.now(), false];
-    if (again) soon();
-  }, Math.max(GATHER_MS, renewed + EVERY_MS - performance.now()));
+    [refreshedAt, refreshing] = [performance.now(), false];
+    if (again) scheduleRefresh();
+  }, Math.max(DEBOUNCE_MS, refreshedAt + REFRESH_MS - performance.now()));
 }
-async function trying(work) {
+async function withErrors(work) {
   try {
     await work();
     state.lost = null;
@@ -104,19 +104,19 @@ async function trying(work) {
   return drawStatus();
 }
 
-onChange(soon);
-onRoute(() => trying(route));
+onChange(scheduleRefresh);
+onRoute(() => withErrors(route));
 listenToFilters();
-listen({ start, more: () => { state.limit += 40; return loadEvents(); } });
+listenToInput({ start, more: () => { state.limit += 40; return loadEvents(); } });
 setInterval(() => { tick(); drawStatus(); }, 1000);
 setInterval(() => {
   if (document.hidden || state.lost || !state.status) return;
-  trying(() => Promise.all([loadAside(), now() - state.heard > QUIET_MS && loadStatus()]));
-}, SIDE_MS);
+  withErrors(() => Promise.all([loadSide(), now() - state.statusAt > STATUS_MS && loadStatus()]));
+}, IDLE_MS);
 let connected = false;
 live({
-  status: heard, event: soon,
-  back: () => { connected = true; state.gone.clear(); soon(); }, // what came between the first answer and now was told to nobody
-  gone: () => { if (connected) trying(loadStatus); },
+  status: receiveStatus, event: scheduleRefresh,
+  open: () => { connected = true; state.missing.clear(); scheduleRefresh(); }, // events between the first response and now were not received
+  error: () => { if (connected) withErrors(loadStatus); },
 });
 start();

@@ -1,4 +1,4 @@
-// The cameras with their last pictures. Which of them is silent is the server's judgement, from its own usual rate.
+// The cameras with their last pictures. The server decides which is silent, from the camera's usual rate.
 import { getCameras } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { picture } from "./inbox.js";
@@ -12,13 +12,13 @@ export async function loadCameras() {
 }
 
 export function drawCameras() {
-  const here = filters().get("camera_id");
-  put($("cameras"), state.cameras.length > 0 && [h("header", h("h2", { id: "cameras-title" }, "Cameras")), h("ul", state.cameras.map((c) => tile(c, c.id === here)))]);
+  const selected = filters().get("camera_id");
+  put($("cameras"), state.cameras.length > 0 && [h("header", h("h2", { id: "cameras-title" }, "Cameras")), h("ul", state.cameras.map((c) => tile(c, c.id === selected)))]);
 }
-function tile(c, here) {
-  const set = { camera_id: here ? "" : c.id }, badge = c.status === "error" ? "error" : c.silent ? "silent" : "";
+function tile(c, selected) {
+  const set = { camera_id: selected ? "" : c.id }, badge = c.status === "error" ? "error" : c.silent ? "silent" : "";
   return h("li", { class: badge && "silent", data: { key: c.id } },
-    h("a", { href: href(set), data: { set: JSON.stringify(set) }, "aria-current": here && "true" },
+    h("a", { href: href(set), data: { set: JSON.stringify(set) }, "aria-current": selected && "true" },
       h("span.pic", picture(c.last_image_url, 208, 117), badge && h("span.badge.warn", badge)),
       h("strong", c.name), " ", h("span.today", `${number(c.events_today)} today`), " ",
       h("small", c.last_seen_at ? ["last picture ", ago(c.last_seen_at)] : "no picture yet")));

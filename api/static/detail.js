@@ -1,12 +1,12 @@
-// One event: its pictures with boxes, what was concluded and why, how the score came about, how long each step took.
+// One event: its pictures with boxes, the verdict and its reasons, how the score changed, how long each step took.
 import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { order, picture, select } from "./inbox.js";
-import { WIDE, cameraName, remember, state } from "./state.js";
+import { WIDE, applyMarks, cameraName, state } from "./state.js";
 import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
 
-/** Shows this event, or none. Throws what the API says. */
+/** Show this event, or none. Throws the API's error. */
 export async function openEvent(id) {
   const box = $("detail"), changed = (state.event?.id ?? null) !== id;
   if (id === null) {
@@ -16,8 +16,8 @@ export async function openEvent(id) {
     return;
   }
   const event = await getEvent(id);
-  if (Number(param("event")) !== id) return; // somebody went on meanwhile
-  remember([event]);
+  if (Number(param("event")) !== id) return; // another event was opened meanwhile
+  applyMarks([event]);
   if (!changed) state.frame = Math.max(0, event.frames.findIndex((f) => f.id === state.event.frames[state.frame]?.id));
   state.event = event;
   if (changed) state.frame = best(event);
@@ -30,16 +30,16 @@ export async function openEvent(id) {
   showStrip("center");
   if (!WIDE.matches) { scrollTo(0, 0); box.focus(); }
 }
-/** Brings the current picture's place in the film strip into view. */
+/** Scroll the film strip to the current picture. */
 export const showStrip = (inline = "nearest") => document.querySelector(".strip [aria-current]")?.scrollIntoView({ block: "nearest", inline });
 
-/** The picture to begin with: the one on the event's thumbnail, else the middle one. */
+/** The first picture to show: that of the event's thumbnail, else the middle one. */
 function best(event) {
   const i = event.frames.findIndex((f) => f.thumbnail_url && f.thumbnail_url === event.thumbnail_url);
   return i >= 0 ? i : Math.max(0, Math.floor((event.frames.length - 1) / 2));
 }
 
-const BY = { rules: "rules", nemotron: "language model" };
+const ANALYZER = { rules: "rules", nemotron: "language model" };
 const arrow = (step, off, label, sign, key) => h("button.quiet.arrow", { type: "button", data: { do: step }, disabled: off },
   h("span.sr", label), h("span", { "aria-hidden": "true" }, `${sign} `, h("kbd", key)));
 
@@ -47,19 +47,19 @@ export function drawDetail() {
   const e = state.event, ids = order(), i = ids.indexOf(e.id), open = state.events?.events.filter((x) => !x.reviewed).length;
   put($("detail"),
     h("header.bar", h("button.quiet.back", { type: "button", data: { do: "close" } }, "← Inbox"),
-      h("p", h("strong", cameraName(e.camera_id)), ` ${dayName(e.started_at)}, ${clock(e.started_at, true)}${e.ended_at ? `–${clock(e.ended_at, true)}` : ", going on"}`),
+      h("p", h("strong", cameraName(e.camera_id)), ` ${dayName(e.started_at)}, ${clock(e.started_at, true)}${e.ended_at ? `–${clock(e.ended_at, true)}` : ", in progress"}`),
       h("span.nth", !e.reviewed && i >= 0 && `${i + 1} of ${open} to review`),
       arrow("prev", i <= 0, "Previous event", "↑", "k"), arrow("next", i === ids.length - 1, "Next event", "↓", "j"),
       h("button.quiet.esc", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc"))),
     h("figure", { id: "stage" }, stage(e)),
-    h("div.verdict", risk(e), h("div", h("h2", e.summary || "Something was seen."),
+    h("div.verdict", risk(e), h("div", h("h2", e.summary || "Objects were detected."),
       h("ul.chips", things(e.objects), badges(e), !provisional(e) && h("li.plain", `revision ${e.revision}, judged by ${e.analyzer === "nemotron" ? "the language model" : "rules"}`)))),
     h("div.facts",
       h("section.why", h("h3", "Reasoning"), h("p", e.reasoning || "None given.")),
       h("section", h("h3", "Score"), scores(e)),
       h("section.path", h("h3", "From file to verdict"), h("ol", steps(e).map(([name, s]) =>
         h("li", { class: s === null && "wait" }, h("span", name), " ", h("b", s === 0 ? "0" : seconds(s)))))),
-      h("section.meta", h("h3", "Made by"), h("dl", h("dt", "Model"), h("dd", e.model ?? BY[e.analyzer]), h("dt", "Prompt"), h("dd", e.prompt_version ?? "–"),
+      h("section.meta", h("h3", "Verdict by"), h("dl", h("dt", "Model"), h("dd", e.model ?? ANALYZER[e.analyzer]), h("dt", "Prompt"), h("dd", e.prompt_version ?? "–"),
         h("dt", "Event"), h("dd", `${e.id}, ${plural(e.frame_count, "frame")}`), h("dt", "Batch"), h("dd", e.batch_id)))),
     h("div.acts", { data: { key: `acts${e.id}` } },
       h("button.main", { type: "button", data: { do: "review", id: e.id } }, e.reviewed ? "Reviewed ✓ " : "Mark reviewed ", h("kbd", e.reviewed ? "u" : "r")),
@@ -69,8 +69,8 @@ export function drawDetail() {
 
 function stage(e) {
   const f = e.frames[state.frame];
-  if (!f) return h("p.none", "Its pictures are no longer there.");
-  const what = f.detections.map((d) => d.object_type).join(", ") || "nothing found", start = new Date(e.frames[0].captured_at);
+  if (!f) return h("p.none", "Its pictures were deleted.");
+  const what = f.detections.map((d) => d.object_type).join(", ") || "no objects", start = new Date(e.frames[0].captured_at);
   for (const near of [e.frames[state.frame + 1], e.frames[state.frame - 1]]) if (near?.image_url) new Image().src = near.image_url;
   return [
     h("div.shot", { style: { "--ratio": ((f.width || 16) / (f.height || 9)).toFixed(4) } },
@@ -84,7 +84,7 @@ function stage(e) {
     h("span", `+${Math.round((new Date(g.captured_at) - start) / 1000)} s`))))),
   ];
 }
-/** Placed in per cent of the picture, so that it fits at every size; its label goes where there is room. */
+/** Placed in per cent of the picture, so that it fits every size; its label is placed where there is room. */
 function box(d, f, evidence) {
   const part = (n, of) => `${(100 * n / of).toFixed(4)}%`;
   const side = [d.bbox_y < 0.06 * f.height && "low", d.bbox_x > 0.8 * f.width && "right", evidence.includes(d.id) && "cited"].filter(Boolean).join(" ");
@@ -92,26 +92,26 @@ function box(d, f, evidence) {
     width: part(d.bbox_width, f.width), height: part(d.bbox_height, f.height) } }, h("span", `${d.object_type} ${d.confidence.toFixed(2)}`));
 }
 
-/** The verdicts in order, those that changed nothing left out. */
+/** The verdicts in order, without those that changed nothing. */
 function scores(e) {
-  const said = e.history.filter((r) => !r.shadow && r.risk_score !== null)
+  const verdicts = e.history.filter((r) => !r.shadow && r.risk_score !== null)
     .filter((r, i, all) => !i || r.risk_score !== all[i - 1].risk_score || r.analyzer !== all[i - 1].analyzer);
   const waits = e.status === "closed" && e.analysis_status === "pending";
-  return [said.length > 0 && ruler(said, e), h("ol.scores", said.map((r) => h("li", { data: { level: r.risk_level } },
-    h("b", r.risk_score), ` ${BY[r.analyzer] ?? r.analyzer} `, h("time", { datetime: r.at }, clock(r.at, true)))),
+  return [verdicts.length > 0 && ruler(verdicts, e), h("ol.scores", verdicts.map((r) => h("li", { data: { level: r.risk_level } },
+    h("b", r.risk_score), ` ${ANALYZER[r.analyzer] ?? r.analyzer} `, h("time", { datetime: r.at }, clock(r.at, true)))),
   waits && h("li.busy", "language model ", h("span.badge.busy", "analyzing…")))];
 }
-function ruler(said, e) {
-  const marks = [0, 30, 60, 85, 100], first = said[0], last = said.at(-1), x = (v) => 4 + v * 2.92, shift = (i) => i ? 1 : 0;
+function ruler(verdicts, e) {
+  const marks = [0, 30, 60, 85, 100], first = verdicts[0], last = verdicts.at(-1), x = (v) => 4 + v * 2.92, shift = (i) => i ? 1 : 0;
   return h("svg.ruler", { viewBox: "0 0 300 40", role: "img", "aria-label": `Score from ${first.risk_score} to ${last.risk_score} of 100` },
     LEVELS.map((level, i) => [
       h("rect", { data: { level }, x: x(marks[i]) + shift(i), y: 18, width: x(marks[i + 1]) - x(marks[i]) - 2, height: 4, rx: 1 }),
       h("text", { x: x(marks[i]) + shift(i), y: 36 }, `${marks[i]} ${level}`)]),
     Math.abs(x(last.risk_score) - x(first.risk_score)) > 14 && h("path", { d: `M${x(first.risk_score)} 8H${x(last.risk_score)}` }),
-    said.length > 1 && h("circle.from", { cx: x(first.risk_score), cy: 8, r: 4 }),
+    verdicts.length > 1 && h("circle.from", { cx: x(first.risk_score), cy: 8, r: 4 }),
     h("circle", { class: provisional(e) ? "from" : "to", data: { level: last.risk_level }, cx: x(last.risk_score), cy: 8, r: 5 }));
 }
-/** Seconds from the arrival of the first file; null = not yet. Without a language model nothing is awaited of it. */
+/** Seconds since the first file arrived; null: not yet. Without a language model there is no step of it. */
 function steps(e) {
   const l = e.latencies, all = [["file closed", 0], ["detected", l.detected], ["opened", l.opened], ["closed", l.closed]];
   if (e.analysis_status !== "disabled" || l.analyzed !== null) all.push([e.analysis_status === "failed" ? "not analyzed" : "analyzed", l.analyzed]);

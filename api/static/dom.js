@@ -1,11 +1,11 @@
-// Elements from data, and data into the page without flicker.
-// Text only ever becomes text nodes and attributes: nothing here or elsewhere parses a string as HTML.
+// Create elements, and update the page without flicker.
+// Text becomes text nodes and attributes only: no string is ever parsed as HTML.
 
 const SVG = new Set(["svg", "g", "rect", "circle", "path", "polyline", "text"]);
 
 export const $ = (id) => document.getElementById(id);
 
-/** h("li.card", { data: { id: 5 }, onlyIfTrue: false }, "text", node, [nodes]): falsy children and attributes are left out. */
+/** h("li.card", { data: { id: 5 }, onlyIfTrue: false }, "text", node, [nodes]): falsy children and attributes are omitted. */
 export function h(spec, ...rest) {
   const [tag, ...classes] = spec.split(".");
   const el = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -33,14 +33,14 @@ function add(el, children) {
   }
 }
 
-/** Makes the children of `el` look like these: what stays the same is left alone, so pictures, focus and typed text stay. */
+/** Replace the children of `el`, keeping nodes that do not change: pictures, focus and typed text stay. */
 export function put(el, ...children) {
-  const fresh = document.createElement("template").content, held = document.activeElement;
+  const fresh = document.createElement("template").content, focused = document.activeElement;
   add(fresh, children);
-  const inside = held !== el && el.contains(held);
+  const inside = focused !== el && el.contains(focused);
   align(el, [...fresh.childNodes]);
-  if (!inside || document.activeElement === held) return;
-  const again = el.contains(held) ? held : [...el.querySelectorAll("a, button, input")].find((x) => identity(x) === identity(held));
+  if (!inside || document.activeElement === focused) return;
+  const again = el.contains(focused) ? focused : [...el.querySelectorAll("a, button, input")].find((x) => identity(x) === identity(focused));
   again?.focus({ preventScroll: true });
 }
 
@@ -55,12 +55,12 @@ function align(parent, fresh) {
     const old = key(node) ? keyed.get(key(node)) : at && !key(at) ? at : null;
     if (old?.nodeName !== node.nodeName) { parent.insertBefore(node, at); continue; }
     if (old === at) at = at.nextSibling; else parent.insertBefore(old, at);
-    become(old, node);
+    update(old, node);
   }
   while (at) { const next = at.nextSibling; at.remove(); at = next; }
 }
 
-function become(old, node) {
+function update(old, node) {
   if (old.nodeType !== Node.ELEMENT_NODE) { if (old.data !== node.data) old.data = node.data; return; }
   for (const { name } of [...old.attributes]) if (name !== "style" && !node.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of node.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);

@@ -1,4 +1,4 @@
-// The filter bar: level, camera, object, day, reviewed, text. What it shows is the URL; what it does is change the URL.
+// The filter bar: level, camera, object, day, reviewed, text. It shows the URL and changes the URL.
 import { $, h, put } from "./dom.js";
 import { state } from "./state.js";
 import { LEVELS, capital, clock, dayName, glyph, localDay, now, number } from "./text.js";
@@ -26,9 +26,9 @@ export function drawFilters() {
       `${dayName(on.get("from"))} ${clock(on.get("from"))}–${clock(on.get("to"))} ×`),
     on.size > 0 && h("button.quiet", { type: "button", data: { do: "clear" } }, "Clear"));
 }
-/** What is asked for is offered too, even where nothing of it is there any more. */
-function options(field, any, known, chosen) {
-  const all = !chosen || known.some(([value]) => value === chosen) ? known : [...known, [chosen, chosen]];
+/** The chosen value is always an option, even if no event has it any more. */
+function options(field, any, values, chosen) {
+  const all = !chosen || values.some(([value]) => value === chosen) ? values : [...values, [chosen, chosen]];
   put(field, [["", any], ...all].map(([value, label]) => h("option", { value, data: { key: value || "any" } }, label)));
 }
 

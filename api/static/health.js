@@ -1,4 +1,4 @@
-// The health drawer: a ledger that must balance, what each service says, how long each stage takes, what was set aside.
+// The health drawer: the ledger, the services, how long each stage takes, quarantined files.
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { ago, bytes, number, plural, seconds } from "./text.js";
@@ -25,7 +25,7 @@ async function loadHealth() {
 const top = (at) => h("header", h("h2", { id: "health-title" }, "Health"), at && h("p", ago(at)),
   h("button.quiet", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc")));
 
-/** The page adds up itself: a server that miscounts would not notice. */
+/** The page adds up the states itself, so that it shows a server's wrong count. */
 function ledger(l) {
   const parts = ["settled", "discovered", "quarantined"], off = l.files - parts.reduce((sum, name) => sum + l[name], 0);
   return h("section", h("h3", "Every file is accounted for"),
@@ -53,7 +53,7 @@ function pair(stats, gpu) {
     h("div", h("h3", "Pictures"), h("p", h("b", (stats.images_per_s ?? 0).toFixed(2)), " per second"),
       speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last 15 hours" },
         h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last 15 hours, peak ${peak.toFixed(2)}`)]),
-    l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, the rules alone judge"),
+    l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, rules alone judge"),
       l.model && h("small", l.model)),
     gpu?.gpu_utilization !== null && gpu?.gpu_utilization !== undefined
       ? h("div", h("h3", "GPU"), h("p", h("b", `${Math.round(gpu.gpu_utilization)} %`), " busy, ", h("b", `${Math.round(gpu.temperature)} °C`)),
@@ -65,5 +65,5 @@ function pair(stats, gpu) {
 function quarantined(frames) {
   return h("section", h("h3", "Quarantined"), frames.length ? h("ul.bad-files", frames.map((f) => h("li", { data: { key: f.id } },
     h("code", f.path), h("p", `${f.stage}: ${f.reason}. `, f.attempt > 1 && `Tried ${f.attempt} times. `, f.at && ago(f.at)),
-    f.retried ? h("span.quiet", "taken in again") : h("button.quiet", { type: "button", data: { do: "again", frame: f.id } }, "Try again")))) : h("p", "No file is set aside."));
+    f.retried ? h("span.quiet", "queued again") : h("button.quiet", { type: "button", data: { do: "retry-frame", frame: f.id } }, "Try again")))) : h("p", "No file is quarantined."));
 }

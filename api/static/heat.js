@@ -1,4 +1,4 @@
-// The heat strip: per camera and hour how much happened and how bad it was. A gap in the pictures is not a quiet hour.
+// The heat strip: events and highest risk per camera and hour. An hour without pictures is hatched: it is not a quiet hour.
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
@@ -43,8 +43,8 @@ function square(camera, cell, from, step, week) {
     data: { cell: JSON.stringify({ camera_id: camera, from: stamp(from), to: stamp(from + step) }), level: cell.events ? level : "" },
   }, cell.events > 0 && h("i", { style: { "--n": tall } })));
 }
-/** Moves the focus among the squares; true if it did. */
-export function walk(button, key) {
+/** Move the focus among the squares; returns true for an arrow key. */
+export function moveFocus(button, key) {
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
   if (!way) return false;
   const td = button.parentElement, rows = td.closest("tbody").rows;

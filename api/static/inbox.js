@@ -1,4 +1,4 @@
-// The review inbox: what nobody has seen yet, by risk, then newest; below it the reviewed ones by day.
+// The review inbox: events to review by risk, then newest; below them the reviewed ones by day.
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
 import { ago, badges, clock, dayName, glyph, number, plural, risk, things } from "./text.js";
@@ -7,27 +7,27 @@ import { filters, href } from "./url.js";
 const MORE = 40;
 const LIMIT_MAX = 1000; // of the API
 
-/** A picture, or a sign that it is gone: uploads can be pruned or deleted while their events stay. */
+/** A picture, or a placeholder: uploads can be deleted while their events stay. */
 export const picture = (src, width, height, rest = {}) =>
-  h("img", { src: !src || state.gone.has(src) ? "static/none.svg" : src, alt: "", width, height, ...rest });
+  h("img", { src: !src || state.missing.has(src) ? "static/none.svg" : src, alt: "", width, height, ...rest });
 
 const card = (e) => h("li.card", { data: { id: e.id } }, h("article",
   picture(e.thumbnail_url, 208, 117, { loading: "lazy" }), risk(e),
   h("div.what", h("p.where", h("strong", cameraName(e.camera_id)), " ", ago(e.started_at)),
-    h("h3", h("a", { href: href({ event: e.id }), data: { event: e.id } }, e.summary || "Something was seen.")),
+    h("h3", h("a", { href: href({ event: e.id }), data: { event: e.id } }, e.summary || "Objects were detected.")),
     h("ul.chips", things(e.objects), h("li.plain", plural(e.frame_count, "frame")), badges(e))),
   h("button.quiet.tick", { type: "button", data: { do: "review", id: e.id }, "aria-label": `Mark as reviewed: ${e.summary}` }, "Reviewed ", h("kbd", "r"))));
 
 const row = (e) => h("li.row", { data: { id: e.id } },
   h("time", { datetime: e.started_at }, clock(e.started_at)),
   h("span.score", { data: { level: e.risk_level } }, glyph(e.risk_level), h("b", e.risk_score), h("span.sr", e.risk_level)),
-  h("span.cam", cameraName(e.camera_id)), h("a", { href: href({ event: e.id }), data: { event: e.id } }, e.summary || "Something was seen."),
+  h("span.cam", cameraName(e.camera_id)), h("a", { href: href({ event: e.id }), data: { event: e.id } }, e.summary || "Objects were detected."),
   h("span.objs", Object.keys(e.objects).join(", ")));
 
 export function drawInbox() {
   const box = $("inbox"), on = filters(), only = on.get("reviewed");
   if (!state.events) {
-    return put(box, state.lost && h("div.empty", h("h2", "Nothing to show yet"), h("p", "The events appear here as soon as the server answers.")));
+    return put(box, state.lost && h("div.empty", h("h2", "Nothing to show yet"), h("p", "The events appear as soon as the server responds.")));
   }
   if (state.status?.cameras_total === 0 && !state.events.count) return put(box, firstRun());
   const list = state.events.events, open = list.filter((e) => !e.reviewed), done = list.filter((e) => e.reviewed);
@@ -59,7 +59,7 @@ function nothing(on, done) {
     h("button.quiet", { type: "button", data: { do: "clear" } }, "Clear the filters"));
   const t = state.status?.today, last = done[0];
   return h("div.empty", h("h3", "Nothing to review"), h("p",
-    t ? `${plural(t.images, "picture")} since midnight, ${plural(t.events, "event")}, and none of them waits for you.` : "No event waits for you.",
+    t ? `${plural(t.images, "picture")} since midnight, ${plural(t.events, "event")}, none to review.` : "All events are reviewed.",
     last && [" The last one was ", ago(last.started_at), ` at ${cameraName(last.camera_id)}.`]));
 }
 function firstRun() {
@@ -71,18 +71,18 @@ function firstRun() {
     h("pre", { tabindex: 0 }, h("code", `mkdir -p ${path}\ncp any-photo.jpg ${path}`)),
     h("button.quiet", { type: "button", data: { do: "copy", text: `mkdir -p ${path} && cp any-photo.jpg ${path}` } }, "Copy the commands"),
     h("ol.steps", step(s.at ? "ok" : "", "Pipeline runs", s.at ? "ok" : "not yet"), step(fine(s.detector), "Detector is loaded", s.detector ?? "not yet"),
-      s.llm && s.llm !== "disabled" && step(fine(s.llm), "Language model answers", s.llm), step("now", "First picture", "waiting…")),
-    h("p.hint", "A picture with a person in it becomes an event at once; it closes about 30 seconds after the last one of its series."));
+      s.llm && s.llm !== "disabled" && step(fine(s.llm), "Language model responds", s.llm), step("now", "First picture", "waiting…")),
+    h("p.hint", "A picture with a person in it becomes an event at once; the event closes about 30 seconds after its last picture."));
 }
 
-/** The order in which j, k and "mark and go on" walk. */
+/** Ids in the order of j, k and "mark as reviewed". */
 export const order = () => [...document.querySelectorAll("#inbox li[data-id]")].map((li) => +li.dataset.id);
 const item = (id) => document.querySelector(`#inbox li[data-id="${id}"]`);
 function mark() {
   for (const li of document.querySelectorAll("#inbox li[data-id]")) {
-    const here = +li.dataset.id === state.selected, a = li.querySelector("a");
-    li.classList.toggle("here", here);
-    if (here) a.setAttribute("aria-current", "true"); else a.removeAttribute("aria-current");
+    const selected = +li.dataset.id === state.selected, a = li.querySelector("a");
+    li.classList.toggle("selected", selected);
+    if (selected) a.setAttribute("aria-current", "true"); else a.removeAttribute("aria-current");
   }
 }
 export function select(id, { focus = true } = {}) {

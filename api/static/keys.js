@@ -1,9 +1,9 @@
-// Clicks and keys become actions. What can be clicked says so itself: data-do, data-set (URL), data-event, data-cell.
-import { again, close, review, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
+// Clicks and keys. Elements that can be clicked have data-do (an action), data-set (URL), data-event or data-cell.
+import { close, retryFrame, review, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
 import { $ } from "./dom.js";
 import { drawDetail } from "./detail.js";
 import { clear, toggleLevel, unfold } from "./filters.js";
-import { walk } from "./heat.js";
+import { moveFocus } from "./heat.js";
 import { openHealth } from "./health.js";
 import { order } from "./inbox.js";
 import { state } from "./state.js";
@@ -12,12 +12,12 @@ import { go } from "./url.js";
 const boxes = () => { state.boxes = !state.boxes; drawDetail(); };
 const help = () => $("help").showModal();
 
-/** The actions of buttons; `start` and `more` are the page's own. */
+/** The actions of buttons; `start` and `more` come from the page. */
 const actions = ({ start, more }) => ({
   close, clear, help, boxes, retry: start, health: openHealth, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
   review: (b) => { const id = +b.dataset.id; return state.event?.id === id && state.event.reviewed ? undo([id]) : review(id); },
   prev: () => step(-1), next: () => step(1), frame: (b) => showFrame(+b.dataset.i), level: (b) => toggleLevel(b.dataset.level),
-  again: (b) => again(+b.dataset.frame),
+  "retry-frame": (b) => retryFrame(+b.dataset.frame),
   copy: async (b) => { await navigator.clipboard?.writeText(b.dataset.text); toast("Copied."); },
 });
 const KEYS = {
@@ -31,36 +31,36 @@ const KEYS = {
 };
 
 export function listen(page) {
-  const act = actions(page), tell = (work) => Promise.resolve(work).catch((error) => toast(error.message));
+  const act = actions(page), showErrors = (work) => Promise.resolve(work).catch((error) => toast(error.message));
   document.addEventListener("click", (ev) => {
     const t = ev.target.closest("[data-do], [data-set], [data-event], [data-cell]");
-    if (ev.target.matches("dialog:not(#token)")) return ev.target.close(); // the backdrop
+    if (ev.target.matches("dialog:not(#token)")) return ev.target.close(); // a click on the backdrop
     if (!t || ev.metaKey || ev.ctrlKey || ev.shiftKey) return null;
     ev.preventDefault();
-    return tell(clicked(t, act));
+    return showErrors(onClick(t, act));
   });
-  document.addEventListener("keydown", (ev) => tell(pressed(ev)));
-  document.addEventListener("change", (ev) => ev.target.id === "note" && tell(saveNote(ev.target.value)));
+  document.addEventListener("keydown", (ev) => showErrors(onKey(ev)));
+  document.addEventListener("change", (ev) => ev.target.id === "note" && showErrors(saveNote(ev.target.value)));
   document.addEventListener("error", ({ target }) => {
     if (target.tagName !== "IMG" || target.src.endsWith("none.svg")) return;
-    state.gone.add(target.getAttribute("src"));
+    state.missing.add(target.getAttribute("src"));
     target.setAttribute("src", "static/none.svg");
   }, true);
 }
-function clicked(t, act) {
+function onClick(t, act) {
   if (t.dataset.do) return act[t.dataset.do](t);
   if (t.dataset.event) return go({ event: t.dataset.event });
   if (t.dataset.set) return go(JSON.parse(t.dataset.set));
   const off = t.getAttribute("aria-pressed") === "true", cell = JSON.parse(t.dataset.cell);
   return go(off ? { camera_id: "", from: "", to: "" } : { ...cell, day: "", event: "" });
 }
-function pressed(ev) {
+function onKey(ev) {
   if (ev.metaKey || ev.ctrlKey || ev.altKey) return null;
   const typing = ev.target.matches("input, select, textarea"), dialog = document.querySelector("dialog[open]");
   if (ev.key === "Escape") return typing && !dialog ? ev.target.blur() : dialog ? null : close();
   if (typing || dialog) return null;
-  if (ev.target.closest?.("#heat td button") && walk(ev.target, ev.key)) return ev.preventDefault();
+  if (ev.target.closest?.("#heat td button") && moveFocus(ev.target, ev.key)) return ev.preventDefault();
   if (!KEYS[ev.key]) return null;
-  if (ev.key !== "Enter") ev.preventDefault(); // links and buttons know what it means
+  if (ev.key !== "Enter") ev.preventDefault(); // links and buttons handle it
   return KEYS[ev.key](ev);
 }

@@ -1,21 +1,21 @@
-// The first line, the banner and the day's funnel. Red only when a person is needed; old data looks old.
-// "Alive" is the pipeline's heartbeat (`at`); that the web server answers proves nothing about the cameras.
+// The first line, the banner and the day's funnel. Red only when a person is needed; stale data looks stale.
+// "live" is the pipeline's heartbeat (`at`), not that the web server responds.
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
 import { age, ago, capital, clock, glyph, now, number, span } from "./text.js";
 import { href } from "./url.js";
 
-const STALE_MS = 15_000; // the heartbeat comes every second or two, the push every two
-const BEHIND = 60; // seconds a picture may wait before it is worth a warning; health says the same
+const STALE_MS = 15_000; // the heartbeat comes every second or two, the status every two
+const BEHIND = 60; // seconds a picture may wait before a warning, as in the API's health
 
-/** Why what is shown may be old: the server is away, or the pipeline is; null while all is live. */
+/** Why the page may be stale: no server, or no pipeline; null while it is live. */
 function stale() {
   const s = state.status, at = s?.at && +new Date(s.at);
-  if (state.lost) return { why: state.lost, since: s && state.heard };
+  if (state.lost) return { why: state.lost, since: s && state.statusAt };
   if (!s) return null;
-  if (now() - state.heard > STALE_MS) return { why: "The server has stopped sending.", since: state.heard };
+  if (now() - state.statusAt > STALE_MS) return { why: "The server has stopped sending.", since: state.statusAt };
   if (!at) return { why: "The pipeline has not run yet. Start it with", command: "hearthwatch run" };
-  if (now() - at > STALE_MS) return { why: "The pipeline shows no sign of life. Pictures wait on disk and are taken in when it is back.", since: at };
+  if (now() - at > STALE_MS) return { why: "The pipeline sends no heartbeat. Pictures wait on disk and are processed when it runs again.", since: at };
   return null;
 }
 
@@ -45,7 +45,7 @@ export function drawStatus() {
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
 }
-/** The detector is worth a word only when something is wrong with it; a language model is optional, so "off" is no fault. */
+/** The detector is shown only when it fails; a language model is optional, so "off" is no warning. */
 function part(label, is) {
   if (label === "detector" && (is === "ok" || !is)) return null;
   return h("li", { class: !["ok", "disabled", "off"].includes(is ?? "off") && "warn" }, `${label} `, h("b", is === "disabled" || !is ? "off" : is));
@@ -53,7 +53,7 @@ function part(label, is) {
 function drawBanner(old) {
   $("banner").hidden = !old;
   if (!old) return put($("banner"));
-  put($("banner"), h("strong", state.status ? "Not live." : "No answer."), ` ${old.why} `,
+  put($("banner"), h("strong", state.status ? "Not live." : "No connection."), ` ${old.why} `,
     old.command && [h("code", old.command), ". "],
     old.since ? [`Everything below is from ${clock(old.since)}, `, ago(new Date(old.since).toISOString()), ". "]
       : !state.status && "Nothing is lost: cameras keep uploading, pictures wait on disk. ",
@@ -62,6 +62,6 @@ function drawBanner(old) {
 
 export function drawFunnel() {
   const t = state.status?.today, n = (value, label, kind) => h("li", { class: kind }, h("b", number(value)), ` ${label}`);
-  put($("funnel"), t && [h("h2", "Since midnight"), h("ol", n(t.images, "pictures"), n(t.with_objects, "with something in them"),
-    n(t.events, t.events === 1 ? "event" : "events"), n(state.status.to_review, "for you", "yours"))]);
+  put($("funnel"), t && [h("h2", "Since midnight"), h("ol", n(t.images, "pictures"), n(t.with_objects, "with objects"),
+    n(t.events, t.events === 1 ? "event" : "events"), n(state.status.to_review, "to review", "yours"))]);
 }

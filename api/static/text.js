@@ -1,9 +1,9 @@
-// How numbers, times and levels read. `now` is the server's clock, so that a wrong clock here does not look like stale data.
+// Format numbers, times and levels. `now` is the server's clock, so that a wrong clock in the browser does not look like stale data.
 import { h } from "./dom.js";
 
 export const LEVELS = ["low", "medium", "high", "critical"];
 
-let ahead = 0; // server clock - our clock, ms
+let ahead = 0; // server clock - browser clock, ms
 export const now = () => Date.now() + ahead;
 export const setClock = (server) => { if (Number.isFinite(server)) ahead = server - Date.now(); };
 
@@ -37,7 +37,7 @@ export function span(s) {
   return plural(Math.floor(s / 86400), "day");
 }
 export const age = (at) => span(Math.max(0, (now() - new Date(at)) / 1000));
-/** A time that keeps counting: `tick` renews every one of them. */
+/** An age that `tick` updates. */
 export const ago = (at, after = " ago") =>
   h("time", { datetime: at, title: new Date(at).toLocaleString(), data: { age: at, after } }, age(at) + after);
 export const tick = () => {
@@ -47,7 +47,7 @@ export const tick = () => {
   }
 };
 
-/** One to three bars, or a filled square with a mark: the level without its colour. */
+/** One to three bars, or a filled square with a mark: the level without colour. */
 export function glyph(level) {
   const n = LEVELS.indexOf(level), at = { viewBox: "0 0 14 12", "aria-hidden": "true" };
   if (n === 3) return h("svg.glyph", at, h("rect", { x: 1, width: 12, height: 12, rx: 2.5 }),
@@ -56,14 +56,14 @@ export function glyph(level) {
     h("rect", { x: 1 + i * 4.5, y: 8 - i * 4, width: 3, height: 4 + i * 4, rx: 1, opacity: i <= n ? 1 : 0.28 })));
 }
 
-/** The rules' first word, which a language model or further pictures will replace. */
+/** A verdict of the rules that a language model or further pictures will replace. */
 export const provisional = (e) => e.analyzer === "rules" && (e.status === "open" || e.analysis_status === "pending");
 export const risk = (e) => h("span.risk", { data: { level: e.risk_level, provisional: provisional(e) } },
   h("b", provisional(e) && h("i", { title: "provisional" }, "~"), e.risk_score), " ", h("span", glyph(e.risk_level), " ", capital(e.risk_level)));
 export const things = (objects) => Object.entries(objects).map(([type, n]) => h("li", type, n > 1 && ` ×${n}`));
 export function badges(e) {
   return [
-    e.status === "open" ? h("li.badge.busy", { title: "More pictures may join it" }, "going on")
+    e.status === "open" ? h("li.badge.busy", { title: "More pictures may join it" }, "in progress")
       : e.analysis_status === "pending" && h("li.badge.busy", e.analyzer === "nemotron" ? "analyzing again…" : "analyzing…"),
     provisional(e) && h("li.badge", "provisional, by rules"),
     e.analysis_status === "failed" && h("li.badge.warn", { title: "The language model gave no valid answer; the rules' verdict stands" }, "model failed, by rules"),

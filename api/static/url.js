@@ -1,5 +1,5 @@
-// The page's state that is worth a link: filters, open event, span of the heat strip. Names are the API's;
-// `day`, `from` and `to` are local times, because people share what they see.
+// The state in the URL: filters, open event, span of the heat strip. Names are the API's; `day`, `from` and `to` are
+// local times.
 
 export const FILTERS = ["q", "camera_id", "risk_level", "object_type", "day", "from", "to", "reviewed"];
 
@@ -16,15 +16,15 @@ export function href(changes) {
 
 let route = async () => {};
 export const onRoute = (f) => { route = f; addEventListener("popstate", f); };
-/** Changes the URL and shows what it says; `replace` leaves no step for the back button. */
+/** Change the URL and show it; `replace` adds no step for the back button. */
 export function go(changes, replace = false) {
   const to = href(changes);
   if (to !== location.pathname + location.search) history[replace ? "replaceState" : "pushState"](null, "", to);
   return route();
 }
 
-/** The filters as the API understands them. */
-export function asked() {
+/** The filters as query parameters of the API. */
+export function eventQuery() {
   const q = new URLSearchParams({ sort: "inbox" }), on = filters();
   for (const name of ["q", "camera_id", "risk_level", "object_type", "reviewed"]) if (on.has(name)) q.set(name, on.get(name));
   const [from, to] = on.has("from") ? [on.get("from"), on.get("to")] : on.has("day") ? day(on.get("day")) : [];
