@@ -53,7 +53,7 @@ function pair(stats, gpu) {
     h("div", h("h3", "Pictures"), h("p", h("b", (stats.images_per_s ?? 0).toFixed(2)), " per second"),
       speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last 15 hours" },
         h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last 15 hours, peak ${peak.toFixed(2)}`)]),
-    l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, rules alone judge"),
+    l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, only the rules judge events"),
       l.model && h("small", l.model)),
     gpu?.gpu_utilization !== null && gpu?.gpu_utilization !== undefined
       ? h("div", h("h3", "GPU"), h("p", h("b", `${Math.round(gpu.gpu_utilization)} %`), " busy, ", h("b", `${Math.round(gpu.temperature)} °C`)),

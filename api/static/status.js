@@ -34,7 +34,7 @@ export function drawStatus() {
     bad
       ? h("li.head.bad", { data: { level: bad.level } }, h("a", { href: href({ event: bad.event_id }), data: { event: bad.event_id } },
         glyph("critical"), ` ${capital(bad.level)} at ${cameraName(bad.camera_id)}`))
-      : h("li.head", { class: old && "off" }, h("i.dot"), old ? "Was quiet" : s.cameras_total ? "All quiet" : "Ready"),
+      : h("li.head", { class: old && "off" }, h("i.dot"), old ? "Not live" : s.cameras_total ? "All quiet" : "Ready"),
     h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
       h("b", number(s.to_review)), " to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
