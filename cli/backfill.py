@@ -1,7 +1,7 @@
-"""`hearthwatch backfill`: old pictures through the same graph, at full speed, beside live ones or alone.
+"""`hearthwatch backfill`: process old pictures with the same graph, at full speed, beside live ones or alone.
 
-With a pipeline running it only enqueues and watches; alone it runs the pipeline itself until the last event is closed.
-Interrupt it whenever you like: the same command goes on where it was.
+With a pipeline running it only enqueues and shows progress; else it runs the pipeline itself until the last event is closed.
+After an interruption the same command continues where it was.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hearthwatch.sources.files import Files
 from hearthwatch.stages.batch import Batch
 
 READY_SECONDS_MAX = 600.0  # a first start may download its model
-AWAY_SECONDS_MAX = 60.0  # a pipeline that we only feed may be started again meanwhile
+AWAY_SECONDS_MAX = 60.0  # a pipeline that is not ours may be restarting
 
 
 def backfill(
     folder: Annotated[Path, typer.Argument(help="A folder of old pictures, in it a folder for each camera.")],
     camera: Annotated[str | None, typer.Option(help="All pictures are this camera's.")] = None,
 ) -> None:
-    """Take old pictures in, in the order in which they were taken; names and EXIF say when. Can be interrupted."""
+    """Process old pictures in the order in which they were taken; names and EXIF say when. Can be interrupted."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name one with old pictures in it")
     graph = configured()
@@ -49,30 +49,30 @@ def backfill(
     with console.status("looking for pictures"):
         found = list(search)
         new = unknown(Ledger(record), found)
-    _say_what_is_left_out(search, len(found))
+    _report_skipped(search, len(found))
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
     begun = Counts(record)
     with stop_event() as stop:
         finished = not new or Backfill(record, files, graph, stop, console).all(new)
     print(begun.text())
     if not finished:
-        print("interrupted: the same command goes on from here")
+        print("interrupted: the same command continues from here")
     if not finished or search.homeless or search.unreadable:
         raise typer.Exit(1)
 
 
-def _say_what_is_left_out(search: Search, found: int) -> None:
+def _report_skipped(search: Search, found: int) -> None:
     for line in search.unreadable:
         print(f"cannot be read: {line}", file=sys.stderr)
     if search.homeless:
-        words = f"{len(search.homeless)} pictures are in no camera's folder ({os.fsdecode(search.homeless[0])}): say whose they are with --camera NAME"
+        words = f"{len(search.homeless)} pictures are in no camera's folder ({os.fsdecode(search.homeless[0])}): name their camera with --camera NAME"
         if not found:
             raise UserError(words)
         print(words, file=sys.stderr)
 
 
 class Counts:
-    """What the record gains."""
+    """How many rows the record gains."""
 
     def __init__(self, record: Record) -> None:
         self.record, self.before = record, record.counters()
@@ -82,7 +82,7 @@ class Counts:
         gained = {name: after[name] - self.before[name] for name in ("settled", "quarantined", "detections", "events")}
         (pending,) = self.record.one("SELECT count(*) FROM events WHERE analysis_status = 'pending'")
         return ", ".join(f"{count} {name}" for name, count in gained.items()) + (
-            f"; {pending} events wait for the language model, which goes on whenever the pipeline runs"
+            f"; {pending} events wait for the language model, which judges them while the pipeline runs"
             if pending
             else ""
         )
@@ -101,7 +101,7 @@ class Backfill:
         )  # fmt: skip
 
     def all(self, pictures: Sequence[Old]) -> bool:
-        """Whether it came to its end; False: it was interrupted."""
+        """Process all; False: it was interrupted."""
         feeder, began = Feeder(self.record, pictures), time.monotonic()
         with self.progress, self._pipeline() as child:
             task = self.progress.add_task("pictures", total=feeder.total, rate=0.0)

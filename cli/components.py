@@ -5,19 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
 from hearthwatch.flows.guard import name_of, types
-from hearthwatch.flows.registry import BUILT_IN, Entry, RegistryError, entries, load
+from hearthwatch.flows.registry import BUILT_IN, Entry, RegistryError, entries, load, names
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.settings import variables
 
 
-def components() -> None:
-    """List every source, stage and sink with its options; a plug-in that cannot be loaded is told, exit code 1."""
+def components(
+    name: Annotated[str | None, typer.Argument(help="Show this one only; or `package.module:Class`.")] = None,
+) -> None:
+    """List every source, stage and sink with its options. Exit code 1 if a plug-in cannot be loaded."""
+    if name:
+        entry = names().get(name) or Entry("", name, name, name.partition(".")[0].partition(":")[0])
+        print("\n".join(describe(entry, load(name))))
+        return
     broken = False
     for kind in BUILT_IN:
         print(kind)
@@ -29,19 +35,19 @@ def components() -> None:
                     print(f"  {entry.name}  from {entry.package} cannot be used: {error}")
                     broken = True
                 else:
-                    print("\n".join(f"  {line}" for line in described(entry, component)))
+                    print("\n".join(f"  {line}" for line in describe(entry, component)))
     if broken:
         raise typer.Exit(1)
 
 
-def described(entry: Entry, component: type[Component]) -> Iterator[str]:
-    """A component in lines: what it is, what flows in and out, what can be set."""
+def describe(entry: Entry, component: type[Component]) -> Iterator[str]:
+    """Write a component in lines: what it is, which items it accepts and emits, its options."""
     accepts = " or ".join(name_of(kind) for kind in types(component.accepts)) if component.accepts else ""
     emits = name_of(component.emits) if component.emits else ""
     flows = " → ".join(filter(None, (accepts, emits)))
     origin = "" if entry.package == "hearthwatch" else f"  from {entry.package}"
     yield f"{entry.name}{f'  ({flows})' if flows else ''}{origin}"
-    yield f"    {(inspect.getdoc(component) or 'says nothing about itself').partition(chr(10) * 2)[0]}"
+    yield f"    {(inspect.getdoc(component) or 'not documented').partition(chr(10) * 2)[0]}"
     for name, field in component.model_fields.items():
         yield f"    {name}: {_type(field)}{_default(field)}"
         yield f"        {' '.join((field.description or 'not documented').split())}"
@@ -54,22 +60,22 @@ def _type(field: FieldInfo) -> str:
         for key, sign in BOUNDS.items()
         if hasattr(item, key)
     )
-    return _named(field.annotation) + bounds
+    return _type_name(field.annotation) + bounds
 
 
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
-def _named(kind: Any) -> str:
-    """`list[str]`, `float or nothing`: a type as people write it."""
+def _type_name(kind: Any) -> str:
+    """Write a type as people do: `list of str`, `float or nothing`."""
     if kind is NoneType:
         return "nothing"
     if hasattr(kind, "__metadata__"):
-        return _named(get_args(kind)[0])
+        return _type_name(get_args(kind)[0])
     if get_origin(kind) in (tuple, list):
-        return f"list of {_named(get_args(kind)[0])}"
+        return f"list of {_type_name(get_args(kind)[0])}"
     if get_args(kind):
-        return " or ".join(_named(item) for item in get_args(kind))
+        return " or ".join(_type_name(item) for item in get_args(kind))
     return kind.__name__ if isinstance(kind, type) else repr(kind)
 
 

@@ -43,7 +43,7 @@ def demo(
     seconds: Annotated[int | None, typer.Option(min=5, help="End after so many seconds; else at Ctrl-C.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8000,
 ) -> None:
-    """Drawn cameras upload pictures, the whole real pipeline judges them; data in ./demo-data, `.env` is ignored."""
+    """Show the real pipeline at work on drawn cameras' uploads; data in ./demo-data, `.env` is ignored."""
     run = DemoRun.open(HOME)
     with stop_event() as stop, run.start_page(port) as page, run.start_pipeline() as pipeline:
         print(f"Starting the pipeline; its log is {pipeline.log}", flush=True)
@@ -51,7 +51,7 @@ def demo(
             return
         if not pipeline.wait_until(lambda: pipeline.is_ready(run.record), stop, READY_SECONDS_MAX):
             return
-        print("Four drawn cameras upload pictures now; all that follows is real. Ctrl-C ends it.")
+        print("Four drawn cameras upload pictures now; everything else is real. Ctrl-C ends it.")
         print(f"The page: http://127.0.0.1:{port}\n", flush=True)
         uploader = Uploader(run.uploads, schedule(stories_until=_last_story(seconds)), datetime.now())
         began = time.monotonic()
@@ -75,7 +75,7 @@ def _is_listening(page: ChildProcess) -> bool:
 
 
 def _last_story(seconds: int | None) -> float:
-    """A demo too short for events to close still has stories for most of it."""
+    """Stop starting stories in time for their events to close; a short demo has stories for most of it."""
     return max(seconds - LAST_STORY_SECONDS, seconds * 0.8) if seconds else float("inf")
 
 
@@ -148,12 +148,12 @@ class DemoRun(NamedTuple):
         return states["discovered"] > 0 or sum(states.values()) < uploaded
 
     def states(self) -> dict[str, int]:
-        """This run's frames by state."""
+        """Count this run's frames by state."""
         rows = self.record.rows("SELECT state, count(*) FROM frames WHERE id > ? GROUP BY state", self.last_frame)
         return {"settled": 0, "discovered": 0, "quarantined": 0} | dict(rows)
 
     def balance(self) -> Balance:
-        """What this run came to; of the whole record, whether files, rows and counters agree."""
+        """Add up this run; of the whole record, whether files, rows and counters agree."""
         mine, one, counters = (self.last_frame,), self.record.one, self.record.counters()
         of_events = (
             "SELECT status, count(*) FROM events WHERE status <> 'merged' AND id IN"
@@ -175,7 +175,7 @@ class DemoRun(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """What a run came to."""
+    """The sums of a run."""
 
     states: Mapping[str, int]
     detections: int
@@ -230,12 +230,12 @@ def environment(home: Path, ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def flow(built_in: str) -> str:
-    """The built-in graph with the option that the packaged model needs."""
+    """Return the built-in graph with the option that the packaged model needs."""
     return re.sub(r"^# unique_iou = .*$", f"unique_iou = {UNIQUE_IOU}", built_in, count=1, flags=re.MULTILINE)
 
 
 def line(message: Message, at: datetime) -> str:
-    """One message for a person: `12:03:07  Front Door    opened   low 12    1 person at the front door, 12:03`."""
+    """Write a message as `12:03:07  Front Door    opened   low 12    1 person at the front door, 12:03`."""
     event, verdict = message.event, message.event.verdict
     what = message.type.removeprefix("event.")
     risk = f"{verdict.risk_level} {verdict.risk_score}"

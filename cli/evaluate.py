@@ -1,4 +1,4 @@
-"""`hearthwatch evaluate`: how well the rules, or a language model, tell alarming stories from the rest."""
+"""`hearthwatch evaluate`: how well the rules, or a language model, separate alarming stories from the rest."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def evaluate(
 
 
 def table(reports: Mapping[str, Report]) -> str:
-    """The numbers as Markdown, a column for each judge."""
+    """Write the numbers as Markdown, a column for each judge."""
     columns = [list(map(str, cells)) for cells in zip(*map(_cells, reports.values()), strict=True)]
     names = (
         "stories",
         "AUROC, alarming against the rest",
         "the same, only stories with people",
-        "alarming stories told as high or critical",
+        "alarming stories scored high or critical",
         f"false highs per camera and day of {STORIES_PER_CAMERA_DAY} stories",
         "verdicts whose evidence exists",
         "events without an answer: the rules' verdict counts",
@@ -51,7 +51,7 @@ def table(reports: Mapping[str, Report]) -> str:
 
 
 def calibration(judge: str, r: Report) -> str:
-    """How many stories of each label got which score, as Markdown."""
+    """Write how many stories of each label got which score, as Markdown."""
     rows = [
         (f"{b.low}–{b.high}", *map(str, b.labels.values()), "" if b.alarming is None else f"{b.alarming:.0%}")
         for b in r.buckets

@@ -1,4 +1,4 @@
-"""`hearthwatch graph`: the graph as Mermaid, as people think of it: nodes, edges, ports, no engine inside."""
+"""`hearthwatch graph`: the graph as Mermaid: nodes, edges and ports, without the engine's inner steps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ SHAPES: dict[type, tuple[str, str]] = {Source: ("([", "])"), Sink: ("[(", ")]"),
 
 
 def graph(
-    flow: Annotated[Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else ours.")] = None,
+    flow: Annotated[
+        Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else the built-in one.")
+    ] = None,
 ) -> None:
-    """Print the graph as Mermaid text, to be pasted wherever Markdown is read."""
+    """Print the graph as Mermaid text, for any Markdown page."""
     print("\n".join(mermaid(configured(flow))))
 
 

@@ -1,4 +1,4 @@
-"""`hearthwatch prune`: apply retention now, or say what it would forget and why."""
+"""`hearthwatch prune`: apply retention now, or print what it would delete and why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hearthwatch.schemas.settings import settings
 
 
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten, and why.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted, and why.")] = False,
     unreviewed: Annotated[
-        bool, typer.Option("--unreviewed", help="Forget unreviewed high and critical events, too.")
+        bool, typer.Option("--unreviewed", help="Delete unreviewed high and critical events, too.")
     ] = False,
 ) -> None:
-    """Forget what is older than RETENTION_DAYS, or more than HEARTHWATCH_RETENTION_GB, now. A running pipeline may go on."""
+    """Delete what is older than RETENTION_DAYS, or over HEARTHWATCH_RETENTION_GB, now. A pipeline may be running."""
     from hearthwatch.record import Record, now
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
@@ -37,14 +37,14 @@ def prune(
             print(f"{counted(part.events, 'event')}, {counted(part.frames, 'picture')}, about {size}: {part.reason}")
         print(f"uploads would {'be deleted, too' if rules.originals else 'stay'}")
         if kept := keeper.count_kept(at):
-            print(f"{counted(kept, 'event')} would stay, although old: high or critical, and nobody has reviewed them")
+            print(f"{counted(kept, 'event')} would stay, although old: high or critical, and not reviewed")
         return
     outcome = keeper.run(at)
     export(Lake(record, s.hearthwatch_data_dir))
     print(outcome)
     if outcome.kept:
-        print(f"{counted(outcome.kept, 'event')} stay, although old: high or critical, and nobody has reviewed them")
-    for trouble in outcome.problems():
-        print(trouble)
+        print(f"{counted(outcome.kept, 'event')} stay, although old: high or critical, and not reviewed")
+    for problem in outcome.problems():
+        print(problem)
     if outcome.problems():
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
-"""`hearthwatch replay`: judge stored events again, with another prompt or another model; as a shadow if you like.
+"""`hearthwatch replay`: judge stored events again, with another prompt or another model, or as a shadow.
 
-A verdict replaces the one that stands, as a new revision that the feed tells; a shadow verdict goes into the history only.
-Runs beside the pipeline, in a process of its own: a verdict applies only if the event is still as it was when asked about.
+A verdict replaces the one in force, as a new revision that the feed publishes; a shadow verdict goes into the history only.
+It may run beside the pipeline: a verdict is stored only if the event has not changed since the question.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hearthwatch.stages.llm_queue import Analyst, Done, Options
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 WAIT_SECONDS = 0.5
-AWAY_SECONDS_MAX = 60.0  # a server that was away for so long is told, and what was not judged is left as it was
+AWAY_SECONDS_MAX = 60.0  # a server that is unavailable for so long ends the replay; the rest is left as it was
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -36,10 +36,10 @@ def replay(
         str | None, typer.Option(help="From then on: 2026-11-22, 2026-11-22T18:00, or 36h, 7d ago.")
     ] = None,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Into the history only; goes on where it was interrupted.")
+        bool, typer.Option("--shadow", help="Into the history only; continues where it was interrupted.")
     ] = False,
 ) -> None:
-    """Ask the language model about stored events again. Verdicts replace those that stand, unless it is a shadow."""
+    """Ask the language model about stored events again; its verdicts replace those in force, except with --shadow."""
     if prompt not in PROMPTS:
         raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
     s = settings()
@@ -58,13 +58,15 @@ def replay(
         run.analyst.close()
     print(run.text())
     if not finished:
-        print(f"{run.analyst.client.name} has been away for {AWAY_SECONDS_MAX:.0f} s: run this again when it works")
+        print(
+            f"{run.analyst.client.name} has been unavailable for {AWAY_SECONDS_MAX:.0f} s: run this again when it works"
+        )
     if not finished or run.counts["failed"]:
         raise typer.Exit(1)
 
 
 class Replay:
-    """One replay: every case gets its answer, or is told."""
+    """One replay: every case gets an answer or is counted as failed."""
 
     def __init__(self, verdicts: Verdicts, analyst: Analyst, shadow: bool) -> None:
         self.verdicts, self.analyst, self.shadow = verdicts, analyst, shadow
@@ -74,7 +76,7 @@ class Replay:
         self.read = False
 
     def all(self, cases: Iterator[Case]) -> bool:
-        """Ask about all of them; False: the server went away for good, and the rest was left as it was."""
+        """Ask about all of them; False: the server became unavailable, and the rest was left as it was."""
         while not self.read or self.again or self.analyst.busy():
             for case in self._next(cases):
                 self.analyst.take(case)
@@ -88,16 +90,16 @@ class Replay:
         return True
 
     def _next(self, cases: Iterator[Case]) -> Iterator[Case]:
-        """As many as there are places: first those that have to be asked about again."""
+        """Take as many as may be asked about now, retries first."""
         for _ in range(self.analyst.free()):
             case = self.again.popleft() if self.again else next(cases, None)
             if case is None:
                 self.read = True
                 return
-            if not self._known(case):
+            if not self._has_shadow(case):
                 yield case
 
-    def _known(self, case: Case) -> bool:
+    def _has_shadow(self, case: Case) -> bool:
         o = self.analyst.options
         known = self.shadow and self.verdicts.has_shadow(case.event, o.model, o.prompt)
         self.counts["known"] += known
@@ -123,7 +125,7 @@ class Replay:
             self.counts["judged" if self.verdicts.write([event]) else "changed"] += 1
 
     def text(self) -> str:
-        """What it came to."""
+        """Summarize it."""
         c = self.counts
         parts = [
             f"{c['judged']} events judged by {self.analyst.options.model} with prompt {self.analyst.options.prompt}"
@@ -136,7 +138,11 @@ class Replay:
 
 
 def moment(text: str, now: datetime) -> int:
-    """`2026-11-22`, `2026-11-22T18:00`, `36h` ago -> microseconds. Raises UserError."""
+    """Read `2026-11-22`, `2026-11-22T18:00` or `36h` (ago) as microseconds.
+
+    Raises:
+        UserError: it is none of these.
+    """
     if ago := re.fullmatch(r"(\d{1,6})([mhd])", text):
         return to_microseconds(now - timedelta(**{UNITS[ago[2]]: int(ago[1])}))
     try:

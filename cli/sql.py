@@ -24,7 +24,7 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object for each row.")] = False,
 ) -> None:
-    """Ask the analytics views. What the record knows by now is exported first; docs/analytics.md has examples."""
+    """Query the analytics views, after an export of what is new in the record; docs/analytics.md has examples."""
     if as_csv and as_json:
         raise UserError("--csv and --json: choose one")
     table = answer(query)
@@ -39,7 +39,11 @@ def sql(
 
 
 def answer(query: str) -> pa.Table:
-    """The rows of one query. Raises UserError if DuckDB does not understand it."""
+    """Return the rows of one query.
+
+    Raises:
+        UserError: there is no record yet, or DuckDB refuses the query.
+    """
     import duckdb
 
     from hearthwatch.record import Record

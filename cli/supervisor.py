@@ -44,7 +44,7 @@ def with_package_path(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class ChildProcess:
-    """A process, started when this is made; its output goes to `log`, else to ours."""
+    """A process, started when this is made; its output goes to `log`, else to our own."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None,
@@ -208,7 +208,7 @@ def is_pipeline_running(data_dir: Path) -> bool:
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """An event that is set by Ctrl-C, SIGTERM or a closed terminal."""
+    """Make an event that is set by Ctrl-C, SIGTERM or a closed terminal."""
     stop = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:

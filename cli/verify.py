@@ -1,4 +1,4 @@
-"""`hearthwatch verify`: whether everything is where the record says, exit code 1 if anything is amiss."""
+"""`hearthwatch verify`: compare record, uploads, thumbnails and lake. Exit code 1 if they differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES_MAX = 20  # of one part
 
 
 def verify() -> None:
-    """Check the ledger's sums, rows, uploads, thumbnails and lake against each other. Only reads; a pipeline may run."""
+    """Compare the ledger's sums, rows, uploads, thumbnails and lake. Only reads; a pipeline may be running."""
     from hearthwatch.record import Record
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import problems
@@ -43,22 +43,22 @@ def verify() -> None:
         "lake": lambda: checks.find_persistent(lambda: checks.lake(record, Lake(record, data_dir))),
         "views": lambda: checks.find_persistent(lambda: problems(data_dir)),
     }
-    amiss = 0
+    wrong = 0
     for name, check in parts.items():
         found = check()
-        amiss += len(found)
-        print(f"{name:<11} {'in order' if not found else f'{len(found)} amiss'}")
+        wrong += len(found)
+        print(f"{name:<11} {f'{len(found)} wrong' if found else 'ok'}")
         for line in found[:LINES_MAX]:
             print(f"  {line}")
         if len(found) > LINES_MAX:
             print(f"  … and {len(found) - LINES_MAX} more")
     print(summary(record))
-    if amiss:
+    if wrong:
         raise typer.Exit(1)
 
 
 def uploads(base: Path) -> Iterator[UploadedFile]:
-    """The pictures of the upload tree, as discovery sees them."""
+    """List the pictures of the upload tree as discovery does."""
     from hearthwatch.record.paths import escape
     from hearthwatch.record.read.verify import UploadedFile
     from hearthwatch.sources.tree import Tree
@@ -74,11 +74,12 @@ def uploads(base: Path) -> Iterator[UploadedFile]:
 
 
 def summary(record: Record) -> str:
+    """Add up the ledger in a line."""
     n = record.counters()
-    (forgotten,) = record.one("SELECT count(*) FROM frames WHERE pruned > 0")
+    (deleted,) = record.one("SELECT count(*) FROM frames WHERE pruned > 0")
     frames = n["settled"] + n["discovered"] + n["quarantined"]
     return (
         f"{frames} pictures = {n['settled']} settled + {n['discovered']} waiting + {n['quarantined']} quarantined"
-        + (f" ({forgotten} of them forgotten)" if forgotten else "")
+        + (f" ({deleted} of them deleted by retention)" if deleted else "")
         + f"; {n['detections']} detections in {n['events']} events"
     )

@@ -1,4 +1,4 @@
-"""`hearthwatch why EVENT_ID`: the story of one event, from its pictures to its messages, with times."""
+"""`hearthwatch why EVENT_ID`: how one event came about, from its pictures to its messages, with times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOCAL: tzinfo | None = None
 def why(
     event_id: Annotated[int, typer.Argument(help="The event; events are named after their first picture.")],
 ) -> None:
-    """Tell how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
+    """Show how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
     s = settings()
     if not s.database_path.exists():
         raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
@@ -43,7 +43,7 @@ def why(
 
 
 def clock(at: int, zone: tzinfo | None) -> str:
-    """A time of day to the millisecond."""
+    """Format a time of day to the millisecond."""
     return f"{from_microseconds(at).astimezone(zone):%H:%M:%S.%f}"[:-3]
 
 
@@ -84,7 +84,7 @@ def _picture(p: Picture, evidence: set[int], zone: tzinfo | None) -> Iterator[st
 
 
 def _after(earlier: int, later: int) -> str:
-    """`24 ms later`; a picture that arrives before it was taken has a camera with a wrong clock."""
+    """Write `24 ms later`; a picture that arrives before it was taken has a camera with a wrong clock."""
     ms = abs(later - earlier) / 1000
     length = f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s" if ms < 60_000 else f"{ms / 60_000:.0f} min"
     return f"{length} {'later' if later >= earlier else 'EARLIER: this camera’s clock is wrong'}"
@@ -109,15 +109,15 @@ def window(story: Lineage, rules: Cut, zone: tzinfo | None) -> Iterator[str]:
 
 
 def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
-    """What the language model was told; nothing if it was not asked."""
+    """Show what the language model was given; nothing if it was not asked."""
     version = story.event["prompt_version"]
     if version is None or story.event["status"] != "closed":
         return []
     cases = Verdicts(record, zone).closed(story.event["started_at"])
     case = next((case for case in cases if case.event.id == story.event["id"]), None)
-    known = "" if version in PROMPTS else ", which this version of Hearthwatch does not know any more"
-    told = [] if case is None else [f"  {line(case.facts, case.notes, case.baseline, zone)}"]
-    return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *told]
+    known = "" if version in PROMPTS else ", which this version of Hearthwatch no longer has"
+    given = [] if case is None else [f"  {line(case.facts, case.notes, case.baseline, zone)}"]
+    return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]
 
 
 def verdicts(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
@@ -139,10 +139,10 @@ def _verdict(step: Step, zone: tzinfo | None) -> str:
 
 def messages(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
     yield "Messages"
-    for told in story.messages:
-        late = f", {told.delay_seconds:.1f} s old news" if told.delay_seconds > 60 else ""
-        yield f"  {told.seq}  {clock(told.at, zone)}  {told.type}, revision {told.revision}{late}"
-        if told.taken_by:
-            yield f"    taken by {', '.join(told.taken_by)}"
-        if told.waits_for:
-            yield f"    not yet by {', '.join(told.waits_for)}"
+    for message in story.messages:
+        late = f", {message.delay_seconds:.1f} s late" if message.delay_seconds > 60 else ""
+        yield f"  {message.seq}  {clock(message.at, zone)}  {message.type}, revision {message.revision}{late}"
+        if message.taken_by:
+            yield f"    delivered to {', '.join(message.taken_by)}"
+        if message.waits_for:
+            yield f"    pending for {', '.join(message.waits_for)}"

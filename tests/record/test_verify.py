@@ -150,12 +150,12 @@ def verify(house):
 def test_the_command_says_so_and_ends_with_1(house):
     done = verify(house)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[:-1]] == ["in order"] * 7
+    assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[:-1]] == ["ok"] * 7
     assert "5 pictures = 4 settled + 0 waiting + 1 quarantined; 6 detections in 2 events" in done.stdout
     house.record.execute("UPDATE counters SET n = n + 1 WHERE name = 'settled'")
     done = verify(house)
     assert done.returncode == 1
-    assert "counters    1 amiss\n  the counter `settled` says 5, but there are 4\n" in done.stdout
+    assert "counters    1 wrong\n  the counter `settled` says 5, but there are 4\n" in done.stdout
 
 
 def test_a_copy_of_a_live_record_is_put_back_as_the_docs_say(tmp_path):
