@@ -179,6 +179,14 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
+def open_host_mistake(settings: Settings) -> str | None:
+    """Say what is wrong if other machines could connect without a token."""
+    host = settings.hearthwatch_api_host
+    if settings.hearthwatch_api_token or is_loopback(host):
+        return None
+    return f"HEARTHWATCH_API_HOST = {host} is open to other machines, and without HEARTHWATCH_API_TOKEN anyone there could see your cameras: set a token, or leave the host at 127.0.0.1"
+
+
 class Session:
     """The token, and the cookie that replaces it in a browser: expiry time and signature, from which it cannot be computed."""
 

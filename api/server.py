@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from hearthwatch.api.app import create
-from hearthwatch.api.security import is_loopback
+from hearthwatch.api.security import open_host_mistake
 from hearthwatch.record import Record
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import Settings, SettingsError, settings
@@ -41,10 +41,8 @@ def serve(chosen: Settings) -> None:
         UserError: the port, the host, the token or the record has to be fixed first.
     """
     host, port = chosen.hearthwatch_api_host, chosen.hearthwatch_api_port
-    if not is_loopback(host) and chosen.hearthwatch_api_token is None:
-        raise UserError(
-            f"HEARTHWATCH_API_HOST = {host} is open to other machines, and without HEARTHWATCH_API_TOKEN anyone there could see your cameras: set a token, or leave the host at 127.0.0.1"
-        )
+    if mistake := open_host_mistake(chosen):
+        raise UserError(mistake)
     with listen(host, port) as listening:
         if chosen.database_path.exists():
             Record(chosen.database_path).close()  # migrates an older record, and refuses a file that is none

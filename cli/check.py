@@ -1,23 +1,55 @@
-"""`hearthwatch check`: every mistake in settings and graph at once, or what will run and what is off."""
+"""`hearthwatch check`: all mistakes in settings and graph at once, or what will run and what is off."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hearthwatch.flows.graph import configured
-from hearthwatch.schemas.settings import warnings
+from hearthwatch.api.security import open_host_mistake
+from hearthwatch.flows.graph import Graph, GraphError, configured
+from hearthwatch.schemas.settings import SettingsError, settings, warnings
+from hearthwatch.sources.files import Files
 
 
 def check(
-    flow: Annotated[Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else ours.")] = None,
+    flow: Annotated[
+        Path | None, typer.Argument(help="A flow file; else HEARTHWATCH_FLOW, else the built-in one.")
+    ] = None,
 ) -> None:
-    """Look for mistakes in settings and graph, all at once; exit code 2 if there are any. Starts nothing."""
-    graph = configured(flow)
+    """Find all mistakes in settings and graph; exit code 2 if there are any. Starts nothing."""
     for warning in warnings():
         print(f"warning: {warning}")
+    mistakes = api_mistakes()
+    try:
+        graph = configured(flow)
+    except GraphError as error:
+        raise GraphError([*error.mistakes, *mistakes]) from None
+    for warning in upload_warnings(graph):
+        print(f"warning: {warning}")
+    if mistakes:
+        raise GraphError(mistakes)
     print(f"{len(graph.nodes)} nodes, no mistakes: {', '.join(graph.nodes)}")
     for name, reason in graph.off().items():
         print(f"{name} is off: {reason}")
+
+
+def api_mistakes() -> list[str]:
+    """Find what `hearthwatch api` will refuse."""
+    try:
+        mistake = open_host_mistake(settings())
+    except SettingsError:  # reported with the graph's
+        return []
+    return [mistake] if mistake else []
+
+
+def upload_warnings(graph: Graph) -> list[str]:
+    """Find upload trees that cannot be read; the pipeline waits for them."""
+    trees = [node.component.base_path for node in graph.nodes.values() if isinstance(node.component, Files)]
+    return [
+        f"{path} cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH"
+        for path in trees
+        if not os.access(path, os.R_OK | os.X_OK)
+    ]

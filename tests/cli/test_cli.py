@@ -56,6 +56,7 @@ class Quiet(Consumer):
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "flow.toml").write_text(FLOW)
     (tmp_path / "my_quiet.py").write_text(QUIET)
+    (tmp_path / "uploads").mkdir()
     return tmp_path
 
 
@@ -64,7 +65,7 @@ def hearthwatch(folder: Path, *arguments: str, **environ: str) -> subprocess.Com
     return subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.remove(''); from hearthwatch.cli import main; main()", *arguments],
         cwd=folder, text=True, capture_output=True, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200", **environ},
+        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200", "FOSCAM_BASE_PATH": "uploads", **environ},
     )  # fmt: skip
 
 
@@ -81,10 +82,11 @@ def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Pa
     assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
 
 
-def test_check_tells_every_mistake(folder: Path) -> None:
+def test_check_reports_every_mistake_and_what_looks_like_one(folder: Path) -> None:
     (folder / "flow.toml").write_text(FLOW.replace("brightness", "brigtness").replace("path =", "paht ="))
-    done = hearthwatch(folder, "check", "flow.toml", RETENTION_DAYS="0")
-    assert (done.returncode, done.stdout) == (2, "")
+    done = hearthwatch(folder, "check", "flow.toml", RETENTION_DAYS="0", HEARTHWATCH_DEVISE="cpu")
+    assert done.returncode == 2
+    assert done.stdout == "warning: HEARTHWATCH_DEVISE is not a setting. Did you mean `HEARTHWATCH_DEVICE`?\n"
     assert done.stderr.splitlines() == [
         "RETENTION_DAYS = 0: allowed: whole days, 1 to 36500",
         "detect (brigtness): there is no component `brigtness`. Did you mean `brightness`? `hearthwatch components` lists all",
@@ -104,6 +106,31 @@ def test_check_warns_about_a_setting_that_nobody_reads(folder: Path) -> None:
     assert (
         "warning: HEARTHWATCH_DEVISE is not a setting" in hearthwatch(folder, "check", HEARTHWATCH_DEVISE="cpu").stdout
     )
+
+
+def test_check_finds_what_the_api_refuses(folder: Path) -> None:
+    (folder / "flow.toml").write_text(FLOW.replace("brightness", "brigtness"))
+    for flow in ([], ["flow.toml"]):
+        done = hearthwatch(folder, "check", *flow, HEARTHWATCH_API_HOST="0.0.0.0")
+        refused = hearthwatch(folder, "api", HEARTHWATCH_API_HOST="0.0.0.0")
+        assert (done.returncode, refused.returncode) == (2, 2)
+        assert done.stderr.endswith(refused.stderr) and done.stderr.count("\n") == len(flow) + 1
+    assert hearthwatch(folder, "check", HEARTHWATCH_API_HOST="0.0.0.0", HEARTHWATCH_API_TOKEN="x" * 16).returncode == 0
+
+
+def test_check_warns_of_an_upload_tree_that_is_missing(folder: Path) -> None:
+    done = hearthwatch(folder, "check", FOSCAM_BASE_PATH="nowhere")
+    assert done.returncode == 0
+    assert "warning: nowhere cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH\n" in done.stdout
+
+
+def test_components_shows_one(folder: Path) -> None:
+    shown = hearthwatch(folder, "components", "night")
+    assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "night  (Detected → Detected)  from porch")
+    assert "window_seconds" not in shown.stdout
+    assert hearthwatch(folder, "components", "my_quiet:Quiet").stdout.startswith("my_quiet:Quiet  (Message)")
+    wrong = hearthwatch(folder, "components", "bacth")
+    assert wrong.returncode == 2 and "Did you mean `batch`?" in wrong.stderr
 
 
 def test_graph_is_drawn_as_people_think_of_it(folder: Path) -> None:
