@@ -69,6 +69,12 @@ def test_the_unit_is_well_formed_and_starts_a_command_that_exists():
     assert unit["Service"]["Environment"].partition("=")[0] in SETTINGS
 
 
+def test_the_unit_stands_in_one_file():
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    assert not [page for page in pages if "[Service]" in page.read_text()]
+    assert "(../deploy/hearthwatch.service)" in (ROOT / "docs/deploy.md").read_text()
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     text = (DEPLOY / "hearthwatch.service").read_text().replace("/opt/hearthwatch/.venv/bin/hearthwatch", "/bin/true")
