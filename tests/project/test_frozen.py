@@ -508,7 +508,7 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    import conftest  # noqa: F401  (removes the settings of this shell)
+    import tests.conftest  # noqa: F401  (removes the settings of this shell)
 
     if sys.argv[1:] != ["--write"]:
         raise SystemExit("usage: python -m tests.project.test_frozen --write")

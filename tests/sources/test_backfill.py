@@ -181,7 +181,7 @@ def test_ctrl_c_ends_it_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     process = command(pipeline, str(old.folder))
     watch(pipeline, process).until(lambda: pipeline.states().get("settled", 0) > 5)
     process.send_signal(signal.SIGINT)
-    assert "the same command goes on from here" in finish(process, 1)
+    assert "the same command continues from here" in finish(process, 1)
     until_free(pipeline)
     assert 5 < pipeline.states()["settled"] < old.count
 
