@@ -1,4 +1,4 @@
-"""What every test can rely on: no setting of whoever runs them, and a Ctrl-C that reaches the processes they start."""
+"""What every test relies on: no settings of the user who runs it, SIGINT and SIGTERM end the run, no process outlives it."""
 
 import os
 import signal
@@ -6,19 +6,40 @@ import signal
 import pytest
 
 from hearthwatch.schemas.settings import variables
+from tests.support.leftovers import MARK, kill_leftovers, mark, seconds_since_boot
 
 # A shell that starts the tests in the background ignores SIGINT for them, and their processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: fixtures are closed, processes killed
 
 SETTINGS = {variable.name for variable in variables()}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith("BYTEWAX_")]:
     del os.environ[name]
 
+RUN = mark()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """Kill what a failed or timed-out test has started; fixtures keep theirs until they are closed."""
+    began = seconds_since_boot()
+    try:
+        return (yield)
+    except BaseException:
+        kill_leftovers(os.environ[MARK], began)
+        raise
+
+
+def pytest_unconfigure(config):
+    """Kill what is left at the end of the run, or of this worker."""
+    kill_leftovers(os.environ[MARK] if hasattr(config, "workerinput") else RUN)
+
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """torch on one thread: others work here, too, and answers are the same in every run."""
+    """Torch on one thread: the same answers in every run, and no fight for cores with other workers."""
     import torch
 
     threads = torch.get_num_threads()
