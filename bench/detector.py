@@ -36,7 +36,7 @@ from hearthwatch.gpu.loading import YARD, load  # noqa: E402
 from hearthwatch.gpu.optimize import fuse  # noqa: E402
 from hearthwatch.gpu.options import BUCKETS, DetectorSwitches  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
-from tests.support.machine import described, draw, matmul_rate, memory, wait_for  # noqa: E402
+from tests.support.benchmark import described, draw, matmul_rate, memory, wait_for  # noqa: E402
 
 FILES = 8  # different pictures; more would only fill the disk
 LATENCIES = {"cpu": 3, "cuda": 100}  # pictures of ours for each of the others': p99 needs more than a median

@@ -27,8 +27,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from plot import Panel, figure  # noqa: E402
 from spine import _decided, _resident, make_tree, small_jpeg  # noqa: E402
 
-from tests.support.filled import CAMERAS, fill  # noqa: E402
-from tests.support.house import Api  # noqa: E402
+from tests.support.drawn_house import Api  # noqa: E402
+from tests.support.large_record import CAMERAS, fill  # noqa: E402
 from tests.support.pipeline import Pipeline  # noqa: E402
 
 T = 1_700_100_000  # after everything that `fill` and the backlog make

@@ -25,7 +25,7 @@ from detector import FILES, rate_from_files  # noqa: E402
 from hearthwatch.gpu.detector import Detector  # noqa: E402
 from hearthwatch.sources.gpu_stats import open_card  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
-from tests.support.machine import described, draw  # noqa: E402
+from tests.support.benchmark import described, draw  # noqa: E402
 from tests.support.pipeline import Pipeline  # noqa: E402
 
 T = 1_700_000_000

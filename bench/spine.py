@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from hearthwatch.record import Record  # noqa: E402
-from tests.support.filled import CAMERAS, fill  # noqa: E402
+from tests.support.large_record import CAMERAS, fill  # noqa: E402
 from tests.support.pipeline import Pipeline  # noqa: E402
 from tests.support.uploads import small_picture  # noqa: E402
 

@@ -27,7 +27,7 @@ from hearthwatch.schemas import Source  # noqa: E402
 from hearthwatch.sinks.sqlite import Sqlite  # noqa: E402
 from hearthwatch.sources.pending import Pending  # noqa: E402
 from hearthwatch.stages.analyze import Nemotron  # noqa: E402
-from tests.support.cases import Cameras  # noqa: E402
+from tests.support.events import Cameras  # noqa: E402
 from tests.support.llm_server import Standin  # noqa: E402
 
 T = 1_790_000_000

@@ -25,6 +25,7 @@ from hearthwatch.schemas.settings import load
 from tests.support.api_record import Home, S, serve, start, story, wait_for
 from tests.support.pipeline import Pipeline
 from tests.support.pipeline import name as taken
+from tests.support.ports import free_port
 
 LEVELS = ("low", "medium", "high", "critical")
 
@@ -668,8 +669,7 @@ def test_a_locked_record_can_be_read(own):
 def test_the_server_says_where_it_is_and_stops_with_listeners(tmp_path):
     home = story(Home(tmp_path))
     home.close()
-    with free_port() as port:
-        pass
+    port = free_port()
     server = start(home, HEARTHWATCH_API_PORT=str(port))
     try:
         assert server.stdout.readline() == f"Hearthwatch is at http://127.0.0.1:{port}\n"
@@ -704,18 +704,6 @@ def answers(client):
         return client.get("/health").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def free_port():
-    import contextlib
-    import socket
-
-    @contextlib.contextmanager
-    def held():
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            yield listening.getsockname()[1]
-
-    return held()
 
 
 def test_others_are_let_in_only_with_a_token(tmp_path):

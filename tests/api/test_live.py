@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 from hearthwatch.api.feed_hub import QUEUE_MAX, FeedRow, Subscriber
 from tests.support.api_record import SECONDS_MAX, Home, S, serve, start, story, wait_for
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -256,8 +257,3 @@ def alive(client, url):
         return client.get(f"{url}/health").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]

@@ -15,7 +15,7 @@ from importlib.resources import files
 import pytest
 
 from hearthwatch.schemas.items import Tick
-from tests.support.house import ROOT, SLOW, Api, House, busy_house
+from tests.support.drawn_house import ROOT, SLOW, Api, House, busy_house
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = CHROMIUM is None and os.environ.get("HEARTHWATCH_TEST_REQUIRE") != "all"

@@ -16,14 +16,9 @@ import pytest
 from hearthwatch.cli.demo import UNIQUE_IOU, Balance, environment, flow, line
 from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.schemas.items import EPOCH, Event, Message, Verdict
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def start(folder: Path, *arguments: str, port: int = 0, **environ: str) -> subprocess.Popen[str]:

@@ -16,8 +16,10 @@ from hearthwatch.cli.llm import llm
 from hearthwatch.cli.replay import replay
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import settings
-from tests.support.cases import Cameras
+from tests.support.commands import read_until
+from tests.support.events import Cameras
 from tests.support.llm_server import Standin
+from tests.support.ports import free_url
 
 ROOT = Path(__file__).parents[2]
 T = 1_790_000_000
@@ -81,21 +83,6 @@ def hearthwatch(tmp_path):
         process.communicate(timeout=30)
 
 
-def free_url():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-def said_until(process, words):
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if words in line:
-            return "".join(lines)
-    raise AssertionError("".join(lines))
-
-
 def runs(pid):
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -109,7 +96,7 @@ def test_a_server_is_started_as_the_product_needs_it_proven_and_ended_with_all_i
     p = hearthwatch(
         "llm", "--model", "some/model", "--", "--enforce-eager", NEMOTRON_URL=url, HEARTHWATCH_VLLM=str(script)
     )
-    said_until(p, "ready at")
+    read_until(p, "ready at")
     arguments = json.loads(calls.read_text())
     assert arguments[:4] == ["serve", "some/model", "--served-model-name", "nemotron"]
     assert json.loads(arguments[arguments.index("--structured-outputs-config") + 1])["backend"] == "guidance"
@@ -122,7 +109,7 @@ def test_a_server_is_started_as_the_product_needs_it_proven_and_ended_with_all_i
 def test_a_server_does_not_outlive_a_kill(vllm, hearthwatch):
     script, calls = vllm()
     p = hearthwatch("llm", NEMOTRON_URL=free_url(), HEARTHWATCH_VLLM=str(script))
-    said_until(p, "ready at")
+    read_until(p, "ready at")
     server, worker = (int((calls.parent / name).read_text()) for name in ("calls.server", "calls.worker"))
     p.kill()
     p.wait()
@@ -138,7 +125,7 @@ def test_without_a_url_it_says_which_one_to_set(vllm, hearthwatch):
         except OSError:
             pytest.skip("somebody uses port 8002 here")
     p = hearthwatch("llm", HEARTHWATCH_VLLM=str(script), NEMOTRON_URL="")
-    assert "set NEMOTRON_URL=http://127.0.0.1:8002" in said_until(p, "NEMOTRON_URL is not set")
+    assert "set NEMOTRON_URL=http://127.0.0.1:8002" in read_until(p, "NEMOTRON_URL is not set")
 
 
 @pytest.mark.parametrize(

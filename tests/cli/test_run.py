@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,15 +17,12 @@ import pytest
 
 from hearthwatch.cli.run import commands
 from tests.support.pipeline import SLOW, Pipeline, name
+from tests.support.ports import free_port
 
 HOME = Path(__file__).parents[2]
 LONELY = {"REDIS_URL": "", "NEMOTRON_URL": ""}
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def alive(pid: int) -> bool:
@@ -55,7 +51,7 @@ class House:
         self.pipeline = Pipeline(folder)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hearthwatch.cli", "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env={**os.environ, **self.pipeline._environment, **LONELY, "HEARTHWATCH_API_PORT": free_port(), **environment},
+            text=True, env={**os.environ, **self.pipeline._environment, **LONELY, "HEARTHWATCH_API_PORT": str(free_port()), **environment},
         )  # fmt: skip
         assert self.process.stdout
         self.out: IO[str] = self.process.stdout

@@ -13,7 +13,7 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.record.read.lineage import lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import Detection, Verdict
-from tests.support.kept import START, House, S, in_memory
+from tests.support.data_dir import START, House, S, in_memory
 
 ROOT = Path(__file__).parents[2]
 

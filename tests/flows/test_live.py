@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pipeline import Nursery, Pipeline, check, name
+from tests.support.invariants import check
+from tests.support.pipeline import Nursery, Pipeline, name
 
 T = 1_700_000_000
 

@@ -10,7 +10,7 @@ from hearthwatch.record.verdicts import FailedAttempt, Verdicts
 from hearthwatch.stages import prompt
 from hearthwatch.stages.llm_queue import Analyst, Options
 from tests.fuzz.answers import Server, damaged, http
-from tests.support.cases import Cameras
+from tests.support.events import Cameras
 
 NAME = "llm"
 PEAK_BYTES_MAX = 300_000_000  # an answer of a megabyte as bytes, text and values; JSON of nothing but `[` takes most

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from tests.sources.test_backfill import OPTIONS, Archive, check_backfilled, command, finish  # noqa: E402
+from tests.support.backfills import OPTIONS, Archive, check_backfilled, command, finish  # noqa: E402
 from tests.support.pipeline import Pipeline  # noqa: E402
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from tests.record.test_faults import CALLS, ERRORS, RULES, SPEED, Faults  # noqa: E402
+from tests.support.failing_disk import CALLS, ERRORS, RULES, SPEED, Faults  # noqa: E402
 from tests.support.pipeline import Nursery  # noqa: E402
 from tests.support.shims import compiled  # noqa: E402
 

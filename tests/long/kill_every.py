@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
-from tests.record.test_kill import PAIRS, World  # noqa: E402
 from tests.support.pipeline import Nursery  # noqa: E402
+from tests.support.small_world import PAIRS, World  # noqa: E402
 
 
 def main():

@@ -18,9 +18,9 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 import duckdb  # noqa: E402
 
-from tests.record.test_power_loss import Dark  # noqa: E402
-from tests.support.blackout import TOLD, Choice, Disk  # noqa: E402
+from tests.support.disk_model import TOLD, Choice, Disk  # noqa: E402
 from tests.support.pipeline import Nursery  # noqa: E402
+from tests.support.power_loss import PowerCuts  # noqa: E402
 from tests.support.shims import compiled  # noqa: E402
 
 
@@ -34,7 +34,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     began, wrong, found = time.monotonic(), [], Counter()
     with Nursery(preload=compiled("journal", folder)) as nursery:
-        dark = Dark(folder, nursery)
+        dark = PowerCuts(folder, nursery)
         told(dark)
         close = [n + (call.path == TOLD) for n, call in enumerate(dark.calls) if call.what == "s" or call.path == TOLD]
         for n in range(given.cuts):

@@ -20,8 +20,9 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record.verdicts import Verdicts  # noqa: E402
 from hearthwatch.stages import prompt  # noqa: E402
-from tests.cli.test_llm import free_url, said_until  # noqa: E402
-from tests.support.cases import Cameras  # noqa: E402
+from tests.support.commands import read_until  # noqa: E402
+from tests.support.events import Cameras  # noqa: E402
+from tests.support.ports import free_url  # noqa: E402
 
 VLLM = Path(os.environ.get("HEARTHWATCH_VLLM") or ROOT / ".venv-vllm/bin/vllm")
 T = 1_790_000_000
@@ -59,7 +60,7 @@ def url(tmp_path_factory):
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        said_until(process, "ready at")
+        read_until(process, "ready at")
         print(f"\nvLLM ready and proven after {time.monotonic() - began:.0f} s")
         yield url
     finally:

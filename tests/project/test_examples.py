@@ -14,7 +14,7 @@ import pytest
 
 from hearthwatch.flows.services import Reader, Readers
 from hearthwatch.schemas.testing import check_consumer
-from tests.sinks.test_redis import House, eventually
+from tests.support.redis_mirror import House, eventually
 from tests.support.redis_server import RedisServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

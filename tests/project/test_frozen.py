@@ -41,8 +41,9 @@ from hearthwatch.flows.registry import BUILT_IN, load
 from hearthwatch.record import Record
 from hearthwatch.schemas.settings import Settings, variables
 from tests.support.api_record import Home, serve, story
-from tests.support.kept import House
-from tests.support.pipeline import Pipeline, check_feed
+from tests.support.data_dir import House
+from tests.support.invariants import check_feed
+from tests.support.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 FROZEN = Path(__file__).parent / "frozen"

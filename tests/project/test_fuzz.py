@@ -13,7 +13,8 @@ from hearthwatch.sources.tree import is_picture_path
 from tests.fuzz.names import part
 from tests.fuzz.pictures import Pictures
 from tests.fuzz.run import KINDS, SHARES, keep, run
-from tests.support.pipeline import Nursery, Pipeline, check
+from tests.support.invariants import check
+from tests.support.pipeline import Nursery, Pipeline
 
 SEED = int(os.environ.get("HEARTHWATCH_TEST_SEED", "1"))
 CASES = 500

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.api_record import Home as Told
 from tests.support.api_record import serve
-from tests.support.pipeline import check
+from tests.support.invariants import check
 from tests.support.uploads import Home, upload
 
 CAMERAS = "flood", "rare"

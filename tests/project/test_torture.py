@@ -17,8 +17,8 @@ import pytest
 from hearthwatch.record import Record
 from tests.support.pipeline import TESTS, Pipeline
 from tests.support.redis_server import binary
-from tests.torture import checks, unfaulted, uploader
-from tests.torture.parts import BATCH, LISTENERS, LOCAL
+from tests.torture import checks, reference_run, uploader
+from tests.torture.processes import BATCH, LISTENERS, LOCAL
 
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
 CHECKS = 20
@@ -68,7 +68,7 @@ def hear(house, client, seqs):
 def amiss(house):
     files = checks.Files(house, house.record)
     found = [files.lost(), files.doubled(), checks.ledger(house.record), checks.heard(house, house.record)]
-    found.append(unfaulted.differing(house.record, house.other, files.early))
+    found.append(reference_run.differing(house.record, house.other, files.early))
     return {check.name for check in found if check.amiss}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import Detection, Verdict
-from tests.support.kept import DAY, House, S, analyst, in_memory
+from tests.support.data_dir import DAY, House, S, analyst, in_memory
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/analytics.md").read_text()

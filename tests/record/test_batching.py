@@ -14,6 +14,7 @@ from hearthwatch.record.batching import Batching, Cut, cut
 from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Tick, Verdict, from_microseconds
+from tests.support.invariants import check_conservation, check_record
 
 S = 1_000_000
 RULES = Cut()
@@ -98,48 +99,6 @@ class Run:
 
     def sets(self):
         return sorted(sorted(frames) for frames in self.check().values())
-
-
-def check_conservation(record):
-    states = dict(record.rows("SELECT state, count(*) FROM frames GROUP BY state"))
-    counters = record.counters()
-    assert all(states.get(s, 0) == counters[s] for s in ("discovered", "settled", "quarantined")), (states, counters)
-    assert counters["detections"] == record.one("SELECT count(*) FROM detections")[0]
-    assert counters["events"] == record.one("SELECT count(*) FROM events WHERE status <> 'merged'")[0]
-    wrong = "SELECT count(*) FROM frames f WHERE (event_id IS NOT NULL) <> EXISTS (SELECT 1 FROM detections d WHERE d.frame_id = f.id)"
-    assert record.one(wrong)[0] == 0
-    assert record.one("SELECT count(*) FROM frames WHERE event_id IS NOT NULL AND state <> 'settled'")[0] == 0
-    assert (
-        record.one(
-            "SELECT count(*) FROM detections d JOIN frames f ON f.id = d.frame_id WHERE d.event_id IS NOT f.event_id"
-        )[0]
-        == 0
-    )
-
-
-def check_record(record, rules=RULES):
-    check_conservation(record)
-    events = {}
-    for frame, event in record.rows("SELECT id, event_id FROM frames WHERE event_id IS NOT NULL"):
-        events.setdefault(event, set()).add(frame)
-    live = {
-        r[0]: r[1:]
-        for r in record.rows("SELECT id, frame_count, started_at, last_at FROM events WHERE status <> 'merged'")
-    }
-    assert set(live) == set(events)
-    for event, (n, first, last) in live.items():
-        assert min(events[event]) == event and len(events[event]) == n
-        assert (first, last) == record.one(
-            "SELECT min(captured_at), max(captured_at) FROM frames WHERE event_id = ?", event
-        )
-        assert last - first < rules.window
-    for event, revision, status, ended in record.rows("SELECT id, revision, status, ended_at FROM events"):
-        feed = record.rows("SELECT revision, type FROM feed WHERE event_id = ? ORDER BY seq", event)
-        assert [r for r, _ in feed] == list(range(1, revision + 1))
-        assert feed[0][1] == "event.opened"
-        assert status == "open" or feed[-1][1] == f"event.{status}"
-        assert (ended is None) == (status == "open") or status == "merged"
-    return {e: frozenset(f) for e, f in events.items()}
 
 
 def definition(arrivals):

@@ -12,7 +12,7 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.rules import judge
-from tests.support.filled import fill
+from tests.support.large_record import fill
 
 S = 1_000_000
 T = 1_700_000_000 * S

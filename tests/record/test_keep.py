@@ -20,7 +20,7 @@ from hearthwatch.sinks.retention import Retention
 from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.clock import Clock
 from hearthwatch.sources.gpu_stats import GpuStats, Reading, Sampler, open_card
-from tests.support.kept import DAY, START, House, S, in_memory, lake_differs
+from tests.support.data_dir import DAY, START, House, S, in_memory, lake_differs
 
 WAIT = 20.0  # for what takes milliseconds, on a machine that may be very busy
 TICKS = [Tick(from_microseconds(START + 31 * DAY + i * S)) for i in range(3)]

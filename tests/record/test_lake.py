@@ -25,7 +25,7 @@ from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.lake import parquet
 from hearthwatch.record.lake.schema import TABLES as SCHEMAS
 from hearthwatch.record.lake.views import STORAGE, export
-from tests.support.kept import START, TABLES, House, S, analyst, every_kill, ids, in_memory, lake_differs
+from tests.support.data_dir import START, TABLES, House, S, analyst, every_kill, ids, in_memory, lake_differs
 from tests.support.pipeline import Pipeline, name
 
 ROOT = Path(__file__).parents[2]

@@ -21,8 +21,8 @@ from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.ledger import FoundFile
 from hearthwatch.record.lock import wait_for_lock
 from hearthwatch.record.read.verify import rows
-from tests.record.test_batching import check_conservation
-from tests.support.kept import DAY, START, House, S, every_kill, in_memory, lake_differs
+from tests.support.data_dir import DAY, START, House, S, every_kill, in_memory, lake_differs
+from tests.support.invariants import check_conservation
 
 ROOT = Path(__file__).parents[2]
 LATER = START + 31 * DAY

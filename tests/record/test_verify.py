@@ -17,8 +17,9 @@ from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import problems
 from hearthwatch.record.units import HOUR
-from tests.support.kept import START, House, S, in_memory
-from tests.support.pipeline import Pipeline, check, name
+from tests.support.data_dir import START, House, S, in_memory
+from tests.support.invariants import check
+from tests.support.pipeline import Pipeline, name
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,33 +8,25 @@ import random
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 import hearthwatch.sinks.redis
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.services import Reader, Readers
-from hearthwatch.record import Record, now
-from hearthwatch.record.batching import Batching
+from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection
 from hearthwatch.schemas.settings import Settings, use
 from hearthwatch.schemas.testing import check_consumer
 from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
-from hearthwatch.stages.rules import judge
 from tests.support.pipeline import Pipeline, name
-from tests.support.redis_server import SECONDS_MAX, RedisServer
+from tests.support.redis_mirror import CHANNEL, House, eventually
+from tests.support.redis_server import RedisServer
 
-CHANNEL = "security_events"
-HOUR = 3_600_000_000
 HOME = Path(__file__).parents[2]
 
 
@@ -42,105 +34,6 @@ HOME = Path(__file__).parents[2]
 def house(tmp_path: Path) -> Iterator[House]:
     with House(tmp_path) as house:
         yield house
-
-
-class House:
-    """A record, a Redis, and somebody who listens to the channel."""
-
-    def __init__(self, home: Path, durable: bool = False):
-        self.path, self.server = home / "record.db", RedisServer(home / "redis", durable)
-        self.redis: redis.Redis[str]
-
-    def __enter__(self) -> House:
-        self.server.start()
-        self.redis = self.server.client()
-        self.record = Record(self.path)
-        self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(judge, zone=None))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.redis.close()
-        self.record.close()
-        self.server.kill()
-
-    def happen(self, count: int = 1) -> None:
-        """`count` pictures of a person, an hour between two: as many events are opened, and the former ones closed."""
-        (number,) = self.record.one("SELECT count(*) FROM frames")
-        hours = [(number + n + 1) * HOUR for n in range(count)]
-        self.ledger.discover([FoundFile("porch", "Porch", f"Porch/{at}.jpg", at, 1, at, at) for at in hours], hours[-1])
-        frames = [entry.frame for entry in self.ledger.todo(0, count)]
-        self.batching.write([Detected(frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),)) for frame in frames])
-
-    def pretend(self, count: int, age_seconds: float = 3600) -> None:
-        """`count` rows in the feed that are this old; only the numbers matter."""
-        last, at = Feed(self.record).last(), now() - round(age_seconds * 1e6)
-        rows = [
-            (last + n, 10**6 + last + n, 1, "event.closed", f'{{"seq":{last + n}}}', at) for n in range(1, count + 1)
-        ]
-        self.record.transact(lambda: self.record.many("INSERT INTO feed VALUES (?,?,?,?,?,?)", rows))
-
-    def told(self) -> list[int]:
-        return [seq for (seq,) in self.record.rows("SELECT seq FROM feed ORDER BY seq")]
-
-    def sink(self, **options: Any) -> Redis:
-        return Redis(url=self.server.url, channel=CHANNEL, record_path=self.path, **options)
-
-    @contextmanager
-    def relay(self) -> Iterator[Redis]:
-        """The relay as it is, without the thread that drives it."""
-        sink = self.sink()
-        sink.open()
-        try:
-            yield sink
-        finally:
-            sink.close()
-
-    @contextmanager
-    def running(self) -> Iterator[Readers]:
-        """The relay on its thread, as in a graph."""
-        readers = Readers()
-        readers.start(Reader("redis", self.sink(), {}, self.path))
-        try:
-            yield readers
-        finally:
-            readers.stop()
-
-    def entries(self) -> list[tuple[str, dict[str, str]]]:
-        return self.redis.xrange(f"{CHANNEL}:stream")
-
-    def stream(self) -> list[int]:
-        """The numbers of its entries; each one carries the message of that number."""
-        seqs = []
-        for id, fields in self.entries():
-            seqs.append(int(id.removesuffix("-0")))
-            assert json.loads(fields["data"])["seq"] == seqs[-1]
-        return seqs
-
-    @contextmanager
-    def listening(self) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-        """What a subscriber has heard so far."""
-        with self.server.client() as client, client.pubsub(ignore_subscribe_messages=True) as radio:
-            radio.subscribe(CHANNEL)
-            radio.get_message(ignore_subscribe_messages=False, timeout=SECONDS_MAX)
-            heard: list[dict[str, Any]] = []
-
-            def listen() -> list[dict[str, Any]]:
-                """Everything that was published before this question: our own word comes back behind it."""
-                client.publish(CHANNEL, "end")
-                while (message := radio.get_message(timeout=SECONDS_MAX)) and message["data"] != "end":
-                    heard.append(json.loads(message["data"]))
-                return heard
-
-            yield listen
-
-
-def eventually(what: Callable[[], object]) -> None:
-    """Wait until it is so, for a reader on another thread."""
-    until = time.monotonic() + SECONDS_MAX
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 # -- what is published

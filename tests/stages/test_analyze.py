@@ -19,7 +19,7 @@ from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.pending import Pending
 from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.llm_queue import Analyst, Options
-from tests.support.cases import Cameras
+from tests.support.events import Cameras
 from tests.support.llm_server import Standin
 from tests.support.pipeline import Pipeline, name
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hearthwatch.record.verdicts import Baseline
 from hearthwatch.stages import rules
 from hearthwatch.stages.prompt import FLOOR, PROMPTS, line, messages, schema, verdict
-from tests.support.cases import NIGHT, NOON, UTC, facts
+from tests.support.events import NIGHT, NOON, UTC, facts
 
 FROZEN = {"v1": "d304c6872685e7ba"}
 STORY = (["person"], ["person", "person", "dog"])

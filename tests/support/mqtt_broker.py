@@ -13,6 +13,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.support.ports import free_port
+
 SECONDS_MAX = 20.0
 
 
@@ -29,9 +31,7 @@ class Broker:
             missing = "no mosquitto: apt install mosquitto"
             (pytest.fail if os.environ.get("HEARTHWATCH_TEST_REQUIRE") == "all" else pytest.skip)(missing)
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         config = f"listener {self.port} 127.0.0.1\nallow_anonymous {str(password is None).lower()}\n"
         if password is not None:

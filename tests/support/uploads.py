@@ -9,7 +9,6 @@ import io
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import httpx
 
 from tests.support.pipeline import ROOT, SLOW, Pipeline
+from tests.support.ports import free_port
 
 DETECT = '[detect]\nuse = "tests.support.null_detector:NullDetector"\nfrom = "files"\n{}\n\n'
 DECIDED = (
@@ -47,8 +47,7 @@ class Home(Pipeline):
 
     def serve(self):
         """Start the API on a free port, and wait until it answers."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         environment = {**os.environ, **self._environment, "HEARTHWATCH_API_PORT": str(port), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-P", "-m", "hearthwatch.api"]
         self.api = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL)

@@ -1,6 +1,6 @@
 """Everything at once that may go wrong, then a look at whether anything did.
 
-    python tests/faults/torture.py [--minutes N] [--seed S] [--folder DIR]
+    scripts/torture [--minutes N] [--seed S] [--folder DIR]
 
 Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, cameras that
 upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many minutes they are
@@ -21,10 +21,10 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record import Record  # noqa: E402
 from tests.support.redis_server import binary  # noqa: E402
-from tests.torture import checks, unfaulted  # noqa: E402
-from tests.torture.parts import House  # noqa: E402
-from tests.torture.place import enter  # noqa: E402
+from tests.torture import checks, reference_run  # noqa: E402
+from tests.torture.processes import House  # noqa: E402
 from tests.torture.samples import Samples, handles, memory, threads  # noqa: E402
+from tests.torture.sandbox import enter  # noqa: E402
 from tests.torture.schedule import at_work, count_faults, schedule, until  # noqa: E402
 
 DRAIN_SECONDS_MAX = 600.0  # for what takes seconds; a full judge's queue, a busy machine take more
@@ -70,9 +70,9 @@ def results(house, samples):
         checks.thumbnails(house, record),
     ]
     out += [checks.no_temporary_files(house), checks.verified(house)]
-    other = unfaulted.run(house, record, files.early, until)
+    other = reference_run.run(house, record, files.early, until)
     house.put_down(15)
-    out.insert(3, unfaulted.differing(record, other, files.early))
+    out.insert(3, reference_run.differing(record, other, files.early))
     for part in ("redis", "llm"):
         house.parts[part].retire()
     for measure in (memory, handles, threads):

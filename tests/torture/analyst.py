@@ -1,6 +1,6 @@
 """Somebody with a question: holds `analytics.duckdb` open and asks the same thing again and again.
 
-    python tests/faults/analyst.py DATA_DIR NOTES
+    python tests/torture/analyst.py DATA_DIR NOTES
 
 No answer may be an error, have a row twice, or have fewer rows than the one before: nothing is forgotten here. NOTES gets a
 line for each answer: `ok N`, or what was wrong with it.

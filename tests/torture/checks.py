@@ -14,9 +14,10 @@ import redis
 from hearthwatch.cli.verify import uploads
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.read import verify as checks
-from tests.support.pipeline import ROOT, check_feed
-from tests.torture.parts import LISTENERS, RULES, STREAM
+from tests.support.invariants import check_feed
+from tests.support.pipeline import ROOT
 from tests.torture.pictures import plan
+from tests.torture.processes import LISTENERS, RULES, STREAM
 
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
-from tests.torture.parts import LOCAL, REMOTE
-from tests.torture.place import LIMITS
+from tests.torture.processes import LOCAL, REMOTE
+from tests.torture.sandbox import LIMITS
 
 LIVES = {(False, LOCAL): "bare", (False, REMOTE): "bare, remote detector", (True, LOCAL): "with -r", (True, REMOTE): "with -r, remote detector"}  # fmt: skip
 ENDS = {signal.SIGKILL: 6, signal.SIGTERM: 3, signal.SIGINT: 1}

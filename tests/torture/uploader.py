@@ -1,6 +1,6 @@
 """The cameras: a process that uploads what the plan says, and goes on where it was if it is killed.
 
-    python tests/faults/uploader.py BASE STATE SEED BEGAN SECONDS
+    python tests/torture/uploader.py BASE STATE SEED BEGAN SECONDS
 
 STATE holds how many uploads are done. `move`: written elsewhere and renamed; `write`: in place; `slow`: in place, in three
 pieces; `folder`: a whole new folder moved in at once, of whose file nobody is told.

@@ -4,7 +4,7 @@
  * JOURNAL_FILE   where to; it grows, so several processes one after the other make one journal
  *
  * An entry is written when its call has returned, and no two calls overlap: what stands before a sync was there when
- * the sync began. `tests/blackout.py` reads it. Shared memory maps are not seen; of the files here only SQLite's `-shm`,
+ * the sync began. `tests/support/disk_model.py` reads it. Shared memory maps are not seen; of the files here only SQLite's `-shm`,
  * which no crash needs, is written by one. The environment is read at the first call that finds JOURNAL_UNDER in it.
  */
 #define _GNU_SOURCE

@@ -1,6 +1,6 @@
 """Browsers: so many Server-Sent Events clients, each of which comes back with the last id that it has noted.
 
-    python tests/faults/listeners.py PORT FOLDER COUNT
+    python tests/torture/live_clients.py PORT FOLDER COUNT
 
 Each notes the numbers of the messages in FOLDER/<n>, one a line, as they come: after a kill of this process it goes on
 from there.

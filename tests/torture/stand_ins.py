@@ -1,6 +1,6 @@
 """What the pipeline asks over HTTP, as processes that can be killed, frozen and started again at the same port.
 
-    python tests/faults/services.py llm|detector PORT SEED
+    python tests/torture/stand_ins.py llm|detector PORT SEED
 
 Both fail now and then by themselves: the language model answers one in ten questions with a 500 and takes up to 0.3 s; the
 detector answers one in twenty with a 503 and hangs up on one in twenty.

@@ -8,7 +8,7 @@ done again: reading, detecting, placing, judging. Left out of the comparison is 
 from hearthwatch.record import Record
 from tests.support.pipeline import LEDGER, Content, Pipeline, _table, content
 from tests.torture.checks import Check
-from tests.torture.parts import LOCAL
+from tests.torture.processes import LOCAL
 
 VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status".split()}
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites

@@ -7,7 +7,6 @@ server, in a process of its own, that can be killed and started again on the sam
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.thumbnails import draw, write
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Tick, Verdict, to_microseconds
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SLOW = 30.0  # how long a test waits for what takes a second: two busy cores are the rule
@@ -139,9 +139,7 @@ class Api:
     """What `hearthwatch api` becomes, over a house."""
 
     def __init__(self, house, **environment):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._house, self._environment = house, environment
         self.errors = house.data / "api.log"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import redis
 
-from tests.api.test_live import free_port
 from tests.support.pipeline import ROOT, SLOW, Nursery, Pipeline, rules_and_options
+from tests.support.ports import free_port
 from tests.support.redis_server import binary
-from tests.torture.place import Place
+from tests.torture.sandbox import Place
 
 HERE = Path(__file__).parent
 RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life, so that many events close
@@ -182,11 +182,11 @@ class House:
                     [binary(), "--port", self.ports["redis"], "--bind", "127.0.0.1", "--dir", redis, *append],
                     (0,),
                 ),
-                Part(self, "llm", [python, HERE / "services.py", "llm", self.ports["llm"], self.seed]),
-                Part(self, "detector", [python, HERE / "services.py", "detector", self.ports["detector"], self.seed]),
+                Part(self, "llm", [python, HERE / "stand_ins.py", "llm", self.ports["llm"], self.seed]),
+                Part(self, "detector", [python, HERE / "stand_ins.py", "detector", self.ports["detector"], self.seed]),
                 Part(self, "uploader", [python, HERE / "uploader.py", *uploads]),
                 Part(self, "api", [python, "-P", "-m", "hearthwatch.api"], (0, -signal.SIGTERM)),
-                Part(self, "listeners", [python, HERE / "listeners.py", self.ports["api"], self.notes, LISTENERS]),
+                Part(self, "listeners", [python, HERE / "live_clients.py", self.ports["api"], self.notes, LISTENERS]),
                 Part(self, "analyst", [python, HERE / "analyst.py", self.data, self.notes / "answers"]),
             )
         }

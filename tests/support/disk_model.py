@@ -1,4 +1,4 @@
-"""What a power cut leaves on a disk, made out of a journal of everything that was written (`tests/shim/journal.c`).
+"""What a power cut leaves on a disk, made out of a journal of everything that was written (`tests/support/shim/journal.c`).
 
 The model is meaner than any file system we know, so that what survives it survives theirs:
 
