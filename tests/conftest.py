@@ -14,6 +14,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if "PYTEST_XDIST_WORKER" not in os.environ:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: fixtures are closed, processes killed
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, ours and our processes': workers share the cores
+
 SETTINGS = {variable.name for variable in variables()}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith("BYTEWAX_")]:
     del os.environ[name]

@@ -192,6 +192,7 @@ def test_the_inbox_is_by_risk_then_time_and_the_reviewed_come_last(own):
         assert seen == whole
 
 
+@pytest.mark.slow
 def test_filters_in_any_combination_give_what_filtering_by_hand_gives(api, home):
     everything = get(api, "/api/events", limit=1000)["events"]
     middle = everything[2]["started_at"]
@@ -575,6 +576,7 @@ def test_metrics_balance_with_the_record(own):
         assert line in text, line
 
 
+@pytest.mark.slow
 def test_the_steps_times_are_the_pipelines_own_and_outlive_the_server(tmp_path):
     """They begin anew with the pipeline, not with the server; each histogram counts what it says."""
     p = Pipeline(
@@ -666,6 +668,7 @@ def test_a_locked_record_can_be_read(own):
     other.close()
 
 
+@pytest.mark.slow
 def test_the_server_says_where_it_is_and_stops_with_listeners(tmp_path):
     home = story(Home(tmp_path))
     home.close()
@@ -706,6 +709,7 @@ def answers(client):
         return False
 
 
+@pytest.mark.slow
 def test_others_are_let_in_only_with_a_token(tmp_path):
     server = start(Home(tmp_path), HEARTHWATCH_API_HOST="0.0.0.0")
     out, error = server.communicate(timeout=20)
@@ -713,6 +717,7 @@ def test_others_are_let_in_only_with_a_token(tmp_path):
     assert "HEARTHWATCH_API_TOKEN" in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_database_of_somebody_else_is_refused(tmp_path):
     home = Home(tmp_path)
     home.data.mkdir()

@@ -82,6 +82,7 @@ def test_a_new_listener_hears_what_happens_from_now_on(home, served):
         assert id == feed(home)[-1]["seq"]
 
 
+@pytest.mark.slow
 def test_the_status_comes_again_and_again(served):
     with served.client() as client, client.stream("GET", "/api/live") as stream:
         messages = sse(stream.iter_lines())
@@ -213,6 +214,7 @@ def until(client, event):
                     return data
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_costs_no_listener_a_message(tmp_path):
     home = story(Home(tmp_path))
     port = free_port()

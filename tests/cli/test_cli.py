@@ -77,6 +77,7 @@ def test_check_finds_nothing_wrong_and_says_what_is_off(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Path) -> None:
     assert " nodes, no mistakes: files, detect, batch, " in hearthwatch(folder, "check").stdout
     assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
@@ -95,6 +96,7 @@ def test_check_reports_every_mistake_and_what_looks_like_one(folder: Path) -> No
     ]
 
 
+@pytest.mark.slow
 def test_a_flow_file_that_is_not_there_is_a_sentence(folder: Path) -> None:
     for command in ("check", "graph"):
         done = hearthwatch(folder, command, "other.toml")
@@ -146,6 +148,7 @@ def test_graph_is_drawn_as_people_think_of_it(folder: Path) -> None:
         assert line in drawn.splitlines()
 
 
+@pytest.mark.slow
 def test_components_lists_everything_with_its_options_and_tells_what_is_broken(folder: Path) -> None:
     done = hearthwatch(folder, "components")
     assert done.returncode == 1
@@ -156,6 +159,7 @@ def test_components_lists_everything_with_its_options_and_tells_what_is_broken(f
     assert hearthwatch(folder, "components", PYTHONPATH=str(HOME)).returncode == 0
 
 
+@pytest.mark.slow
 def test_version_and_help(folder: Path) -> None:
     assert re.fullmatch(r"hearthwatch \d+\.\d+\.\d+\n", hearthwatch(folder, "--version").stdout)
     assert "components" in hearthwatch(folder, "--help").stdout

@@ -18,6 +18,8 @@ from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.schemas.items import EPOCH, Event, Message, Verdict
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

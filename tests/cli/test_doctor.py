@@ -20,6 +20,8 @@ from hearthwatch.schemas.settings import Settings, load
 from tests.support.http_receiver import HttpEar
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 GONE = "http://127.0.0.1:9"  # nobody listens there
 
 

@@ -19,6 +19,8 @@ from hearthwatch.schemas.settings import settings
 from hearthwatch.stages import rules
 from tests.support.llm_server import Standin
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "demo/stories.jsonl"
 PAGE = (ROOT / "docs/judgement.md").read_text()

@@ -21,6 +21,8 @@ from tests.support.events import Cameras
 from tests.support.llm_server import Standin
 from tests.support.ports import free_url
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 T = 1_790_000_000
 HEARTHWATCH = [sys.executable, "-c", "from hearthwatch.cli import main; main()"]

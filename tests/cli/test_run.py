@@ -19,6 +19,8 @@ from hearthwatch.cli.run import commands
 from tests.support.pipeline import SLOW, Pipeline, name
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 HOME = Path(__file__).parents[2]
 LONELY = {"REDIS_URL": "", "NEMOTRON_URL": ""}
 

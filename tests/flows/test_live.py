@@ -11,6 +11,8 @@ import pytest
 from tests.support.invariants import check
 from tests.support.pipeline import Nursery, Pipeline, name
 
+pytestmark = pytest.mark.slow
+
 T = 1_700_000_000
 
 

@@ -17,6 +17,8 @@ from tests.support.llm_server import Standin
 from tests.support.pipeline import SLOW, Pipeline, content, name, picture
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 T = 1_700_000_000
 CAMERAS = ("door", "gate", "yard", "barn")

@@ -132,6 +132,7 @@ def test_news_that_came_just_before_the_end_are_still_told(path: Path) -> None:
     assert b.heard == seqs(path)
 
 
+@pytest.mark.slow
 def test_what_could_not_be_delivered_comes_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tries = iter(range(3))
 

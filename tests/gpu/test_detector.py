@@ -73,6 +73,7 @@ def test_scores_at_the_threshold_count(detector, yard_frames):
     assert above_it.detect([picture])[0] == ()
 
 
+@pytest.mark.slow
 def test_object_types_filter_and_say_what_the_model_never_sees(yard_frames):
     pictures = [decoded(jpeg) for jpeg in yard_frames[:40]]
     everything = {one.object_type for found in Detector("yard", "cpu", 0.4).detect(pictures) for one in found}

@@ -23,6 +23,8 @@ from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.parity import EXACT, Difference, compare
 from tests.support import checkpoints
 
+pytestmark = pytest.mark.slow
+
 PIXELS_MAX, SCORE_MAX = 0.5, 0.01  # how far we may be from transformers
 MAP_MAX = 0.005
 FRAMES, AT_A_TIME = 200, 8

@@ -272,6 +272,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(json_values, max_size=3) | json_values)
 def test_any_json_is_read_or_refused(value):
     body = json.dumps({"detections": value}).encode()

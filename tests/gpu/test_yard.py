@@ -13,6 +13,8 @@ from hearthwatch.demo.scenes import story
 from hearthwatch.demo.uploader import FIRST_STORY_SECONDS, PROGRAMME, Shot, Uploader, Yard, schedule, upload
 from hearthwatch.gpu.detector import Detector
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 22, 16, 15, 30, 250_000)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 BENCHMARKS = [
     ["detector", "--quick", "--models=tiny", "--sizes=90", "--pictures=2"],

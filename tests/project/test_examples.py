@@ -17,6 +17,8 @@ from hearthwatch.schemas.testing import check_consumer
 from tests.support.redis_mirror import House, eventually
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

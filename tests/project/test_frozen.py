@@ -463,6 +463,7 @@ def exit_code(run: str, folder: Path) -> int:
     return done.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_a_command_ends_with_the_code_it_had(run, place):
     assert exit_code(run, place) == json.loads((FROZEN / "exit_codes.json").read_text())[run], REWRITE
@@ -471,6 +472,7 @@ def test_a_command_ends_with_the_code_it_had(run, place):
 # -- what 0.1 left on the disk
 
 
+@pytest.mark.slow
 def test_a_store_that_0_1_left_is_resumed_and_every_picture_is_decided_once(tmp_path):
     """A 0.1 flow file, plug-in, record and recovery store, killed half-way: `tests/frozen/README.md` says where."""
     pipeline = Pipeline(tmp_path)

@@ -16,6 +16,8 @@ from tests.fuzz.run import KINDS, SHARES, keep, run
 from tests.support.invariants import check
 from tests.support.pipeline import Nursery, Pipeline
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("HEARTHWATCH_TEST_SEED", "1"))
 CASES = 500
 FILES = 200

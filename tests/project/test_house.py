@@ -85,6 +85,7 @@ def test_the_installed_version_is_this_one():
     assert version("hearthwatch") == PROJECT["project"]["version"]
 
 
+@pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout_with_model_and_flow_file(copy, tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", tmp_path, copy], check=True)

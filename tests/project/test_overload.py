@@ -10,6 +10,8 @@ from tests.support.api_record import serve
 from tests.support.invariants import check
 from tests.support.uploads import Home, upload
 
+pytestmark = pytest.mark.slow
+
 CAMERAS = "flood", "rare"
 FLOOD, RARE = 240, 12  # pictures of each that come at once
 ALL = len(CAMERAS) + 2 * (FLOOD + RARE)

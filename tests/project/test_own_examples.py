@@ -19,6 +19,8 @@ from hearthwatch.schemas.testing import Picture, check_sink, check_source, check
 from tests.support.http_receiver import HttpEar
 from tests.support.pipeline import Pipeline, rules_and_options
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = ("own_source", "own_detector", "own_sink")
 

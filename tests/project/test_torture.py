@@ -20,6 +20,8 @@ from tests.support.redis_server import binary
 from tests.torture import checks, reference_run, uploader
 from tests.torture.processes import BATCH, LISTENERS, LOCAL
 
+pytestmark = pytest.mark.slow
+
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
 CHECKS = 20
 

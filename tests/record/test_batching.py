@@ -113,6 +113,7 @@ def content(run):
     )
 
 
+@pytest.mark.slow
 @thorough
 @given(gaps, randoms)
 def test_frames_that_arrive_at_once_in_any_order_are_cut_as_if_sorted(g, rnd):
@@ -122,6 +123,7 @@ def test_frames_that_arrive_at_once_in_any_order_are_cut_as_if_sorted(g, rnd):
     assert Run(arrivals).sets() == definition(arrivals)
 
 
+@pytest.mark.slow
 @thorough
 @given(gaps, randoms, st.sampled_from([0, 1, 4.99]))
 def test_live_disorder_up_to_five_seconds_changes_nothing(g, rnd, by):
@@ -130,6 +132,7 @@ def test_live_disorder_up_to_five_seconds_changes_nothing(g, rnd, by):
     assert Run(arrivals, rnd=rnd).sets() == definition(arrivals)
 
 
+@pytest.mark.slow
 @thorough
 @given(gaps, gaps, randoms, st.sampled_from([0.01, 0.3, 1, 3, 20]), st.booleans())
 def test_old_pictures_interleaved_with_live_ones_are_cut_as_if_sorted(g1, g2, rnd, speed, far):
@@ -140,6 +143,7 @@ def test_old_pictures_interleaved_with_live_ones_are_cut_as_if_sorted(g1, g2, rn
     assert Run(arrivals, rnd=rnd).sets() == definition(arrivals)
 
 
+@pytest.mark.slow
 @thorough
 @given(gaps, gaps, randoms, st.sampled_from([0.01, 0.3, 1, 3, 20]), st.floats(0, 29.9), st.floats(0, 10))
 def test_any_disorder_is_bounded_and_does_not_depend_on_chunks_ticks_or_restarts(g1, g2, rnd, speed, gap, by):
@@ -156,6 +160,7 @@ def test_any_disorder_is_bounded_and_does_not_depend_on_chunks_ticks_or_restarts
     assert len(one.check()) <= 2 * len(definition(arrivals))
 
 
+@pytest.mark.slow
 @thorough
 @given(gaps, randoms)
 def test_whatever_arrives_whenever_no_frame_is_lost_and_no_event_breaks_its_bounds(g, rnd):

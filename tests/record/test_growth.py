@@ -70,6 +70,7 @@ def costs(tmp_path_factory):
     return a_day(folder / "new.db"), a_day(folder / "old.db")
 
 
+@pytest.mark.slow
 def test_nothing_that_the_spine_asks_reads_more_of_a_larger_record(costs):
     new, old = costs
     assert {what: old[what] for what in old if old[what] > new[what] + 200} == {}

@@ -15,6 +15,8 @@ import pytest
 from tests.support.pipeline import TESTS, Nursery, content, replayed
 from tests.support.small_world import PAIRS, World
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("HEARTHWATCH_TEST_SEED", "1"))
 
 

@@ -227,6 +227,7 @@ def test_files_of_an_older_version_lack_columns_and_are_read_as_null(house, monk
         assert db.execute("SELECT count(*), count(detect_ms) FROM frames").fetchone() == (2, 0)
 
 
+@pytest.mark.slow
 def test_an_export_killed_at_any_step_is_made_up_for(tmp_path, monkeypatch):
     """At each of its commits and file operations; a reader finds every file whole, and each row once or not yet."""
     template = House(tmp_path / "house")  # the catalogue names the folder, and it is none of this test's steps
@@ -251,6 +252,7 @@ def test_an_export_killed_at_any_step_is_made_up_for(tmp_path, monkeypatch):
         assert every_kill(patch, prepare, House.export, check) > 20
 
 
+@pytest.mark.slow
 def test_the_first_export_killed_at_any_step(tmp_path, monkeypatch):
     House(tmp_path / "template").see("front_door", 0).close_events().close()
 
@@ -293,6 +295,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("HEARTHWATCH_TEST_EXAMPLES", "15")), deadline=None)
 @given(steps)
 def test_the_lake_follows_any_history(history):
@@ -436,6 +439,7 @@ gigabytes = 0.0004
 EACH = " UNION ALL ".join(f"SELECT '{t}' AS what, count(*) AS n, count(DISTINCT id) AS ids FROM {t}" for t in TABLES)
 
 
+@pytest.mark.slow
 def test_analysts_ask_for_minutes_while_the_pipeline_writes_is_killed_and_prunes(tmp_path):
     """Two of them, each on one connection that it never lets go of."""
     House(tmp_path / "world").export().close()
@@ -484,6 +488,7 @@ def sql(house, *args):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_hearthwatch_sql_exports_first_and_answers(house):
     a_day(house)
     query = "SELECT camera_id, count(*) AS n, min(captured_at) AS since FROM frames GROUP BY 1 ORDER BY 1"
@@ -500,6 +505,7 @@ def test_hearthwatch_sql_exports_first_and_answers(house):
     assert rows[0]["objects"] == {"dog": 1, "person": 1} and rows[0]["history"][0]["revision"] == 1
 
 
+@pytest.mark.slow
 def test_a_query_that_cannot_be_understood_is_told_in_words(house):
     house.export()
     for args, says in ((["SELECT * FROM evnts"], "evnts"), (["SELECT 1", "--csv", "--json"], "choose one")):

@@ -10,6 +10,8 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Tick, from_microseconds, to_microseconds
 from hearthwatch.stages.rules import judge
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000
 EVERY = 300  # seconds between the pictures that a camera sends all night, whatever it sees
 HOURS = 8

@@ -17,6 +17,8 @@ from tests.support.pipeline import Nursery
 from tests.support.power_loss import PowerCuts
 from tests.support.shims import compiled
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("HEARTHWATCH_TEST_SEED", "1"))
 CUTS = 7
 

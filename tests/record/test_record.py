@@ -272,6 +272,7 @@ def test_the_feeds_end_stays_where_it_is_when_its_newest_rows_are_removed(record
     assert Feed(record).last() == Feed(record).cursor("mine") == 7
 
 
+@pytest.mark.slow
 def test_housekeeping_waits_for_its_turn_and_finds_no_locked_record(tmp_path, caplog):
     one, two = Record(tmp_path / "r.db"), Record(tmp_path / "r.db")
     begun, end = threading.Event(), threading.Event()

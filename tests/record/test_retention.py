@@ -203,6 +203,7 @@ def test_samples_go_with_time(house):
     assert house.rows("SELECT recorded_at FROM gpu_stats") == [(LATER,)]
 
 
+@pytest.mark.slow
 def test_a_data_dir_that_is_too_large_loses_the_oldest(house):
     house.see("front_door", *range(0, 60_000, 200)).close_events().set(range(1000), risk_level="low")
     keeper = house.export().keeper(bytes_max=1)
@@ -251,6 +252,7 @@ def prune(house, *args, **environment):
     )
 
 
+@pytest.mark.slow
 def test_hearthwatch_prune_brings_the_lake_along(house):
     past = (time.time_ns() // 1000 - START) // S - 90 * 86_400
     house.see("front_door", past, discovered=START + past * S).close_events(past + 1000).set(
@@ -267,6 +269,7 @@ def test_hearthwatch_prune_brings_the_lake_along(house):
     assert lake_differs(house) == [] and house.rows("SELECT * FROM dirty_hours") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("originals", [False, True])
 def test_a_run_killed_at_any_step_is_finished_by_the_next(tmp_path, monkeypatch, originals):
     """At each commit and file operation: nothing half forgotten, nothing gone that should stay, the same end."""

@@ -110,6 +110,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps, st.integers(1, 7))
 def test_chunks_and_restarts_do_not_change_what_is_suppressed(gaps, chunk):
     at, story = 1000, []

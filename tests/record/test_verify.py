@@ -148,6 +148,7 @@ def verify(house):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_command_says_so_and_ends_with_1(house):
     done = verify(house)
     assert (done.returncode, done.stderr) == (0, "")
@@ -159,6 +160,7 @@ def test_the_command_says_so_and_ends_with_1(house):
     assert "counters    1 wrong\n  the counter `settled` says 5, but there are 4\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_live_record_is_put_back_as_the_docs_say(tmp_path):
     """What came after the copy is taken in again, and nothing is amiss."""
     text = (ROOT / "docs/record.md").read_text().partition("## Copying it")[2]

@@ -27,6 +27,8 @@ from tests.support.pipeline import Pipeline, name
 from tests.support.redis_mirror import CHANNEL, House, eventually
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 HOME = Path(__file__).parents[2]
 
 

@@ -22,6 +22,8 @@ from tests.support.backfills import OPTIONS, RULES, Archive, check_backfilled, c
 from tests.support.invariants import check
 from tests.support.pipeline import Pipeline, name, picture
 
+pytestmark = pytest.mark.slow
+
 # -- the command, with a real pipeline
 
 

@@ -200,6 +200,7 @@ def test_without_notifications_sweeps_find_everything(house):
     assert time_of["back/broken.jpg"] >= QUICK.still_seconds * 1e6  # it had no end to be seen
 
 
+@pytest.mark.slow
 def test_a_swept_file_that_grows_waits_until_it_stands_still(house):
     growing = house.put("front/growing.jpg", b"\xff\xd8")
     with house.looking(QUICK._replace(still_seconds=3600), notify=False):
@@ -372,6 +373,7 @@ def test_a_camera_folder_that_is_renamed_goes_on(house):
     assert house.quarantined() == {}
 
 
+@pytest.mark.slow
 def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
     house.base.rmdir()
     with house.looking():
@@ -485,6 +487,7 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
     assert "sysctl fs.inotify.max_user_watches" in caplog.text
 
 
+@pytest.mark.slow
 def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(house, monkeypatch):
     monkeypatch.setattr(tree, "SEEN_MAX", 3)
     monkeypatch.setattr(discovery, "WAITING_MAX", 2)

@@ -99,6 +99,7 @@ def test_every_kind_of_upload_ends_as_the_contract_says(pipeline):
     assert "Traceback" not in pipeline.said()
 
 
+@pytest.mark.slow
 def test_identical_pictures_are_looked_at_once_per_camera_whatever_the_restarts(pipeline):
     same = picture("the same")
     for n in range(10):
@@ -119,6 +120,7 @@ def test_identical_pictures_are_looked_at_once_per_camera_whatever_the_restarts(
     assert pipeline.rows(repeated) == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_retry_of_a_quarantined_picture_is_a_new_frame_and_no_duplicate(pipeline):
     pipeline.upload("front", "later-whole.jpg", b"", mtime=OLD).start()
     pipeline.until(lambda: pipeline.states() == {"quarantined": 1})
@@ -149,6 +151,7 @@ def test_frames_come_in_order_of_arrival_and_events_close_by_ticks(pipeline, tmp
     assert set(pipeline.rows("SELECT status FROM events")) <= {("closed",)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "resume"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=["TERM -r", "INT"])
 def test_a_stop_ends_soon_with_exit_code_0_and_leaves_the_rest_for_the_next_start(tmp_path, request, number, resume):
     pipeline = Pipeline(tmp_path, files=QUICK, options="slow_seconds = 0.1")
@@ -166,6 +169,7 @@ def test_a_stop_ends_soon_with_exit_code_0_and_leaves_the_rest_for_the_next_star
     pipeline.start(resume).until(lambda: "discovered" not in pipeline.states()).stop()
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_another_record_is_refused_in_words(pipeline):
     pipeline.upload("front", "a.jpg", mtime=OLD).start(resume=True)
     pipeline.until(lambda: pipeline.states() == {"settled": 1}).stop()
@@ -178,6 +182,7 @@ def test_a_snapshot_of_another_record_is_refused_in_words(pipeline):
     assert "Traceback" not in pipeline.said()
 
 
+@pytest.mark.slow
 def test_a_second_pipeline_is_refused_and_told_who_is_there(pipeline):
     pipeline.upload("front", "a.jpg", mtime=OLD).start().until(lambda: pipeline.states() == {"settled": 1})
     with pytest.raises(RecordError, match=f"pid {pipeline.pid}"):
@@ -187,6 +192,7 @@ def test_a_second_pipeline_is_refused_and_told_who_is_there(pipeline):
     pipeline.stop()
 
 
+@pytest.mark.slow
 def test_a_picture_that_ends_the_process_is_found_and_quarantined(tmp_path):
     pipeline = Pipeline(tmp_path, files=QUICK)
     for n in range(12):
@@ -271,6 +277,7 @@ def test_a_batch_is_as_large_as_the_graph_is_fast():
     assert pacer.limit in (4, 5)
 
 
+@pytest.mark.slow
 def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
     """A tick says up to when everything is there; events close by it."""
     base, data = tmp_path / "uploads", tmp_path / "data"

@@ -231,6 +231,7 @@ def test_a_server_that_is_away_is_waited_for_and_nothing_is_counted(cameras, ana
         assert back.looks == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_went_silent_gives_its_questions_back(cameras, analyst, monkeypatch):
     """Not after their whole time-out, and not at their expense; a server that is just slow may finish."""
     monkeypatch.setattr(analyst_module, "SILENT_SECONDS", 0.3)
@@ -307,6 +308,7 @@ def statuses(cameras):
     return {status for (status,) in cameras.record.rows("SELECT DISTINCT analysis_status FROM events")}
 
 
+@pytest.mark.slow
 def test_every_event_is_judged_though_one_answer_in_five_fails(cameras, monkeypatch):
     monkeypatch.setattr(analyst_module, "RETRY_SECONDS_MAX", 0.2)
     cameras.see(*(T + 100 * n for n in range(60))).close()
@@ -340,6 +342,7 @@ def test_an_event_that_no_answer_fits_ends_as_failed_and_the_others_go_on(camera
     assert cameras.feed()[-1] == (1, 3, "event.failed")
 
 
+@pytest.mark.slow
 def test_events_wait_for_a_server_that_comes_later(cameras):
     cameras.see(*(T + 100 * n for n in range(5))).close()
     late = Standin()
@@ -387,6 +390,7 @@ from = "analyze"
 """
 
 
+@pytest.mark.slow
 def test_a_pipeline_killed_at_random_judges_every_event_once_per_revision(tmp_path):
     """The real flow as a process, killed -9 with questions in flight; see tests/long for the thirty kills."""
     times = "window_seconds = 1\nidle_timeout_seconds = 0.5\nlateness_seconds = 0.2"

@@ -66,6 +66,7 @@ def test_what_needs_no_look_takes_no_place_in_a_batch(stage, sizes):
     assert sizes == [4, 3]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.sets(st.integers(1, 36)))
 def test_however_they_are_handed_out_each_picture_is_seen_the_same(stage, sizes, handfuls, bad):
@@ -91,6 +92,7 @@ def test_however_they_are_handed_out_each_picture_is_seen_the_same(stage, sizes,
 PAGE = (Path(__file__).parents[2] / "docs/detector.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_names_every_switch_and_its_examples_run(capsys):
     assert not [field.name for field in fields(DetectorSwitches) if f"| `{field.name}` |" not in PAGE]
     example, flow = re.search(r"```python\n(.*?)```", PAGE, re.S), re.search(r"```toml\n(.*?)```", PAGE, re.S)

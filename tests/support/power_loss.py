@@ -29,7 +29,7 @@ use = "duckdb"
 from = "clock"
 
 [ear]
-use = "tests.support.power_loss:Ear"
+use = "tests.support.disk_model:Ear"
 from = "feed"
 path = "{told}"
 """
