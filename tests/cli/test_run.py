@@ -25,8 +25,6 @@ HOME = Path(__file__).parents[2]
 LONELY = {"REDIS_URL": "", "NEMOTRON_URL": ""}
 
 
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

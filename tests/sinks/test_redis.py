@@ -18,8 +18,6 @@ import hearthwatch.sinks.redis
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.schemas import Detected, Detection
 from hearthwatch.schemas.settings import Settings, use
 from hearthwatch.schemas.testing import check_consumer
 from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
