@@ -376,6 +376,7 @@ def test_a_silent_camera_is_offline_in_the_table_too_until_its_next_picture(tmp_
     home.close()
 
 
+@pytest.mark.slow
 def test_the_pipeline_notes_who_is_silent(tmp_path):
     home = story(Home(tmp_path / "home"))
     home.close()

@@ -19,11 +19,9 @@ from tests.support.drawn_house import ROOT, SLOW, Api, House, busy_house
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = CHROMIUM is None and os.environ.get("HEARTHWATCH_TEST_REQUIRE") != "all"
-pytestmark = pytest.mark.skipif(MISSING, reason="no Chromium: apt install chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING, reason="no Chromium: apt install chromium")]
 
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
-
-pytestmark = pytest.mark.slow
 
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}

@@ -104,6 +104,7 @@ def test_a_flow_file_that_is_not_there_is_a_sentence(folder: Path) -> None:
         assert done.stderr == "other.toml: the flow file cannot be read: No such file or directory\n"
 
 
+@pytest.mark.slow
 def test_check_warns_about_a_setting_that_nobody_reads(folder: Path) -> None:
     assert (
         "warning: HEARTHWATCH_DEVISE is not a setting" in hearthwatch(folder, "check", HEARTHWATCH_DEVISE="cpu").stdout

@@ -657,6 +657,7 @@ def pipeline(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_the_pipeline_with_2_and_no_traceback(tmp_path: Path) -> None:
     done = pipeline(tmp_path, TOML.replace("threshold", "treshold"), BATCH_WINDOW_SECONDS="-1")
     assert done.returncode == 2
@@ -698,6 +699,7 @@ class One(Camera):
         return TestingSource([frame(1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "code"), [("open", 2), ("process", 1)])
 def test_a_message_for_the_user_is_all_that_is_shown(tmp_path: Path, where: str, code: int) -> None:
     flow = TOML.replace("tests.flows.test_graph:Look", "tests.flows.test_graph:Unlucky").replace(
@@ -716,6 +718,7 @@ class Coat(Look):
         return op.map(f"{step_id}_look", up, Unlucky(where="process").fail_now)
 
 
+@pytest.mark.slow
 def test_no_traceback_comes_from_a_step_of_ones_own(tmp_path: Path) -> None:
     flow = TOML.replace("tests.flows.test_graph:Look", "tests.flows.test_graph:Coat").replace(
         "tests.flows.test_graph:Camera", "tests.flows.test_graph:One"
@@ -736,6 +739,7 @@ class Stuck(Look):
             threading.Event().wait(1)
 
 
+@pytest.mark.slow
 def test_a_stage_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
     flow = TOML.replace("tests.flows.test_graph:Look", "tests.flows.test_graph:Stuck").replace(
         "tests.flows.test_graph:Camera", "tests.flows.test_graph:One"
@@ -745,6 +749,7 @@ def test_a_stage_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
     assert done.stderr.endswith("stopped in the middle of a step: what was in hand comes again at the next start\n")
 
 
+@pytest.mark.slow
 def test_importing_the_flow_opens_nothing(tmp_path: Path) -> None:
     script = "import flow, sys, threading; print('torch' in sys.modules, threading.active_count())"
     done = subprocess.run(
@@ -755,6 +760,7 @@ def test_importing_the_flow_opens_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_called_like_a_room_hides_nothing(tmp_path: Path) -> None:
     for room in ("schemas", "sinks", "api"):
         (tmp_path / room).mkdir()

@@ -23,15 +23,13 @@ from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.parity import EXACT, Difference, compare
 from tests.support import checkpoints
 
-pytestmark = pytest.mark.slow
-
 PIXELS_MAX, SCORE_MAX = 0.5, 0.01  # how far we may be from transformers
 MAP_MAX = 0.005
 FRAMES, AT_A_TIME = 200, 8
 FLOOR = 0.05  # what mean average precision is computed from
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class Reference:

@@ -87,6 +87,7 @@ def test_a_record_of_a_newer_hearthwatch_is_refused(record):
         Record(record.path)
 
 
+@pytest.mark.slow
 def test_two_processes_may_create_the_same_record_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:

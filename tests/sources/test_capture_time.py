@@ -132,6 +132,7 @@ def test_an_hour_that_exists_twice_is_the_one_next_to_the_upload(uploaded, meant
     assert told("20231029-023000.jpg", mtime=mtime, zone=BERLIN) == datetime.fromisoformat(f"2023-10-29T{meant}:00Z")
 
 
+@pytest.mark.slow
 @given(
     st.binary(max_size=300), st.text(max_size=40), st.integers(0, 2**63 - 1), st.sampled_from(["auto", "name", "exif"])
 )

@@ -51,6 +51,7 @@ def settled(camera, reason=None):
 # -- uploads
 
 
+@pytest.mark.slow
 def test_every_kind_of_upload_ends_as_the_contract_says(pipeline):
     base = pipeline.base
     pipeline.upload("Front Door", "while-nothing-ran.jpg", mtime=OLD)
@@ -131,6 +132,7 @@ def test_a_retry_of_a_quarantined_picture_is_a_new_frame_and_no_duplicate(pipeli
     assert pipeline.rows("SELECT attempt FROM frames ORDER BY id") == [(1,), (2,)]
 
 
+@pytest.mark.slow
 def test_a_picture_that_vanishes_before_its_turn_is_quarantined(pipeline):
     pipeline.upload("front", "a.jpg", mtime=OLD).upload("front", "b.jpg", mtime=OLD + 1)
     ledger = Record(pipeline.path)
@@ -143,6 +145,7 @@ def test_a_picture_that_vanishes_before_its_turn_is_quarantined(pipeline):
 # -- order, ticks, ends
 
 
+@pytest.mark.slow
 def test_frames_come_in_order_of_arrival_and_events_close_by_ticks(pipeline, tmp_path):
     for n in (4, 2, 3, 1):
         pipeline.upload(f"cam{n}", name(OLD + n), mtime=OLD + n)
