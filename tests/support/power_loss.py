@@ -63,6 +63,10 @@ class PowerCuts(World):
         (self.p.world / TOLD).parent.mkdir(exist_ok=True)
         return self.p
 
+    def until_done(self, p):
+        super().until_done(p)
+        p.until(lambda: p.rows("SELECT count(*) FROM dirty_hours") == [(0,)])  # a stop need not wait for the export
+
     def drawn(self, p):
         """Every frame's thumbnail as the API would serve it."""
         record = p.record

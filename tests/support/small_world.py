@@ -60,10 +60,13 @@ class World:
         """One life: until everything is decided, then SIGTERM; or until it dies. Its exit code."""
         p.start(resume=resume, snapshot_seconds=0, **environment)
         try:
-            p.until_quiet(self.files)
+            self.until_done(p)
         except Ended:
             return p.wait()
         return p.signal(15).wait()
+
+    def until_done(self, p):
+        p.until_quiet(self.files)
 
     def dies_and_lives(self, die_at, first_resumes, then_resumes):
         """Whether the first life was cut short; the second one has to reach the expected record."""
