@@ -1,4 +1,4 @@
-"""The read API and the dashboard; knows only the record and the items."""
+"""The read API and the page."""
 
 if __name__ != "hearthwatch.api":
     raise ImportError("import hearthwatch.api: the rooms of Hearthwatch are imported by this name only")

@@ -542,7 +542,7 @@ class LedgerCounts(Model):
 
 class StageTimes(Model):
     name: str
-    """`detect` (a picture's share of its batch), `open` and `close` (since the event's first picture arrived), `analyze` (a language model's answer)."""
+    """`detect` (a picture's share of its batch), `open` and `close` (since the event's first picture arrived), `analyze` (a language model's response)."""
     p50_s: float | None
     """The median of the newest 200, seconds; null: none yet."""
     p95_s: float | None

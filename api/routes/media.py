@@ -41,7 +41,7 @@ _DETECTION = re.compile(rb"(\d{1,18})_thumb\.jpg")
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}, "video/*": {}}, "description": "The file."},
-    206: {"description": "The part that was asked for."},
+    206: {"description": "The requested part."},
     304: {"description": "The client has the current version."},
     **{code: {"model": models.MediaErrorResponse, "description": why} for code, why in {
         400: "No file can have this name.", 403: "Outside its folder, or not a picture or video.", 404: "There is no such file.",

@@ -107,8 +107,10 @@ def _route(method: str, path: str, route: dict[str, Any]) -> str:
         f"<li><code>{html.escape(p['name'])}</code> {html.escape(p.get('description', ''))}</li>"
         for p in route.get("parameters", ())
     )
-    answers = ", ".join(f"{code} {html.escape(answer['description'])}" for code, answer in route["responses"].items())
+    responses = ", ".join(
+        f"{code} {html.escape(response['description'])}" for code, response in route["responses"].items()
+    )
     return (
         f"<h3><code>{method.upper()} {html.escape(path)}</code></h3><p>{html.escape(route.get('description', ''))}</p>"
-        f"<ul>{parameters}</ul><p>{answers}</p>"
+        f"<ul>{parameters}</ul><p>{responses}</p>"
     )

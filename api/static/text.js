@@ -66,6 +66,6 @@ export function badges(e) {
     e.status === "open" ? h("li.badge.busy", { title: "More pictures may join it" }, "in progress")
       : e.analysis_status === "pending" && h("li.badge.busy", e.analyzer === "nemotron" ? "analyzing again…" : "analyzing…"),
     provisional(e) && h("li.badge", "provisional, by rules"),
-    e.analysis_status === "failed" && h("li.badge.warn", { title: "The language model gave no valid answer; the rules' verdict stands" }, "model failed, by rules"),
+    e.analysis_status === "failed" && h("li.badge.warn", { title: "The language model gave no valid response; the rules' verdict stands" }, "model failed, by rules"),
   ];
 }
