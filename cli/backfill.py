@@ -53,7 +53,7 @@ def backfill(
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
     begun = Counts(record)
     with stop_event() as stop:
-        finished = not new or Backfill(record, files, graph, stop, console).all(new)
+        finished = not new or Backfill(record, files, graph, stop, console).process_all(new)
     print(begun.text())
     if not finished:
         print("interrupted: the same command continues from here")
@@ -100,7 +100,7 @@ class Backfill:
             TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn(), console=console,
         )  # fmt: skip
 
-    def all(self, pictures: Sequence[Old]) -> bool:
+    def process_all(self, pictures: Sequence[Old]) -> bool:
         """Process all; False: it was interrupted."""
         feeder, began = Feeder(self.record, pictures), time.monotonic()
         with self.progress, self._pipeline() as child:

@@ -52,7 +52,7 @@ def llm(
     command = [*program(), "serve", model, "--served-model-name", settings().hearthwatch_nemotron_model]
     command += ["--host", host, "--port", str(port), *FLAGS, *(others or ())]
     print(shlex.join(command), flush=True)
-    with stop_event() as stop, serving(command) as server:
+    with stop_event() as stop, vllm_server(command) as server:
         if wait_until_ready(server, url, stop):
             prove(url)
             print(f"ready at {masked('NEMOTRON_URL', url)}: it answers, and keeps to schemas", flush=True)
@@ -115,7 +115,7 @@ def address(url: str) -> tuple[str, int]:
 
 
 @contextmanager
-def serving(command: list[str]) -> Iterator[ChildProcess]:
+def vllm_server(command: list[str]) -> Iterator[ChildProcess]:
     """Run the server in its own session; at the end none of its workers is left."""
     server = ChildProcess("vllm", command, env={**QUIET, **os.environ}, new_session=True)
     try:

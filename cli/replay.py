@@ -53,7 +53,7 @@ def replay(
     )  # fmt: skip
     run = Replay(Verdicts(Record(s.database_path), zone), Analyst(options, "replay"), shadow)
     try:
-        finished = run.all(replace(case, attempts=0) for case in run.verdicts.closed(start))
+        finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))
     finally:
         run.analyst.close()
     print(run.text())
@@ -75,7 +75,7 @@ class Replay:
         self.heard = time.monotonic()
         self.read = False
 
-    def all(self, cases: Iterator[Case]) -> bool:
+    def judge_all(self, cases: Iterator[Case]) -> bool:
         """Ask about all of them; False: the server became unavailable, and the rest was left as it was."""
         while not self.read or self.again or self.analyst.busy():
             for case in self._next(cases):
