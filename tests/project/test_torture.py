@@ -19,6 +19,7 @@ from tests.support.pipeline import TESTS, Pipeline
 from tests.support.redis_server import binary
 from tests.torture import checks, reference_run, uploader
 from tests.torture.processes import BATCH, LISTENERS, LOCAL
+from tests.torture.samples import handles
 
 pytestmark = pytest.mark.slow
 
@@ -114,3 +115,16 @@ def test_a_client_that_missed_something_is_noticed(house, how):
     hear(house, 2, {"a gap": seqs[:2] + seqs[3:], "out of order": [2, 1, *seqs[2:]], "not all": seqs[:-1]}[how])
     assert amiss(house) == {"each live client heard the feed"}
     hear(house, 2, seqs)
+
+
+def life(pid, files, threads, at=10.0):
+    return [
+        (at + age, "api", pid, age, {"open files": files, "threads": threads, "memory": 90.0}) for age in (1.0, 9.0)
+    ]
+
+
+def test_files_that_leak_are_noticed_and_those_of_many_connections_are_not():
+    calm, busy, leaking = life(1, 27, 10), life(2, 50, 22, at=30.0), life(3, 51, 10, at=50.0)
+    assert handles(calm + busy, "api").amiss == []
+    assert handles(calm + leaking, "api").amiss == ["31 files beyond two a thread in the last third, 7 in the first"]
+    assert handles(calm, "api").amiss == [], "one life is compared with nothing"

@@ -1,0 +1,67 @@
+"""Promise: a record that any earlier version has written is opened, says the same, and is continued."""
+
+import sqlite3
+
+import pytest
+
+from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade
+from hearthwatch.record.read import verify
+from tests.support.data_dir import House
+from tests.support.invariants import check
+from tests.support.pipeline import content
+
+STORED = "cameras frames detections suppressed spots events event_history feed cursors inbox gpu_stats".split()
+COUNTED = "pictures detection_counts facets event_counts".split()  # triggers keep them, a migration fills them
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A closed event, an open one, a bad picture, one that waits, a shadow verdict, a cursor, samples of a GPU."""
+    house = House(tmp_path_factory.mktemp("house"))
+    house.see("front_door", 0, 5, 10).close_events(200).see("driveway", 300).spoil("driveway", 301)
+    record = house.record
+    record.execute("INSERT INTO cursors VALUES ('redis', 2)")
+    record.execute("INSERT INTO gpu_stats(recorded_at) VALUES (1795335330000000)")
+    record.execute(
+        "INSERT INTO event_history(event_id, revision, type, at, shadow, analyzer) "
+        "SELECT event_id, revision, type, at, 1, 'nemotron' FROM event_history WHERE type = 'event.closed'"
+    )
+    yield house
+    house.close()
+
+
+def written_by(version, house, path):
+    """The house's record as this version of the schema holds it."""
+    old = sqlite3.connect(path, isolation_level=None)
+    upgrade(old, version)
+    for table in STORED:
+        names = [column[0] for column in old.execute(f"SELECT * FROM {table}").description]
+        rows = house.record.rows(f"SELECT {', '.join(names)} FROM {table}")
+        old.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})", rows)
+    old.executemany(
+        "UPDATE counters SET n = ? WHERE name = ?", [(n, name) for name, n in house.record.counters().items()]
+    )
+    old.execute("INSERT INTO meta VALUES ('store_id', ?)", (house.record.store_id,))
+    old.close()
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, version):
+    again = House(tmp_path)
+    again.close().path.unlink()
+    written_by(version, house, again.path)
+    again.open()
+    record = again.record
+    assert record.store_id == house.record.store_id
+    content(record).is_that_of(content(house.record))
+    for table in COUNTED:
+        rows = f"SELECT * FROM {table} ORDER BY 1, 2, 3"
+        assert record.rows(rows) == house.record.rows(rows), table
+    again.see("driveway", 310).close_events()
+    check(record)
+    assert [*verify.counters(record), *verify.rows(record)] == []
+    driveway = "SELECT status, frame_count FROM events WHERE camera_id = 'driveway'"
+    assert record.rows(driveway) == [("closed", 2)], "the event that was open is the one that went on"
+    again.export()
+    assert record.one("SELECT count(*) FROM dirty_hours") == (0,)
+    again.close()
