@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from hearthwatch.demo.evaluate import STORIES_PER_CAMERA_DAY, Report, ask, report, stored, tell
+from hearthwatch.demo.evaluate import (
+    STORIES_PER_CAMERA_DAY,
+    Report,
+    apply_floors,
+    judge_by_model,
+    judge_by_rules,
+    report,
+)
 from hearthwatch.demo.stories import Split, stories
 
 
@@ -22,12 +29,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Score the rules, or a language model, on the labelled stories of the drawn yard."""
-    rules = tell(stories(split), every)
+    rules = judge_by_rules(stories(split), every)
     reports = {"rules": report(rules)}
     if llm:
-        alone = ask(rules, llm)
+        alone = judge_by_model(rules, llm)
         reports["language model alone"] = report(alone, "nemotron")
-        reports["as stored, with the rules' floor"] = report(stored(alone, rules), "nemotron")
+        reports["as stored, with the rules' floor"] = report(apply_floors(alone, rules), "nemotron")
     if as_json:
         print(json.dumps({judge: result.as_dict() for judge, result in reports.items()}, indent=2))
     else:

@@ -1,8 +1,7 @@
-"""How well a judge tells alarming stories from the rest: the labelled stories, cut into events as in production, scored.
+"""Measure how well the rules or the language model separate alarming stories from the others.
 
-Pure but for a record in memory. The frames of all stories go through the ledger and the real batching, each story on a
-day of its own; what a judge sees are the `Facts` that a closed event has there. A story counts with the highest score
-of its events; one in which the detector saw nothing opens no event and counts with 0.
+The frames of all labelled stories go through the ledger and the real batching (a record in memory, one day per story);
+a judge gets the `Facts` of each closed event. A story's score is the highest of its events, 0 if it has none.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ log = logging.getLogger(__name__)
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # the cameras' clocks run on UTC here
 SIZE = 640, 360
-STORIES_PER_CAMERA_DAY = 24  # an assumption, said wherever the number built on it is: one story an hour
+STORIES_PER_CAMERA_DAY = 24  # an assumption (one story an hour), printed with each number that depends on it
 BUCKETS = (0, 30, 60, 85, 101)  # the levels: low, medium, high, critical
 HIGH = 60
-ATTEMPTS = 3  # a question that brings no verdict is asked again at once
+ATTEMPTS = 3  # a request without a valid verdict is repeated at once
 
 NO_FLOOR = Verdict(0, "", "")
 
 
-class Told(NamedTuple):
-    """A story, the closed events that came of it, and the verdicts on them."""
+class StoryResult(NamedTuple):
+    """A story, its closed events and the verdicts on them."""
 
     story: Story
     facts: tuple[Facts, ...]
@@ -54,32 +53,36 @@ class Told(NamedTuple):
         return max((v.risk_score for v in self.verdicts), default=0)
 
 
-def tell(stories: Sequence[Story], every: int = 1) -> list[Told]:
-    """Play the stories with one picture in `every` seconds; the rules' verdict on each closed event."""
+def judge_by_rules(stories: Sequence[Story], every: int = 1) -> list[StoryResult]:
+    """Play the stories with one picture in `every` seconds and judge each closed event by the rules."""
     parts = zip(stories, play(stories, every), strict=True)
-    return [Told(story, events, tuple(judge(facts, UTC) for facts in events)) for story, events in parts]
+    return [StoryResult(story, events, tuple(judge(facts, UTC) for facts in events)) for story, events in parts]
 
 
-def ask(told: Sequence[Told], url: str) -> list[Told]:
-    """The verdicts of the language model behind `url` on the same events, its own, without the floor that rules set.
+def judge_by_model(results: Sequence[StoryResult], url: str) -> list[StoryResult]:
+    """Judge the same events by the language model at `url`, without the floor that the rules set.
 
-    Model, time-out and questions in flight are those of the settings. An event that it gives no verdict on keeps the one
-    it had. Raises UserError if nobody answers there.
+    Model, timeout and concurrency are those of the settings. An event without a valid answer keeps its verdict.
+
+    Raises:
+        UserError: no server answers there, or it gives no valid verdict at all.
     """
-    events = [facts for t in told for facts in t.facts]
+    events = [facts for result in results for facts in result.facts]
     answers = iter(asyncio.run(_ask(url, events)))
-    return [t._replace(verdicts=tuple(next(answers) or before for before in t.verdicts)) for t in told]
-
-
-def stored(alone: Sequence[Told], rules: Sequence[Told]) -> list[Told]:
-    """What the pipeline makes of the model's verdicts: none lies below the floor that the rules set."""
     return [
-        a._replace(verdicts=tuple(floored(v, by_rules) for v, by_rules in zip(a.verdicts, r.verdicts, strict=True)))
+        result._replace(verdicts=tuple(next(answers) or before for before in result.verdicts)) for result in results
+    ]
+
+
+def apply_floors(alone: Sequence[StoryResult], rules: Sequence[StoryResult]) -> list[StoryResult]:
+    """Raise the model's verdicts to the floor that the rules set, as the pipeline does."""
+    return [
+        a._replace(verdicts=tuple(apply_floor(v, by_rules) for v, by_rules in zip(a.verdicts, r.verdicts, strict=True)))
         for a, r in zip(alone, rules, strict=True)
     ]
 
 
-def floored(verdict: Verdict, rules: Verdict) -> Verdict:
+def apply_floor(verdict: Verdict, rules: Verdict) -> Verdict:
     return replace(verdict, risk_score=max(verdict.risk_score, FLOOR[rules.risk_level]))
 
 
@@ -113,7 +116,7 @@ async def _verdict(client: Client, facts: Facts, places: asyncio.Semaphore) -> V
 
 
 def play(stories: Sequence[Story], every: int = 1) -> list[tuple[Facts, ...]]:
-    """The stories' frames through ledger and batching; -> the facts of each story's closed events."""
+    """Send the stories' frames through ledger and batching; return the facts of each story's closed events."""
     record, last = Record(":memory:"), {}
 
     def watch(facts: Facts) -> Verdict:
@@ -146,7 +149,7 @@ def _shots(number: int, story: Story) -> list[tuple[FoundFile, tuple[Any, ...]]]
 
 
 class Bucket(NamedTuple):
-    """The stories with a score from `low` to `high`, counted by label."""
+    """The number of stories with a score from `low` to `high`, by label."""
 
     low: int
     high: int
@@ -154,20 +157,20 @@ class Bucket(NamedTuple):
 
     @property
     def alarming(self) -> float | None:
-        """Share that is alarming; None if there are no stories."""
+        """Return the share that is alarming; None if there are no stories."""
         n = sum(self.labels.values())
         return self.labels["alarming"] / n if n else None
 
 
 class Report(NamedTuple):
-    """What `hearthwatch evaluate` prints."""
+    """The figures that `hearthwatch evaluate` prints."""
 
     stories: Mapping[Label, int]
     auroc: float
     auroc_error: float
     """Standard error (Hanley and McNeil 1982)."""
     auroc_people: float
-    """Only among stories with a person in them: the hard part."""
+    """Of stories with a person only."""
     recall: float
     """Share of alarming stories at level high or critical."""
     false_highs: float
@@ -175,54 +178,63 @@ class Report(NamedTuple):
     evidence: float
     """Share of verdicts that cite at least one detection, and only ones that exist in their event."""
     unanswered: int
-    """Events on which the language model gave no verdict: they count with that of the rules."""
+    """Events without a valid answer of the language model; the rules' verdict counts."""
     buckets: tuple[Bucket, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return self._asdict() | {"buckets": [b._asdict() | {"alarming": b.alarming} for b in self.buckets]}
 
 
-def report(told: Sequence[Told], analyzer: Analyzer = "rules") -> Report:
-    """Add up for `analyzer`. Needs at least one alarming story and one that is not."""
-    alarming, rest = _scores(told, True), _scores(told, False)
-    people = [t for t in told if any(d.object_type == "person" for frame in t.story.frames for d in frame)]
+def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> Report:
+    """Compute the figures for `analyzer` from at least one alarming story and one other."""
+    alarming, rest = _scores(results, True), _scores(results, False)
+    people = [
+        result for result in results if any(d.object_type == "person" for frame in result.story.frames for d in frame)
+    ]
     area = auroc(alarming, rest)
-    cited = [cites(facts, given) for t in told for facts, given in zip(t.facts, t.verdicts, strict=True)]
+    cited = [
+        has_evidence(facts, given)
+        for result in results
+        for facts, given in zip(result.facts, result.verdicts, strict=True)
+    ]
     return Report(
-        _labels(told),
+        _labels(results),
         area,
         auroc_error(area, len(alarming), len(rest)),
         auroc(_scores(people, True), _scores(people, False)),
         sum(score >= HIGH for score in alarming) / len(alarming),
         STORIES_PER_CAMERA_DAY * sum(score >= HIGH for score in rest) / len(rest),
         sum(cited) / len(cited),
-        sum(given.analyzer != analyzer for t in told for given in t.verdicts),
-        tuple(Bucket(a, b - 1, _labels([t for t in told if a <= t.score < b])) for a, b in pairwise(BUCKETS)),
+        sum(given.analyzer != analyzer for result in results for given in result.verdicts),
+        tuple(
+            Bucket(a, b - 1, _labels([result for result in results if a <= result.score < b]))
+            for a, b in pairwise(BUCKETS)
+        ),
     )
 
 
 def auroc(above: Sequence[float], below: Sequence[float]) -> float:
-    """The chance that one of `above` scores higher than one of `below`; a tie is half."""
+    """Return the probability that one of `above` scores higher than one of `below`; a tie is half."""
     return sum((a > b) + (a == b) / 2 for a in above for b in below) / (len(above) * len(below))
 
 
 def auroc_error(area: float, above: int, below: int) -> float:
-    """Standard error of an AUROC; Hanley and McNeil, Radiology 143 (1982)."""
+    """Return the standard error of an AUROC (Hanley and McNeil, Radiology 143, 1982)."""
     q1, q2, square = area / (2 - area), 2 * area**2 / (1 + area), area**2
     return sqrt((area - square + (above - 1) * (q1 - square) + (below - 1) * (q2 - square)) / (above * below))
 
 
-def cites(facts: Facts, given: Verdict) -> bool:
-    """Whether the verdict names its evidence and all of it exists."""
+def has_evidence(facts: Facts, given: Verdict) -> bool:
+    """Whether the verdict cites evidence and all of it exists."""
     return bool(given.evidence) and set(given.evidence) <= {s.id for s in facts.sightings}
 
 
-def _scores(told: Sequence[Told], alarming: bool) -> list[int]:
-    return [t.score for t in told if (t.story.label == "alarming") is alarming]
+def _scores(results: Sequence[StoryResult], alarming: bool) -> list[int]:
+    return [result.score for result in results if (result.story.label == "alarming") is alarming]
 
 
-def _labels(told: Sequence[Told]) -> dict[Label, int]:
+def _labels(results: Sequence[StoryResult]) -> dict[Label, int]:
     counts: dict[Label, int] = dict.fromkeys(get_args(Label), 0)
-    for t in told:
-        counts[t.story.label] += 1
+    for result in results:
+        counts[result.story.label] += 1
     return counts

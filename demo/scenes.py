@@ -10,7 +10,7 @@ Everything is drawn from a small 3-D world with PIL and numpy: the still backgro
 each light and kept; only the actors are drawn for each frame. Units are metres; a camera stands at x = y = 0 and
 looks along +y, z is up. The same seed always gives the same pictures, bit for bit: the packaged detector was trained
 on them, so a change that moves a pixel is a change of its training data. (The shapes below are hand-drawn numbers;
-type checking covers what the rest of the product calls: `story`, `Clip` and `Frame`.)
+type checking covers what the rest of the product calls: `story`, `Clip` and `DrawnFrame`.)
 """
 
 import colorsys
@@ -37,7 +37,7 @@ FAR = 1e6
 # ---------------------------------------------------------------- the camera and its still world
 
 
-class Camera:
+class DrawnCamera:
     """A pin-hole camera, the painting of its background, and the places where stories happen."""
 
     def __init__(self, name, height, pitch, fov, paint, **places):
@@ -226,7 +226,7 @@ def paint_street(c):
 CAMERAS = {
     c.name: c
     for c in [
-        Camera(
+        DrawnCamera(
             "front_door",
             2.6,
             22,
@@ -239,7 +239,7 @@ CAMERAS = {
             walks=[[(-14, 11.7), (14, 11.9)], [(14, 12.2), (-14, 12)]],
             roads=[[(-24, 14.8), (24, 14.8)], [(25, 17.6), (-25, 17.6)]],
         ),
-        Camera(
+        DrawnCamera(
             "driveway",
             3.0,
             20,
@@ -256,7 +256,7 @@ CAMERAS = {
                 [(26, 18.8), (6, 18.8), (1.6, 16.5), (1.5, 12), (1.5, 7.4)],
             ],
         ),
-        Camera(
+        DrawnCamera(
             "back_yard",
             3.2,
             21,
@@ -269,7 +269,7 @@ CAMERAS = {
             walks=[[(-7.5, 3.2), (-3, 5), (2, 8.5), (5.3, 14), (5.3, 20)]],
             roads=[],
         ),
-        Camera(
+        DrawnCamera(
             "street",
             3.8,
             18,
@@ -314,7 +314,7 @@ LIGHT = {
 
 
 def lamp(distance):
-    """How much of its own infra-red light a camera gets back."""
+    """Return the share of a camera's infra-red light that comes back from `distance` metres."""
     return 1.25 / (1 + (distance / 9.0) ** 2) + 0.10
 
 
@@ -439,7 +439,7 @@ class Sketch:
         return (x0, y0), patch[..., :3], patch[..., 3] / 255
 
     def solid(self, place, bottom, top, colours):
-        """A box-like solid: four corners below, four above; only faces that look at the camera are kept."""
+        """Draw a box-like solid: four corners below, four above; only faces towards the camera are kept."""
         low, high = [place(*p) for p in bottom], [place(*p) for p in top]
         faces = [("top", high)] + [(i, [low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]]) for i in range(4)]
         mid = np.mean(low + high, 0)
@@ -1022,7 +1022,7 @@ PLAYS: dict[str, list[str]] = {
 
 
 @dataclass
-class Frame:
+class DrawnFrame:
     when: datetime
     image: Image.Image
     boxes: list[tuple[str, int, int, int, int]]  # label, x0, y0, x1, y1
@@ -1048,18 +1048,18 @@ class Clip:
     summary: str = ""
 
     def at(self, start: datetime) -> "Clip":
-        """The same clip with another clock: only the caption's digits differ."""
+        """Return the same clip with another clock: only the caption's digits differ."""
         return replace(self, start=start)
 
     def without_actors(self) -> "Clip":
-        """The same place in the same light, and nobody there."""
+        """Return the same place in the same light without actors."""
         return replace(self, cast=[])
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[DrawnFrame]:
         for t in range(self.seconds):
             yield self.frame(t)
 
-    def frame(self, t: float) -> Frame:
+    def frame(self, t: float) -> DrawnFrame:
         camera, look = CAMERAS[self.camera], LIGHT[self.light]
         background, depth = still(self.camera, self.light)
         r = random.Random(f"{self.seed}/{t:.3f}")
@@ -1112,7 +1112,7 @@ class Clip:
             if (box[2] - box[0]) * (box[3] - box[1]) < 0.25 * area:  # mostly outside the picture
                 continue
             boxes.append((kind, *box))
-        return Frame(self.start + timedelta(seconds=t), self.develop(picture, r, t), boxes, self.quality)
+        return DrawnFrame(self.start + timedelta(seconds=t), self.develop(picture, r, t), boxes, self.quality)
 
     @staticmethod
     def shadow(picture, camera, actor, x, y, heading, sun):
@@ -1167,14 +1167,14 @@ def caption_font():
 
 
 def story(camera: str, seed: int, plot: str | None = None, light: str | None = None) -> Clip:
-    """The clip that belongs to this camera and seed."""
+    """Make the clip that belongs to this camera and seed."""
     r = random.Random(f"{camera}/{seed}")
     first, chance = r.choice(PLAYS[camera]), r.random()
     plot = plot or first
     dark = 0.6 if plot in ("lingers", "thief") else 0.25
     light = light or ("night" if chance < dark else r.choices(["day", "dusk", "rain"], [0.5, 0.25, 0.25])[0])
     cast = PLOTS[plot][0](CAMERAS[camera], r)
-    if plot not in ("quiet", "scatter") and r.random() < 0.3:  # life goes on beside the story
+    if plot not in ("quiet", "scatter") and r.random() < 0.3:  # something else happens beside the story
         others = [p for p in PLAYS[camera] if p not in ("quiet", plot, "thief", "car_parks", "car_leaves")]
         cast = cast + PLOTS[r.choice(others)][0](CAMERAS[camera], r)
     low, high = LIGHT[light].hours

@@ -1,9 +1,8 @@
-"""Drawn cameras that upload pictures into an upload tree as real ones do by FTP: for the demo and for trying things.
+"""Upload drawn pictures into an upload tree as cameras do by FTP: for the demo and for trying things.
 
-Seeded and repeatable: the same seed and the same start give the same files, byte for byte. The pictures are made up
-and say so here; what happens to them afterwards is the real thing. Each picture appears complete in one of the two ways
-that cameras know: under another name first and then renamed, or written slowly under its own name and then closed.
-One thread draws and uploads for all cameras (about 15 ms of work a picture); it holds no picture but the one in hand.
+The same seed and the same start give the same files, byte for byte. A picture is written in one of the two ways of real
+cameras: under another name and then renamed, or slowly under its own name. One thread draws and uploads for all cameras
+(about 15 ms a picture) and holds one picture at a time.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ CameraName = Literal["front_door", "driveway", "back_yard", "street"]
 
 
 class Scene(NamedTuple):
-    """One story of a camera's programme, as `story(camera, seed, plot, light)` draws it."""
+    """One story of a camera's programme: arguments of `story`."""
 
     plot: str
     seed: int
     light: str
 
 
-# Chosen by running the packaged detector over them: in each of these the actors are found from second 9 on at the
+# Chosen by running the packaged detector over them: in each of these the actors are detected from second 9 at the
 # latest, with no gap of 10 s, so that one story is one event. Longest: 54 s.
 PROGRAMME: dict[CameraName, tuple[Scene, ...]] = {
     "front_door": (Scene("courier", 5, "day"), Scene("visitor", 2, "day"), Scene("thief", 5, "dusk")),
@@ -49,7 +48,7 @@ PROGRAMME: dict[CameraName, tuple[Scene, ...]] = {
 FIRST_STORY_SECONDS = 6  # every camera starts its first story within this time
 PAUSE_SECONDS = (36, 60)  # longer than the idle timeout of a batch (30 s): two stories are two events
 QUIET_SECONDS = 5  # between stories: one picture of an empty garden this often
-LOOK_AFTER = timedelta(seconds=1)  # the node itself has nothing to do but to see that uploading goes on
+CHECK_INTERVAL = timedelta(seconds=1)  # the node only checks that the uploader still works
 WRITE_PIECES, WRITE_PAUSE_SECONDS = 3, 0.03  # a slow upload; short enough for 4 pictures/s from one thread
 
 
@@ -61,28 +60,28 @@ class Shot(NamedTuple):
     clip: Clip
     second: int
 
-    def taken(self, start: datetime) -> datetime:
-        """When the camera's clock says it was taken; `start` is local time."""
+    def captured_at(self, start: datetime) -> datetime:
+        """Return the capture time by the camera's clock; `start` is local time."""
         return start + timedelta(seconds=self.at)
 
     def path(self, start: datetime) -> Path:
-        """Where a Foscam camera would put it below the upload tree; the name carries the capture time."""
-        when = self.taken(start)
+        """Return the path below the upload tree, as a Foscam camera names it, with the capture time."""
+        when = self.captured_at(start)
         folder = self.camera.replace("_", " ").title()
         return Path(folder, "snap", f"{when:%Y%m%d}", f"MDAlarm_{when:%Y%m%d-%H%M%S}.jpg")
 
     def jpeg(self, start: datetime) -> bytes:
-        """The picture, with the time it was taken written on it."""
-        return self.clip.at(self.taken(start) - timedelta(seconds=self.second)).frame(self.second).jpeg()
+        """Draw the picture, with its capture time written on it."""
+        return self.clip.at(self.captured_at(start) - timedelta(seconds=self.second)).frame(self.second).jpeg()
 
 
 def schedule(
     seed: int = 0, cameras: Sequence[CameraName] = tuple(PROGRAMME), stories_until: float = float("inf")
 ) -> Iterator[Shot]:
-    """All cameras' shots, without end, in order of time: 1 a second while something happens, else a quiet one.
+    """Yield all cameras' shots without end, in order of time: one a second during a story, else one in 5 seconds.
 
-    The seed chooses where in its programme a camera begins and how long it pauses. After `stories_until` seconds every
-    camera sees an empty garden.
+    The seed chooses where in its programme a camera begins and how long it pauses. After `stories_until` seconds there
+    are no more stories.
     """
     return merge(*(_shots(camera, seed, stories_until) for camera in cameras), key=lambda shot: shot.at)
 
@@ -105,14 +104,20 @@ def _shots(camera: CameraName, seed: int, stories_until: float) -> Iterator[Shot
         pause = r.randint(*PAUSE_SECONDS)
 
 
-Manner = Literal["rename", "slow"]
+UploadMethod = Literal["rename", "slow"]
 
 
-def upload(base: Path, path: Path, data: bytes, manner: Manner, pause_seconds: float = WRITE_PAUSE_SECONDS) -> None:
-    """Put `data` at `path` below `base` as an FTP server does; folders are made. Raises OSError."""
+def upload(
+    base: Path, path: Path, data: bytes, method: UploadMethod, pause_seconds: float = WRITE_PAUSE_SECONDS
+) -> None:
+    """Write `data` to `path` below `base` as an FTP server does; missing folders are created.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     target = base / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    if manner == "rename":
+    if method == "rename":
         part = target.with_name(target.name + ".part")
         part.write_bytes(data)
         part.replace(target)
@@ -126,22 +131,22 @@ def upload(base: Path, path: Path, data: bytes, manner: Manner, pause_seconds: f
 
 
 class Uploader:
-    """Uploads a schedule on a thread of its own from `start()` until `stop()`, in real time times `speed`.
+    """Upload a schedule on a background thread from `start()` until `stop()`, `speed` times as fast as real time.
 
-    `start` is the local time that the first second of the schedule has on the cameras' clocks. With a `speed` above 1
-    let it lie so far back that no picture is taken in the future.
+    `start` is the local time of the schedule's first second on the cameras' clocks. With a `speed` above 1 it has to lie
+    so far back that no capture time is in the future.
     """
 
     def __init__(self, base: Path, shots: Iterator[Shot], start: datetime, speed: float = 1.0) -> None:
         self.uploaded = 0
         self.error: OSError | None = None
-        """Why uploading ended by itself, if it did."""
+        """Why uploading failed, if it did."""
         self._base, self._shots, self._start, self._speed = base, shots, start, speed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="yard", daemon=True)
 
     def start(self) -> Uploader:
-        """Begin; at most once."""
+        """Start the thread; call it once."""
         self._thread.start()
         return self
 
@@ -150,7 +155,7 @@ class Uploader:
         self._thread.join(timeout_seconds)
 
     def stop(self) -> None:
-        """No upload begins after this, and none is left half done."""
+        """Finish the upload in progress, start no other, and wait for the thread."""
         self._stop.set()
         self._thread.join()
 
@@ -161,15 +166,15 @@ class Uploader:
                 data = shot.jpeg(self._start)
                 if self._stop.wait(began + shot.at / self._speed - time.monotonic()):
                     return
-                manner: Manner = "slow" if number % 2 else "rename"
-                upload(self._base, shot.path(self._start), data, manner, WRITE_PAUSE_SECONDS / self._speed)
+                method: UploadMethod = "slow" if number % 2 else "rename"
+                upload(self._base, shot.path(self._start), data, method, WRITE_PAUSE_SECONDS / self._speed)
                 self.uploaded += 1
         except OSError as error:
             self.error = error
 
 
 class Yard(Source):
-    """Drawn cameras that upload into the upload tree while the graph runs; their pictures come in through `files`.
+    """Drawn cameras that upload into the upload tree while the graph runs; `files` reads their pictures.
 
     Emits nothing itself, and ends with the other sources.
     """
@@ -200,7 +205,7 @@ class _Yard(FixedPartitionedSource[Any, None]):
 
 
 class _YardPart(StatefulSourcePartition[Any, None]):
-    """Only keeps the uploader: it starts when the graph has started, and stops with it."""
+    """Start the uploader when the graph has started, and stop it with the graph."""
 
     def __init__(self, yard: Yard) -> None:
         self.yard = yard
@@ -215,7 +220,7 @@ class _YardPart(StatefulSourcePartition[Any, None]):
         return []
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + LOOK_AFTER if self.uploader else None
+        return datetime.now(UTC) + CHECK_INTERVAL if self.uploader else None
 
     def snapshot(self) -> None:
         return None

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hearthwatch.cli import app
-from hearthwatch.demo.evaluate import auroc, auroc_error, play, report, stored, tell
+from hearthwatch.demo.evaluate import apply_floors, auroc, auroc_error, judge_by_rules, play, report
 from hearthwatch.demo.scenes import PLOTS
 from hearthwatch.demo.stories import LABELS, Story, parse, stories, write
 from hearthwatch.schemas.errors import UserError
@@ -108,14 +108,14 @@ def test_a_story_becomes_the_events_that_batching_cuts_with_all_its_boxes():
 def test_a_pause_of_half_a_minute_makes_two_events_and_the_gravest_counts():
     cat, thief = (next(s for s in stories("tune") if s.plots == (plot,)) for plot in ("cat", "thief"))
     both = cat._replace(frames=(*cat.frames, *[()] * 30, *thief.frames))
-    (told,) = tell([both])
+    (told,) = judge_by_rules([both])
     assert len(told.facts) == 2
     assert told.score == max(v.risk_score for v in told.verdicts) > min(v.risk_score for v in told.verdicts)
 
 
 def test_a_story_that_the_detector_slept_through_counts_with_0():
     asleep = [s._replace(frames=((),) * 20) for s in short(1)]
-    assert [(t.facts, t.score) for t in tell(asleep)] == [((), 0)] * 3
+    assert [(t.facts, t.score) for t in judge_by_rules(asleep)] == [((), 0)] * 3
 
 
 def test_auroc_is_the_chance_to_be_told_apart_and_a_tie_is_half():
@@ -167,9 +167,9 @@ def test_nobody_behind_the_url_is_said_in_words(few):
 
 
 def test_what_is_stored_is_never_below_the_floor_of_the_rules():
-    by_rules = tell(short(4))
+    by_rules = judge_by_rules(short(4))
     alone = [t._replace(verdicts=tuple(rules.Verdict(0, "", "") for _ in t.verdicts)) for t in by_rules]
-    kept = [t.score for t in stored(alone, by_rules)]
+    kept = [t.score for t in apply_floors(alone, by_rules)]
     assert kept == [60 if t.score >= 85 else 30 if t.score >= 60 else 0 for t in by_rules]
 
 
@@ -182,12 +182,12 @@ def test_the_numbers_in_the_docs_are_those_that_evaluate_computes():
     rates = re.findall(r"^\| (\d+) s \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
     assert [int(every) for every, *_ in rates] == [1, 2, 3, 5, 10]
     for every, *cells in rates:
-        r = report(tell(stories("test"), int(every)))
+        r = report(judge_by_rules(stories("test"), int(every)))
         assert cells == [f"{r.auroc:.3f} ± {r.auroc_error:.3f}", f"{r.recall:.0%}", f"{r.false_highs:.1f}"]
 
 
 def test_the_rules_tell_what_they_promise_on_stories_that_they_were_not_tuned_on():
-    assert report(tell(stories("test"))).auroc >= 0.95
+    assert report(judge_by_rules(stories("test"))).auroc >= 0.95
 
 
 def test_labels_and_points_in_the_docs_are_those_of_the_code():

@@ -48,7 +48,7 @@ def test_names_carry_the_capture_time_in_a_folder_per_camera_and_no_two_are_equa
     }
     for shot, path in zip(shots, paths, strict=True):
         named = datetime.strptime(path.stem, "MDAlarm_%Y%m%d-%H%M%S")
-        assert timedelta(0) <= shot.taken(START) - named < timedelta(seconds=1)
+        assert timedelta(0) <= shot.captured_at(START) - named < timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,6 @@ for each of its most threads; what is left is the same in every life unless some
 """
 
 import threading
-import time
 from collections import defaultdict
 from functools import partial
 from statistics import median
@@ -16,7 +15,7 @@ import psutil
 from tests.torture.checks import Check
 
 SAMPLE_SECONDS = 1.0
-YOUNG_SECONDS = 3.0  # a life that ended before is not compared
+AT_WORK_MIN = 5  # samples of a life with more than one thread; with one it starts, for 13 s on a busy machine, or ends
 GROWTH, MEGABYTES = 1.5, 100.0  # of memory: caches of SQLite fill as the record grows
 HANDLES = 20
 FILES_PER_THREAD = 2  # of a connection: database and write-ahead log
@@ -37,7 +36,7 @@ class Samples(threading.Thread):
                     p = psutil.Process(pid) if pid else None
                     if p and (rss := p.memory_info().rss):  # none: it is about to end
                         numbers = {"memory": rss / 1e6, "open files": p.num_fds(), "threads": p.num_threads()}
-                        self.rows.append((time.time(), name, pid, time.time() - p.create_time(), numbers))
+                        self.rows.append((name, pid, numbers))
                 except psutil.Error:
                     pass  # it has just ended
 
@@ -57,12 +56,11 @@ def files_without_connections(life):
 
 def compare(samples, name, what, measure, bound, unit):
     """A number for each life: those of the last third of the run against those of the first."""
-    lives = defaultdict(list)
-    for _, whose, pid, _, numbers in samples:
-        if whose == name:
+    lives = defaultdict(list)  # in the order of their first samples
+    for whose, pid, numbers in samples:
+        if whose == name and numbers["threads"] > 1:
             lives[pid].append(numbers)
-    grown_up = {pid for _, _, pid, age, _ in samples if age > YOUNG_SECONDS}
-    values = [measure(life) for pid, life in lives.items() if pid in grown_up]  # in the order of their first samples
+    values = [measure(life) for life in lives.values() if len(life) >= AT_WORK_MIN]
     third = max(1, len(values) // 3)
     if len(values) < 2:
         return Check(f"{what} of the {name}", "too few lives to compare", [])
