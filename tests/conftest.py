@@ -3,6 +3,7 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 
 from hearthwatch.schemas.settings import variables
@@ -20,6 +21,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 SETTINGS = {variable.name for variable in variables()}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith("BYTEWAX_")]:
     del os.environ[name]
+
+hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes says how busy the machine is
+hypothesis.settings.load_profile("tests")
 
 RUN = mark()
 

@@ -652,8 +652,8 @@ def test_a_record_that_is_broken_is_told_and_comes_back(own):
     home.path.write_text("no database " * 100)
     answer = get(client, "/api/events", 503)
     assert "record cannot be used" in answer["detail"]
-    health = get(client, "/api/system/health")
-    assert (health["status"], health["services"]["database"]["status"]) == ("unhealthy", "unhealthy")
+    wait_for(lambda: get(client, "/api/system/health")["services"]["database"]["status"] == "unhealthy")
+    assert get(client, "/api/system/health")["status"] == "unhealthy"
     assert "hearthwatch_up 0.0" in client.get("/metrics").text
     for file, away in files.items():
         away.rename(file)

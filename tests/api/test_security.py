@@ -228,6 +228,7 @@ ODD = ["", "0", "-1", "1e9", "NaN", "null", "true", "[]", "{}", "\x00", "Ã©", "ð
        "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59", "x" * 5000, "\ufffe", "a,b,,c", "\u202e"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_whatever_is_sent_the_server_has_an_answer(open_, home):
     """Every documented parameter and body with odd values, at random but always the same: no answer is a server error."""
     chance = random.Random(4)

@@ -111,6 +111,7 @@ def test_check_warns_about_a_setting_that_nobody_reads(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_check_finds_what_the_api_refuses(folder: Path) -> None:
     (folder / "flow.toml").write_text(FLOW.replace("brightness", "brigtness"))
     for flow in ([], ["flow.toml"]):
@@ -121,12 +122,14 @@ def test_check_finds_what_the_api_refuses(folder: Path) -> None:
     assert hearthwatch(folder, "check", HEARTHWATCH_API_HOST="0.0.0.0", HEARTHWATCH_API_TOKEN="x" * 16).returncode == 0
 
 
+@pytest.mark.slow
 def test_check_warns_of_an_upload_tree_that_is_missing(folder: Path) -> None:
     done = hearthwatch(folder, "check", FOSCAM_BASE_PATH="nowhere")
     assert done.returncode == 0
     assert "warning: nowhere cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_components_shows_one(folder: Path) -> None:
     shown = hearthwatch(folder, "components", "night")
     assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "night  (Detected → Detected)  from porch")

@@ -270,6 +270,7 @@ def test_cuda_without_cuda_says_so(tmp_path, monkeypatch, caplog):
     assert "has an NVIDIA card that torch cannot use" in caplog.text
 
 
+@pytest.mark.slow
 def test_importing_the_component_loads_no_torch():
     code = "import sys, hearthwatch.stages.detect; sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

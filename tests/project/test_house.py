@@ -39,11 +39,13 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool, "--no-cache"], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_import_rule_is_kept():
     done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "line", "contract"),
     [

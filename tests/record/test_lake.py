@@ -331,6 +331,7 @@ def test_an_hour_without_rows_keeps_an_empty_file_for_two_days(house):
     assert ids(house)["frames"].total() == 0
 
 
+@pytest.mark.slow
 def test_what_an_export_needed_for_a_moment_is_not_kept_by_an_allocator_of_its_own():
     """Arrow's own keeps 80 MB; which one it takes is decided when pyarrow is imported first."""
     script = "import hearthwatch.sinks.duckdb, hearthwatch.record.retention.run, pyarrow; print(pyarrow.default_memory_pool().backend_name)"

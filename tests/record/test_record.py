@@ -159,7 +159,7 @@ def test_a_file_is_in_the_ledger_once_and_new_content_is_a_new_frame(record):
     assert ledger.discover([found(), found(), found("Door/b.jpg")], 200 * S) == 2
     assert ledger.discover([found()], 300 * S) == 0
     assert ledger.discover([found(size=11)], 300 * S) == 1
-    assert ledger.known([("Door/a.jpg", found().mtime_ns, 10), ("Door/a.jpg", found().mtime_ns, 12)]) == {
+    assert ledger.find_known([("Door/a.jpg", found().mtime_ns, 10), ("Door/a.jpg", found().mtime_ns, 12)]) == {
         ("Door/a.jpg", found().mtime_ns, 10)
     }
     assert record.counters()["discovered"] == 3

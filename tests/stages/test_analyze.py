@@ -135,9 +135,9 @@ def test_a_case_knows_what_is_usual_for_this_camera_at_this_hour(cameras, verdic
     cameras.see(*(T + day * DAY + minute * 60 for day in range(5) for minute in (0, 5, 60))).close()
     cameras.see(T + 5 * DAY, T + 5 * DAY, camera="Shed").close()
     last = {case.facts.camera_id: case for case in verdicts.closed(since=(T + 4 * DAY) * 1_000_000)}
-    assert last["shed"].usual == (14, 0, 0.0)  # watched since today
+    assert last["shed"].baseline == (14, 0, 0.0)  # watched since today
     newest = [case for case in verdicts.closed() if case.facts.started_at == (T + 4 * DAY) * 1_000_000]
-    assert newest[0].usual == (14, 4, 2.0)
+    assert newest[0].baseline == (14, 4, 2.0)
 
 
 def test_a_shadow_is_in_the_history_only(cameras, verdicts):
