@@ -3,6 +3,20 @@
 Every mistake is reported while this is imported, on standard error with exit code 2; nothing is opened, locked or loaded.
 """
 
-from hearthwatch.flows.main import dataflow
+import logging
+import sys
 
-flow = dataflow()
+from hearthwatch.flows.graph import configured
+from hearthwatch.flows.runtime import is_pipeline, prepare_process
+from hearthwatch.schemas.errors import UserError
+
+try:
+    graph = configured()
+    flow = graph.build()
+except UserError as error:
+    print(error, file=sys.stderr)  # noqa: T201  (a person started this)
+    raise SystemExit(2) from None
+if is_pipeline():
+    prepare_process(graph.settings.debug)
+for warning in graph.warnings:
+    logging.getLogger("hearthwatch").warning("%s", warning)

@@ -39,7 +39,7 @@ DOWN = 20  # pictures that come while everything is dead
 QUIET_SECONDS = 5.0  # nothing new for so long: whatever is missing now will not come
 FIRST_SECONDS_MAX = 60.0
 NEEDED = ("sqlalchemy", "aiosqlite", "greenlet")
-REDIS = '\n[redis]\nuse = "redis"\nfrom = "feed"\n'
+REDIS = '\n[redis]\nuse = "redis"\nfrom = "batch"\n'
 
 
 # -- the three ways; each in a folder of its own

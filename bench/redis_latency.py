@@ -41,7 +41,7 @@ from = "detect"
 
 [redis]
 use = "redis"
-from = "feed"
+from = "batch"
 """
 
 

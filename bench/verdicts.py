@@ -25,8 +25,8 @@ from hearthwatch.flows.graph import Graph  # noqa: E402
 from hearthwatch.record import Record  # noqa: E402
 from hearthwatch.schemas import Source  # noqa: E402
 from hearthwatch.sinks.sqlite import Sqlite  # noqa: E402
-from hearthwatch.sources.pending import Pending  # noqa: E402
 from hearthwatch.stages.analyze import Nemotron  # noqa: E402
+from tests.support.context import context  # noqa: E402
 from tests.support.events import Cameras  # noqa: E402
 from tests.support.llm_server import Standin  # noqa: E402
 
@@ -36,11 +36,8 @@ T = 1_790_000_000
 class UntilJudged(Source):
     """Keeps the graph alive until no event waits."""
 
-    path: Path
-    """The record."""
-
-    def build(self):
-        return _UntilJudged(Record(self.path))
+    def build(self, context):
+        return _UntilJudged(Record(context.record_path))
 
 
 class _UntilJudged(DynamicSource, StatelessSourcePartition):
@@ -65,10 +62,9 @@ def verdicts_per_second(url, events, concurrency):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "r.db"
         Cameras(path).see(*(T + 100 * n for n in range(events))).close().record.close()
-        graph = Graph().add("until", UntilJudged(path=path))
-        graph.add("pending", Pending(analysis=True, record_path=path, data_dir=Path(folder)))
-        graph.add("analyze", Nemotron(url=url, concurrency=concurrency, record_path=path), after="pending")
-        graph.add("sqlite", Sqlite(record_path=path), after="analyze")
+        graph = Graph(context(Path(folder), "r.db")).add("until", UntilJudged())
+        graph.add("analyze", Nemotron(url=url, concurrency=concurrency))
+        graph.add("sqlite", Sqlite(), after="analyze")
         flow = graph.build()
         began, cpu = time.perf_counter(), time.process_time()
         run_main(flow)

@@ -40,11 +40,11 @@ def backfill(
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name one with old pictures in it")
     graph = configured()
-    files = next((node.component for node in graph.nodes.values() if isinstance(node.component, Files)), None)
+    files = graph.first(Files)
     if files is None:
         raise UserError("the flow has no `files` node: nothing would take the pictures in")
-    record = Record(files.record_path)
-    search = Search(folder, files, camera)
+    record = Record(graph.context.record_path)
+    search = Search(folder, files, graph.context, camera)
     console = Console(stderr=True)
     with console.status("looking for pictures"):
         found = list(search)
@@ -53,7 +53,7 @@ def backfill(
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
     begun = Counts(record)
     with stop_event() as stop:
-        finished = not new or Backfill(record, files, graph, stop, console).process_all(new)
+        finished = not new or Backfill(record, graph, stop, console).process_all(new)
     print(begun.text())
     if not finished:
         print("interrupted: the same command continues from here")
@@ -91,9 +91,9 @@ class Counts:
 class Backfill:
     """One backfill, from the first picture to the last event."""
 
-    def __init__(self, record: Record, files: Files, graph: Graph, stop: threading.Event, console: Console) -> None:
-        self.record, self.files, self.stop = record, files, stop
-        batch = next((node.component for node in graph.nodes.values() if isinstance(node.component, Batch)), Batch())
+    def __init__(self, record: Record, graph: Graph, stop: threading.Event, console: Console) -> None:
+        self.record, self.data_dir, self.stop = record, graph.context.data_dir, stop
+        batch = graph.first(Batch) or Batch()
         self.closed_seconds = batch.idle_timeout_seconds + batch.lateness_seconds + 10
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -123,11 +123,11 @@ class Backfill:
     @contextmanager
     def _pipeline(self) -> Iterator[ChildProcess | None]:
         """Start a pipeline; None: one is running already."""
-        if is_pipeline_running(self.files.data_dir):
+        if is_pipeline_running(self.data_dir):
             self.progress.console.print("a pipeline is running: it takes the pictures in between live ones")
             yield None
             return
-        with ChildProcess("pipeline", PIPELINE, log=self.files.data_dir / "backfill.log") as child:
+        with ChildProcess("pipeline", PIPELINE, log=self.data_dir / "backfill.log") as child:
             yield child
 
     def _until(self, child: ChildProcess, words: str, done: Callable[[], bool], seconds: float) -> bool:
@@ -148,7 +148,7 @@ class Backfill:
         """
         if child:
             child.check()
-        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not is_pipeline_running(self.files.data_dir):
+        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not is_pipeline_running(self.data_dir):
             raise UserError(
                 "the pipeline that took the pictures in has ended: start it again, or run this command without it"
             )

@@ -10,7 +10,7 @@ import typer
 
 from hearthwatch.api.security import open_host_mistake
 from hearthwatch.flows.graph import Graph, GraphError, configured
-from hearthwatch.schemas.settings import SettingsError, settings, warnings
+from hearthwatch.schemas.settings import SettingsError, load_valid, warnings
 from hearthwatch.sources.files import Files
 
 
@@ -22,12 +22,12 @@ def check(
     """Find all mistakes in settings and graph; exit code 2 if there are any. Starts nothing."""
     for warning in warnings():
         print(f"warning: {warning}")
-    mistakes = api_mistakes()
+    mistakes = api_mistakes(flow)
     try:
         graph = configured(flow)
     except GraphError as error:
         raise GraphError([*error.mistakes, *mistakes]) from None
-    for warning in upload_warnings(graph):
+    for warning in (*graph.warnings, *upload_warnings(graph)):
         print(f"warning: {warning}")
     if mistakes:
         raise GraphError(mistakes)
@@ -36,20 +36,18 @@ def check(
         print(f"{name} is off: {reason}")
 
 
-def api_mistakes() -> list[str]:
-    """Find what `hearthwatch api` will refuse."""
+def api_mistakes(flow: Path | None) -> list[str]:
+    """Find what `hearthwatch api` will refuse, also where other settings are wrong."""
     try:
-        mistake = open_host_mistake(settings())
+        mistake = open_host_mistake(load_valid(flow=flow)[0])
     except SettingsError:  # reported with the graph's
         return []
     return [mistake] if mistake else []
 
 
 def upload_warnings(graph: Graph) -> list[str]:
-    """Find upload trees that cannot be read; the pipeline waits for them."""
-    trees = [node.component.base_path for node in graph.nodes.values() if isinstance(node.component, Files)]
-    return [
-        f"{path} cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH"
-        for path in trees
-        if not os.access(path, os.R_OK | os.X_OK)
-    ]
+    """Warn of an upload tree that cannot be read; the pipeline waits for it."""
+    path = graph.context.base_path
+    if graph.first(Files) is None or os.access(path, os.R_OK | os.X_OK):
+        return []
+    return [f"{path} cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from hearthwatch.flows.guard import name_of, types
+from hearthwatch.flows.node import name_of, types
 from hearthwatch.flows.registry import BUILT_IN, Entry, RegistryError, entries, load, names
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.settings import variables

@@ -10,9 +10,14 @@ import typer
 
 from hearthwatch.flows.graph import Graph, configured
 from hearthwatch.flows.only import listed
-from hearthwatch.schemas import Consumer, Sink, Source
+from hearthwatch.schemas import Consumer, Job, Sink, Source
 
-SHAPES: dict[type, tuple[str, str]] = {Source: ("([", "])"), Sink: ("[(", ")]"), Consumer: ("[(", ")]")}
+SHAPES: dict[type, tuple[str, str]] = {
+    Source: ("([", "])"),
+    Sink: ("[(", ")]"),
+    Consumer: ("[(", ")]"),
+    Job: ("[(", ")]"),
+}
 
 
 def graph(
@@ -25,16 +30,15 @@ def graph(
 
 
 def mermaid(graph: Graph) -> Iterator[str]:
-    """The lines of the drawing: sources are rounded, sinks and consumers are barrels."""
+    """The lines of the drawing: sources are rounded, sinks, consumers and jobs are barrels; a durable edge is dashed."""
     yield "flowchart LR"
     for node in graph.in_order():
         opening, closing = next(
             (shape for kind, shape in SHAPES.items() if isinstance(node.component, kind)), ("[", "]")
         )
         yield f'    {node.name}{opening}"{node.name}<br/>{node.label()}"{closing}'
-    for node in graph.nodes.values():
+    for edge, node, durable in graph.edges():
         only = ", ".join(f"{field} {' or '.join(listed(asked))}" for field, asked in (node.only or {}).items())
-        for edge in node.after:
-            name, _, port = edge.partition(".")
-            words = " ".join(filter(None, (port, only)))
-            yield f"    {name} -->{f'|{words}|' if words else ''} {node.name}"
+        name, _, port = edge.partition(".")
+        words = " ".join(filter(None, (port, only)))
+        yield f"    {name} {'-.->' if durable else '-->'}{f'|{words}|' if words else ''} {node.name}"

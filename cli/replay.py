@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
+from hearthwatch.flows.graph import configured
 from hearthwatch.record import Record
 from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event, to_microseconds
-from hearthwatch.schemas.settings import settings
+from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.llm_queue import Analyst, Done, Options
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
@@ -42,16 +42,13 @@ def replay(
     """Ask the language model about stored events again; its verdicts replace those in force, except with --shadow."""
     if prompt not in PROMPTS:
         raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
-    s = settings()
-    if not s.nemotron_url:
+    graph = configured()
+    judge, zone = graph.first(Nemotron) or Nemotron(), graph.context.zone
+    if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")
-    zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
     start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0
-    options = Options(
-        s.nemotron_url, s.hearthwatch_nemotron_model, s.hearthwatch_nemotron_concurrency,
-        s.hearthwatch_nemotron_timeout_seconds, s.hearthwatch_nemotron_attempts, prompt, zone,
-    )  # fmt: skip
-    run = Replay(Verdicts(Record(s.database_path), zone), Analyst(options, "replay"), shadow)
+    options = Options(judge.url, judge.model, judge.concurrency, judge.timeout_seconds, judge.attempts, prompt, zone)
+    run = Replay(Verdicts(Record(graph.context.record_path), zone), Analyst(options, "replay"), shadow)
     try:
         finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))
     finally:

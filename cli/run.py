@@ -16,7 +16,7 @@ import typer
 from hearthwatch.cli.supervisor import API, PIPELINE, RestartedProcess, stop_event, supervise
 from hearthwatch.flows.graph import configured
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.settings import settings
+from hearthwatch.schemas.settings import reload, settings
 
 STOP_SECONDS_MAX = 9.0  # together with Python's own start and end, a stop takes less than 10 s
 
@@ -54,4 +54,4 @@ def _use_own_llm() -> None:
         from hearthwatch.cli.llm import DEFAULT_URL
 
         os.environ["NEMOTRON_URL"] = DEFAULT_URL
-        settings.cache_clear()
+        reload()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import settings
 
 if TYPE_CHECKING:
@@ -23,15 +22,13 @@ LINES_MAX = 20  # of one part
 
 def verify() -> None:
     """Compare the ledger's sums, rows, uploads, thumbnails and lake. Only reads; a pipeline may be running."""
-    from hearthwatch.record import Record
+    from hearthwatch.record import open_existing
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import problems
     from hearthwatch.record.read import verify as checks
 
     s = settings()
-    if not s.database_path.exists():
-        raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
-    record, data_dir = Record(s.database_path), s.hearthwatch_data_dir
+    record, data_dir = open_existing(s.database_path), s.hearthwatch_data_dir
     parts: dict[str, Callable[[], list[str]]] = {
         "record": partial(checks.check_at_once, record, checks.database),
         "counters": partial(checks.check_at_once, record, checks.counters),

@@ -6,33 +6,28 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import tzinfo
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
-from hearthwatch.record import Record
+from hearthwatch.flows.graph import configured
+from hearthwatch.record import Record, open_existing
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.read.lineage import Lineage, Picture, Step, lineage
-from hearthwatch.record.units import SECOND
 from hearthwatch.record.verdicts import Verdicts
-from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.schemas.settings import settings
+from hearthwatch.stages.batch import Batch
 from hearthwatch.stages.prompt import PROMPTS, line
 
 PICTURES_MAX = 20  # of a long event the first and the last
-LOCAL: tzinfo | None = None
 
 
 def why(
     event_id: Annotated[int, typer.Argument(help="The event; events are named after their first picture.")],
 ) -> None:
     """Show how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
-    s = settings()
-    if not s.database_path.exists():
-        raise UserError(f"{s.database_path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
-    record, zone = Record(s.database_path), ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else LOCAL
-    rules = Cut(round(s.batch_window_seconds * SECOND), round(s.batch_idle_timeout_seconds * SECOND))
+    graph = configured()
+    record, zone = open_existing(graph.context.record_path), graph.context.zone
+    rules = (graph.first(Batch) or Batch()).cut()
     found = lineage(record, event_id)
     for part in (headline(found, zone), pictures(found, zone), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from hearthwatch.demo.scenes import Clip, story
 from hearthwatch.schemas import Source
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.settings import from_settings
 
 CameraName = Literal["front_door", "driveway", "back_yard", "street"]
 
@@ -182,39 +182,37 @@ class Yard(Source):
     emits: ClassVar[type | None] = None
     follows: ClassVar[bool] = True
 
-    base_path: Path = from_settings("foscam_base_path")
-    """The upload tree."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Where in its programme each camera begins, and how long it pauses."""
     cameras: Annotated[tuple[CameraName, ...], Field(min_length=1)] = tuple(PROGRAMME)
     """Which of the drawn cameras upload."""
 
-    def build(self) -> FixedPartitionedSource[Any, None]:
-        return _Yard(self)
+    def build(self, context: Context) -> FixedPartitionedSource[Any, None]:
+        return _Yard(self, context.base_path)
 
 
 class _Yard(FixedPartitionedSource[Any, None]):
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
+    def __init__(self, yard: Yard, base_path: Path) -> None:
+        self.yard, self.base_path = yard, base_path
 
     def list_parts(self) -> list[str]:
         return ["yard"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _YardPart:
-        return _YardPart(self.yard)
+        return _YardPart(self.yard, self.base_path)
 
 
 class _YardPart(StatefulSourcePartition[Any, None]):
     """Start the uploader when the graph has started, and stop it with the graph."""
 
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
+    def __init__(self, yard: Yard, base_path: Path) -> None:
+        self.yard, self.base_path = yard, base_path
         self.uploader: Uploader | None = None
 
     def next_batch(self) -> list[Any]:
         if self.uploader is None:
             shots = schedule(self.yard.seed, self.yard.cameras)
-            self.uploader = Uploader(self.yard.base_path, shots, datetime.now()).start()
+            self.uploader = Uploader(self.base_path, shots, datetime.now()).start()
         if self.uploader.error:
             raise UserError(f"the drawn cameras cannot upload: {self.uploader.error}; is FOSCAM_BASE_PATH writable?")
         return []

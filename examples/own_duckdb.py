@@ -1,10 +1,12 @@
 """Keep the newest revision of every event in a DuckDB file of your own, one row per event.
 
-A flow file beside this one takes it in; its cursor is in the record, so it may be away for as long as it likes:
+A flow file in the same folder adds it; its cursor is in the record, so it misses nothing while it does not run:
+
+    extends = "default"
 
     [mine]
     use = "own_duckdb:OwnDuckDb"
-    from = "feed"
+    from = "sqlite"
     path = "mine.duckdb"
 """
 

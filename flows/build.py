@@ -1,119 +1,210 @@
-"""Nodes that passed every check -> a Bytewax dataflow. Each node is one step that bears its name; pieces lie inside it.
+"""Wire nodes that passed every check into a Bytewax dataflow. Each node is one step that bears its name.
 
-Everything before `batch` is one stream per edge: nothing is merged or keyed there, so order is the source's order.
+Everything before `batch` is one stream per edge: nothing is merged or keyed there, so order is the source's order. A durable
+edge is drawn and wired like any other, but its items only wake the reader, which reads the record. What passes no stream is
+noticed by a part of the one source that polls the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream, operator
+from bytewax.inputs import Source as BytewaxSource
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from hearthwatch.flows.guard import Process, is_for, types
-from hearthwatch.flows.lifecycle import Life, Watch
-from hearthwatch.flows.multiplex import Together
+from hearthwatch.flows.guard import DeclaredTypes, Process, is_for
+from hearthwatch.flows.lifecycle import Lifecycle, StreamObserver
+from hearthwatch.flows.multiplex import Multiplexed
 from hearthwatch.flows.node import FLOW, Node
 from hearthwatch.flows.only import wants
-from hearthwatch.flows.runtime import plainly
-from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.flows.runtime import exit_on_user_error
+from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, Service, Services
+from hearthwatch.flows.validate import is_durable_edge
 from hearthwatch.record import Record
+from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.ledger import Ledger
-from hearthwatch.schemas import Consumer, Event, Sink, Source, Stage, Upload
+from hearthwatch.schemas import Consumer, Event, Job, Sink, Source, Stage, StageWorker, Upload
+from hearthwatch.schemas.components import build_worker
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.sources.pending import PendingEvents
 
 SOURCES = "0_sources"  # the step that all sources are; no node can be called that
+RECORD = "0_record"  # the hidden source that polls the record for consumers
 KEY = "record"  # one key, so one partition: Bytewax keeps the order within it
 
 
-class Wiring:
+def build_dataflow(nodes: Sequence[Node], context: Context, description: object = None) -> Dataflow:
+    """Return the dataflow of these nodes, upstream first; at its start the record gets the graph's description.
+
+    Raises UserError where a component builds nonsense.
+    """
+    builder = _Builder(context)
+    if any(node.is_store() for node in nodes):
+        builder.lifecycle.on_start.append(lambda: _store_description(context, description))
+    for node in nodes:
+        builder.add(node)
+    return builder.flow
+
+
+class _Builder:
     """One dataflow being put together; nodes come in an order in which everything upstream is there already."""
 
-    def __init__(self, record_path: Path) -> None:
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self.flow = Dataflow(FLOW)
-        self.record_path = record_path
-        self.life, self.readers = Life(), Readers()
-        self.together = Together(self.life)
-        self.items = op.input(SOURCES, self.flow, self.together)
+        self.lifecycle, self.services = Lifecycle(), Services()
+        self.source = Multiplexed(self.lifecycle)
+        self.items = op.input(SOURCES, self.flow, self.source)
         self.streams: dict[str, Stream[Any]] = {}
+        self.nodes: dict[str, Node] = {}
         self.stages: dict[str, Process] = {}
+        self._poll: Callable[[Stream[Any]], Stream[Any]] | None = None
 
-    def add(self, node: Node, taken: bool) -> None:
-        ups = tuple(self._port(name) for name in node.after)
+    def add(self, node: Node) -> None:
+        self.nodes[node.name] = node
+        read = {name: self._port(name) for name in node.after if name.partition(".")[0] in self.nodes}
+        ups = tuple(read.values())
         match node.component:
             case Source() as source:
-                self._source(node, source, taken)
+                self._source(node, source, ups)
+            case Stage() as stage if node.is_judge():
+                self._judge(node, stage, ups)
             case Stage() as stage:
-                self._stage(node, stage, *ups)
+                self._stage(node, stage, ups)
             case Sink() as sink:
-                _last_step(node.name, node.label(), partial(self._sink, node, sink), *ups)
-            case Consumer() as consumer:
-                _last_step(node.name, node.label(), partial(self._consumer, node, consumer), *ups)
+                passing = {n for n in read if is_durable_edge(self.nodes[n.partition(".")[0]], node)}
+                self._sink(node, sink, [read[n] for n in read if n not in passing], [read[n] for n in passing])
+            case Consumer() | Job():
+                self._service(node, ups)
 
     def _port(self, name: str) -> Stream[Any]:
-        """A node's stream, or what failed in it: a tap that hangs on the first one."""
+        """Return a node's stream, or what failed in it: a tap that hangs on the first one."""
         if name not in self.streams:
             stage = name.partition(".")[0]
             take = partial(op.flat_map_batch, "take", mapper=self.stages[stage].failures)
             self.streams[name] = _step(f"{stage}_errors", f"what failed in {stage}", take, self.streams[stage])
         return self.streams[name]
 
-    def _source(self, node: Node, source: Source, enqueue: bool) -> None:
-        self.together.add(node.name, source.build(), source.follows)
+    def _part(self, name: str, source: BytewaxSource[Any], follows: bool) -> Callable[[Stream[Any]], Stream[Any]]:
+        """Add a part to the one source; the function takes its items out of what the source gives."""
+        self.source.add(name, source, follows)
+        return partial(op.flat_map_batch, "read", mapper=partial(_items_of, name))
 
-        def mine(items: list[tuple[str, Any]]) -> list[Any]:
-            return [item for name, item in items if name == node.name]
+    def _source(self, node: Node, source: Source, ups: tuple[Stream[Any], ...]) -> None:
+        read = self._part(node.name, build_worker(source, self.context), source.follows)
+        declared = DeclaredTypes(node.name, source.emits)
 
-        def build(items: Stream[Any]) -> Stream[Any]:
-            out = op.flat_map_batch("read", items, mine)
-            if enqueue:
-                op.output("inbox", op.key_on("inbox_key", out, _one_key), Inbox(self.record_path))
-            return out
+        def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
+            if ups:
+                uploads = op.flat_map_batch("uploads", _merged(ups), _uploads)
+                op.output("inbox", op.key_on("inbox_key", uploads, _one_key), Inbox(self.context))
+            return op.flat_map_batch("declared", read(items), declared)
 
-        self.streams[node.name] = _step(node.name, node.label(), build, self.items)
+        self.streams[node.name] = _step(node.name, node.label(), build, self.items, *ups)
 
-    def _stage(self, node: Node, stage: Stage, *ups: Stream[Any]) -> None:
-        self.stages[node.name] = process = Process(node.name, stage)
-        self.life.opens(stage)
+    def _stage(self, node: Node, stage: Stage, ups: tuple[Stream[Any], ...]) -> None:
+        worker: StageWorker = build_worker(stage, self.context)
+        self.stages[node.name] = process = Process(node.name, stage, worker)
+        self.lifecycle.open_at_start(worker)
+        incoming = [kind for name in node.upstream() if (kind := self.nodes[name].emits())]
 
-        def build(up: Stream[Any]) -> Stream[Any]:
-            up = _taken(node, up)
-            out = stage.attach(node.name, up) if attaches(stage) else op.flat_map_batch("process", up, process)
-            if not isinstance(out, Stream):
-                raise UserError(f"`{node.name}`: `attach` returned {type(out).__name__}, not a stream")
-            op.output("close", out, Watch(lambda: self.life.close(stage)))
+        def build(*ups: Stream[Any]) -> Stream[Any]:
+            up = _taken(node, _merged(ups))
+            if not attaches(worker):
+                out = op.flat_map_batch("process", up, process)
+            else:
+                out = _attached(node, worker, up)
+                out = op.flat_map_batch("declared", out, DeclaredTypes(node.name, stage.emits, *incoming))
+            op.output("close", out, StreamObserver(lambda: self.lifecycle.close(worker)))
             return out
 
         self.streams[node.name] = _step(node.name, node.label(), build, *ups)
 
-    def _sink(self, node: Node, sink: Sink, up: Stream[Any]) -> None:
-        mine = _taken(node, up, types(sink.accepts))
-        if sink.off():
-            op.output("off", mine, Watch(lambda: None))
-            return
-        built = sink.build()
-        keyed = op.key_on("key", mine, _one_key) if isinstance(built, FixedPartitionedSink) else mine
-        op.output("write", keyed, built)
+    def _judge(self, node: Node, stage: Stage, ups: tuple[Stream[Any], ...]) -> None:
+        """Wire a stage that reads the queue of the record; what comes down its edge only wakes it."""
+        worker: StageWorker = build_worker(stage, self.context)
+        self.stages[node.name] = process = Process(node.name, stage, worker)
+        self.lifecycle.open_at_start(worker)
+        read = None if node.off() else self._part(node.name, PendingEvents(self.context), follows=True)
 
-    def _consumer(self, node: Node, consumer: Consumer, up: Stream[Any]) -> None:
-        if not consumer.off():
-            reader = Reader(node.name, consumer, node.only or {}, self.record_path)
-            self.life.starts.append(lambda: self.readers.start(reader))
-        op.output("deliver", up, Watch(self.readers.stop, self.readers.wake))
+        def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
+            woken = [op.flat_map_batch("woken", _merged(ups, "merge_ups"), _nothing)] if ups else []
+            up = _merged((*([read(items)] if read else []), *woken)) if read or woken else _none(items)
+            out = _attached(node, worker, up) if attaches(worker) else op.flat_map_batch("process", up, process)
+            op.output("close", out, StreamObserver(lambda: self.lifecycle.close(worker)))
+            return out
+
+        self.streams[node.name] = _step(node.name, node.label(), build, self.items, *ups)
+
+    def _sink(self, node: Node, sink: Sink, written: list[Stream[Any]], passing: list[Stream[Any]]) -> None:
+        """Wire a sink. Items that are in the record already only pass, and wake what reads behind it."""
+
+        def build(*ups: Stream[Any]) -> Stream[Any]:
+            mine = _merged(ups[: len(written)], "written") if written else _none(ups[0])
+            out = _merged((mine, *ups[len(written) :])) if written else _merged(ups)
+            mine = _taken(node, mine, node.accepts())
+            if sink.off():
+                op.output("off", mine, StreamObserver(lambda: None))
+                return out
+            built = build_worker(sink, self.context)
+            keyed = op.key_on("key", mine, _one_key) if isinstance(built, FixedPartitionedSink) else mine
+            op.output("write", keyed, built)
+            return out
+
+        if node.is_store():
+            self.streams[node.name] = _step(node.name, node.label(), build, *written, *passing)
+        else:
+            _last_step(node.name, node.label(), build, *written, *passing)
+
+    def _service(self, node: Node, ups: tuple[Stream[Any], ...]) -> None:
+        """Start a thread with the graph; the stream wakes it."""
+        if not node.off():
+            self.lifecycle.on_start.append(lambda: self.services.start(self._thread(node)))
+        waits = isinstance(node.component, Consumer) or not ups  # a job has an interval
+        if waits and self._poll is None:
+            self._poll = self._part(RECORD, FeedPoll(self.context), follows=True)
+
+        def build(*ups: Stream[Any]) -> None:
+            news = (self._poll(ups[0]), *ups[1:]) if waits and self._poll else ups
+            op.output("wake", _merged(news), StreamObserver(self.services.stop, self.services.wake))
+
+        _last_step(node.name, node.label(), build, *((self.items,) if waits else ()), *ups)
+
+    def _thread(self, node: Node) -> Service:
+        if isinstance(node.component, Job):
+            return JobThread(node.name, node.component, self.context)
+        assert isinstance(node.component, Consumer)
+        return ConsumerThread(node.name, build_worker(node.component, self.context), node.only or {}, self.context)
 
 
-def attaches(stage: Stage) -> bool:
+def _store_description(context: Context, description: object) -> None:
+    record = Record(context.record_path)
+    try:
+        store_description(record, description)
+    finally:
+        record.close()
+
+
+def attaches(worker: StageWorker) -> bool:
     """Whether this stage builds its own steps instead of `process`."""
-    return type(stage).attach is not Stage.attach
+    return type(worker).attach is not StageWorker.attach
+
+
+def _attached(node: Node, worker: StageWorker, up: Stream[Any]) -> Stream[Any]:
+    out = worker.attach(node.name, up)
+    if not isinstance(out, Stream):
+        raise UserError(f"`{node.name}`: `attach` returned {type(out).__name__}, not a stream")
+    return out
 
 
 def _taken(node: Node, up: Stream[Any], accepts: tuple[type, ...] | None = None) -> Stream[Any]:
-    """What of a stream is meant for this node; with no `accepts`, what is not an event comes along."""
-    only: Mapping[str, Any] = node.only or {}
+    """Take what of a stream is meant for this node; with no `accepts`, what is not an event comes along."""
+    only = node.only or {}
 
     def take(items: list[Any]) -> list[Any]:
         mine = items if accepts is None else [item for item in items if is_for(item, accepts)]
@@ -122,54 +213,72 @@ def _taken(node: Node, up: Stream[Any], accepts: tuple[type, ...] | None = None)
     return op.flat_map_batch("take", up, take) if accepts or only else up
 
 
+def _items_of(name: str, items: list[tuple[str, Any]]) -> list[Any]:
+    return [item for node, item in items if node == name]
+
+
+def _uploads(items: list[Any]) -> list[Upload]:
+    return [item for item in items if isinstance(item, Upload)]
+
+
+def _nothing(items: list[Any]) -> list[Any]:
+    return []
+
+
+def _none(up: Stream[Any]) -> Stream[Any]:
+    return op.flat_map_batch("none", up, _nothing)
+
+
 def _one_key(item: object) -> str:
     return KEY
 
 
-def _step(name: str, label: str, build: Callable[[Stream[Any]], Stream[Any]], *ups: Stream[Any]) -> Stream[Any]:
-    """A step around all that `build` adds; the drawn graph shows its name and label."""
+def _step(name: str, label: str, build: Callable[..., Stream[Any]], *ups: Stream[Any]) -> Stream[Any]:
+    """Make a step around all that `build` adds; the drawn graph shows its name and label."""
 
     def stage(step_id: str, *ups: Stream[Any]) -> Stream[Any]:
-        return build(_merged(ups))
+        return build(*ups)
 
     stage.__name__ = label
     return operator(stage)(name, *ups)
 
 
-def _last_step(name: str, label: str, build: Callable[[Stream[Any]], None], *ups: Stream[Any]) -> None:
-    """The same for a step that nothing comes out of."""
+def _last_step(name: str, label: str, build: Callable[..., object], *ups: Stream[Any]) -> None:
+    """Make the same for a step that nothing comes out of."""
 
     def sink(step_id: str, *ups: Stream[Any]) -> None:
-        build(_merged(ups))
+        build(*ups)
 
     sink.__name__ = label
     operator(sink)(name, *ups)
 
 
-def _merged(ups: tuple[Stream[Any], ...]) -> Stream[Any]:
-    return op.merge("merge", *ups) if len(ups) > 1 else ups[0]
+def _merged(ups: Sequence[Stream[Any]], step_id: str = "merge") -> Stream[Any]:
+    return op.merge(step_id, *ups) if len(ups) > 1 else ups[0]
 
 
 class Inbox(FixedPartitionedSink[Upload, None]):
-    """Leaves a plug-in source's uploads in the record, where the files source finds them. On disk before a commit."""
+    """Leaves uploads of other nodes in the record, where the files source finds them. On disk before a commit."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, context: Context) -> None:
+        self.path = context.record_path
 
     def list_parts(self) -> list[str]:
         return [KEY]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> InboxPart:
-        with plainly(2):
+        with exit_on_user_error(2):
             return InboxPart(Record(self.path))
 
 
 class InboxPart(StatefulSinkPartition[Upload, None]):
+    """One connection to the record."""
+
     def __init__(self, record: Record) -> None:
         self.record, self.ledger = record, Ledger(record)
 
     def write_batch(self, values: list[Upload]) -> None:
-        with plainly(1):
+        with exit_on_user_error(1):
             self.ledger.enqueue(values)
 
     def snapshot(self) -> None:
@@ -177,11 +286,3 @@ class InboxPart(StatefulSinkPartition[Upload, None]):
 
     def close(self) -> None:
         self.record.close()
-
-
-def wire(nodes: Iterable[Node], taken: set[str], record_path: Path) -> Dataflow:
-    """The dataflow of these nodes, upstream first; the uploads of those in `taken` go to the files source."""
-    wiring = Wiring(record_path)
-    for node in nodes:
-        wiring.add(node, node.name in taken)
-    return wiring.flow

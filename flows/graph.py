@@ -1,31 +1,36 @@
 """The graph: named nodes and typed edges that become one Bytewax dataflow. TOML and Python give the same one.
 
 `Graph().add("files", Files()).add("detect", RtDetr(), after="files").build()`, or `Graph.from_toml(path)`. Making a
-graph opens nothing and never raises; `build` and `check` tell every mistake at once.
+graph opens nothing and never raises; `build` and `check` report every mistake at once.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hearthwatch.flows.node import FEED, Node
-from hearthwatch.flows.parse import read
-from hearthwatch.flows.validate import mistakes
-from hearthwatch.schemas import Component, Source, Upload
+from hearthwatch.flows.legacy import check_facts
+from hearthwatch.flows.node import Node
+from hearthwatch.flows.parse import DEFAULT as DEFAULT
+from hearthwatch.flows.parse import parse
+from hearthwatch.flows.validate import find_mistakes, is_durable_edge
+from hearthwatch.record.timings import Timings
+from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.settings import SettingsError, load, settings, use
-from hearthwatch.sources.feed import Feed
+from hearthwatch.schemas.flow_file import FlowFileError, read_flow_file
+from hearthwatch.schemas.settings import Settings, SettingsError, in_force, load_valid, settings
+from hearthwatch.sinks.retention import Retention
+from hearthwatch.stages.batch import Batch
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
 
-DEFAULT = Path(__file__).with_name("default.toml")
+C = TypeVar("C", bound=Component)
 
 
 class GraphError(UserError):
@@ -37,25 +42,28 @@ class GraphError(UserError):
 
 
 class Graph:
-    """Nodes by name, in the order in which they were added."""
+    """Nodes by name, in the order in which they were added, and the context that they share."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context | None = None, chosen: Settings | None = None) -> None:
         self.nodes: dict[str, Node] = {}
+        self.settings = chosen or settings()
+        self.warnings: list[str] = []
+        self._context = context
         self._mistakes: list[str] = []
 
     def add(
         self, name: str, component: Component, after: str | Sequence[str] = (), only: Mapping[str, Any] | None = None
     ) -> Graph:
         """Add a node that reads `after`: a name, a port such as `detect.errors`, or a list of them."""
-        node = Node(
-            name, type(component).__name__, component, (after,) if isinstance(after, str) else tuple(after), only
-        )
+        edges = (after,) if isinstance(after, str) else tuple(after)
+        kind = type(component)
         if isinstance(component, Component):
-            return self._add(node)
+            return self._add(Node(name, kind.__name__, kind, component, edges, only))
+        node = Node(name, kind.__name__, None, None, edges, only)
         self._mistakes.append(
-            f"{node}: {component!r} is not a component: give an instance of a Source, Stage, Sink or Consumer"
+            f"{node}: {component!r} is not a component: give an instance of a Source, Stage, Sink, Consumer or Job"
         )
-        return self._add(replace(node, component=None))
+        return self._add(node)
 
     def _add(self, node: Node) -> Graph:
         if node.name in self.nodes:
@@ -64,81 +72,115 @@ class Graph:
         return self
 
     @classmethod
-    def from_toml(cls, source: Path | str) -> Graph:
-        """The graph of a flow file: its path, or its text (anything with a line break in it)."""
-        graph = cls()
-        nodes, graph._mistakes = read(source)
-        for node in nodes:
+    def from_toml(cls, source: Path | str, wrong: Sequence[str] = ()) -> Graph:
+        """Read the graph of a flow file: its path, or its text (anything with a line break in it).
+
+        `wrong`: mistakes that are known already; they come first.
+        """
+        try:
+            file = read_flow_file(source)
+            chosen, mistakes = load_valid(flow=file)
+        except (FlowFileError, SettingsError) as error:
+            graph = cls()
+            graph._mistakes = list(dict.fromkeys([*wrong, str(error)]))
+            return graph
+        with in_force(chosen):
+            graph, parsed = cls(chosen=chosen), parse(file)
+        graph._mistakes = list(dict.fromkeys([*wrong, *mistakes, *parsed.mistakes]))
+        for node in parsed.nodes:
             graph._add(node)
+        graph.warnings = parsed.warnings
+        check_facts(parsed.facts, graph.context, chosen, graph._mistakes, graph.warnings)
         return graph
 
+    @cached_property
+    def context(self) -> Context:
+        """What all nodes share. A language model judges events if a node here asks one, or if the settings name one."""
+        context = self._context or Context.from_settings(self.settings, Timings())
+        judged = any(node.is_judge() and node.component and not node.off() for node in self.nodes.values())
+        return replace(context, analysis=context.analysis or judged)
+
+    @property
+    def run_here(self) -> tuple[str, ...]:
+        """The names of the nodes that this process runs, upstream first. Only for a graph without mistakes."""
+        return tuple(
+            node.name for node in self.in_order() if node.name in (self.settings.hearthwatch_nodes or self.nodes)
+        )
+
     def check(self) -> list[str]:
-        """Every mistake, in words; empty if the graph can run."""
-        return self._mistakes + (mistakes(self.nodes) if self.nodes or not self._mistakes else [])
+        """Return every mistake, in words; empty if the graph can run."""
+        found = find_mistakes(self.nodes, self.settings.hearthwatch_nodes) if self.nodes or not self._mistakes else []
+        return self._mistakes + found
 
     def build(self) -> Dataflow:
-        """The dataflow. Raises `GraphError` with every mistake; starts nothing."""
+        """Return the dataflow; starts nothing. Raises `GraphError` with every mistake."""
         if wrong := self.check():
             raise GraphError(wrong)
-        from hearthwatch.flows.build import wire  # Bytewax is loaded by whoever runs a graph, not by who looks at one
+        from hearthwatch.flows.build import build_dataflow  # loads Bytewax: for running a graph, not for reading one
 
         try:
-            return wire(self.in_order(), self._enqueued(), self.record_path)
+            return build_dataflow([self.nodes[name] for name in self.run_here], self.context, self.describe())
         except UserError as error:
             raise GraphError([str(error)]) from error
 
     def in_order(self) -> list[Node]:
-        """All nodes, the feed included if anybody reads it, upstream first. Only for a graph without mistakes."""
-        edges = {node.name: list(dict.fromkeys(node.sources())) for node in self.nodes.values()}
-        nodes = self.nodes | {FEED: Node(FEED, FEED, Feed(record_path=self.record_path))}
-        return [nodes[name] for name in TopologicalSorter(edges).static_order()]
+        """Return all nodes, upstream first. Only for a graph without mistakes."""
+        edges = {node.name: list(dict.fromkeys(node.upstream())) for node in self.nodes.values()}
+        return [self.nodes[name] for name in TopologicalSorter(edges).static_order()]
 
-    def _enqueued(self) -> set[str]:
-        """The sources whose uploads a files source takes in."""
-        takers = [node for node in self.nodes.values() if isinstance(node.component, Source)]
-        return {name for node in takers for name in node.sources() if self._emits(name) is Upload}
+    def edges(self) -> Iterator[tuple[str, Node, bool]]:
+        """Every edge: what is read (with its port), who reads it, and whether it is durable."""
+        for node in self.nodes.values():
+            for edge in node.after:
+                yield edge, node, is_durable_edge(self.nodes[edge.partition(".")[0]], node)
 
-    def _emits(self, name: str) -> type | None:
-        component = self.nodes[name].component
-        return component.emits if component else None
+    def describe(self) -> dict[str, Any]:
+        """Describe the graph for the API, which reads it in the record: nodes, edges, and the options that it shows."""
+        batch, retention = self.first(Batch) or Batch(), self.first(Retention) or Retention()
+        kinds = (Source, Stage, Sink, Consumer, Job)
+        return {
+            "nodes": [
+                {
+                    "name": node.name,
+                    "use": node.use,
+                    "kind": next(kind.__name__.lower() for kind in kinds if node.is_kind(kind)),
+                    "label": node.label(),
+                    "off": node.off(),
+                }
+                for node in self.in_order()
+            ],
+            "edges": [
+                {"from": name, "port": port or None, "to": node.name, "durable": durable}
+                for edge, node, durable in self.edges()
+                for name, _, port in [edge.partition(".")]
+            ],
+            "options": {
+                "batch_window_seconds": batch.window_seconds,
+                "batch_idle_timeout_seconds": batch.idle_timeout_seconds,
+                "retention_days": retention.days,
+            },
+        }
 
-    @property
-    def record_path(self) -> Path:
-        """The record of this graph: that of the node that has one of its own, else that of the settings."""
-        own = (getattr(node.component, "record_path", None) for node in self.nodes.values())
-        return next((Path(path) for path in own if path is not None), None) or settings().database_path
+    def first(self, kind: type[C]) -> C | None:
+        """Return the component of the first node of this kind."""
+        return next((node.component for node in self.nodes.values() if isinstance(node.component, kind)), None)
 
     def off(self) -> dict[str, str]:
-        """The nodes that do nothing, and why."""
-        reasons = {name: getattr(node.component, "off", lambda: None)() for name, node in self.nodes.items()}
-        return {name: reason for name, reason in reasons.items() if reason}
+        """Return the nodes that do nothing, and why."""
+        return {name: reason for name, node in self.nodes.items() if (reason := node.off())}
 
 
 def configured(path: Path | None = None) -> Graph:
-    """The graph of `path`, else of HEARTHWATCH_FLOW, else the built-in one. Raises `GraphError`: settings' mistakes too."""
-    wrong: list[str] = []
+    """Return the graph of `path`, else of HEARTHWATCH_FLOW, else the built-in one.
+
+    Raises:
+        GraphError: every mistake in settings and graph.
+    """
     try:
-        settings()
+        chosen, wrong = load_valid(flow=path)
     except SettingsError as error:
-        wrong = error.mistakes
-    with _those_without(wrong):
-        graph = Graph.from_toml(path or settings().hearthwatch_flow or DEFAULT)
-        if wrong := wrong + graph.check():
-            raise GraphError(wrong)
+        raise GraphError(error.mistakes) from None
+    graph = Graph.from_toml(path or chosen.hearthwatch_flow or DEFAULT, wrong)
+    if wrong := graph.check():
+        raise GraphError(wrong)
     return graph
-
-
-@contextmanager
-def _those_without(wrong: Sequence[str]) -> Iterator[None]:
-    """The settings that are fine, so that the graph's mistakes can be told together with those of the others."""
-    if not wrong:
-        yield
-        return
-    bad = {line.partition(" ")[0] for line in wrong}
-    try:
-        use(load(environ={**os.environ, **dict.fromkeys(bad, "")}))
-        yield
-    except SettingsError:
-        raise GraphError(wrong) from None
-    finally:
-        use(None)

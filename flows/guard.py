@@ -1,7 +1,8 @@
-"""A stage's `process` inside the dataflow: what is not the stage's goes around it, in order; what fails goes on as a value.
+"""Run a stage's `process` inside the dataflow: other items go around it, in order; what fails continues as a value.
 
 Ticks, dead letters, pictures that could not be read and frames that were decided before a resume never reach `process`.
-Where frames flow, as many items come out as went in, for the same frames; anything else ends the pipeline.
+Where frames flow, as many items come out as went in, for the same frames. An item of a type that its node does not declare
+ends the pipeline with a message that names the node.
 """
 
 from __future__ import annotations
@@ -12,20 +13,33 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from hearthwatch.flows.runtime import plainly
-from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Event, Frame, Reject, Stage, Tick
+from hearthwatch.flows.node import name_of, types
+from hearthwatch.flows.runtime import exit_on_user_error
+from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Event, Frame, Reject, Stage, StageWorker, Tick
 from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
 class StageError(UserError):
-    """A stage broke its promise: items vanished, changed places or changed type."""
+    """A node broke its promise: items vanished, changed places or changed type."""
 
 
-def types(accepts: type | tuple[type, ...]) -> tuple[type, ...]:
-    """What a component accepts, always as a tuple."""
-    return accepts if isinstance(accepts, tuple) else (accepts,)
+class DeclaredTypes:
+    """Passes items of the types that a node declares; any other ends the pipeline."""
+
+    def __init__(self, node: str, emits: type | None, *others: type) -> None:
+        self.node, self.emits = node, emits
+        self.allowed = tuple(filter(None, (emits, DeadLetter, Tick, *others)))
+
+    def __call__(self, items: list[Any]) -> list[Any]:
+        for item in items:
+            if not isinstance(item, self.allowed):
+                with exit_on_user_error(1):
+                    raise StageError(
+                        f"`{self.node}` emitted {type(item).__name__} but declares `emits = {name_of(self.emits)}`"
+                    )
+        return items
 
 
 def is_for(item: object, accepts: tuple[type, ...]) -> bool:
@@ -33,8 +47,8 @@ def is_for(item: object, accepts: tuple[type, ...]) -> bool:
     return isinstance(item, accepts) and (not isinstance(item, Tick) or Tick in accepts)
 
 
-def decided(item: object) -> bool:
-    """Whether nobody has to look at this frame again: it failed, or was decided before a resume."""
+def is_decided(item: object) -> bool:
+    """Whether this frame needs no processing: it failed, or was decided before a resume."""
     match item:
         case Frame(opened=opened, recorded=recorded):
             return recorded is not None or (opened is not None and opened.error is not None)
@@ -44,15 +58,16 @@ def decided(item: object) -> bool:
 
 
 class Process:
-    """What Bytewax calls with each chunk: `stage.process`, guarded."""
+    """What Bytewax calls with each chunk: the worker's `process`, guarded."""
 
-    def __init__(self, name: str, stage: Stage) -> None:
-        self.name, self.stage = name, stage
+    def __init__(self, name: str, stage: Stage, worker: StageWorker) -> None:
+        self.name, self.stage, self.worker = name, stage, worker
+        self.declared = DeclaredTypes(name, stage.emits)
         self.accepts = types(stage.accepts)
         self.one_to_one = stage.emits in (Frame, Detected)
 
     def __call__(self, items: list[Any]) -> list[Any]:
-        with plainly(1):
+        with exit_on_user_error(1):
             return self._lined_up(items) if self.one_to_one else self._in_runs(items)
 
     def _lined_up(self, items: list[Any]) -> list[Any]:
@@ -71,7 +86,7 @@ class Process:
         return out
 
     def _wants(self, item: object) -> bool:
-        return isinstance(item, self.accepts) and not isinstance(item, Tick) and not decided(item)
+        return isinstance(item, self.accepts) and not isinstance(item, Tick) and not is_decided(item)
 
     def _around(self, item: object) -> object:
         """An item that goes around; where detections flow out, a decided frame becomes what is known about it."""
@@ -94,13 +109,15 @@ class Process:
             return [self._dead(items[0], error)]
 
     def _answer(self, items: list[Any]) -> list[Any]:
-        results = self.stage.process(list(items))
+        results = self.worker.process(list(items))
         if not isinstance(results, Sequence):
             raise StageError(
                 f"`{self.name}` returned {type(results).__name__}: `process` has to return a list of items"
             )
         if self.one_to_one:
             self._check(items, results)
+        else:
+            self.declared(list(results))
         return list(results)
 
     def _check(self, items: list[Any], results: Sequence[Any]) -> None:
@@ -159,7 +176,3 @@ def _what(item: object) -> str:
         case Frame() | Detected():
             return f"frame {_frame(item).id} ({_frame(item).path})"
     return type(item).__name__
-
-
-def name_of(kind: type | None) -> str:
-    return "nothing" if kind is None else kind.__name__

@@ -56,7 +56,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def _is_foreign(room: str) -> bool:
-    """Whether a package of this name on the path is somebody else's."""
+    """Whether a package of this name on the path belongs to another project."""
     found = PathFinder.find_spec(room)
     return (
         found is not None

@@ -1,8 +1,9 @@
-"""The life of a running graph: locks first, then models, then frames; one stop for all sources; every stage closed.
+"""Start and stop a graph: locks first, then models, then frames; one stop for all sources; every stage closed.
 
-Bytewax builds every source's partition before it asks the first one for items. So stages are opened at that first
-question: what a source refuses (a lock that is held) is told before a model is loaded, and no frame waits for one.
-One worker: a record's order is one line, and each process of a Bytewax cluster would deliver the whole feed again.
+Bytewax builds every source's partition before it polls the first one for items. So stages are opened at that first poll:
+what a source refuses (a lock that is held) is reported before a model is loaded, and no frame waits for one. One worker: a
+record's order is one line, and each process of a Bytewax cluster would deliver the whole feed again.
+The stop budgets stand in `schemas/context.py`: a stop ends within STOP_SECONDS_MAX whatever waits.
 """
 
 from __future__ import annotations
@@ -18,92 +19,95 @@ from typing import Any
 from bytewax.inputs import StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from hearthwatch.flows.runtime import end_after, plainly
-from hearthwatch.schemas import Stage
+from hearthwatch.flows.runtime import exit_after, exit_on_user_error
+from hearthwatch.schemas import StageWorker
+from hearthwatch.schemas.context import STOP_SECONDS_MAX
 from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
 
-STOP_LATENCY = timedelta(seconds=0.2)  # a source that sleeps for an hour still looks this often whether to stop
-STOP_SECONDS_MAX = 4.5  # then the process ends all the same: a stage may wait for a service that is away
+STOP_LATENCY = timedelta(seconds=0.2)  # a source that sleeps for an hour is still asked this often whether to stop
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def alone(worker_count: int) -> None:
-    """UserError if this is one of several workers."""
+def refuse_several_workers(worker_count: int) -> None:
+    """Raise UserError if this is one of several workers."""
     if worker_count > 1:
         raise UserError(
             f"{worker_count} Bytewax workers were asked for (-w, -p or -i), but a record has one: start without, and for more "
-            "cameras, cards or hosts start one pipeline with a data folder of its own for each (docs/scale.md)"
+            "cameras, cards or hosts start one pipeline with a separate data folder for each (docs/scale.md)"
         )
 
 
-class Life:
-    """What is open, who still runs, and whether to stop. One per dataflow."""
+class Lifecycle:
+    """What is open, what still runs, and whether to stop. One per dataflow."""
 
     def __init__(self) -> None:
-        self.starts: list[Callable[[], None]] = []
+        self.on_start: list[Callable[[], None]] = []
         """Called in this order before the first frame is handed out."""
         self.stopping = False
         self._turn = threading.RLock()
-        self._parts: list[Part] = []
-        self._led = self._started = False
-        self._open: list[Stage] = []
+        self._partitions: list[SourcePartition] = []
+        self._has_leader = self._started = False
+        self._open: list[StageWorker] = []
         self._handlers: dict[signal.Signals, Any] = {}
 
-    def opens(self, stage: Stage) -> None:
-        self.starts.append(lambda: self._open_stage(stage))
+    def open_at_start(self, stage: StageWorker) -> None:
+        """Open this stage when the graph starts."""
+        self.on_start.append(lambda: self._open_stage(stage))
 
-    def _open_stage(self, stage: Stage) -> None:
+    def _open_stage(self, stage: StageWorker) -> None:
         stage.open()
         self._open.append(stage)
 
-    def close(self, stage: Stage) -> None:
-        """The stage's own stream has ended: it will not be asked again."""
+    def close(self, stage: StageWorker) -> None:
+        """Close a stage whose stream has ended: it will not be called again."""
         with self._turn:
             if stage in self._open:
                 self._open.remove(stage)
                 stage.close()
 
     def start(self) -> None:
+        """Start everything once, at the first poll of any source."""
         with self._turn:
             if not self._started:
                 self._started = True
-                self._listen()  # before the models: loading one takes longer than anybody waits for a stop
-                with plainly(2):
-                    for start in self.starts:
+                self._handle_signals()  # before the models: loading one takes longer than a stop may take
+                with exit_on_user_error(2):
+                    for start in self.on_start:
                         if not self.stopping:
                             start()
 
-    def joins(self, part: Part) -> None:
+    def add(self, partition: SourcePartition) -> None:
         with self._turn:
-            self._parts.append(part)
-            self._led |= not part.follows
+            self._partitions.append(partition)
+            self._has_leader |= not partition.follows
 
-    def leaves(self, part: Part) -> None:
+    def remove(self, partition: SourcePartition) -> None:
         with self._turn:
-            if part in self._parts:
-                self._parts.remove(part)
-            if not self._parts:
-                self._led = self._started = self.stopping = False
+            if partition in self._partitions:
+                self._partitions.remove(partition)
+            if not self._partitions:
+                self._has_leader = self._started = self.stopping = False
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
                 self._handlers.clear()
 
-    def ends(self, part: Part) -> bool:
-        """Whether this source has to end now: we were told to stop, or those that it follows have ended."""
-        return self.stopping or (part.follows and self._led and all(other.follows for other in self._parts))
+    def has_to_end(self, partition: SourcePartition) -> bool:
+        """Whether this source has to end now: the graph is stopping, or those that it follows have ended."""
+        followers_only = all(other.follows for other in self._partitions)
+        return self.stopping or (partition.follows and self._has_leader and followers_only)
 
-    def _listen(self) -> None:
-        """SIGTERM and SIGINT end every source, so that a snapshot is taken; a handler set before is called as well."""
+    def _handle_signals(self) -> None:
+        """End every source at SIGTERM and SIGINT, so that a snapshot is taken; a handler set before is called as well."""
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self.stopping:
             log.info("%s: stopping", signal.Signals(number).name)
-            end_after(
-                STOP_SECONDS_MAX, "stopped in the middle of a step: what was in hand comes again at the next start"
+            exit_after(
+                STOP_SECONDS_MAX, "stopped in the middle of a step: what was in flight comes again at the next start"
             )
         self.stopping = True
         before = self._handlers.get(signal.Signals(number))
@@ -111,22 +115,22 @@ class Life:
             before(number, frame)
 
 
-class Part:
-    """A partition of any source, which starts the graph with its first question and ends when it is told to."""
+class SourcePartition:
+    """A partition of any source, which starts the graph with its first poll and ends when it has to."""
 
-    def __init__(self, inner: Any, life: Life, follows: bool) -> None:
-        self.inner, self.life, self.follows = inner, life, follows
+    def __init__(self, inner: Any, lifecycle: Lifecycle, follows: bool) -> None:
+        self.inner, self.lifecycle, self.follows = inner, lifecycle, follows
         self.due: datetime | None = inner.next_awake()
-        """When to ask again. As Bytewax does, it is asked for once after each batch: `now + pause` is a fine answer."""
-        life.joins(self)
+        """When to poll again. As Bytewax does, it is asked for once after each batch: `now + pause` is a fine answer."""
+        lifecycle.add(self)
 
     def next_batch(self) -> Any:
-        self.life.start()
-        if self.life.ends(self):
+        self.lifecycle.start()
+        if self.lifecycle.has_to_end(self):
             raise StopIteration
         if self.due is not None and self.due > datetime.now(UTC):
             return []
-        with plainly(1):
+        with exit_on_user_error(1):
             batch = self.inner.next_batch()
         self.due = self.inner.next_awake()
         return batch
@@ -139,18 +143,18 @@ class Part:
 
     def close(self) -> None:
         self.inner.close()
-        self.life.leaves(self)
+        self.lifecycle.remove(self)
 
 
-class Watch(DynamicSink[Any], StatelessSinkPartition[Any]):
-    """Sees that items pass, and a stream's end; Bytewax builds it before any source."""
+class StreamObserver(DynamicSink[Any], StatelessSinkPartition[Any]):
+    """Calls back when items pass and when a stream ends; Bytewax builds it before any source."""
 
     def __init__(self, at_end: Callable[[], None], on_items: Callable[[], None] = lambda: None) -> None:
         self.at_end, self.on_items = at_end, on_items
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> Watch:
-        with plainly(2):
-            alone(worker_count)
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StreamObserver:
+        with exit_on_user_error(2):
+            refuse_several_workers(worker_count)
         return self
 
     def write_batch(self, items: list[Any]) -> None:

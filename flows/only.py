@@ -37,7 +37,7 @@ def mistakes(only: object) -> Iterator[str]:
         return
     for field, asked in only.items():
         if field not in FIELDS:
-            yield f"`only` cannot look at `{field}`{did_you_mean(field, FIELDS) or '.'} It knows {', '.join(FIELDS)}."
+            yield f"`only` has no field `{field}`{did_you_mean(field, FIELDS) or '.'} It knows {', '.join(FIELDS)}."
             continue
         for value in listed(asked):
             if not isinstance(value, str):

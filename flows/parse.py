@@ -1,123 +1,171 @@
-"""A flow file -> nodes. A table is a node: `use` names its component, `from` what it reads, `only` what of it; the rest
-are the component's options. `${VAR}` stands for a variable of the environment, of `.env`, or for a setting.
+"""Read a flow file as nodes.
 
-Reading collects every mistake and raises none.
+A table is a node: `use` names its component, `from` what it reads, `only` what of it; the rest are the component's options.
+`${VAR}` stands for a variable of the environment, of `.env`, or for a setting. `[settings]` holds settings of this graph.
+`extends = "default"` before any table starts from the built-in graph. Reading collects every mistake and raises none.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import ValidationError
 
+from hearthwatch.flows.legacy import FACTS, rewrite_tables
 from hearthwatch.flows.node import Node
 from hearthwatch.flows.registry import load, names
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
 from hearthwatch.schemas.settings import lookup, masked
 from hearthwatch.schemas.text import did_you_mean
 
+DEFAULT = Path(__file__).with_name("default.toml")
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
+EXTENDS = "extends"
 RESERVED = ("use", "from", "only")
 
-Tell = Callable[[str], None]
+Where = Callable[[str], str]
 
 
-def read(source: Path | str) -> tuple[list[Node], list[str]]:
-    """The nodes of a flow file, or of its text, and what is wrong with them."""
-    mistakes: list[str] = []
-    where = "the flow" if _is_text(source) else source
-    try:
-        tables = tomllib.loads(_text(source))
-        return [node for name, table in tables.items() if (node := _node(name, table, mistakes.append))], mistakes
-    except OSError as error:
-        return [], [f"{source}: the flow file cannot be read: {error.strerror}"]
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
-        return [], [f"{where} is not TOML: {_plain(str(error))}"]
-    except RecursionError:
-        return [], [f"{where} nests too deeply: a node's options are flat"]
+@dataclass
+class Parsed:
+    """What a flow file says. `facts` are options of 0.1 that repeat what the context says: (node, option, value)."""
+
+    nodes: list[Node] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: list[tuple[Node, str, Any]] = field(default_factory=list)
 
 
-def _is_text(source: Path | str) -> bool:
-    return isinstance(source, str) and "\n" in source
+def parse(file: FlowFile) -> Parsed:
+    """Read the nodes of a flow file."""
+    out = Parsed()
+    tables, where = _extended(file, out)
+    rewrite_tables(tables, where, out.warnings)
+    for name, table in tables.items():
+        if node := _node(name, table, where(name), out):
+            out.nodes.append(node)
+    return out
 
 
-def _text(source: Path | str) -> str:
-    return str(source) if _is_text(source) else Path(source).read_text(encoding="utf-8")
+def _extended(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[str], Where]]:
+    """Return the tables of all nodes, merged into the built-in ones if the file says so, and where each stands."""
+    tables = {name: table for name, table in file.tables.items() if name != SETTINGS}
+    if SETTINGS in file.tables and not isinstance(file.tables[SETTINGS], dict):
+        out.mistakes.append(f"{file.where('', SETTINGS)}`{SETTINGS}` has to be a table: write `[{SETTINGS}]`")
+    extends = tables.pop(EXTENDS, None)
+    if extends is None:
+        return tables, lambda name: lambda key: file.where(name, key)
+    if extends != "default":
+        out.mistakes.append(f'{file.where("", EXTENDS)}`{EXTENDS}` = {extends!r}: there is only "default" to extend')
+        return tables, lambda name: lambda key: file.where(name, key)
+    built_in = read_flow_file(DEFAULT)
+
+    def where(name: str) -> Where:
+        return lambda key: (file if (name, key) in file.lines or name not in built_in.tables else built_in).where(
+            name, key
+        )
+
+    return _merged(built_in.tables, tables), where
 
 
-def _plain(error: str) -> str:
-    """tomllib's words; a table that is declared twice is a name that is used twice."""
-    if twice := re.search(r"Cannot declare \('([^']*)',\) twice(.*)", error):
-        return f"the name `{twice[1]}` is used twice{twice[2]}"
-    return error[0].lower() + error[1:]
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; lists and `from` are replaced; `use = "none"` removes a node and the edges out of it."""
+    out: dict[str, Any] = {name: dict(table) for name, table in ours.items()}
+    for name, table in theirs.items():
+        if not isinstance(table, dict) or name not in ours:
+            out[name] = table
+        elif table.get("use", ours[name]["use"]) != ours[name]["use"]:  # another component has other options
+            out[name] = {key: ours[name][key] for key in ("from",) if key in ours[name]} | table
+        else:
+            for key, value in table.items():
+                both = isinstance(value, dict) and isinstance(out[name].get(key), dict)
+                out[name][key] = out[name][key] | value if both else value
+    gone = {name for name, table in out.items() if isinstance(table, dict) and table.get("use") == "none"}
+    for name in gone:
+        del out[name]
+    for name in out.keys() & ours.keys():
+        after = out[name].get("from")
+        if isinstance(after, list) and "from" not in theirs.get(name, {}):
+            out[name]["from"] = [edge for edge in after if edge.partition(".")[0] not in gone]
+    return out
 
 
-def _node(name: str, table: Any, tell: Tell) -> Node | None:
+def _node(name: str, table: Any, where: Where, out: Parsed) -> Node | None:
     if not isinstance(table, dict):
-        tell(f"`{name} = {table!r}` stands outside of any node: write it below the `[name]` of one")
+        out.mistakes.append(
+            f"{where(name)}`{name} = {table!r}` stands outside of any node: write it below the `[name]` of one"
+        )
         return None
-    unset: set[str] = set()
-    table = _filled(table, unset)
-    for variable in sorted(unset):
-        tell(f"{name}: ${{{variable}}} is not set: set {variable} in the environment or in .env")
+    unset: dict[str, str] = {}
+    table = {key: _filled(value, key, unset) for key, value in table.items()}
+    for variable, key in sorted(unset.items()):
+        out.mistakes.append(
+            f"{where(key)}{name}: ${{{variable}}} is not set: set {variable} in the environment or in .env"
+        )
     after = table.get("from", ())
     after = (after,) if isinstance(after, str) else after
     if not isinstance(after, list | tuple) or not all(isinstance(item, str) for item in after):
-        tell(f"{name}: `from` = {after!r} has to be a node's name or a list of names")
+        out.mistakes.append(f"{where('from')}{name}: `from` = {after!r} has to be a node's name or a list of names")
         after = ()
     use = table.get("use")
+    node = Node(name, use if isinstance(use, str) else "?", None, None, tuple(after), table.get("only"), where)
     if not isinstance(use, str):
-        tell(
-            f'{name}: `use` is {"missing" if use is None else "not text"}: write `use = "…"`, one of {", ".join(sorted(names()))}'
-        )
-        return Node(name, "?", None, tuple(after), table.get("only"))
+        says = "missing" if use is None else "not text"
+        known = ", ".join(sorted(names()))
+        out.mistakes.append(f'{where("use")}{name}: `use` is {says}: write `use = "…"`, one of {known}')
+        return node
+    try:
+        node = replace(node, kind=load(use))
+    except UserError as error:
+        out.mistakes.append(f"{node.at('use')}: {error}")
+        return node
     options = {key: value for key, value in table.items() if key not in RESERVED}
-    component = None if unset else _component(f"{name} ({use})", use, options, tell)
-    return Node(name, use, component, tuple(after), table.get("only"))
+    for fact in FACTS.keys() & options.keys() - node.kind.model_fields.keys():  # type: ignore[union-attr]
+        out.facts.append((node, fact, options.pop(fact)))
+    return node if unset else replace(node, component=_component(node, options, out.mistakes))
 
 
-def _filled(value: Any, unset: set[str]) -> Any:
-    """The value with every `${VAR}` in it replaced; the names of those that are not set are put into `unset`."""
+def _filled(value: Any, key: str, unset: dict[str, str]) -> Any:
+    """Replace every `${VAR}` in a value; the names of those that are not set are put into `unset`."""
 
     def replacement(match: re.Match[str]) -> str:
         found = lookup(match[1])
         if found is None:
-            unset.add(match[1])
+            unset[match[1]] = key
         return found or ""
 
     match value:
         case str():
             return VARIABLE.sub(replacement, value)
         case list():
-            return [_filled(item, unset) for item in value]
+            return [_filled(item, key, unset) for item in value]
         case dict():
-            return {key: _filled(item, unset) for key, item in value.items()}
+            return {inner: _filled(item, key, unset) for inner, item in value.items()}
     return value
 
 
-def _component(where: str, use: str, options: dict[str, Any], tell: Tell) -> Component | None:
-    try:
-        kind = load(use)
-    except UserError as error:
-        tell(f"{where}: {error}")
-        return None
+def _component(node: Node, options: dict[str, Any], mistakes: list[str]) -> Component | None:
+    kind = node.kind
+    assert kind is not None
     try:
         return kind(**{key: _list(kind, key, value) for key, value in options.items()})
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            tell(f"{where}: {_wrong_option(kind, use, item)}")
+            option = str(item["loc"][0]) if item["loc"] else ""
+            mistakes.append(f"{node.at(option)}: {_wrong_option(kind, node.use, item)}")
     except UserError as error:
-        tell(f"{where}: {error}")
+        mistakes.append(f"{node}: {error}")
     return None
 
 
 def _list(kind: type[Component], option: str, value: Any) -> Any:
-    """A setting that is a list is one text with commas; where a list is wanted, that is what it means."""
+    """Split text with commas where a list is wanted: a setting that is a list is one text."""
     several = get_origin(_annotation(kind, option)) in (tuple, list)
     return [item.strip() for item in value.split(",")] if several and isinstance(value, str) else value
 
@@ -125,9 +173,8 @@ def _list(kind: type[Component], option: str, value: Any) -> Any:
 def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     option = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"`{option}` is not an option of `{use}`{did_you_mean(option, [*kind.model_fields, *RESERVED])}".rstrip(
-            "."
-        )
+        hint = did_you_mean(option, [*kind.model_fields, *RESERVED])
+        return f"`{option}` is not an option of `{use}`{hint}".rstrip(".")
     if error["type"] == "missing":
         return f"`{option}` is missing"
     says = error["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
@@ -136,16 +183,14 @@ def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     secret = re.search("token|secret|password|key$", option, re.IGNORECASE) or "Secret" in str(
         _annotation(kind, option)
     )
-    value = (
-        "***"
-        if secret
-        else masked("_URL", str(error["input"]))
-        if "://" in str(error["input"])
-        else repr(error["input"])
-    )
-    return f"`{option}` = {value}: {says}"
+    value = str(error["input"])
+    shown = "***" if secret else masked("_URL", value) if "://" in value else repr(error["input"])
+    return f"`{option}` = {shown}: {says}"
 
 
 def _annotation(kind: type[Component], option: str) -> Any:
     field = kind.model_fields.get(option.partition(".")[0])
     return field.annotation if field else None
+
+
+__all__ = ["DEFAULT", "FlowFileError", "Parsed", "parse"]

@@ -10,21 +10,19 @@ from importlib.metadata import entry_points
 from typing import NamedTuple
 
 from hearthwatch.flows.legacy_imports import legacy_imports
-from hearthwatch.schemas import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.text import did_you_mean
 
 BUILT_IN = {
     "sources": {
         "files": "hearthwatch.sources.files:Files",
-        "pending": "hearthwatch.sources.pending:Pending",
         "clock": "hearthwatch.sources.clock:Clock",
         "gpu_stats": "hearthwatch.sources.gpu_stats:GpuStats",
         "yard": "hearthwatch.demo.uploader:Yard",
     },
     "stages": {
         "rtdetr": "hearthwatch.stages.detect:RtDetr",
-        "rtdetr-remote": "hearthwatch.stages.detect:RemoteRtDetr",
         "batch": "hearthwatch.stages.batch:Batch",
         "nemotron": "hearthwatch.stages.analyze:Nemotron",
     },
@@ -39,7 +37,7 @@ BUILT_IN = {
         "thumbnails": "hearthwatch.sinks.thumbnails:Thumbnails",
     },
 }
-KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer)}
+KINDS = {"sources": (Source,), "stages": (Stage,), "sinks": (Sink, Consumer, Job)}
 
 
 class Entry(NamedTuple):
@@ -91,7 +89,7 @@ def _imported(target: str) -> type[Component]:
             module = import_module(module_name)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a plug-in's import may do, it is told and not suffered
+    except (Exception, SystemExit) as error:  # whatever a plug-in's import does, it is reported
         raise RegistryError(f"cannot import `{module_name}`: {type(error).__name__}: {error}") from error
     kinds = {
         key: value for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Component)
@@ -100,6 +98,6 @@ def _imported(target: str) -> type[Component]:
         return kinds[name]
     if hasattr(module, name):
         raise RegistryError(
-            f"`{target}` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`"
+            f"`{target}` is not a component: derive it from Source, Stage, Sink, Consumer or Job of `hearthwatch.schemas`"
         )
     raise RegistryError(f"`{module_name}` has no `{name}`{did_you_mean(name, kinds)}")

@@ -1,10 +1,11 @@
-"""What only the process of `python -m bytewax.run flow` does: logging, and last words without a traceback.
+"""Prepare the process of `python -m bytewax.run flow`: logging, and a last message without a traceback.
 
 A program that builds a graph for itself keeps its own logging, and gets exceptions.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from hearthwatch.schemas.errors import UserError
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 NOISY = ("PIL", "asyncio", "filelock", "httpcore", "httpx", "huggingface_hub", "transformers", "urllib3", "watchdog")
 
-_ours = False  # whether this process belongs to the pipeline
+_is_ours = False  # whether this process belongs to the pipeline
 
 
 def is_pipeline() -> bool:
@@ -29,67 +30,73 @@ def is_pipeline() -> bool:
     return spec is not None and spec.name == "bytewax.run"
 
 
-def take_over(debug: bool) -> None:
+def prepare_process(debug: bool) -> None:
     """Set up logging, and make every end of this process say in words what happened."""
-    global _ours
-    _ours = True
+    global _is_ours
+    _is_ours = True
     os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's panics name no line of ours
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=FORMAT, stream=sys.stderr)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    sys.excepthook = _last_words
+    sys.excepthook = _report_and_exit
 
 
 @contextmanager
-def plainly(code: int) -> Iterator[None]:
-    """A `UserError` inside ends the pipeline with its text and this exit code; elsewhere it is an exception.
+def exit_on_user_error(code: int) -> Iterator[None]:
+    """End the pipeline with the text of a `UserError` and this exit code; in other programs it stays an exception.
 
     A panic of Bytewax would come first otherwise, and a thread that never ends could keep the process.
     """
     try:
         yield
     except UserError as error:
-        if not _ours:
+        if not _is_ours:
             raise
-        end(str(error), code)
+        exit_with(str(error), code)
 
 
-def end(words: str, code: int) -> None:
-    """Say it and be gone. Everything that matters is committed already."""
+def exit_with(words: str, code: int) -> None:
+    """Print the message and exit at once. Everything that matters is committed already."""
     print(words, file=sys.stderr, flush=True)  # noqa: T201  (the last words of a program are for a person)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
 
 
-def end_after(seconds: float, words: str) -> None:
+def exit_after(seconds: float, words: str) -> None:
     """End the pipeline with code 0 unless it has ended by itself until then."""
-    if _ours:
-        timer = threading.Timer(seconds, end, (words, 0))
+    if _is_ours:
+        timer = threading.Timer(seconds, exit_with, (words, 0))
         timer.daemon = True
         timer.start()
 
 
-def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _report_and_exit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
     ours = next((str(cause) for cause in causes if isinstance(cause, UserError)), None)
-    words, code = (ours, 1) if ours else _of_the_store(causes)
-    end(words or "".join(traceback.format_exception(kind, error, trace)), code)
+    words, code = (ours, 1) if ours else _recovery_store_error(causes)
+    exit_with(words or "".join(traceback.format_exception(kind, error, trace)), code)
 
 
-def _of_the_store(causes: list[BaseException]) -> tuple[str | None, int]:
-    """What Bytewax says about its recovery store, for people; it has no exceptions of its own for most of it."""
+def _recovery_store_error(causes: list[BaseException]) -> tuple[str | None, int]:
+    """Return Bytewax's words about its recovery store, for people; it has no exception types for most of it."""
     for cause in causes:
-        said = str(cause)
-        if type(cause).__module__ == "bytewax.recovery" or "recovery directory" in said:
-            return f"{said.partition(';')[0]}: make the recovery store once with `python -m bytewax.recovery DIR 1`", 2
-        if re.search(r"SqliteFailure|recovery DB|src/recovery\.rs", said):
-            reason = re.search(r'Some\("(.+?)"\)', said) or re.search(r"^([^(]+)$", str(causes[-1]))
+        text = str(cause)
+        if type(cause).__module__ == "bytewax.recovery" or "recovery directory" in text:
+            return f"{text.partition(';')[0]}: make the recovery store once with `python -m bytewax.recovery DIR 1`", 2
+        if re.search(r"SqliteFailure|recovery DB|src/recovery\.rs", text):
+            reason = re.search(r'Some\("(.+?)"\)', text) or re.search(r"^([^(]+)$", str(causes[-1]))
             why = f" ({reason[1]})" if reason else ""
             return (
-                f"Bytewax's recovery store cannot be used{why}: look at its disk. Nothing is lost: start again, "
+                f"Bytewax's recovery store cannot be used{why}: check its disk. Nothing is lost: start again, "
                 "or without `-r` if the store is beyond repair"
             ), 1
     return None, 1
+
+
+def release_free_memory() -> None:
+    """Return freed memory to the system: glibc keeps it for the next time, in each thread's arena again."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # other C libraries do so by themselves
+        trim(0)

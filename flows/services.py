@@ -1,80 +1,134 @@
-"""Consumers of the feed: each on a thread of its own, behind a durable cursor; a slow one delays nobody.
+"""Run consumers and jobs on threads of their kind: a slow one delays no other, and never the dataflow.
 
-At least once, in order. The cursor moves after `deliver` returned; when it raises, the same messages come again after a
-while (full jitter, at most 30 s), and an outage is logged once. A new consumer starts at the feed's end. A consumer of the
-same name in a second process on the same record waits until the first one ends, and goes on where that stopped.
+Consumers read the feed at least once, in order, behind a durable cursor. The cursor moves after `deliver` returned; when it
+raises, the same messages come again after a while (full jitter, at most 30 s), and an outage is logged once. A new consumer
+starts at the feed's end. A consumer of the same name in a second process on the same record waits until the first one ends,
+and continues where that stopped. Jobs run at their interval, at low priority; one that fails is logged once and runs again.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 from urllib.parse import quote
 
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
 from hearthwatch.flows.only import wants
+from hearthwatch.flows.runtime import release_free_memory
 from hearthwatch.record import Lock, Record, RecordError, acquire_lock
 from hearthwatch.record.feed import Feed
-from hearthwatch.schemas import Consumer, Message
+from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
+from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
+from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
 
 MESSAGES_MAX = 100  # per `deliver`: about 100 kB of JSON, and what is repeated at most after a failure
-RESUMED_MAX = 200  # messages shown again to a consumer that starts: what may still go on was told of among them
-LOOK_SECONDS = 1.0  # looks at the feed this often by itself, should the dataflow's thread be busy for long
+RESUMED_MAX = 200  # messages shown again to a consumer that starts: notifications still open are among them
+IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 2.0  # for all consumers together: a stop has to end within 5 s, and what is left comes next time
+RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after its interval if that is shorter
+NICENESS = 10
+POLL = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
-class Readers:
-    """All consumers of a graph: started together, stopped together."""
+class Service(Protocol):
+    """A thread that belongs to a node."""
+
+    def start(self) -> None: ...
+    def wake(self) -> None: ...
+    def stop(self, deadline: float) -> None: ...
+    def join(self, deadline: float) -> None: ...
+
+
+class Services:
+    """All consumers and jobs of a graph: started together, stopped together."""
 
     def __init__(self) -> None:
-        self._running: list[Reader] = []
-        self._deadline = 0.0
+        self._running: list[Service] = []
 
-    def start(self, reader: Reader) -> None:
-        reader.start()
-        self._running.append(reader)
+    def start(self, service: Service) -> None:
+        service.start()
+        self._running.append(service)
 
     def wake(self) -> None:
-        for reader in self._running:
-            reader.news.set()
+        """Say that there is news in the record."""
+        for service in self._running:
+            service.wake()
 
     def stop(self) -> None:
-        """Let everybody take what is there already, for a bounded time; called once for each of them."""
-        deadline = time.monotonic() + STOP_SECONDS_MAX
-        for reader in self._running:
-            reader.stop(deadline)
-        for reader in self._running:
-            reader.join(deadline)
+        """Let each finish what is there already, for a bounded time; called once for each of them."""
+        deadline = time.monotonic() + CONSUMERS_STOP_SECONDS_MAX
+        for service in self._running:
+            service.stop(deadline)
+        for service in self._running:
+            service.join(deadline)
         self._running.clear()
 
 
-class Reader:
+class FeedPoll(FixedPartitionedSource[int, None]):
+    """Emits the feed's newest number whenever it grew: news that passed no stream (verdicts, edits, other processes)."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def list_parts(self) -> list[str]:
+        return ["record"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _FeedPollPartition:
+        return _FeedPollPartition(Record(self.context.record_path))
+
+
+class _FeedPollPartition(StatefulSourcePartition[int, None]):
+    def __init__(self, record: Record) -> None:
+        self.record, self.feed = record, Feed(record)
+        self.last, self.due = -1, datetime.now(UTC)
+
+    def next_batch(self) -> list[int]:
+        self.due = datetime.now(UTC) + POLL
+        before, self.last = self.last, self.feed.last()
+        return [self.last] if self.last != before else []
+
+    def next_awake(self) -> datetime:
+        return self.due
+
+    def snapshot(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.record.close()
+
+
+class ConsumerThread:
     """One consumer, its thread and its cursor."""
 
-    def __init__(self, name: str, consumer: Consumer, only: Mapping[str, Any], path: Path) -> None:
-        self.name, self.consumer, self.only, self.path = name, consumer, only, path
+    def __init__(self, name: str, worker: ConsumerWorker, only: Mapping[str, Any], context: Context) -> None:
+        self.name, self.worker, self.only, self.path = name, worker, only, context.record_path
         self._lock: Lock | None = None
 
     def start(self) -> None:
-        """The cursor exists when this returns: whatever is written from now on will be delivered."""
-        self.news, self._stopping, self._until = threading.Event(), threading.Event(), 0.0
+        """Make the cursor, then the thread: whatever is written from now on will be delivered."""
+        self._news, self._stopping, self._until = threading.Event(), threading.Event(), 0.0
         self._record = Record(self.path)
         self._feed = Feed(self._record)
         self._cursor = self._feed.cursor(self.name)
         self._thread = threading.Thread(target=self._run, name=f"consumer {self.name}", daemon=True)
         self._thread.start()
 
+    def wake(self) -> None:
+        self._news.set()
+
     def stop(self, deadline: float) -> None:
         self._until = deadline
         self._stopping.set()
-        self.news.set()
+        self._news.set()
 
     def join(self, deadline: float) -> None:
         self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -82,12 +136,13 @@ class Reader:
             log.warning("%s is still delivering: its messages will come again at the next start", self.name)
 
     def _run(self) -> None:
+        take = self._mirror if isinstance(self.worker, Mirror) else self._take
         try:
-            opened = self._alone() and self._patiently(self.consumer.open) and self._patiently(self._resume)
-            while opened and self._patiently(self._take):
+            opened = self._acquire_lock() and self._retry(self.worker.open) and self._retry(self._resume)
+            while opened and self._retry(take):
                 pass
             if opened:
-                self.consumer.close()
+                self.worker.close()
         except Exception:
             log.exception("%s could not be closed", self.name)
         finally:
@@ -95,49 +150,64 @@ class Reader:
             if self._lock:
                 self._lock.release()
 
-    def _alone(self) -> bool:
-        """Wait until no other process tells the same. False: time to go."""
-        told = False
+    def _acquire_lock(self) -> bool:
+        """Wait until no other process delivers for this consumer. False: it is time to stop."""
+        warned = False
         while True:
             try:
-                self._lock = acquire_lock(self.path.parent, f"tell.{quote(self.name, safe='')}")
+                self._lock = acquire_lock(self.path.parent, f"deliver.{quote(self.name, safe='')}")
             except RecordError as error:
-                if not told:
-                    log.warning("%s: %s; until then nothing is told from here", self.name, error)
-                told = True
+                if not warned:
+                    log.warning("%s: %s; until then nothing is delivered from here", self.name, error)
+                warned = True
             else:
                 return True
-            if self._stopping.wait(LOOK_SECONDS):
+            if self._stopping.wait(IDLE_SECONDS):
                 return False
 
     def _resume(self) -> None:
-        """Remind it of what it knew. The feed may have gaps, where events were forgotten."""
+        """Show it what was delivered before. The feed may have gaps, where events were deleted."""
         self._cursor = self._feed.cursor(self.name)  # another process may have moved it
-        before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
-        self.consumer.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
+        if not isinstance(self.worker, Mirror):
+            before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
+            self.worker.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
 
     def _take(self) -> bool:
-        """Deliver what is new, or wait for news. False: time to go."""
-        self.news.clear()
+        """Deliver what is new, or wait for news. False: it is time to stop."""
+        self._news.clear()
         messages = self._feed.after(self._cursor, MESSAGES_MAX)
         if messages:
             self._deliver(messages)
             return not self._stopping.is_set() or time.monotonic() < self._until
-        if not self._stopping.is_set():
-            if not self.news.wait(LOOK_SECONDS):
-                self.consumer.idle()
-            return True
-        return False
+        return self._wait()
+
+    def _mirror(self) -> bool:
+        """Let a mirror read the feed itself. False: it is time to stop."""
+        self._news.clear()
+        assert isinstance(self.worker, Mirror)
+        self._advance(self.worker.catch_up())
+        return self._wait(idle=False)
+
+    def _wait(self, idle: bool = True) -> bool:
+        if self._stopping.is_set():
+            return False
+        if not self._news.wait(IDLE_SECONDS) and idle:
+            self.worker.idle()
+        return True
 
     def _deliver(self, messages: list[Message]) -> None:
         wanted = [message for message in messages if wants(self.only, message)]
         if wanted:
-            self.consumer.deliver(wanted)
-        self._feed.advance(self.name, messages[-1].seq)
-        self._cursor = messages[-1].seq
+            self.worker.deliver(wanted)
+        self._advance(messages[-1].seq)
 
-    def _patiently(self, work: Any) -> bool:
-        """Call until it does not raise; True unless it returned False or we were told to stop first."""
+    def _advance(self, seq: int) -> None:
+        if seq != self._cursor:
+            self._feed.advance(self.name, seq)
+            self._cursor = seq
+
+    def _retry(self, work: Callable[[], Any]) -> bool:
+        """Call until it does not raise; True unless it returned False or the stop came first."""
         failures, began = 0, time.monotonic()
         while True:
             try:
@@ -152,3 +222,54 @@ class Reader:
                 if failures:
                     log.info("%s works again after %.0f s", self.name, time.monotonic() - began)
                 return result is not False
+
+
+class JobThread:
+    """One job and its thread, of low priority."""
+
+    def __init__(self, name: str, job: Job, context: Context) -> None:
+        self.name, self.job, self.context = name, job, context
+        self._ends, self._deadline, self._fails = threading.Event(), 0.0, False
+
+    def start(self) -> None:
+        self._thread = threading.Thread(
+            target=self._run, name=self.name, daemon=True
+        )  # a disk that hangs keeps no process
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Do nothing: a job has an interval."""
+
+    def stop(self, deadline: float) -> None:
+        self._deadline = time.monotonic() + JOBS_STOP_SECONDS_MAX
+        self._ends.set()
+
+    def join(self, deadline: float) -> None:
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+
+    def _run(self) -> None:
+        thread = threading.get_native_id()  # on Linux each thread has a priority
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        worker: JobWorker | None = None
+        pause = self.job.pause_seconds()
+        while True:
+            worker = self._try(worker, lambda made: made.run(datetime.now(UTC), self._ends.is_set))
+            if self._ends.wait(min(pause, RETRY_SECONDS) if self._fails else pause):
+                break
+        if worker:
+            self._try(worker, lambda made: made.finish(datetime.now(UTC), lambda: time.monotonic() > self._deadline))
+
+    def _try(self, worker: JobWorker | None, work: Callable[[JobWorker], None]) -> JobWorker | None:
+        try:
+            worker = worker or self.job.build(self.context)
+            work(worker)
+            self._fails = False
+        except (UserError, OSError) as error:
+            if not self._fails:
+                log.warning("%s: %s; trying again until it works", self.name, error)
+            self._fails = True
+        except Exception:
+            log.exception("%s failed; trying again", self.name)
+            self._fails = True
+        release_free_memory()
+        return worker

@@ -1,4 +1,7 @@
-"""Everything that can be wrong with a graph, in words and all at once. Pure: nodes in, sentences out."""
+"""Check a graph: every mistake in words, all at once. Pure: nodes in, sentences out.
+
+Options that are wrong hide no mistake in edges: what a node accepts and emits is known from its class.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from hearthwatch.flows.guard import name_of, types
-from hearthwatch.flows.node import ERRORS, FEED, Node
+from hearthwatch.flows.node import ERRORS, Node, name_of
 from hearthwatch.flows.only import mistakes as only_mistakes
 from hearthwatch.schemas import (
     Component,
@@ -16,6 +18,7 @@ from hearthwatch.schemas import (
     Detected,
     Event,
     Frame,
+    Job,
     Message,
     Sink,
     Source,
@@ -29,148 +32,196 @@ Nodes = Mapping[str, Node]
 
 METHODS: dict[type[Component], tuple[str, ...]] = {
     Source: ("build",),
-    Stage: ("process", "attach"),
+    Stage: ("process", "attach", "build"),
     Sink: ("build",),
-    Notifier: ("notify", "deliver"),
-    Consumer: ("deliver",),
+    Notifier: ("notify", "deliver", "build"),
+    Consumer: ("deliver", "build"),
+    Job: ("build",),
 }
-"""What each kind of component has to bring, one of these at least; the narrower kind comes first."""
+"""What each kind of component has to implement, one of these at least; the narrower kind comes first."""
 
 NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dots; `x_errors` is the tap of `x`
+TAKEN = ("feed", "none")
 
 
-def mistakes(nodes: Nodes) -> list[str]:
-    """What keeps these nodes from being a dataflow; empty if nothing does."""
+def find_mistakes(nodes: Nodes, run_here: tuple[str, ...] = ()) -> list[str]:
+    """Return what keeps these nodes from being a dataflow, of which `run_here` run in this process (empty: all)."""
     if not nodes:
         return ["the graph has no nodes"]
-    found = [line for node in nodes.values() for line in (*_alone(node), *_edges(node, nodes))]
-    return [*found, *_cycles(nodes), *_frames(nodes), *_unused(nodes)]
+    found = [line for node in nodes.values() for line in (*_alone(node, nodes), *_edges(node, nodes))]
+    return [*found, *_cycles(nodes), *_frames(nodes), *_unused(nodes), *_unstored(nodes), *_cut(nodes, run_here)]
 
 
-def _alone(node: Node) -> Iterator[str]:
+def _alone(node: Node, nodes: Nodes) -> Iterator[str]:
     """What is wrong with a node whatever its neighbours are."""
     if not NAME.fullmatch(node.name):
         yield f"{node}: `{node.name}` cannot be a name: letters, digits, `_` and `-` only, and no `_errors` at its end"
-    if node.name == FEED:
-        yield f"{node}: the name `{FEED}` is taken: every graph has a node `{FEED}`, use another name"
-    component = node.component
-    if component is None:
+    if node.name in TAKEN:
+        yield f"{node}: the name `{node.name}` is taken: use another name"
+    kind = node.kind
+    if kind is None:
         return
-    if not isinstance(component, Source | Stage | Sink | Consumer):
-        yield f"{node}: {type(component).__name__} is a bare Component: derive it from Source, Stage, Sink or Consumer"
+    if not node.is_kind(*METHODS):
+        yield f"{node}: {kind.__name__} is a bare Component: derive it from Source, Stage, Sink, Consumer or Job"
         return
-    base = next(base for base in METHODS if isinstance(component, base))
-    if all(getattr(type(component), method) is getattr(base, method) for method in METHODS[base]):
-        yield f"{node}: the class {type(component).__name__} lacks {' or '.join(f'`{method}`' for method in METHODS[base])}"
-    if base is not Source and not component.accepts:
-        yield f"{node}: the class {type(component).__name__} does not say what it `accepts`"
-    if base is Stage and component.emits is None:
-        yield f"{node}: the class {type(component).__name__} does not say what it `emits`"
-    if base is not Source and not node.after:
-        yield f"{node}: `from` is missing: it accepts {_kinds(component)}; which node does it read?"
+    base = next(base for base in METHODS if issubclass(kind, base))
+    if all(getattr(kind, method) is getattr(base, method, None) for method in METHODS[base]):
+        lacks = " or ".join(
+            f"`{method}`" for method in METHODS[base] if method != "build" or base in (Source, Sink, Job)
+        )
+        yield f"{node}: the class {kind.__name__} lacks {lacks}"
+    if base is not Source and not kind.accepts:
+        yield f"{node}: the class {kind.__name__} does not say what it `accepts`"
+    if base is Stage and kind.emits is None:
+        yield f"{node}: the class {kind.__name__} does not say what it `emits`"
+    if base is Source and kind.emits is Frame and Upload not in node.accepts():
+        yield f"{node}: {kind.__name__} emits Frame, but only the ledger makes frames: emit Upload, and let `files` read it"
+    if base is not Source and not node.after and not _may_lack_from(node, nodes):
+        yield f"{node}: `from` is missing: it accepts {_kinds(node)}; which node does it read?"
 
 
-def _kinds(component: Component) -> str:
-    return " or ".join(name_of(kind) for kind in types(component.accepts))
+def _may_lack_from(node: Node, nodes: Nodes) -> bool:
+    """Whether it reads the record, and what writes there for it runs in another flow file."""
+    writes = Node.commits_events if node.is_judge() else Node.is_store
+    return node.is_durable() and not any(map(writes, nodes.values()))
+
+
+def _kinds(node: Node) -> str:
+    return " or ".join(name_of(kind) for kind in node.accepts())
 
 
 def _edges(node: Node, nodes: Nodes) -> Iterator[str]:
+    at = node.at("from")
     for edge in node.after:
         name, _, port = edge.partition(".")
-        if name not in nodes and name != FEED:
-            yield f"{node}: `from` names `{name}`, which is no node{did_you_mean(name, [*nodes, FEED])}".rstrip(".")
-        elif port and (port != ERRORS or name == FEED or not isinstance(nodes[name].component, Stage | None)):
-            yield f"{node}: `{name}` has no port `{port}`; a stage's is `{ERRORS}`"
-        elif node.component and (name == FEED or nodes[name].component):
-            yield from _types(node, node.component, edge, _flowing(edge, nodes))
+        if name not in nodes:
+            yield f"{at}: `from` names `{name}`, which is no node{did_you_mean(name, nodes)}".rstrip(".")
+        elif port and (port != ERRORS or (nodes[name].kind and not nodes[name].is_kind(Stage))):
+            yield f"{at}: `{name}` has no port `{port}`; a stage's is `{ERRORS}`"
+        elif node.kind and nodes[name].kind:
+            yield from _types(node, edge, nodes)
     if node.only is not None:
         yield from _only(node, nodes)
 
 
 def _flowing(edge: str, nodes: Nodes) -> type | None:
-    """What flows along an edge; None if nothing does, or nobody knows because the node could not be made."""
+    """What flows along an edge; None if nothing does, or the node's component does not exist."""
     name, _, port = edge.partition(".")
-    if name == FEED:
-        return Message
-    component = nodes[name].component if name in nodes else None
-    if component is None:
+    if name not in nodes:
         return None
-    return DeadLetter if port and component.emits not in (Frame, Detected) else Detected if port else component.emits
+    emits = nodes[name].emits()
+    return DeadLetter if port and emits not in (Frame, Detected) else Detected if port else emits
 
 
-def _types(node: Node, component: Component, edge: str, emitted: type | None) -> Iterator[str]:
-    if emitted is None:
-        yield f"{node}: nothing flows out of `{edge}`: read the node before it"
-    elif isinstance(component, Consumer) and edge != FEED:
-        yield f'{node}: a consumer reads the feed: write `from = "{FEED}"`, not `{edge}`'
-    elif not component.accepts:
-        yield f"{node}: {type(component).__name__} reads nothing: remove `from`"
-    elif not issubclass(emitted, types(component.accepts)):
-        yield f"{node}: `{node.name}` accepts {_kinds(component)}, but `{edge}` emits {name_of(emitted)}"
-    elif edge == FEED and not isinstance(component, Consumer):
-        yield f"{node}: only a Consumer can read the feed, and {type(component).__name__} is none"
+def _types(node: Node, edge: str, nodes: Nodes) -> Iterator[str]:
+    at, emitted = node.at("from"), _flowing(edge, nodes)
+    if node.is_durable():
+        if not (nodes[edge.partition(".")[0]].kind or Component).durable or "." in edge:
+            stores = [name for name, other in nodes.items() if other.is_store()]
+            hint = f': write `from = "{stores[-1]}"`' if stores else ""
+            yield f"{at}: `{node.name}` reads the record, and `{edge}` does not write to it{hint}"
+    elif emitted is None:
+        yield f"{at}: nothing flows out of `{edge}`: read the node before it"
+    elif not node.accepts():
+        yield f"{at}: {name_of(node.kind)} reads nothing: remove `from`"
+    elif not issubclass(emitted, node.accepts()):
+        yield f"{at}: `{node.name}` accepts {_kinds(node)}, but `{edge}` emits {name_of(emitted)}"
 
 
 def _only(node: Node, nodes: Nodes) -> Iterator[str]:
-    for edge in node.after:
+    at = node.at("only")
+    if node.is_kind(Job) or node.is_judge():
+        yield f"{at}: `only` chooses among events and messages, and `{node.name}` reads the record as a whole"
+        return
+    for edge in node.after if not node.is_kind(Consumer) else ():
         if _flowing(edge, nodes) not in (Event, Message, None):
-            yield f"{node}: `only` chooses among events and messages; between `files` and `batch` no item may vanish"
+            yield f"{at}: `only` chooses among events and messages; between `files` and `batch` no item may vanish"
             return
-    if isinstance(node.component, Consumer) and node.component.whole:
-        yield f"{node}: `only` cannot narrow it, it mirrors the whole feed: choose where you read"
-    yield from (f"{node}: {line}" for line in only_mistakes(node.only))
+    if node.is_kind(Consumer) and node.kind.whole:  # type: ignore[union-attr]
+        yield f"{at}: `only` cannot narrow it, it mirrors the whole feed: choose where you read"
+    yield from (f"{at}: {line}" for line in only_mistakes(node.only))
 
 
 def _cycles(nodes: Nodes) -> Iterator[str]:
-    edges = {node.name: [name for name in node.sources() if name in nodes] for node in nodes.values()}
+    edges = {node.name: [name for name in node.upstream() if name in nodes] for node in nodes.values()}
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
-        yield f"the graph goes round in a circle: {' → '.join(f'`{name}`' for name in error.args[1])}"
+        circle = " → ".join(f"`{name}`" for name in error.args[1])
+        yield f"{nodes[error.args[1][0]].where('from')}the graph goes round in a circle: {circle}"
 
 
 def _frames(nodes: Nodes) -> Iterator[str]:
     """Frames come from one source, go down one line, and end in one batch."""
-    starts = [node for node in nodes.values() if isinstance(node.component, Source) and node.component.emits is Frame]
+    starts = [node for node in nodes.values() if node.is_kind(Source) and node.emits() is Frame]
     ends = [node for node in nodes.values() if _decides(node)]
     for several, role in ((starts, "hands out frames"), (ends, "makes events of them")):
         if len(several) > 1:
-            yield f"only one node {role}, but there are {len(several)}: {', '.join(f'`{n.name}`' for n in several)}"
-    known = all(node.component for node in nodes.values())
+            listed = ", ".join(f"`{n.name}`" for n in several)
+            yield f"{several[1].where('')}only one node {role}, but there are {len(several)}: {listed}"
+    known = all(node.kind for node in nodes.values())
     for start in starts if known else ():
-        if not any(start.name in _upstream(end, nodes) for end in ends):
+        if not any(start.name in _above(end, nodes) for end in ends):
             yield f"{start}: its frames reach no `batch`: nothing would ever be settled"
     for end in ends:
-        for node in (end, *(nodes[name] for name in sorted(_upstream(end, nodes)))):
-            if len(node.after) > 1 and not isinstance(node.component, Source):
-                yield f"{node}: reads {len(node.after)} nodes, but merging streams does not keep order: between `files` and `batch` there is one line"
+        for node in (end, *(nodes[name] for name in sorted(_above(end, nodes)))):
+            if len(node.after) > 1 and not node.is_kind(Source) and node.accepts() and _carries_frames(node):
+                yield f"{node.at('from')}: reads {len(node.after)} nodes, but merging streams does not keep order: between `files` and `batch` there is one line"
+
+
+def _carries_frames(node: Node) -> bool:
+    return any(issubclass(kind, Frame | Detected) for kind in node.accepts())
 
 
 def _decides(node: Node) -> bool:
-    component = node.component
-    return isinstance(component, Stage) and component.emits is Event and Detected in types(component.accepts)
+    return node.is_kind(Stage) and node.emits() is Event and Detected in node.accepts()
 
 
-def _upstream(node: Node, nodes: Nodes) -> set[str]:
-    """The names of all nodes whose items reach this one."""
+def _above(node: Node, nodes: Nodes) -> set[str]:
+    """Return the names of all nodes whose items reach this one."""
     found: set[str] = set()
-    ahead = list(node.sources())
+    ahead = list(node.upstream())
     while ahead:
         name = ahead.pop()
         if name in nodes and name not in found:
             found.add(name)
-            ahead += nodes[name].sources()
+            ahead += nodes[name].upstream()
     return found
 
 
 def _unused(nodes: Nodes) -> Iterator[str]:
-    """A source whose items go nowhere."""
-    taken = {name for node in nodes.values() for name in node.sources()}
-    files = next(
-        (n.name for n in nodes.values() if isinstance(n.component, Source) and n.component.emits is Frame), "files"
-    )
+    """A source whose items go nowhere, a stage whose uploads do."""
+    taken = {name for node in nodes.values() for name in node.upstream()}
+    files = next((n.name for n in nodes.values() if n.is_kind(Source) and n.emits() is Frame), "files")
     for node in nodes.values():
-        emits = node.component.emits if isinstance(node.component, Source) else None
-        if emits not in (None, Frame) and node.name not in taken:
-            where = f"`{files}`" if emits is Upload else "a node"
-            yield f'{node}: nothing takes what it emits ({name_of(emits)}): add `from = "{node.name}"` to {where}'
+        emits = node.emits()
+        if node.name in taken or emits in (None, Frame) or not (node.is_kind(Source) or emits is Upload):
+            continue
+        where = f"`{files}`" if emits is Upload else "a node"
+        yield f'{node}: nothing takes what it emits ({name_of(emits)}): add `from = "{node.name}"` to {where}'
+
+
+def _unstored(nodes: Nodes) -> Iterator[str]:
+    """A judge whose verdicts reach no record."""
+    for node in nodes.values():
+        readers = [other for other in nodes.values() if node.name in other.upstream()]
+        if node.is_judge() and not any(reader.is_kind(Sink) and reader.is_store() for reader in readers):
+            yield f'{node}: nothing stores its verdicts: add a `sqlite` node with `from = ["{node.name}"]`'
+
+
+def _cut(nodes: Nodes, run_here: tuple[str, ...]) -> Iterator[str]:
+    """Edges between processes have to be durable: a stream ends with its process."""
+    for name in run_here:
+        if name not in nodes:
+            yield f"`nodes` names `{name}`, which is no node{did_you_mean(name, nodes)}".rstrip(".")
+    for node in nodes.values() if run_here else ():
+        for name in node.upstream():
+            if name not in nodes or (node.name in run_here) == (name in run_here) or is_durable_edge(nodes[name], node):
+                continue
+            there, here = (name, node.name) if node.name in run_here else (node.name, name)
+            yield f"{node.at('from')}: `nodes` cuts the stream from `{name}`: run `{there}` where `{here}` runs"
+
+
+def is_durable_edge(up: Node, node: Node) -> bool:
+    """Whether what flows from `up` to `node` is in the record by then, so that the stream is only a wake-up."""
+    return node.is_durable() or (up.commits_events() and node.is_kind(Sink) and node.is_store())

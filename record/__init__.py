@@ -11,8 +11,19 @@ from hearthwatch.record.connection import (
     Record,
     RecordError,
     now,
+    open_existing,
 )
 from hearthwatch.record.lock import Lock, acquire_lock
 from hearthwatch.record.migrate import SCHEMA_VERSION
 
-__all__ = ["CACHE_KIB", "SCHEMA_VERSION", "WORKING_SET_KIB", "Lock", "Record", "RecordError", "acquire_lock", "now"]
+__all__ = [
+    "CACHE_KIB",
+    "SCHEMA_VERSION",
+    "WORKING_SET_KIB",
+    "Lock",
+    "Record",
+    "RecordError",
+    "acquire_lock",
+    "now",
+    "open_existing",
+]

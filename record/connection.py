@@ -140,6 +140,13 @@ class Record:
         self.db.close()
 
 
+def open_existing(path: Path) -> Record:
+    """Open the record at `path`. Raises RecordError if there is none yet."""
+    if not path.exists():
+        raise RecordError(f"{path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
+    return Record(path)
+
+
 def _keep_names(path: Path) -> None:
     """Sync the folders above a new record: what is durable in a file is gone with the name of a folder that was not.
 

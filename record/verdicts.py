@@ -7,11 +7,10 @@ was asked for; of two, the first wins. Wrong answers are counted here and capped
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
@@ -21,7 +20,6 @@ from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseco
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 PAGE = 50  # cases read at once when all are judged again: a few MB
-IN_FLIGHT_MAX = 8  # cases, for a judge of yours that does not set a limit
 FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
 USUAL_DAYS = 30
 
@@ -60,25 +58,6 @@ class FailedAttempt(DeadLetter):
     revision: int
     final: bool
     wait_seconds: float = 0.0
-
-
-class InFlightCases:
-    """The cases that this process has handed to the language model and not yet written back, shared by its nodes."""
-
-    def __init__(self) -> None:
-        self.ids: set[int] = set()
-        self.limit: Callable[[], int] = lambda: IN_FLIGHT_MAX  # how many may be in flight now; the judge sets it
-
-    def free(self) -> int:
-        return max(0, self.limit() - len(self.ids))
-
-
-_in_flight: dict[str, InFlightCases] = {}
-
-
-def cases_in_flight(path: Path) -> InFlightCases:
-    """The cases of the record at `path` that are in flight in this process."""
-    return _in_flight.setdefault(str(path.resolve()), InFlightCases())
 
 
 class Verdicts:

@@ -3,7 +3,19 @@
 if __name__ != "hearthwatch.schemas":
     raise ImportError("import hearthwatch.schemas: the rooms of Hearthwatch are imported by this name only")
 
-from hearthwatch.schemas.components import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas.components import (
+    Component,
+    Consumer,
+    ConsumerWorker,
+    Job,
+    JobWorker,
+    Mirror,
+    Sink,
+    Source,
+    Stage,
+    StageWorker,
+)
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import (
     DUPLICATE,
     DeadLetter,
@@ -24,17 +36,23 @@ __all__ = [
     "DUPLICATE",
     "Component",
     "Consumer",
+    "ConsumerWorker",
+    "Context",
     "DeadLetter",
     "Detected",
     "Detection",
     "Event",
     "Frame",
+    "Job",
+    "JobWorker",
     "Message",
+    "Mirror",
     "Reject",
     "RiskLevel",
     "Sink",
     "Source",
     "Stage",
+    "StageWorker",
     "Tick",
     "Upload",
     "Verdict",

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
+from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
 from hearthwatch.schemas.text import did_you_mean
 
 ENV_FILE = Path(".env")
@@ -106,6 +109,10 @@ def _labels(value: object) -> object:
     return value
 
 
+def _names(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
 def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     for origin in origins:
         if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
@@ -163,6 +170,10 @@ class Settings(BaseModel):
     """Where the record, thumbnails, lake and `analytics.duckdb` live."""
     hearthwatch_flow: Annotated[Path | None, Allowed("a TOML file")] = None
     """A flow file instead of the built-in one."""
+    hearthwatch_nodes: Annotated[
+        tuple[str, ...], BeforeValidator(_names), Allowed("names with commas between them")
+    ] = ()
+    """Run these nodes of the graph only, with commas between them; the others run in another process. Empty: all."""
     hearthwatch_detector_model: Annotated[str, Allowed("a hub id, a folder or yard")] = "PekingU/rtdetr_v2_r18vd"
     """RT-DETRv2 to detect with: a hub id, a folder with `config.json`, `model.safetensors` and
     `preprocessor_config.json`, or `yard`, the packaged model of the demo."""
@@ -245,37 +256,113 @@ class Settings(BaseModel):
         return self.nemotron_url is not None
 
 
-def load(env_file: Path | None = ENV_FILE, environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from these two places (None: no file, this process' environment). Raises `SettingsError`."""
+Flow = FlowFile | Path | str
+
+
+def load(
+    env_file: Path | None = ENV_FILE, environ: Mapping[str, str] | None = None, flow: Flow | None = None
+) -> Settings:
+    """Read the settings from these two places and the `[settings]` table of the flow file, which wins.
+
+    None: no file; this process' environment; the flow file that HEARTHWATCH_FLOW names.
+
+    Raises:
+        SettingsError: all mistakes.
+    """
+    loaded, lines = load_valid(env_file, environ, flow)
+    if lines:
+        raise SettingsError(lines)
+    return loaded
+
+
+def load_valid(
+    env_file: Path | None = ENV_FILE, environ: Mapping[str, str] | None = None, flow: Flow | None = None
+) -> tuple[Settings, list[str]]:
+    """Read the settings like `load`; return those that are valid, defaults for the others, and all mistakes.
+
+    Raises:
+        SettingsError: the `.env` file cannot be read.
+    """
     given = _read(env_file, environ)
+    where, lines = _apply_flow_file(flow or given.get("HEARTHWATCH_FLOW"), given)
     values = {name: given[name.upper()] for name in _FIELDS if name.upper() in given}
     odd = [name for name, value in values.items() if not _is_text(value) and Path not in _kinds(name)]
-    lines = [_undecodable(name, values.pop(name)) for name in odd]
+    lines += [_undecodable(name, values.pop(name)) for name in odd]
     try:
         loaded = Settings.model_validate(values)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
-        lines = [_mistake(str(item["loc"][0]), item, given) for item in mistakes] + lines
-    if lines:
-        raise SettingsError(lines)
+        wrong = [(str(item["loc"][0]), item) for item in mistakes]
+        lines = [where.get(name, "") + _mistake(name, item, given) for name, item in wrong] + lines
+        names = {name for name, _ in wrong}
+        loaded = Settings.model_validate({name: value for name, value in values.items() if name not in names})
     loaded._given = given
-    return loaded
+    return loaded, lines
 
 
-_forced: Settings | None = None
+def _apply_flow_file(flow: Flow | None, given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Put the flow file's settings into `given`: field → where it stands in the file; and what is wrong with them."""
+    if flow is None:
+        return {}, []
+    try:
+        file = flow if isinstance(flow, FlowFile) else read_flow_file(Path(flow))
+    except FlowFileError as error:
+        return {}, [str(error)]
+    where: dict[str, str] = {}
+    lines: list[str] = []
+    for key, value in file.settings.items():
+        at = file.where(SETTINGS, key)
+        name = next((n for n in (key, f"hearthwatch_{key}") if n in _FIELDS and n != "hearthwatch_flow"), None)
+        if name is None:
+            known = [field.removeprefix("hearthwatch_") for field in _FIELDS]
+            lines.append(f"{at}`{key}` is not a setting{did_you_mean(key, known)}")
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else _as_text(value)
+        if "${" not in text and masked(name.upper(), text) != text:
+            lines.append(
+                f"{at}{key} = {masked(name.upper(), text)}: a flow file is no place for a secret: write ${{VARIABLE}}"
+            )
+            continue
+        unset = sorted({match for match in re.findall(r"\$\{([^}]*)\}", text) if match not in given})
+        lines += [f"{at}${{{match}}} is not set: set {match} in the environment or in .env" for match in unset]
+        text = re.sub(r"\$\{([^}]*)\}", lambda match: given.get(match[1], ""), text).strip()
+        where[name] = at
+        given.pop(name.upper(), None)
+        if text:
+            given[name.upper()] = text
+    return where, lines
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_in_force: ContextVar[Settings | None] = ContextVar("settings in force", default=None)
 
 
 @cache
+def _of_this_process() -> Settings:
+    return load()
+
+
 def settings() -> Settings:
-    """This process' settings, read once; `settings.cache_clear()` reads them anew."""
-    return _forced or load()
+    """Return the settings in force: those of `in_force`, else this process' own, read once."""
+    return _in_force.get() or _of_this_process()
 
 
-def use(chosen: Settings | None) -> None:
-    """Make `chosen` this process' settings, whatever `.env` and the environment say; None takes it back."""
-    global _forced
-    _forced = chosen
-    settings.cache_clear()
+def reload() -> None:
+    """Read this process' settings again when they are next asked for."""
+    _of_this_process.cache_clear()
+
+
+@contextmanager
+def in_force(chosen: Settings) -> Iterator[None]:
+    """Within this, `chosen` are the settings, whatever `.env` and the environment say."""
+    token = _in_force.set(chosen)
+    try:
+        yield
+    finally:
+        _in_force.reset(token)
 
 
 def from_settings(name: str) -> Any:
@@ -347,7 +434,8 @@ _FIELDS = Settings.model_fields
 
 
 def _given() -> Mapping[str, str]:
-    return _forced._given if _forced else _read(ENV_FILE, None)
+    chosen = _in_force.get()
+    return chosen._given if chosen else _read(ENV_FILE, None)
 
 
 def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str, str]:

@@ -7,15 +7,29 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hearthwatch.schemas.components import Component, Consumer, Sink, Source, Stage
+from hearthwatch.schemas.components import (
+    Component,
+    Consumer,
+    Job,
+    Mirror,
+    Sink,
+    Source,
+    Stage,
+    StageWorker,
+    build_worker,
+)
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import (
     PER_FRAME,
     DeadLetter,
@@ -97,7 +111,8 @@ def samples(component: Component, count: int = 5) -> list[Any]:
 def check_component(component: Component) -> None:
     """Check that it is frozen, every option is documented and typed, ports are declared, label and docstring exist."""
     kind, name = type(component), _name(component)
-    assert isinstance(component, Source | Stage | Sink | Consumer), f"{name} is not a Source, Stage, Sink or Consumer"
+    kinds = "Source, Stage, Sink, Consumer or Job"
+    assert isinstance(component, Source | Stage | Sink | Consumer | Job), f"{name} is not a {kinds}"
     assert kind.__doc__, f"{name} has no docstring: what is it?"
     for option, field in kind.model_fields.items():
         assert field.description, f"{name}.{option} is not documented: put a string below it"
@@ -111,12 +126,22 @@ def check_component(component: Component) -> None:
     assert component.label(), f"{name}.label() is empty"
 
 
-def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]:
+@contextmanager
+def temporary_context() -> Iterator[Context]:
+    """Make a context whose record and folders are in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Context(Path(folder, "hearthwatch.db"), Path(folder), Path(folder, "uploads"))
+
+
+def check_source(component: Source, batches_max: int = BATCHES_MAX, context: Context | None = None) -> list[Any]:
     """Check that it emits what it declares, its snapshot can be stored and resuming repeats nothing; return the items."""
     from bytewax.inputs import DynamicSource, FixedPartitionedSource
 
     check_component(component)
-    built = component.build()
+    if context is None:
+        with temporary_context() as context:
+            return check_source(component, batches_max, context)
+    built = build_worker(component, context)
     if isinstance(built, DynamicSource):
         return _emitted(component, built.build("flow.source", 0, 1), batches_max)
     assert isinstance(built, FixedPartitionedSource), (
@@ -139,16 +164,20 @@ def check_source(component: Source, batches_max: int = BATCHES_MAX) -> list[Any]
     return items
 
 
-def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[Any]:
+def check_stage(component: Stage, items: Sequence[Any] | None = None, context: Context | None = None) -> list[Any]:
     """Check that it changes no input and keeps no state, and where frames flow their count and order; return the output."""
     check_component(component)
     name, given = _name(component), list(samples(component) if items is None else items)
-    assert type(component).attach is Stage.attach, f"{name} has its own `attach`: run it in a graph"
-    component.open()
+    if context is None:
+        with temporary_context() as context:
+            return check_stage(component, given, context)
+    worker: StageWorker = build_worker(component, context)
+    assert type(worker).attach is StageWorker.attach, f"{name} has its own `attach`: run it in a graph"
+    worker.open()
     try:
-        assert list(component.process([])) == [], f"{name}.process([]) has to return an empty list"
+        assert list(worker.process([])) == [], f"{name}.process([]) has to return an empty list"
         handed = list(given)
-        out = component.process(handed)
+        out = worker.process(handed)
         assert handed == given, f"{name}.process changed the list it was given"
         assert isinstance(out, list), f"{name}.process returned {type(out).__name__}, not a list"
         wrong = [item for item in out if not isinstance(item, component.emits or ())]
@@ -158,23 +187,28 @@ def check_stage(component: Stage, items: Sequence[Any] | None = None) -> list[An
             assert ids[0] == ids[1], (
                 f"{name} was given frames {ids[0]} and returned {ids[1]}: none may vanish or change places"
             )
-            alone = [_alone(component, item) for item in given]
+            alone = [_alone(worker, item) for item in given]
             assert [_found(item) for item in alone] == [_found(item) for item in out], (
                 f"{name} answers differently when asked one by one: it keeps state"
             )
         return out
     finally:
-        component.close()
+        worker.close()
 
 
-def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen | None = None) -> None:
+def check_sink(
+    component: Sink, items: Sequence[Any] | None = None, seen: Seen | None = None, context: Context | None = None
+) -> None:
     """Check that it writes items once although they come again after a kill; `seen` reads what it has written."""
     from bytewax.outputs import DynamicSink, FixedPartitionedSink
 
     check_component(component)
     given, before = list(samples(component) if items is None else items), None
+    if context is None:
+        with temporary_context() as context:
+            return check_sink(component, given, seen, context)
     for attempt in range(2):
-        built = component.build()
+        built = build_worker(component, context)
         if isinstance(built, FixedPartitionedSink):
             part: Any = built.build_part("flow.sink", built.list_parts()[0], None)
             pickle.dumps(part.snapshot())
@@ -192,23 +226,34 @@ def check_sink(component: Sink, items: Sequence[Any] | None = None, seen: Seen |
                 f"{_name(component)} wrote items again that came again: before {before!r}, after {after!r}"
             )
         before = seen() if seen else None
+    return None
 
 
-def check_consumer(component: Consumer, messages: Sequence[Message] | None = None, seen: Seen | None = None) -> None:
+def check_consumer(
+    component: Consumer,
+    messages: Sequence[Message] | None = None,
+    seen: Seen | None = None,
+    context: Context | None = None,
+) -> None:
     """Check that it delivers, and accepts messages that come again; `seen`, if given, must not show them twice."""
     check_component(component)
     given = list(samples(component) if messages is None else messages)
-    component.open()
+    if context is None:
+        with temporary_context() as context:
+            return check_consumer(component, given, seen, context)
+    worker = build_worker(component, context)
+    worker.open()
     try:
-        component.deliver(tuple(given))
+        mirrors = isinstance(worker, Mirror)
+        worker.catch_up() if mirrors else worker.deliver(tuple(given))
         before = seen() if seen else None
-        component.deliver(tuple(given[-2:]))
+        worker.catch_up() if mirrors else worker.deliver(tuple(given[-2:]))
         after = seen() if seen else None
         assert after == before, (
             f"{_name(component)} delivered messages again that came again: dedupe by (event.id, event.revision)"
         )
     finally:
-        component.close()
+        worker.close()
 
 
 def _name(component: Component) -> str:
@@ -219,7 +264,7 @@ def _frame(item: Any) -> Frame:
     return item if isinstance(item, Frame) else item.frame
 
 
-def _alone(stage: Stage, item: Any) -> Any:
+def _alone(stage: StageWorker, item: Any) -> Any:
     try:
         return stage.process([item])[0]
     except Reject as error:

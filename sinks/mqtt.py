@@ -1,6 +1,6 @@
-"""Events to an MQTT broker: as they are, as Home Assistant's entities, and as Frigate's reviews.
+"""Publish events to an MQTT broker: as they are, and as Home Assistant's entities.
 
-At least once, in order: a message counts as delivered when the broker has acknowledged it. A broker that is away delays
+At least once, in order: a message counts as delivered when the broker has acknowledged it. A broker that is down delays
 messages and nothing else; one that comes back empty gets everything that it is meant to retain again.
 
 | topic | what |
@@ -8,37 +8,33 @@ messages and nothing else; one that comes back empty gets everything that it is 
 | `hearthwatch/available` | `online` or `offline`, retained |
 | `hearthwatch/events` | every message (`hearthwatch.event.v1`) |
 | `hearthwatch/alerts` | those that are worth a notification |
-| `hearthwatch/<camera>/occupancy` | `ON` while an event goes on, else `OFF`, retained |
+| `hearthwatch/<camera>/occupancy` | `ON` while an event is in progress, else `OFF`, retained |
 | `hearthwatch/<camera>/event` | the camera's newest message, retained |
 | `homeassistant/…/config` | three entities for each camera, retained |
-| `frigate/reviews` | alerts as Frigate tells them: `new`, `update`, `end` |
 
-Pictures that come late (a backfill) are told on `hearthwatch/events` alone.
+Pictures that come late (a backfill) are published on `hearthwatch/events` alone.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field
 
 from hearthwatch.record import Record
 from hearthwatch.schemas import Message
-from hearthwatch.schemas.settings import from_settings
-from hearthwatch.sinks.notifier import LEVELS, Notifier, is_old
+from hearthwatch.schemas.context import Context
+from hearthwatch.sinks.notifier import LEVELS, Notifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
-KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that says `offline` for us
-REVIEWS_MAX = 1_000  # remembered, to tell an update from something new
-OFF_SECONDS = 300  # should the end of an event be filtered out or lost, Home Assistant forgets it by itself
+KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that publishes `offline` for us
+OFF_SECONDS = 300  # Home Assistant turns occupancy off after this long, should the end of an event be lost
 
 
 class BrokerError(Exception):
@@ -66,30 +62,35 @@ class Mqtt(Notifier):
     """Whether to announce each camera's entities to Home Assistant."""
     discovery_prefix: Topic = "homeassistant"
     """Where Home Assistant looks for announcements."""
-    frigate: Topic | None = None
-    """Publish alerts on `<frigate>/reviews` in Frigate's shape, too, such as `frigate`; unset: not."""
-    record_path: Path = from_settings("database_path")
-    """The record, whose cameras are announced."""
-
-    _link: Link | None = PrivateAttr(None)
-    _retained: dict[str, str] = PrivateAttr(default_factory=dict)
-    """Topic -> payload that the broker should hold."""
-    _going_on: dict[str, set[int]] = PrivateAttr(default_factory=dict)
-    """Camera id -> its open events."""
-    _reviews: OrderedDict[int, dict[str, Any]] = PrivateAttr(default_factory=OrderedDict)
-    """Event id -> its review as published last."""
-    _seq: int = PrivateAttr(0)
-    """The last message that was mirrored."""
 
     def label(self) -> str:
         return f"MQTT at {urlsplit(self.url).hostname}"
 
+    def build(self, context: Context) -> MqttWorker:
+        return MqttWorker(self, context)
+
+
+class MqttWorker(NotifierWorker):
+    """Keeps the connection and what the broker should hold."""
+
+    options: Mqtt
+
+    def __init__(self, options: Mqtt, context: Context) -> None:
+        super().__init__(options, context)
+        self._link: Link | None = None
+        self._retained: dict[str, str] = {}
+        """Topic → payload that the broker should hold."""
+        self._open_events: dict[str, set[int]] = {}
+        """Camera id → its open events."""
+        self._seq = 0
+        """The last message that was mirrored."""
+
     def open(self) -> None:
-        """Connect, and tell all that is to be retained. Raises `BrokerError`."""
+        """Connect, and publish all that is to be retained. Raises `BrokerError`."""
         self._connected()
 
     def idle(self) -> None:
-        """Notice a broker that went away, or came back empty, although nothing happens here."""
+        """Reconnect to a broker that went away or came back empty, although there is no news."""
         self._connected()
 
     def deliver(self, messages: Sequence[Message]) -> None:
@@ -99,7 +100,6 @@ class Mqtt(Notifier):
                     self._mirror(message)
                     self._seq = message.seq
                 super().deliver([message])
-                self._end_review(message)
             except BrokerError:
                 self.close()  # what is half sent must not overtake what comes again
                 raise
@@ -110,26 +110,25 @@ class Mqtt(Notifier):
             self._link = None
 
     def notify(self, message: Message) -> None:
-        """An alert; as a review, it is new at first and then updated."""
-        self._publish(f"{self.topic}/alerts", _json(message.as_dict()))
-        self._review(message, "update" if message.event.id in self._reviews else "new")
+        """Publish an alert."""
+        self._publish(f"{self.options.topic}/alerts", _json(message.as_dict()))
 
     # -- state
 
     def _mirror(self, message: Message) -> None:
         event, payload = message.event, _json(message.as_dict())
-        self._publish(f"{self.topic}/events", payload)
-        if is_old(message, self):
+        self._publish(f"{self.options.topic}/events", payload)
+        if is_old(message, self.options):
             return
         self._announce(event.camera_id, event.camera_name)
-        going_on = self._going_on.setdefault(event.camera_id, set())
-        going_on.add(event.id) if event.status == "open" else going_on.discard(event.id)
-        self._retain(f"{self.topic}/{event.camera_id}/event", payload)
-        self._retain(f"{self.topic}/{event.camera_id}/occupancy", "ON" if going_on else "OFF")
+        open_events = self._open_events.setdefault(event.camera_id, set())
+        open_events.add(event.id) if event.status == "open" else open_events.discard(event.id)
+        self._retain(f"{self.options.topic}/{event.camera_id}/event", payload)
+        self._retain(f"{self.options.topic}/{event.camera_id}/occupancy", "ON" if open_events else "OFF")
 
     def _announce(self, camera_id: str, name: str) -> None:
-        if self.home_assistant:
-            for topic, entity in entities(self, self._connected().name, camera_id, name):
+        if self.options.home_assistant:
+            for topic, entity in entities(self.options, self._connected().name, camera_id, name):
                 if self._retained.get(topic) != entity:
                     self._retain(topic, entity)
 
@@ -140,22 +139,6 @@ class Mqtt(Notifier):
     def _publish(self, topic: str, payload: str, retain: bool = False) -> None:
         self._connected().publish(topic, payload, retain)
 
-    # -- Frigate
-
-    def _review(self, message: Message, kind: str) -> None:
-        if self.frigate:
-            after = review(message)
-            before = self._reviews.get(message.event.id, after)
-            self._publish(f"{self.frigate}/reviews", _json({"type": kind, "before": before, "after": after}))
-            self._reviews[message.event.id] = after
-            if len(self._reviews) > REVIEWS_MAX:
-                self._reviews.popitem(last=False)
-
-    def _end_review(self, message: Message) -> None:
-        """The end of what was told; what came behind it is an update."""
-        if message.event.id in self._reviews and message.type in ("event.closed", "event.merged"):
-            self._review(message, "end")
-
     # -- the connection
 
     def _connected(self) -> Link:
@@ -163,8 +146,8 @@ class Mqtt(Notifier):
         if self._link and not self._link.alive:
             self.close()
         if self._link is None:
-            record = Record(self.record_path)
-            self._link = Link(self.url, f"hearthwatch-{record.store_id[:8]}", f"{self.topic}/available")
+            record = Record(self.context.record_path)
+            self._link = Link(self.options.url, f"hearthwatch-{record.store_id[:8]}", f"{self.options.topic}/available")
             try:
                 for topic, payload in self._retained.items():
                     self._link.publish(topic, payload, True)
@@ -227,7 +210,7 @@ class Link:
             return False
 
     def close(self) -> None:
-        """Say goodbye if somebody listens; a broker that is gone says it for us."""
+        """Publish `offline`; where the connection is gone, the broker does."""
         if self.alive:
             self._acknowledged(self._client.publish(self.available, "offline", 1, True))
         self._client.disconnect()
@@ -259,27 +242,6 @@ def entities(options: Mqtt, client: str, camera_id: str, name: str) -> Iterator[
             f"{options.discovery_prefix}/{kind}/{node}/{key}/config",
             _json({**own, **shared, "unique_id": f"{node}_{key}"}),
         )
-
-
-def review(message: Message) -> dict[str, Any]:
-    """The message's event as Frigate describes a review item."""
-    event = message.event
-    return {
-        "id": event.batch_id,
-        "camera": event.camera_id,
-        "start_time": event.started_at.timestamp(),
-        "end_time": event.ended_at.timestamp() if event.ended_at else None,
-        "severity": "alert" if event.verdict.risk_level in ("high", "critical") else "detection",
-        "thumb_path": event.thumbnail or "",
-        "data": {
-            "detections": [str(event.id)],
-            "objects": list(event.objects),
-            "sub_labels": [],
-            "zones": [],
-            "audio": [],
-            "metadata": {"title": event.verdict.summary, "potential_threat_level": LEVELS.index(event.verdict.risk_level)},
-        },
-    }  # fmt: skip
 
 
 def _json(value: object) -> str:

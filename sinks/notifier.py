@@ -1,27 +1,34 @@
-"""What all notifiers have in common: manners. One walk through the garden is one notification, and nights are quiet.
+"""What all notifiers share: which events they send (the policy), and how they POST.
 
-At least once, in order: `notify` that raises is asked again with the same message, and what was told before it is not
-told twice. An event is told once, and again only if its level has risen; old news is left alone. After a restart the feed
-says what was told before; only the pause of a camera begins anew.
+At least once, in order: a `notify` that raises is called again with the same message, and what was sent before it is not
+sent twice. An event is sent once, and again only if its level has risen; old news is left out. After a restart the feed
+says what was sent before; only the pause of a camera starts again.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, tzinfo
 from typing import Annotated, get_args
-from zoneinfo import ZoneInfo
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr
+import httpx
+from pydantic import AfterValidator, Field
 
-from hearthwatch.schemas import Consumer, Message
+from hearthwatch.schemas import Consumer, ConsumerWorker, Message
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
-from hearthwatch.schemas.settings import from_settings
+from hearthwatch.schemas.settings import Seconds
+
+log = logging.getLogger(__name__)
 
 LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 EVENTS_MAX = 10_000  # remembered, x 100 bytes: days of events, and their late revisions come within minutes
+REFUSED = {400, 409, 413, 415, 422}  # the message's own fault: it would block all others for ever
+ANSWER_MAX = 200  # characters of an answer that are worth a log line
 
 
 def _hours(text: str | None) -> str | None:
@@ -31,7 +38,7 @@ def _hours(text: str | None) -> str | None:
 
 
 def hours(text: str) -> tuple[time, time]:
-    """`22:00-06:30` -> its two ends. Raises ValueError."""
+    """Read `22:00-06:30` as its two ends. Raises ValueError."""
     try:
         start, end = (time.fromisoformat(part) for part in re.split(r"\s*[-–]\s*", text.strip()))
     except ValueError:
@@ -40,72 +47,95 @@ def hours(text: str) -> tuple[time, time]:
 
 
 class Notifier(Consumer):
-    """A consumer with manners: implement `notify(message)`, which tells one message or raises."""
+    """A consumer with a notification policy: implement `notify(message)`, which sends one message or raises."""
 
     quiet_hours: Annotated[str | None, AfterValidator(_hours)] = None
-    """Tell nothing between these times of day, such as `22:00-06:30`; unset: there is no night."""
+    """Send nothing between these times of day, such as `22:00-06:30`; unset: at all times."""
     quiet_below: RiskLevel = "critical"
-    """What reaches this level is told in quiet hours, too."""
+    """What reaches this level is sent in quiet hours, too."""
     pause_seconds: Annotated[float, Field(ge=0)] = 60
     """After a notification, a camera's next ones are left out for so long, unless their level is higher."""
     delay_seconds_max: Annotated[float, Field(gt=0)] = 60
-    """Pictures that arrived later than this after they were taken are old news: nothing is told about them."""
-    timezone: str | None = from_settings("hearthwatch_timezone")
-    """Zone of `quiet_hours`, such as `Europe/Berlin`; unset: the system's."""
-
-    _manners: Manners = PrivateAttr(default_factory=lambda: Manners())
+    """Pictures that arrived later than this after they were taken are old news: nothing is sent about them."""
 
     def notify(self, message: Message) -> None:
-        """Tell this one. Raise to be asked again after a while."""
+        """Send this one. Raise to be called again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
+
+    def build(self, context: Context) -> ConsumerWorker:
+        if type(self).deliver is not Consumer.deliver:
+            return super().build(context)  # it has its own policy
+        return _OwnNotifier(self.copy_fresh(), context)
+
+
+class NotifierWorker(ConsumerWorker):
+    """Sends what the policy lets through: implement `notify`."""
+
+    def __init__(self, options: Notifier, context: Context) -> None:
+        self.options, self.context = options, context
+        self.policy = NotificationPolicy(options, context.zone)
+
+    def notify(self, message: Message) -> None:
+        """Send this one. Raise to be called again after a while."""
+        raise NotImplementedError
 
     def resume(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            self._manners.recall(message, self)
+            self.policy.recall(message)
 
     def deliver(self, messages: Sequence[Message]) -> None:
         for message in messages:
             now = datetime.now(UTC)
-            if self._manners.wants(message, self, now):
+            if self.policy.should_send(message, now):
                 self.notify(message)
-                self._manners.told(message, now)
+                self.policy.record_sent(message, now)
 
 
-class Manners:
-    """What was told, and so what is worth telling. Time comes in from outside."""
+class _OwnNotifier(NotifierWorker):
+    """Runs a plug-in whose `notify` is on the component itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, plugin: Notifier, context: Context) -> None:
+        super().__init__(plugin, context)
+        self.plugin = plugin
+        self.notify, self.open, self.idle, self.close = plugin.notify, plugin.open, plugin.idle, plugin.close  # type: ignore[method-assign]
+
+
+class NotificationPolicy:
+    """What was sent, and so what is worth sending. Time comes in from outside."""
+
+    def __init__(self, options: Notifier, zone: tzinfo | None = None) -> None:
+        self.options, self.zone = options, zone
         self._events: OrderedDict[int, int] = OrderedDict()
-        """Event id -> the highest level that was told, or left out."""
+        """Event id → the highest level that was sent, or left out."""
         self._cameras: dict[str, tuple[datetime, int]] = {}
-        """Camera id -> when it was told last, and which level."""
+        """Camera id → when a notification was sent last, and at which level."""
 
-    def wants(self, message: Message, options: Notifier, now: datetime) -> bool:
-        """Whether to tell this one."""
+    def should_send(self, message: Message, now: datetime) -> bool:
+        """Decide whether to send this one."""
         event, level = message.event, _rank(message)
         if message.type == "event.merged":
             self._merge(event.id, event.merged_into)
             return False
-        if level <= self._events.get(event.id, -1) or is_old(message, options):
+        if level <= self._events.get(event.id, -1) or is_old(message, self.options):
             return False
-        night = level < LEVELS.index(options.quiet_below) and is_quiet(options, now)
-        if night or self._pauses(event.camera_id, level, options.pause_seconds, now):
+        quiet = level < LEVELS.index(self.options.quiet_below) and is_quiet(self.options, self.zone, now)
+        if quiet or self._is_paused(event.camera_id, level, now):
             self._remember(event.id, level)  # left out for good, unless its level rises
             return False
         return True
 
-    def told(self, message: Message, now: datetime) -> None:
-        """It was told."""
+    def record_sent(self, message: Message, now: datetime) -> None:
+        """Remember that it was sent."""
         level = _rank(message)
         self._remember(message.event.id, level)
         self._cameras[message.event.camera_id] = (now, level)
 
-    def recall(self, message: Message, options: Notifier) -> None:
-        """It was told, or left out, by an earlier run."""
+    def recall(self, message: Message) -> None:
+        """Remember that it was sent, or left out, by an earlier run."""
         event, level = message.event, _rank(message)
         if message.type == "event.merged":
             self._merge(event.id, event.merged_into)
-        elif level > self._events.get(event.id, -1) and not is_old(message, options):
+        elif level > self._events.get(event.id, -1) and not is_old(message, self.options):
             self._remember(event.id, level)
 
     def _remember(self, event: int, level: int) -> None:
@@ -113,12 +143,12 @@ class Manners:
         if len(self._events) > EVENTS_MAX:
             self._events.popitem(last=False)
 
-    def _pauses(self, camera_id: str, level: int, seconds: float, now: datetime) -> bool:
-        last, told = self._cameras.get(camera_id, (now, -1))
-        return level <= told and 0 <= (now - last).total_seconds() < seconds
+    def _is_paused(self, camera_id: str, level: int, now: datetime) -> bool:
+        last, sent = self._cameras.get(camera_id, (now, -1))
+        return level <= sent and 0 <= (now - last).total_seconds() < self.options.pause_seconds
 
     def _merge(self, event: int, into: int | None) -> None:
-        """Two were one: who was told of either was told of both."""
+        """Two events became one: a notification about either was about both."""
         level = self._events.get(event, -1)
         if into is not None and level > self._events.get(into, -1):
             self._remember(into, level)
@@ -129,17 +159,17 @@ def is_old(message: Message, options: Notifier) -> bool:
     return message.delay_seconds > options.delay_seconds_max
 
 
-def is_quiet(options: Notifier, now: datetime) -> bool:
-    """Whether it is night for this notifier."""
+def is_quiet(options: Notifier, zone: tzinfo | None, now: datetime) -> bool:
+    """Whether these are quiet hours for this notifier."""
     if options.quiet_hours is None:
         return False
     start, end = hours(options.quiet_hours)
-    at = now.astimezone(ZoneInfo(options.timezone) if options.timezone else None).time()
+    at = now.astimezone(zone).time()
     return start <= at < end if start <= end else at >= start or at < end
 
 
 def title(message: Message) -> str:
-    """`High: person at Front Door`, for who reads nothing else."""
+    """`High: person at Front Door`, for a reader who reads nothing else."""
     event = message.event
     seen = ", ".join(f"{count} {label}" if count > 1 else label for label, count in event.objects.items())
     return f"{event.verdict.risk_level.capitalize()}: {seen or 'something'} at {event.camera_name or event.camera_id}"
@@ -147,3 +177,64 @@ def title(message: Message) -> str:
 
 def _rank(message: Message) -> int:
     return LEVELS.index(message.event.verdict.risk_level)
+
+
+# -- notifiers that POST
+
+
+class DeliveryError(Exception):
+    """Not delivered; the text says why and names no secret."""
+
+
+def _url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write http://host:port/… or https://host/…")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_url)]
+
+
+class HttpNotifier(Notifier):
+    """A notifier that POSTs."""
+
+    timeout_seconds: Seconds = 10
+    """How long connecting, and each silence of the other side, may last."""
+
+
+class HttpWorker(NotifierWorker):
+    """One client, kept alive. Anything but an answer 2xx is tried again with backoff, for as long as it takes.
+
+    A wrong token gets fixed, and then nothing is missing. Only an answer that is about this one message (`REFUSED`) ends it,
+    with an error in the log.
+    """
+
+    _client: httpx.Client | None = None
+
+    def __init__(self, options: HttpNotifier, context: Context) -> None:
+        super().__init__(options, context)
+        self.timeout_seconds = options.timeout_seconds
+
+    def open(self) -> None:
+        if self._client is None:
+            self._client = httpx.Client(timeout=self.timeout_seconds, headers={"User-Agent": "hearthwatch"})
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Deliver it, or raise `DeliveryError` to be called again."""
+        assert self._client, "`open` comes first"
+        host = urlsplit(url).hostname  # the rest of a URL is often a secret
+        try:
+            answer = self._client.post(url, content=body, headers={"Content-Type": "application/json", **headers})
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise DeliveryError(f"{host} cannot be reached: {str(error) or type(error).__name__}") from None
+        if answer.status_code in REFUSED:
+            log.error("%s refuses a message for good (%d %r)", host, answer.status_code, answer.text[:ANSWER_MAX])
+        elif not answer.is_success:
+            moved = f" to {where}: set the url to that" if (where := answer.headers.get("Location")) else ""
+            raise DeliveryError(f"{host} answers {answer.status_code}{moved} {answer.text[:ANSWER_MAX]!r}")
+
+    def close(self) -> None:
+        if self._client:
+            self._client.close()
+            self._client = None

@@ -1,4 +1,4 @@
-"""Notifications on a phone through ntfy, the service of that name or a server of your own.
+"""Send notifications to a phone through ntfy, the public service or another server.
 
 At least once, in order. The level is the priority, so `critical` rings through. A topic on a public server is as good as a
 password: who knows it reads along.
@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from hearthwatch.schemas import Message
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
-from hearthwatch.sinks.notifier import title
-from hearthwatch.sinks.post import HttpUrl, Poster
+from hearthwatch.sinks.notifier import HttpNotifier, HttpUrl, HttpWorker, title
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
 TAGS = {"person": "walking", "dog": "dog", "cat": "cat", "bird": "bird", "package": "package", "bicycle": "bike"}
 """What ntfy shows as an emoji; other labels stay words."""
 
 
-class Ntfy(Poster):
+class Ntfy(HttpNotifier):
     """Push each notification to a phone through ntfy."""
 
     topic: Annotated[str, Field(repr=False, pattern=r"^[-_A-Za-z0-9]{1,64}$")]
@@ -30,16 +30,15 @@ class Ntfy(Poster):
     server: HttpUrl = "https://ntfy.sh"
     """The ntfy server."""
     token: Annotated[str | None, Field(repr=False, min_length=1)] = None
-    """An access token of that server; unset: anybody may write to the topic."""
+    """An access token of that server; unset: the topic needs none."""
     page_url: HttpUrl | None = None
     """Where the phone reaches the Hearthwatch page: a tap opens the event, and its picture is shown; unset: words alone."""
 
     def label(self) -> str:
         return f"ntfy at {urlsplit(self.server).hostname}"
 
-    def notify(self, message: Message) -> None:
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        self.post(self.server, json.dumps(self.note(message), ensure_ascii=False).encode(), headers)
+    def build(self, context: Context) -> NtfyWorker:
+        return NtfyWorker(self, context)
 
     def note(self, message: Message) -> dict[str, object]:
         """The message as ntfy's JSON."""
@@ -57,3 +56,14 @@ class Ntfy(Poster):
             if event.thumbnail:
                 note["attach"] = page + event.thumbnail
         return note
+
+
+class NtfyWorker(HttpWorker):
+    """Sends ntfy's JSON."""
+
+    options: Ntfy
+
+    def notify(self, message: Message) -> None:
+        o = self.options
+        headers = {"Authorization": f"Bearer {o.token}"} if o.token else {}
+        self.post(o.server, json.dumps(o.note(message), ensure_ascii=False).encode(), headers)

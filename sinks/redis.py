@@ -2,7 +2,7 @@
 
 At least once, in order of `seq`; dedupe by (`event_id`, `revision`). The stream holds each row once, because its entry
 ids are the feed's numbers, and it holds about the last 10,000. It is a mirror: the relay resumes from the stream's own
-last id, so whatever Redis forgot (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
+last id, so whatever Redis lost (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
 hung or slow delays messages and nothing else. One relay for a stream.
 """
 
@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import redis
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from hearthwatch.record import Record, now
-from hearthwatch.schemas import Consumer, Message
+from hearthwatch.schemas import Consumer, Mirror
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 
 STREAM_MAX = 10_000  # x 1 kB: Redis keeps a little more, whole nodes of about 100 entries
-ROWS_MAX = 200  # in one script: 1 ms in which Redis serves nobody else
+ROWS_MAX = 200  # in one script: 1 ms in which Redis serves no other client
 PUBLISHED_MAX = 60_000_000  # microseconds; what is older is no news to who listens now, it goes to the stream alone
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # redis-py's own retries would hold a call for 5 s on a dead server
 
@@ -36,7 +36,7 @@ NOTHING = -1  # no stream ends there
 # we think. So a call that is repeated after a lost answer, or runs late, neither doubles a row nor leaves one out.
 PUSH = """
 local stream, owner, ours, expected, refused = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local last, anew = 0, 0
+local last, replaced = 0, 0
 if redis.call('EXISTS', stream) == 1 then
   local info = redis.call('XINFO', 'STREAM', stream)
   for i = 1, #info, 2 do
@@ -44,16 +44,16 @@ if redis.call('EXISTS', stream) == 1 then
   end
 end
 if redis.call('GET', owner) ~= ours or last == refused then
-  anew, last = redis.call('DEL', stream), 0
+  replaced, last = redis.call('DEL', stream), 0
   redis.call('SET', owner, ours)
 end
-if last ~= expected then return {last, anew} end
+if last ~= expected then return {last, replaced} end
 for i = 6, #ARGV, 3 do
   redis.call('XADD', stream, 'MAXLEN', '~', ARGV[4], ARGV[i] .. '-0', 'data', ARGV[i + 1])
   if ARGV[i + 2] == '1' then redis.call('PUBLISH', ARGV[5], ARGV[i + 1]) end
   last = tonumber(ARGV[i])
 end
-return {last, anew}
+return {last, replaced}
 """
 
 
@@ -66,10 +66,6 @@ class Redis(Consumer):
     """Where Redis is, such as `redis://localhost:6379/0`; unset: nothing is published."""
     channel: str = from_settings("hearthwatch_redis_channel")
     """Pub/sub channel; the stream is `<channel>:stream`."""
-    record_path: Path = from_settings("database_path")
-    """The record whose feed is published."""
-
-    _relay: Relay | None = PrivateAttr(None)
 
     def label(self) -> str:
         return f"{self.channel} at {urlsplit(self.url).hostname or 'a socket'}" if self.url else self.channel
@@ -77,53 +73,43 @@ class Redis(Consumer):
     def off(self) -> str | None:
         return None if self.url else "REDIS_URL is not set: events are not published"
 
-    def open(self) -> None:
-        """Connect, and bring the stream up to date. Raises redis.RedisError."""
-        relay = self._relay or Relay(self)
-        self._relay = relay
-        relay.catch_up()
-
-    def deliver(self, messages: Sequence[Message]) -> None:
-        """Publish these; the rows themselves are read from the feed, with their age and as they were written."""
-        assert self._relay, "`open` comes first"
-        self._relay.catch_up()
-
-    def idle(self) -> None:
-        """Notice a Redis that came back empty although nothing happens here."""
-        assert self._relay, "`open` comes first"
-        self._relay.catch_up()
-
-    def close(self) -> None:
-        if self._relay:
-            self._relay.close()
-            self._relay = None
+    def build(self, context: Context) -> Relay:
+        return Relay(self, context)
 
 
-class Relay:
+class Relay(Mirror):
     """The feed on one side, Redis on the other, and the number of the last row that is on both."""
 
-    def __init__(self, options: Redis) -> None:
-        assert options.url
+    def __init__(self, options: Redis, context: Context) -> None:
+        self.options, self.context = options, context
         self.channel, self.stream = options.channel, f"{options.channel}:stream"
-        self.record = Record(options.record_path)
+        self.last = 0
+
+    def open(self) -> None:
+        """Connect. Raises redis.RedisError."""
+        assert self.options.url
+        self.record = Record(self.context.record_path)
         self.client = redis.Redis.from_url(
-            options.url,
+            self.options.url,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
         )
         self._push = self.client.register_script(PUSH)
-        self.last = 0
 
-    def catch_up(self) -> None:
-        """Bring the stream to the feed's end, from wherever it is. Raises redis.RedisError; call again to go on."""
+    def catch_up(self) -> int:
+        """Bring the stream to the feed's end, from wherever it is; the number of its last row.
+
+        Called when there is news, and once a second, so a Redis that came back empty is filled again.
+        Raises redis.RedisError; call again to continue.
+        """
         while True:
             newest = self._newest()
             rows = self._after(self.last, newest)
             wanted = rows[-1][0] if rows else self.last
             self.last = self._pushed(newest, rows)
             if self.last == wanted and len(rows) < ROWS_MAX:
-                return
+                return self.last
 
     def _newest(self) -> int:
         """The highest number that the feed ever had, whatever of it was pruned."""
@@ -141,10 +127,10 @@ class Relay:
         refused = self.last if self.last > newest else NOTHING  # a record restored from a backup has yet to come there
         head = (self.record.store_id, self.last, refused, STREAM_MAX, self.channel)
         keys = (self.stream, f"{self.stream}:store_id")
-        last, anew = self._push(keys=keys, args=[*head, *(value for row in rows for value in row)])
-        if anew:
+        last, replaced = self._push(keys=keys, args=[*head, *(value for row in rows for value in row)])
+        if replaced:
             log.warning(
-                "%s held the events of another record, or of a later state of this one: it starts anew", self.stream
+                "%s held the events of another record, or of a later state of this one: it is replaced", self.stream
             )
         return int(last)
 

@@ -1,7 +1,7 @@
 """Draw one thumbnail per frame with detections, beside the flow and never in front of an alert.
 
 At most once, out of order: a few threads of low priority draw what they can. What they cannot keep up with, what is
-waiting at a kill and what a full disk refuses is left out: whoever finds a thumbnail missing draws it again from the
+waiting at a kill and what a full disk refuses is left out: a reader that finds a thumbnail missing draws it again from the
 upload (`hearthwatch.record.thumbnails.find`), so nothing is lost.
 """
 
@@ -13,23 +13,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
 from hearthwatch.record.thumbnails import SIZE, draw, path, write
-from hearthwatch.record.timings import timings
 from hearthwatch.schemas import Detected, Sink
+from hearthwatch.schemas.context import THUMBNAILS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.items import to_microseconds
-from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 
 PIXELS_WAITING_MAX = 25_000_000  # x 4 bytes = 100 MB of decoded pictures: twelve of 1080p, half of the largest allowed
-FLUSH_SECONDS_MAX = 1.0  # for what waits at the end: some hundred pictures
-NICENESS = 10  # the threads draw when nobody else wants the processor
+NICENESS = 10  # the threads draw when the processor is idle
 
 
 class Thumbnails(Sink):
@@ -41,29 +38,27 @@ class Thumbnails(Sink):
     """Pixels, width × height; the picture is fitted inside and padded with black."""
     threads: Annotated[int, Field(ge=1, le=16)] = 2
     """How many pictures are drawn at once; one takes about 6 ms."""
-    data_dir: Path = from_settings("hearthwatch_data_dir")
-    """The folder that holds `thumbnails/`."""
 
     def label(self) -> str:
         return f"{self.size[0]} × {self.size[1]} JPEG"
 
-    def build(self) -> DynamicSink[Detected]:
-        return _Built(self)
+    def build(self, context: Context) -> DynamicSink[Detected]:
+        return _Built(self, context)
 
 
 class _Built(DynamicSink[Detected]):
-    def __init__(self, options: Thumbnails) -> None:
-        self.options = options
+    def __init__(self, options: Thumbnails, context: Context) -> None:
+        self.options, self.context = options, context
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> Pool:
-        return Pool(self.options)
+        return Pool(self.options, self.context)
 
 
 class Pool(StatelessSinkPartition[Detected]):
     """Threads that draw, and the pictures that wait for them, bounded in pixels."""
 
-    def __init__(self, options: Thumbnails) -> None:
-        self.options = options
+    def __init__(self, options: Thumbnails, context: Context) -> None:
+        self.options, self.data_dir, self.timings = options, context.data_dir, context.timings
         self.left_out = 0
         self._waiting: deque[Detected] = deque()
         self._pixels = 0
@@ -90,7 +85,7 @@ class Pool(StatelessSinkPartition[Detected]):
 
     def close(self) -> None:
         """Draw what waits, for a bounded time."""
-        deadline = time.monotonic() + FLUSH_SECONDS_MAX
+        deadline = time.monotonic() + THUMBNAILS_STOP_SECONDS_MAX
         with self._turn:
             self._ends = True
             self._turn.notify_all()
@@ -98,11 +93,11 @@ class Pool(StatelessSinkPartition[Detected]):
             self._leave_out(len(self._waiting))
             self._waiting.clear()
         if self.left_out:
-            log.info("%d thumbnails were left out; they are drawn when somebody looks at them", self.left_out)
+            log.info("%d thumbnails were left out; they are drawn when they are first viewed", self.left_out)
 
     def _leave_out(self, count: int) -> None:
         if count and not self.left_out:
-            log.warning("thumbnails cannot keep up: some are drawn only when somebody looks at them")
+            log.warning("thumbnails cannot keep up: some are drawn only when they are first viewed")
         self.left_out += count
 
     def _run(self) -> None:
@@ -128,15 +123,15 @@ class Pool(StatelessSinkPartition[Detected]):
 
     def _draw(self, item: Detected) -> None:
         frame = item.frame
-        there = self.options.data_dir / path(frame.id, to_microseconds(frame.captured_at))
+        there = self.data_dir / path(frame.id, to_microseconds(frame.captured_at))
         began = time.perf_counter()
         try:
             write(there, draw(frame.picture(), item.detections, self.options.size))
-            timings.add("draw", [time.perf_counter() - began])
+            self.timings.add("draw", [time.perf_counter() - began])
             self._fails = False
         except OSError as error:
             if not self._fails:
-                log.warning("%s: %s; thumbnails are left out until this is mended", there, error.strerror or error)
+                log.warning("%s: %s; thumbnails are left out until this is fixed", there, error.strerror or error)
             self._fails = True
         except Exception:  # whatever is odd about one picture, the thread has others to draw
             log.exception("%s could not be drawn", there)

@@ -1,6 +1,6 @@
-"""POST events to a URL of yours, signed if you like.
+"""POST events to a URL, signed if a secret is set.
 
-At least once, in order of `seq`; dedupe by the header `Idempotency-Key` (event id and revision). A server that is away delays
+At least once, in order of `seq`; dedupe by the header `Idempotency-Key` (event id and revision). A server that is down delays
 messages and nothing else. The body is the message as it is published everywhere (`hearthwatch.event.v1`).
 """
 
@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from hearthwatch.schemas import Message
-from hearthwatch.sinks.post import HttpUrl, Poster
+from hearthwatch.schemas.context import Context
+from hearthwatch.sinks.notifier import HttpNotifier, HttpUrl, HttpWorker
 
 SIGNATURE = "X-Hearthwatch-Signature"
 
 
-class Webhook(Poster):
+class Webhook(HttpNotifier):
     """POST each notification to a URL, as JSON."""
 
     url: Annotated[HttpUrl, Field(repr=False)]
@@ -33,16 +34,25 @@ class Webhook(Poster):
     def label(self) -> str:
         return f"webhook at {urlsplit(self.url).hostname}"
 
+    def build(self, context: Context) -> WebhookWorker:
+        return WebhookWorker(self, context)
+
+
+class WebhookWorker(HttpWorker):
+    """Sends the message as it is published everywhere."""
+
+    options: Webhook
+
     def notify(self, message: Message) -> None:
         body = json.dumps(message.as_dict(), ensure_ascii=False).encode()
         headers = {"Idempotency-Key": f"{message.event.batch_id}-{message.event.revision}"}
-        if self.secret:
-            headers[SIGNATURE] = signature(self.secret, body)
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        self.post(self.url, body, headers)
+        if self.options.secret:
+            headers[SIGNATURE] = signature(self.options.secret, body)
+        if self.options.token:
+            headers["Authorization"] = f"Bearer {self.options.token}"
+        self.post(self.options.url, body, headers)
 
 
 def signature(secret: str, body: bytes) -> str:
-    """What the receiver computes, too, and compares in constant time (`hmac.compare_digest`)."""
+    """Compute what the receiver computes, too, and compares in constant time (`hmac.compare_digest`)."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

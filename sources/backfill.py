@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import LOOKUP_KEYS_MAX, Ledger
 from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.schemas import Upload
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.sources.capture_time import CLOCK_SECONDS_AHEAD, HEAD_BYTES, Mode, taken
 from hearthwatch.sources.files import Files
@@ -47,11 +47,11 @@ class Old(NamedTuple):
 class Search:
     """The pictures below a folder, and whose they are: `camera`'s; in the upload tree the tree's; else the first folder's."""
 
-    def __init__(self, folder: Path, files: Files, camera: str | None) -> None:
+    def __init__(self, folder: Path, files: Files, context: Context, camera: str | None) -> None:
         self.folder = os.path.normpath(os.fsencode(folder.absolute()))
-        self.base = os.path.normpath(os.fsencode(files.base_path.absolute()))
+        self.base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         self.camera = camera
-        self.mode, self.zone = files.capture_time, ZoneInfo(files.timezone) if files.timezone else None
+        self.mode, self.zone = files.capture_time, context.zone
         self.homeless: list[bytes] = []
         """Pictures in no folder that would be a camera."""
         self.unreadable: list[str] = []

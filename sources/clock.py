@@ -9,6 +9,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from pydantic import Field
 
 from hearthwatch.schemas import Source, Tick
+from hearthwatch.schemas.context import Context
 
 
 class Clock(Source):
@@ -23,7 +24,7 @@ class Clock(Source):
     def label(self) -> str:
         return f"every {self.interval_seconds:g} s"
 
-    def build(self) -> DynamicSource[Tick]:
+    def build(self, context: Context) -> DynamicSource[Tick]:
         return _Source(timedelta(seconds=self.interval_seconds))
 
 

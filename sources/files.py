@@ -14,9 +14,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
@@ -24,8 +22,8 @@ from pydantic import Field
 from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock
 from hearthwatch.record.ledger import KnownPicture, Ledger, LedgerEntry
-from hearthwatch.record.timings import timings
 from hearthwatch.schemas.components import Source
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.sources.discovery import Discovery, Pace
@@ -41,21 +39,13 @@ TICK_SECONDS = 0.25  # an event closes this late at most; also how soon a row of
 
 
 class Files(Source):
-    """Every picture that cameras upload into the folders below `base_path`."""
+    """Every picture that cameras upload into the folders below FOSCAM_BASE_PATH."""
 
     accepts: ClassVar[type | tuple[type, ...]] = Upload
     emits: ClassVar[type | None] = Frame
 
-    base_path: Path = from_settings("foscam_base_path")
-    """The upload tree: `<base>/<camera folder>/**/<picture>`."""
-    record_path: Path = from_settings("database_path")
-    """The record whose ledger this is; the same as that of `batch`."""
-    data_dir: Path = from_settings("hearthwatch_data_dir")
-    """Where the lock lives that keeps a second pipeline away."""
     capture_time: Literal["auto", "mtime", "name", "exif"] = from_settings("hearthwatch_capture_time")
     """What says when a picture was taken; `auto`: EXIF, else its name, if it lies in the day before the upload."""
-    timezone: str | None = from_settings("hearthwatch_timezone")
-    """Zone of the cameras' clocks, such as `Europe/Berlin`; unset: the system's."""
     notify: bool = True
     """Be told of new files by inotify; false for network mounts, where it tells nothing: sweeps alone find them."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -70,43 +60,43 @@ class Files(Source):
     """Pictures decoded at a time; the default is one for each CPU that this process may use."""
 
     def label(self) -> str:
-        return str(self.base_path)
+        return "pictures that cameras upload"
 
-    def build(self) -> FixedPartitionedSource[Frame | Tick, Any]:
-        return _Source(self)
+    def build(self, context: Context) -> FixedPartitionedSource[Frame | Tick, Any]:
+        return _Source(self, context)
 
 
 class _Source(FixedPartitionedSource[Frame | Tick, Any]):
-    def __init__(self, options: Files) -> None:
-        self.options = options
+    def __init__(self, options: Files, context: Context) -> None:
+        self.options, self.context = options, context
 
     def list_parts(self) -> list[str]:
         return ["ledger"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> Partition:
-        return Partition(self.options, resume_state)
+        return Partition(self.options, self.context, resume_state)
 
 
 class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     """Hands frames out. Its snapshot is (store id, last id handed out)."""
 
-    def __init__(self, options: Files, resumed: tuple[str, int] | None) -> None:
+    def __init__(self, options: Files, context: Context, resumed: tuple[str, int] | None) -> None:
         """RecordError if another process holds the record, or if the snapshot belongs to another one."""
-        self.lock: Lock = acquire_lock(options.data_dir, "see")
-        record = Record(options.record_path, WORKING_SET_KIB)
+        self.lock: Lock = acquire_lock(context.data_dir, "see")
+        record = Record(context.record_path, WORKING_SET_KIB)
         if resumed and resumed[0] != record.store_id:
             self.lock.release()
             raise RecordError(
-                f"the recovery store belongs to record {resumed[0]}, but {options.record_path} is record "
+                f"the recovery store belongs to record {resumed[0]}, but {context.record_path} is record "
                 f"{record.store_id}: run without `-r`, or with the recovery store that was made with this record"
             )
-        base = os.path.normpath(os.fsencode(options.base_path.absolute()))
-        zone = ZoneInfo(options.timezone) if options.timezone else None
+        base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         pace = Pace(options.sweep_seconds, options.settle_seconds, options.still_seconds)
+        self.timings = context.timings
         self.ledger = Ledger(record)
-        theirs = Ledger(Record(options.record_path), self.ledger.clock)
-        self.discovery = Discovery(base, theirs, pace, Clock(options.capture_time, zone), options.notify)
-        self.ahead = Ahead(base, options.decode_threads)
+        theirs = Ledger(Record(context.record_path), self.ledger.clock)
+        self.discovery = Discovery(base, theirs, pace, Clock(options.capture_time, context.zone), options.notify)
+        self.ahead = Ahead(base, options.decode_threads, context.timings)
         self.recent = Recent(self.ledger.recent_pictures)
         self.pacer = Pacer(options.batch_max)
         self.hands = Hands(self.ledger)
@@ -165,7 +155,7 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             self.handed = max(self.handed, ready[-1][0].frame.id)
             self.hands.give(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
             at = time.time()
-            timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
+            self.timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
             self.pacer.left(len(frames))
         return frames
 

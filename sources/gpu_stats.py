@@ -22,13 +22,13 @@ from pydantic import Field
 from hearthwatch.record import Record, now
 from hearthwatch.record.gpu_samples import FrameCounter, GpuSample
 from hearthwatch.schemas import Source
+from hearthwatch.schemas.context import SAMPLES_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 
 LOOK_AFTER = timedelta(seconds=0.5)
-STOP_SECONDS_MAX = 0.5
 WAITING_MAX = 100  # samples, should the dataflow's thread be busy for minutes
 
 
@@ -42,27 +42,25 @@ class GpuStats(Source):
     """Seconds between two samples."""
     device: str = from_settings("hearthwatch_device")
     """Which card: `cuda:1` is the second; everything else the first."""
-    record_path: Path = from_settings("database_path")
-    """The record whose pictures are counted."""
 
     def label(self) -> str:
         return f"every {self.interval_seconds:g} s"
 
-    def build(self) -> DynamicSource[GpuSample]:
-        return _Source(self)
+    def build(self, context: Context) -> DynamicSource[GpuSample]:
+        return _Source(self, context)
 
 
 class _Source(DynamicSource[GpuSample]):
-    def __init__(self, options: GpuStats) -> None:
-        self.options = options
+    def __init__(self, options: GpuStats, context: Context) -> None:
+        self.options, self.context = options, context
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[GpuSample]:
-        return _Part(self.options)
+        return _Part(self.options, self.context.record_path)
 
 
 class _Part(StatelessSourcePartition[GpuSample]):
-    def __init__(self, options: GpuStats) -> None:
-        self.options = options
+    def __init__(self, options: GpuStats, record_path: Path) -> None:
+        self.options, self.record_path = options, record_path
         self._samples: deque[GpuSample] = deque(maxlen=WAITING_MAX)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu_stats", daemon=True)
@@ -76,13 +74,13 @@ class _Part(StatelessSourcePartition[GpuSample]):
 
     def close(self) -> None:
         self._ends.set()
-        self._thread.join(STOP_SECONDS_MAX)
+        self._thread.join(SAMPLES_STOP_SECONDS_MAX)
 
     def _run(self) -> None:
         index = re.fullmatch(r"cuda:(\d+)", self.options.device)
         card = open_card(int(index[1]) if index else 0)
         try:
-            sampler = Sampler(Record(self.options.record_path), card)
+            sampler = Sampler(Record(self.record_path), card)
             while not self._ends.wait(self.options.interval_seconds):
                 if sample := sampler.sample(now(), time.monotonic()):
                     self._samples.append(sample)

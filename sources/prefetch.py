@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from hearthwatch.gpu.decode import DecodedPicture, open_picture
 from hearthwatch.record.ledger import LedgerEntry
 from hearthwatch.record.paths import unescape
-from hearthwatch.record.timings import timings
+from hearthwatch.schemas.context import NoTimings, Timings
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ AWAY_SECONDS = 1.0  # how often a picture is tried again whose whole tree is gon
 class Ahead:
     """A queue of entries whose pictures are being opened. One thread puts and takes."""
 
-    def __init__(self, base: bytes, threads: int) -> None:
-        self.base, self.threads = base, threads
+    def __init__(self, base: bytes, threads: int, timings: Timings | None = None) -> None:
+        self.base, self.threads, self.timings = base, threads, timings or NoTimings()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._queue: deque[tuple[LedgerEntry, Future[DecodedPicture] | None]] = deque()
         self._typical = float(PICTURE_BYTES)
@@ -65,7 +65,7 @@ class Ahead:
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
         began = time.perf_counter()
         opened = open_picture(path, entry.size)
-        timings.add("decode", [time.perf_counter() - began])
+        self.timings.add("decode", [time.perf_counter() - began])
         if opened.content_hash is None and not entry.frame.path.startswith("/"):
             while self._away(entry) and not self._closing.wait(AWAY_SECONDS):
                 pass

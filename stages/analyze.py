@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field
 
-from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, InFlightCases, cases_in_flight
-from hearthwatch.schemas.components import Stage
+from hearthwatch.record.verdicts import OFF, Case, FailedAttempt
+from hearthwatch.schemas.components import Stage, StageWorker
+from hearthwatch.schemas.context import Context, InFlight
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
@@ -41,6 +40,7 @@ class Nemotron(Stage):
 
     accepts = Case
     emits = Event
+    durable = True
 
     url: HttpUrl = from_settings("nemotron_url")
     """Base URL of the server, such as http://localhost:8002; unset: rules alone judge."""
@@ -54,12 +54,6 @@ class Nemotron(Stage):
     """How often an event is asked about before the rules' verdict stays for good."""
     prompt: Annotated[str, AfterValidator(known)] = LATEST
     """Version of the prompt."""
-    timezone: str | None = from_settings("hearthwatch_timezone")
-    """Zone of the hours that the model is told, such as `Europe/Berlin`; unset: the system's."""
-    record_path: Path = from_settings("database_path")
-    """The record that the cases come from; the same as that of `pending`."""
-
-    _analyst: Analyst | None = PrivateAttr(None)
 
     def label(self) -> str:
         return f"{self.model}, prompt {self.prompt}" + (f" at {masked('NEMOTRON_URL', self.url)}" if self.url else "")
@@ -67,14 +61,24 @@ class Nemotron(Stage):
     def off(self) -> str | None:
         return None if self.url else OFF
 
+    def build(self, context: Context) -> AnalyzeWorker:
+        return AnalyzeWorker(self, context)
+
+
+class AnalyzeWorker(StageWorker):
+    """Keeps the questions to one server."""
+
+    def __init__(self, options: Nemotron, context: Context) -> None:
+        self.options, self.context = options, context
+        self.analyst: Analyst | None = None
+
     def open(self) -> None:
         """Make the client; the server may come later."""
-        if self.url:
-            zone = ZoneInfo(self.timezone) if self.timezone else None
-            self._analyst = Analyst(
-                Options(self.url, self.model, self.concurrency, self.timeout_seconds, self.attempts, self.prompt, zone)
-            )
-            cases_in_flight(self.record_path).limit = self._analyst.places
+        o = self.options
+        if o.url:
+            asked = Options(o.url, o.model, o.concurrency, o.timeout_seconds, o.attempts, o.prompt, self.context.zone)
+            self.analyst = Analyst(asked)
+            self.context.in_flight.limit = self.analyst.places
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -84,15 +88,15 @@ class Nemotron(Stage):
         return op.map(f"{step_id}_verdicts", judged, lambda pair: pair[1])
 
     def close(self) -> None:
-        """Let go of the questions in flight."""
-        if self._analyst:
-            self._analyst.close()
-            self._analyst = None
+        """Drop the questions in flight: they will be asked again."""
+        if self.analyst:
+            self.analyst.close()
+            self.analyst = None
 
     def _logic(self, step_id: str) -> Callable[[None], Any]:
         from bytewax.operators import StatefulBatchLogic
 
-        stage, in_flight = self, cases_in_flight(self.record_path)
+        worker, in_flight = self, self.context.in_flight
 
         class Logic(StatefulBatchLogic[Any, Event | FailedAttempt, None]):
             """Resumed before the stage is opened, so it looks for the analyst when there is something to ask."""
@@ -101,7 +105,7 @@ class Nemotron(Stage):
                 self.analyst: Analyst | None = None
 
             def on_batch(self, values: list[Any]) -> tuple[list[Event | FailedAttempt], bool]:
-                self.analyst = self.analyst or stage._opened(step_id)
+                self.analyst = self.analyst or worker.opened(step_id)
                 for item in values:
                     if isinstance(item, Case):
                         self.analyst.take(item)
@@ -115,7 +119,7 @@ class Nemotron(Stage):
                 return self._done(), False
 
             def _done(self) -> list[Event | FailedAttempt]:
-                return put_away(self.analyst, in_flight) if self.analyst else []
+                return take_answers(self.analyst, in_flight) if self.analyst else []
 
             def notify_at(self) -> datetime | None:
                 return datetime.now(UTC) + POLL if self.analyst and self.analyst.busy() else None
@@ -125,17 +129,16 @@ class Nemotron(Stage):
 
         return Logic
 
-    def _opened(self, step_id: str) -> Analyst:
-        if self._analyst is None:
-            raise UserError(
-                f"`{step_id}` has cases to judge and no `url`: set NEMOTRON_URL, or `analysis = false` in `pending` and `batch`"
-            )
-        self._analyst.stage = step_id
-        return self._analyst
+    def opened(self, step_id: str) -> Analyst:
+        """Return who asks. Raises UserError if there is no server to ask."""
+        if self.analyst is None:
+            raise UserError(f"`{step_id}` has events to judge and no `url`: set NEMOTRON_URL")
+        self.analyst.stage = step_id
+        return self.analyst
 
 
-def put_away(analyst: Analyst, in_flight: InFlightCases) -> list[Event | FailedAttempt]:
-    """What was answered; what could not be asked is no longer in flight, so it is asked again."""
+def take_answers(analyst: Analyst, in_flight: InFlight) -> list[Event | FailedAttempt]:
+    """Return what was answered; what could not be asked is no longer in flight, and is queued again."""
     out: list[Event | FailedAttempt] = []
     for case, outcome in analyst.done():
         if outcome is None:

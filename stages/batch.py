@@ -1,4 +1,4 @@
-"""Group each camera's detections into events, judged by rules at once, and write everything down.
+"""Group each camera's detections into events, judged by rules at once, and commit them to the record.
 
 The only stage that decides frames: state, detections, place in an event, feed rows, in one transaction per chunk that
 came down the stream. Exactly once in effect: a frame that comes again is passed over. One partition, because all chains
@@ -11,11 +11,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from datetime import tzinfo
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -23,9 +20,9 @@ from hearthwatch.record import WORKING_SET_KIB, Record, now
 from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.suppression import VEHICLES, Stillness
-from hearthwatch.record.timings import timings
 from hearthwatch.record.units import SECOND
-from hearthwatch.schemas import Detected, Event, Stage, Tick
+from hearthwatch.schemas import Detected, Event, Stage, StageWorker, Tick
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.stages.rules import judge
 
@@ -42,6 +39,7 @@ class Batch(Stage):
 
     accepts = Detected
     emits = Event
+    durable = True
 
     window_seconds: Annotated[float, Field(gt=0)] = from_settings("batch_window_seconds")
     """The longest span of one event, in seconds of capture time."""
@@ -52,42 +50,15 @@ class Batch(Stage):
     still_objects: tuple[str, ...] = VEHICLES
     """What neither opens nor prolongs an event while it stands still; empty: everything always does."""
     still_frames: Annotated[int, Field(ge=1)] = 3
-    """Seen at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
+    """KnownPicture at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
     still_seconds: Annotated[float, Field(ge=0)] = 60
     """… the first of them at least this many seconds of capture time ago."""
-    analysis: bool = from_settings("analysis")
-    """Whether a language model judges closed events, too; unset: if NEMOTRON_URL is set."""
-    timezone: str | None = from_settings("hearthwatch_timezone")
-    """Zone of the hours in the rules and in summaries, such as `Europe/Berlin`; unset: the system's."""
-    record_path: Path = from_settings("database_path")
-    """The record to write to; the same as that of `files`."""
 
     def label(self) -> str:
         return f"{self.window_seconds:g} s window, {self.idle_timeout_seconds:g} s idle"
 
-    def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
-        import bytewax.operators as op
-
-        keyed = op.flat_map_batch(f"{step_id}_chunks", up, lambda items: [("record", items)])
-        placed = op.stateful_batch(f"{step_id}_place", keyed, self._logic())
-        return op.map(f"{step_id}_events", placed, lambda pair: pair[1])
-
-    def _logic(self) -> Callable[[int | None], Any]:
-        from bytewax.operators import StatefulBatchLogic
-
-        writer = partial(Writer, self)
-
-        class Logic(StatefulBatchLogic[list[Any], Event, int]):
-            def __init__(self, resumed: int | None) -> None:
-                self.writer = writer(resumed)
-
-            def on_batch(self, values: list[list[Any]]) -> tuple[list[Event], bool]:
-                return self.writer.write([item for chunk in values for item in chunk]), False
-
-            def snapshot(self) -> int:
-                return self.writer.told
-
-        return Logic
+    def build(self, context: Context) -> BatchWorker:
+        return BatchWorker(self, context)
 
     def stillness(self) -> Stillness:
         """The options in the record's unit."""
@@ -100,16 +71,47 @@ class Batch(Stage):
         )
 
 
+class BatchWorker(StageWorker):
+    """The Bytewax steps of one batch node."""
+
+    def __init__(self, options: Batch, context: Context) -> None:
+        self.writer = partial(Writer, options, context)
+
+    def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
+        import bytewax.operators as op
+
+        keyed = op.flat_map_batch(f"{step_id}_chunks", up, lambda items: [("record", items)])
+        placed = op.stateful_batch(f"{step_id}_place", keyed, self._logic())
+        return op.map(f"{step_id}_events", placed, lambda pair: pair[1])
+
+    def _logic(self) -> Callable[[int | None], Any]:
+        from bytewax.operators import StatefulBatchLogic
+
+        writer = self.writer
+
+        class Logic(StatefulBatchLogic[list[Any], Event, int]):
+            def __init__(self, resumed: int | None) -> None:
+                self.writer = writer(resumed)
+
+            def on_batch(self, values: list[list[Any]]) -> tuple[list[Event], bool]:
+                return self.writer.write([item for chunk in values for item in chunk]), False
+
+            def snapshot(self) -> int:
+                return self.writer.seq
+
+        return Logic
+
+
 class Writer:
     """The record's end of the stream, without Bytewax."""
 
-    def __init__(self, options: Batch, resumed: int | None) -> None:
-        self.record = Record(options.record_path, WORKING_SET_KIB)
-        zone: tzinfo | None = ZoneInfo(options.timezone) if options.timezone else None
-        rules, still = partial(judge, zone=zone), options.stillness()
-        self.batching = Batching(self.record, rules, options.cut(), analysis=options.analysis, stillness=still)
+    def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
+        self.timings = context.timings
+        self.record = Record(context.record_path, WORKING_SET_KIB)
+        rules, still = partial(judge, zone=context.zone), options.stillness()
+        self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still)
         self.feed = Feed(self.record)
-        self.told = self.feed.last() if resumed is None else resumed
+        self.seq = self.feed.last() if resumed is None else resumed
         self.behind = resumed is not None
         self.beat_due = 0.0
 
@@ -119,7 +121,7 @@ class Writer:
         began = time.perf_counter()
         events = self.batching.write(items)
         if events:
-            self.told = self.feed.last()
+            self.seq = self.feed.last()
         self._time(items, events, time.perf_counter() - began)
         if time.monotonic() >= self.beat_due:
             self._beat()
@@ -128,9 +130,9 @@ class Writer:
     def _missed(self) -> list[Event]:
         """What was written before the process died but after the snapshot that it resumed from."""
         out: list[Event] = []
-        while messages := self.feed.after(self.told, RESUME_CHUNK):
+        while messages := self.feed.after(self.seq, RESUME_CHUNK):
             out += [m.event for m in messages if m.type in ("event.opened", "event.closed", "event.merged")]
-            self.told = messages[-1].seq
+            self.seq = messages[-1].seq
         self.behind = False
         return out
 
@@ -138,16 +140,16 @@ class Writer:
         """What it took, for the heartbeat; nothing for a tick that changed nothing."""
         frames = [item for item in items if isinstance(item, Detected) and item.frame.recorded is None]
         if frames or events:
-            timings.add("decide", [seconds])
-        timings.add("detect", [frame.detect_ms / 1e3 for frame in frames if frame.detect_ms is not None])
+            self.timings.add("decide", [seconds])
+        self.timings.add("detect", [frame.detect_ms / 1e3 for frame in frames if frame.detect_ms is not None])
         at = now()
         for event in events:
             if step := STEPS.get(event.type):
                 arrived = self.record.rows("SELECT arrived_at FROM frames WHERE id = ?", event.id)
-                timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
+                self.timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
 
     def _beat(self) -> None:
-        counters = json.dumps({**self.record.counters(), "seconds": timings.summary("see")})
+        counters = json.dumps({**self.record.counters(), "seconds": self.timings.summary("see")})
         self.record.transact(
             lambda: self.record.execute(
                 "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from hearthwatch.schemas import Detected, Sink
+from hearthwatch.schemas import Context, Detected, Sink
 
 TABLE = "CREATE TABLE IF NOT EXISTS seen(frame_id, camera_id, at, label, count, PRIMARY KEY(frame_id, label))"
 
@@ -23,7 +23,7 @@ class Tally(Sink):
     path: Path = Path("tally.db")
     """The SQLite file."""
 
-    def build(self) -> TallySink:
+    def build(self, context: Context) -> TallySink:
         return TallySink(self.path)
 
 

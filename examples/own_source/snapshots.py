@@ -17,7 +17,7 @@ import httpx
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
 
-from hearthwatch.schemas import Source, Upload
+from hearthwatch.schemas import Context, Source, Upload
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Snapshots(Source):
     every_seconds: Annotated[float, Field(gt=0)] = 5
     """How often to ask."""
 
-    def build(self) -> SnapshotsSource:
+    def build(self, context: Context) -> SnapshotsSource:
         return SnapshotsSource(self)
 
 

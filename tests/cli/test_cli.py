@@ -28,7 +28,7 @@ from = "detect"
 
 [quiet]
 use = "my_quiet:Quiet"
-from = "feed"
+from = "batch"
 only = { risk_level = ["high", "critical"], object = "person" }
 
 [bad]
@@ -90,9 +90,9 @@ def test_check_reports_every_mistake_and_what_looks_like_one(folder: Path) -> No
     assert done.stdout == "warning: HEARTHWATCH_DEVISE is not a setting. Did you mean `HEARTHWATCH_DEVICE`?\n"
     assert done.stderr.splitlines() == [
         "RETENTION_DAYS = 0: allowed: whole days, 1 to 36500",
-        "detect (brigtness): there is no component `brigtness`. Did you mean `brightness`? `hearthwatch components` lists all",
-        "bad (porch:Notebook): `path` is missing",
-        "bad (porch:Notebook): `paht` is not an option of `porch:Notebook`. Did you mean `path`?",
+        "flow.toml:6: detect (brigtness): there is no component `brigtness`. Did you mean `brightness`? `hearthwatch components` lists all",
+        "flow.toml:18: bad (porch:Notebook): `path` is missing",
+        "flow.toml:21: bad (porch:Notebook): `paht` is not an option of `porch:Notebook`. Did you mean `path`?",
     ]
 
 
@@ -147,7 +147,7 @@ def test_graph_is_drawn_as_people_think_of_it(folder: Path) -> None:
         '    quiet[("quiet<br/>Quiet, off")]',
         "    files --> detect",
         "    detect -->|errors| bad",
-        "    feed -->|risk_level high or critical, object person| quiet",
+        "    batch -.->|risk_level high or critical, object person| quiet",
     ):
         assert line in drawn.splitlines()
 

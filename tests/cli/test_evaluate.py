@@ -15,7 +15,7 @@ from hearthwatch.demo.evaluate import apply_floors, auroc, auroc_error, judge_by
 from hearthwatch.demo.scenes import PLOTS
 from hearthwatch.demo.stories import LABELS, Story, parse, stories, write
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.settings import settings
+from hearthwatch.schemas.settings import reload
 from hearthwatch.stages import rules
 from tests.support.llm_server import Standin
 
@@ -133,9 +133,9 @@ def test_auroc_is_the_chance_to_be_told_apart_and_a_tie_is_half():
 def few(monkeypatch):
     """The command on a few stories only, with settings of its own."""
     monkeypatch.setattr("hearthwatch.cli.evaluate.stories", lambda split: short(4))
-    settings.cache_clear()
+    reload()
     yield
-    settings.cache_clear()
+    reload()
 
 
 def test_a_model_that_always_says_20_tells_nothing_apart_and_the_floor_saves_what_is_stored(few):
@@ -151,7 +151,7 @@ def test_a_question_that_fails_is_asked_again_and_what_stays_without_answer_is_c
     with Standin(["garbage", 500, "drop"]) as server:
         assert json.loads(evaluate("--llm", server.url, "--json"))["language model alone"]["unanswered"] == 0
     monkeypatch.setenv("HEARTHWATCH_NEMOTRON_CONCURRENCY", "1")
-    settings.cache_clear()
+    reload()
     with Standin([{"risk_score": 20}] * 3) as server:
         said = evaluate("--llm", server.url)
     assert "| events without an answer: the rules' verdict counts | 0 | 1 | 1 |" in said

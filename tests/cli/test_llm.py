@@ -15,7 +15,7 @@ import pytest
 from hearthwatch.cli.llm import llm
 from hearthwatch.cli.replay import replay
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.settings import settings
+from hearthwatch.schemas.settings import reload
 from tests.support.commands import read_until
 from tests.support.events import Cameras
 from tests.support.llm_server import Standin
@@ -171,12 +171,12 @@ def own_settings(tmp_path, monkeypatch):
     def make(**environment):
         for name, value in {"HEARTHWATCH_DATA_DIR": str(tmp_path), **environment}.items():
             monkeypatch.setenv(name, value)
-        settings.cache_clear()
+        reload()
 
     monkeypatch.chdir(tmp_path)
     yield make
     monkeypatch.undo()
-    settings.cache_clear()
+    reload()
 
 
 # -- replay

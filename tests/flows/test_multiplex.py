@@ -7,8 +7,8 @@ from bytewax.inputs import DynamicSource, FixedPartitionedSource, StatefulSource
 from bytewax.testing import run_main
 
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.lifecycle import Life
-from hearthwatch.flows.multiplex import ONLY, Together
+from hearthwatch.flows.lifecycle import Lifecycle
+from hearthwatch.flows.multiplex import ONLY, Multiplexed
 from hearthwatch.schemas import Sink, Source, Tick
 from hearthwatch.schemas.errors import UserError
 
@@ -64,8 +64,8 @@ class Once(DynamicSource, StatelessSourcePartition):
         return AT + timedelta(days=36500) if self.given else None
 
 
-def together(life=None, states=None, **sources):
-    all_of_them = Together(life or Life())
+def together(lifecycle=None, states=None, **sources):
+    all_of_them = Multiplexed(lifecycle or Lifecycle())
     for node, source in sources.items():
         all_of_them.add(node, source, follows=isinstance(source, DynamicSource))
     return all_of_them.build_part("0_sources", ONLY, states)

@@ -18,7 +18,7 @@ from hearthwatch.demo.uploader import Yard
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.schemas import Detected, Frame, Sink, Source, Stage, Tick, Upload
+from hearthwatch.schemas import Context, Detected, Frame, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.testing import (
     START,
     Picture,
@@ -32,7 +32,6 @@ from hearthwatch.schemas.testing import (
     message,
     samples,
 )
-from hearthwatch.sources.feed import Feed
 from hearthwatch.stages.batch import Batch
 
 HOME = Path(__file__).parents[2]
@@ -61,14 +60,21 @@ def test_a_good_package_passes(tmp_path: Path) -> None:
 
 
 def test_our_own_parts_pass(tmp_path: Path) -> None:
-    from hearthwatch.stages.detect import RemoteRtDetr, RtDetr
+    from hearthwatch.sinks.duckdb import DuckDB
+    from hearthwatch.sinks.retention import Retention
+    from hearthwatch.sinks.sqlite import Sqlite
+    from hearthwatch.stages.analyze import Nemotron
+    from hearthwatch.stages.detect import RtDetr
 
     for component in (
-        Feed(record_path=tmp_path / "record.db"),
+        Nemotron(),
+        Sqlite(),
+        DuckDB(),
+        Retention(),
         Batch(),
         Yard(),
         RtDetr(),
-        RemoteRtDetr(url="http://localhost:1"),
+        RtDetr(url="http://localhost:1"),
     ):
         check_component(component)
 
@@ -262,21 +268,22 @@ def test_samples_are_what_a_component_accepts() -> None:
 class Camera(Source):
     """Hands out what the ledger knows, with grey pictures."""
 
+    accepts = Upload
     emits = Frame
 
-    record_path: Path
-    """The record."""
-
-    def build(self) -> Any:
-        entries = Ledger(Record(self.record_path)).todo(0, 100)
+    def build(self, context: Context) -> Any:
+        entries = Ledger(Record(context.record_path)).todo(0, 100)
         greys = [0, 255, 255, 10]
         return TestingSource([replace(e.frame, opened=Picture(grey)) for e, grey in zip(entries, greys, strict=True)])
 
 
 FLOW = """
+[settings]
+database_url = "sqlite:///record.db"
+data_dir = "."
+
 [files]
 use = "tests.flows.test_plugins:Camera"
-record_path = "record.db"
 
 [detect]
 use = "brightness"
@@ -294,11 +301,10 @@ path = "book"
 [batch]
 use = "batch"
 from = "night"
-record_path = "record.db"
 
 [chime]
 use = "porch:Chime"
-from = "feed"
+from = "batch"
 path = "bell"
 only = { type = "event.opened" }
 """

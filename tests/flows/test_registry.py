@@ -55,7 +55,7 @@ def test_a_plug_in_cannot_replace_what_is_built_in(monkeypatch: pytest.MonkeyPat
         ("porch.Night", "there is no component `porch.Night`. Did you mean `porch:Night`? `hearthwatch components` lists all"),
         ("porch:Nihgt", "`porch` has no `Nihgt`. Did you mean `Night`?"),
         ("porch:Zzz", "`porch` has no `Zzz`"),
-        ("porch:NotebookSink", "`porch:NotebookSink` is not a component: derive it from Source, Stage, Sink or Consumer of `schemas`"),
+        ("porch:NotebookSink", "`porch:NotebookSink` is not a component: derive it from Source, Stage, Sink, Consumer or Job of `hearthwatch.schemas`"),
         ("proch:Night", "cannot import `proch`: ModuleNotFoundError: No module named 'proch'"),
         ("broken", "cannot import `porch_that_needs_a_library`: ModuleNotFoundError: No module named 'a_library_that_is_not_there'"),
         (":Night", "cannot import ``: ValueError: Empty module name"),

@@ -1,4 +1,4 @@
-"""Promises of docs/scale.md: cells change no event, share a Redis and are asked together; chains run apart; no clusters."""
+"""Promises of docs/scale.md: cells change no event, share a Redis and are asked together; nodes run apart; no clusters."""
 
 import json
 import os
@@ -23,7 +23,16 @@ PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 T = 1_700_000_000
 CAMERAS = ("door", "gate", "yard", "barn")
 QUICK = "idle_timeout_seconds = 0.3\nlateness_seconds = 0.1\n"  # of `batch`, the last node: each picture is an event
-REDIS = '\n[redis]\nuse = "redis"\nfrom = "feed"\n'
+REDIS = '\n[redis]\nuse = "redis"\nfrom = "batch"\n'
+WHOLE = f"""
+extends = "default"
+
+[detect]
+use = "tests.support.null_detector:NullDetector"
+boxes = 1
+
+[batch]
+{QUICK}"""
 
 
 def blocks(kind):
@@ -125,18 +134,19 @@ def test_one_query_over_all_lakes(tmp_path):
     assert (hourly, daily) == ([(9,)], [(6,)])
 
 
-# -- chains as processes
+# -- several processes on one record
 
 
 def test_seeing_runs_apart_from_judging_telling_and_keeping(tmp_path):
     with RedisServer(tmp_path / "redis") as server, Standin() as llm:
         settings = {"REDIS_URL": server.url, "NEMOTRON_URL": llm.url}
-        see = Pipeline(tmp_path / "see", **settings)
-        rest = Pipeline(tmp_path / "rest", base=see.base, HEARTHWATCH_DATA_DIR=str(see.data), **settings)
-        (flow,), (others,) = blocks("toml see.toml"), blocks("toml rest.toml")
-        flow = flow.replace('"rtdetr"', '"tests.support.null_detector:NullDetector"\nboxes = 1') + QUICK
-        (see.folder / "flow.toml").write_text(flow)
-        (rest.folder / "flow.toml").write_text(others)
+        here, there = re.findall(r"HEARTHWATCH_NODES=(\S+)", PAGE)
+        see = Pipeline(tmp_path / "see", HEARTHWATCH_NODES=here, **settings)
+        rest = Pipeline(
+            tmp_path / "rest", base=see.base, HEARTHWATCH_DATA_DIR=str(see.data), HEARTHWATCH_NODES=there, **settings
+        )
+        for each in (see, rest):
+            (each.folder / "flow.toml").write_text(WHOLE)
         upload(see)
         see.start(), rest.start()
         for victim, other, rounds in ((rest, see, (3, 4)), (see, rest, (5, 6)), (rest, see, (7,))):

@@ -16,12 +16,12 @@ from pydantic import ConfigDict
 
 import hearthwatch.flows.services
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.flows.services import ConsumerThread, Services
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.schemas import Consumer, Detected, Detection, Message, Source
+from hearthwatch.schemas import Consumer, Context, Detected, Detection, Message, Source
 from hearthwatch.stages.rules import judge
 
 SECONDS_MAX = 20.0  # for what takes milliseconds, on a machine that may be very busy
@@ -77,14 +77,15 @@ class Listening:
     """A consumer's thread, for the length of a `with`."""
 
     def __init__(self, path: Path, consumer: Consumer, **only: Any) -> None:
-        self.readers, self.reader = Readers(), Reader("bell", consumer, only, path)
+        given = Context(path, path.parent, path.parent / "uploads")
+        self.services, self.thread = Services(), ConsumerThread("bell", consumer, only, given)
 
-    def __enter__(self) -> Readers:
-        self.readers.start(self.reader)
-        return self.readers
+    def __enter__(self) -> Services:
+        self.services.start(self.thread)
+        return self.services
 
     def __exit__(self, *error: object) -> None:
-        self.readers.stop()
+        self.services.stop()
 
 
 def wait_for(bell: Bell, seen: Callable[[], bool]) -> None:
@@ -97,9 +98,9 @@ def test_a_new_consumer_starts_at_the_end_and_then_misses_nothing(path: Path) ->
     happen(path, 2)
     old = len(seqs(path))
     b = bell()
-    with Listening(path, b) as readers:
+    with Listening(path, b) as services:
         happen(path, 3)
-        readers.wake()
+        services.wake()
         wait_for(b, lambda: len(b.heard) == len(seqs(path)) - old)
     happen(path, 2)  # while it is away
     with Listening(path, b):
@@ -110,7 +111,7 @@ def test_a_new_consumer_starts_at_the_end_and_then_misses_nothing(path: Path) ->
 def test_of_two_pipelines_with_the_same_consumer_one_tells_and_the_other_goes_on_when_it_ends(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hearthwatch.flows.services, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(hearthwatch.flows.services, "IDLE_SECONDS", 0.01)
     one, two = bell(), bell()
     first, second = Listening(path, one), Listening(path, two)
     first.__enter__()
@@ -170,7 +171,7 @@ def test_what_was_not_delivered_before_the_end_comes_at_the_next_start(path: Pat
 def test_a_consumer_that_hangs_does_not_hold_up_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hearthwatch.flows.services, "STOP_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(hearthwatch.flows.services, "CONSUMERS_STOP_SECONDS_MAX", 0.05)
     inside, go = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -183,7 +184,7 @@ def test_a_consumer_that_hangs_does_not_hold_up_the_end(
         assert inside.wait(SECONDS_MAX)
     assert "bell is still delivering" in caplog.text
     go.set()
-    hanging.reader.join(time.monotonic() + SECONDS_MAX)
+    hanging.thread.join(time.monotonic() + SECONDS_MAX)
 
 
 @pytest.mark.parametrize(
@@ -237,17 +238,12 @@ def test_a_slow_consumer_in_a_graph_delays_neither_the_stream_nor_another_consum
             return Days()
 
     class World(Source):
-        """Where things happen; it tells nobody."""
-
-        record_path: Path
-        """The record."""
+        """Writes to the record and emits nothing."""
 
         def build(self) -> Worlds:
             return Worlds()
 
-    graph = (
-        Graph().add("world", World(record_path=path)).add("slow", slow, after="feed").add("quick", quick, after="feed")
-    )
+    graph = Graph(Context(path, path.parent, path.parent)).add("world", World()).add("slow", slow).add("quick", quick)
     run_main(graph.build())
     assert slow.heard == quick.heard == seqs(path)
 
@@ -262,11 +258,5 @@ def test_a_graph_of_consumers_alone_runs_beside_the_pipeline(path: Path) -> None
     happen(path, 1)
 
     b = bell(lambda: os.kill(os.getpid(), signal.SIGINT))
-    from hearthwatch.schemas.settings import Settings, use
-
-    use(Settings(database_url=f"sqlite:///{path}"))
-    try:
-        run_main(Graph().add("bell", b, after="feed").build())
-    finally:
-        use(None)
+    run_main(Graph(Context(path, path.parent, path.parent)).add("bell", b).build())
     assert b.heard == seqs(path)[1:]

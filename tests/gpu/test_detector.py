@@ -26,6 +26,7 @@ from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.runner import BatchRunner
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Frame
 from hearthwatch.stages.detect import RtDetr
+from tests.support.context import context
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -285,8 +286,9 @@ def frame_of(path, number=1):
 
 
 @pytest.fixture(scope="module")
-def stage():
+def stage(tmp_path_factory):
     one = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), unique_iou=0.6, batch_max=3, url=None)
+    one = one.build(context(tmp_path_factory.mktemp("graph")))
     one.open()
     yield one
     one.close()

@@ -22,7 +22,8 @@ from hearthwatch.gpu.boxes import DetectionFilter
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.remote import InvalidResponseError, RemoteDetector, parse_detections
 from hearthwatch.schemas.items import Detection, Frame
-from hearthwatch.stages.detect import RemoteRtDetr, RtDetr
+from hearthwatch.stages.detect import RtDetr
+from tests.support.context import context
 
 PERSON = {"class": "person", "confidence": 0.97, "bbox": {"x": 10, "y": 20, "width": 30, "height": 40}}
 SEEN = (Detection("person", 0.97, (10, 20, 30, 40)),)
@@ -334,10 +335,9 @@ def frame_of(opened, number):
     return Frame(number, f"uid-{number}", "front_door", f"{number}.jpg", now, now, opened=opened)
 
 
-@pytest.mark.parametrize("component", [RtDetr, RemoteRtDetr])
-def test_both_components_send_frames_there(component, service, pictures):
+def test_a_detector_with_a_url_sends_frames_there(service, pictures, tmp_path):
     there = service(lambda n, file: answer(PERSON))
-    stage = component(url=there.url, confidence=0.5, object_types=("person",))
+    stage = RtDetr(url=there.url, confidence=0.5, object_types=("person",)).build(context(tmp_path))
     stage.open()
     frames = [frame_of(opened, number) for number, opened in enumerate(pictures(5), 1)]
     seen = stage.process(frames)

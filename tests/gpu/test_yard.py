@@ -12,6 +12,7 @@ from PIL import Image
 from hearthwatch.demo.scenes import story
 from hearthwatch.demo.uploader import FIRST_STORY_SECONDS, PROGRAMME, Shot, Uploader, Yard, schedule, upload
 from hearthwatch.gpu.detector import Detector
+from tests.support.context import context
 
 pytestmark = pytest.mark.slow
 
@@ -137,9 +138,10 @@ def test_an_upload_tree_that_cannot_be_written_ends_the_uploader_with_the_reason
 
 
 def test_as_a_node_it_uploads_while_the_graph_runs_and_stops_with_it(tmp_path: Path):
-    part = Yard(base_path=tmp_path, cameras=("street",)).build().build_part("yard", "yard", None)
+    here = context(tmp_path)
+    part = Yard(cameras=("street",)).build(here).build_part("yard", "yard", None)
     assert part.next_awake() is None
-    while not uploads(tmp_path):
+    while not uploads(here.base_path):
         assert part.next_batch() == []
     part.close()
-    assert {path.parts[0] for path in uploads(tmp_path)} == {"Street"}
+    assert {path.parts[0] for path in uploads(here.base_path)} == {"Street"}

@@ -29,20 +29,17 @@ CAMERAS = 6
 TOLD = """
 [redis]
 use = "redis"
-from = "feed"
+from = "sqlite"
 """
 JUDGED = """
-[pending]
-use = "pending"
-
 [analyze]
 use = "nemotron"
-from = "pending"
+from = "batch"
 attempts = 50
 
 [sqlite]
 use = "sqlite"
-from = "analyze"
+from = ["batch", "analyze"]
 """
 
 

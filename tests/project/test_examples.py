@@ -12,7 +12,7 @@ from typing import IO
 import duckdb
 import pytest
 
-from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.flows.services import ConsumerThread, Services
 from hearthwatch.schemas.testing import check_consumer
 from tests.support.redis_mirror import House, eventually
 from tests.support.redis_server import RedisServer
@@ -55,7 +55,7 @@ def test_subscribe_prints_what_happens(house: House) -> None:
     with Program("subscribe.py", house.server, house.path.parent) as program, house.relay() as relay:
         eventually(lambda: house.redis.pubsub_numsub("security_events") == [("security_events", 1)])
         house.happen()
-        relay.idle()
+        relay.catch_up()
         (line,) = program.lines(1)
         assert line.startswith("event.opened Porch ")
         assert "1 person" in line
@@ -67,7 +67,7 @@ def test_catch_up_goes_on_where_it_was_killed(house: House) -> None:
     with house.relay() as relay:
         for _ in range(3):
             house.happen(2)
-            relay.idle()
+            relay.catch_up()
             with Program("catch_up.py", house.server, house.path.parent) as program:
                 while len(seen) < len(house.told()):
                     seen += [line.partition(" ")[0] for line in program.lines(1)]
@@ -96,11 +96,11 @@ def test_own_duckdb_has_one_row_per_event(house: House, monkeypatch: pytest.Monk
 
     check_consumer(OwnDuckDb(path=file), seen=rows)
     file.unlink()
-    readers = Readers()
-    readers.start(Reader("mine", OwnDuckDb(path=file), {}, house.path))
+    services = Services()
+    services.start(ConsumerThread("mine", OwnDuckDb(path=file).build(house.context), {}, house.context))
     house.happen(3)
-    readers.wake()
-    readers.stop()
+    services.wake()
+    services.stop()
     want = house.record.rows("SELECT id, revision, camera_id, status, risk_score FROM events ORDER BY 1")
     assert [row[:5] for row in rows()] == want
     assert [row[5] for row in rows()] == ['{"person":1}'] * 3

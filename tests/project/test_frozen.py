@@ -143,7 +143,7 @@ def _component(component: Any) -> dict[str, Any]:
     return {"kind": kind, "accepts": [item.__name__ for item in accepts], "emits": emits, "options": options}
 
 
-KINDS = ("Source", "Stage", "Sink", "Consumer")
+KINDS = ("Source", "Stage", "Sink", "Consumer", "Job")
 
 
 def http(folder: Path) -> Any:
@@ -276,7 +276,10 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def _methods(base: type) -> dict[str, str]:
     """What a plug-in may override, with its arguments."""
-    own = {name: value for name, value in vars(base).items() if inspect.isfunction(value) and name[0] != "_"}
+    ours = [
+        kind for kind in base.__mro__ if kind.__module__.startswith("hearthwatch.") and kind.__name__ != "Component"
+    ]
+    own = {n: v for kind in ours for n, v in vars(kind).items() if inspect.isfunction(v) and n[0] != "_"}
     return {name: ", ".join(inspect.signature(value).parameters) for name, value in sorted(own.items())}
 
 
@@ -338,13 +341,18 @@ def bad_flows(folder: Path) -> Any:
 
 
 def _mistakes(path: Path, text: str) -> list[str]:
-    """For each mistake the node it names first, and which of the file's names stand in it in quotes."""
+    """For each mistake its line, the node it names first, and which of the file's names stand in it in quotes."""
     path.write_text(text)
     done = CliRunner().invoke(cli.app, ["check", str(path)])
     lines = str(done.exception).splitlines() if done.exception else []
     nodes = set(re.findall(r"^\[([^\]\n]+)", text, re.MULTILINE))
     names = nodes | _keys(text)
-    return sorted(f"{_node(line, nodes) or 'no node'}: {', '.join(sorted(names & _quoted(line)))}" for line in lines)
+    found = []
+    for line in lines:
+        where, words = re.fullmatch(rf"(?:{re.escape(str(path))}:(\d+): )?(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        quoted = ", ".join(sorted(names & _quoted(words)))
+        found.append(f"line {where}, {_node(words, nodes) or 'no node'}: {quoted}")
+    return sorted(found)
 
 
 def _keys(text: str) -> set[str]:
@@ -375,7 +383,7 @@ PARTS: tuple[Callable[[Path], Any], ...] = (
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
 def test_what_users_rely_on_is_as_it_was(part, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    schemas.settings.settings.cache_clear()  # another test's settings are no defaults
+    schemas.settings.reload()  # another test's settings are no defaults
     same_as_frozen(part.__name__, part(tmp_path))
 
 

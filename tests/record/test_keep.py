@@ -1,29 +1,33 @@
-"""Promises of the keep chain's nodes: they follow the clock on threads of their own, and what fails is tried again."""
+"""Promises of the jobs: they run at their interval on threads of their own, and what fails is tried again."""
 
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import hearthwatch.flows.services
+from hearthwatch.flows.services import JobThread
 from hearthwatch.record.gpu_samples import FrameCounter, GpuSample, write_samples
-from hearthwatch.schemas import Tick
+from hearthwatch.schemas import Job, JobWorker
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.schemas.testing import check_sink, check_source
-from hearthwatch.sinks.beside import Worker
+from hearthwatch.schemas.settings import Settings
+from hearthwatch.schemas.testing import check_component, check_sink, check_source
 from hearthwatch.sinks.duckdb import DuckDB
 from hearthwatch.sinks.retention import Retention
 from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.clock import Clock
 from hearthwatch.sources.gpu_stats import GpuStats, Reading, Sampler, open_card
-from tests.support.data_dir import DAY, START, House, S, in_memory, lake_differs
+from tests.support.data_dir import DAY, START, House, in_memory, lake_differs
 
 WAIT = 20.0  # for what takes milliseconds, on a machine that may be very busy
-TICKS = [Tick(from_microseconds(START + 31 * DAY + i * S)) for i in range(3)]
+NOW = from_microseconds(START + 31 * DAY)
 
 
 @pytest.fixture
@@ -40,27 +44,39 @@ def test_the_clock_ticks_at_once_and_then_at_its_interval():
     first, *more = check_source(Clock(interval_seconds=0.01))
     assert began <= first.now <= datetime.now(UTC)
     assert len(more) >= 5 and all(b.now >= a.now for a, b in pairwise(more))
-    part = Clock(interval_seconds=3600).build().build("flow.clock", 0, 1)
+    part = Clock(interval_seconds=3600).build(None).build("flow.clock", 0, 1)
     part.next_batch()
     assert timedelta(minutes=59) < part.next_awake() - datetime.now(UTC) <= timedelta(hours=1)
 
 
-def test_the_lake_is_written_beside_the_flow_and_once_more_at_its_end(house):
-    house.see("front_door", 0).close_events()
-    check_sink(DuckDB(data_dir=house.data, record_path=house.path), TICKS, seen=lambda: lake_differs(house))
-    assert house.rows("SELECT * FROM dirty_hours") == []
-    assert (house.data / "analytics.duckdb").exists()
+class Work(Job):
+    """A job that does what the test wants."""
+
+    work: Callable[..., None]
+    """Called as a worker's `run`."""
+    last: Callable[..., None] = lambda now, stop: None
+    """Called as a worker's `finish`."""
+    pause: float = 3600
+    """Seconds between two runs."""
+
+    def pause_seconds(self):
+        return self.pause
+
+    def build(self, context):
+        worker = JobWorker()
+        worker.run, worker.finish = self.work, self.last
+        return worker
 
 
-def test_retention_runs_at_the_first_tick_and_then_at_its_interval(house):
-    node = Retention(record_path=house.path, data_dir=house.data, base_path=house.base)
-    assert (node.label(), Retention(gigabytes=1.5).label()) == ("30 days", "30 days, 1.5 GB")
-    part = node.build().build("flow.retention", 0, 1)
-    for hour, due in ((0, True), (0.5, False), (1, True)):
-        house.see("front_door", hour * 3600, boxes=())
-        part.write_batch([Tick(from_microseconds(START + 31 * DAY + round(hour * 3600) * S))])
-        assert until(lambda: house.frames() == []) if due else until(lambda: not part._news.is_set()) and house.frames()
-    part.close()
+def started(job, house):
+    thread = JobThread("duckdb", job, house.context)
+    thread.start()
+    return thread
+
+
+def stop(thread):
+    thread.stop(0.0)
+    thread.join(0.0)
 
 
 def until(condition):
@@ -70,58 +86,113 @@ def until(condition):
     return condition()
 
 
-def test_what_fails_is_told_once_and_tried_again_at_the_next_tick(caplog):
+def test_the_lake_is_written_at_the_start_and_once_more_at_a_clean_end(house, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.services, "JOBS_STOP_SECONDS_MAX", WAIT)
+    check_component(DuckDB())
+    for hour in range(2):
+        house.see("front_door", 3600 * hour).close_events()
+        thread = started(DuckDB(interval_seconds=3600), house)
+        assert until(lambda: house.rows("SELECT * FROM dirty_hours") == []) and lake_differs(house) == []
+        house.see("front_door", 3600 * hour + 1800).close_events()
+        stop(thread)
+        assert house.rows("SELECT * FROM dirty_hours") == [] and lake_differs(house) == []
+        assert not thread._thread.is_alive()
+    assert (house.data / "analytics.duckdb").exists()
+
+
+def test_each_run_of_retention_deletes_what_is_old_by_then(house):
+    node = Retention()
+    check_component(node)
+    assert (node.label(), Retention(gigabytes=1.5).label()) == ("30 days", "30 days, 1.5 GB")
+    assert (node.pause_seconds(), Retention(interval_minutes=0.5).pause_seconds()) == (3600, 30)
+    worker = node.build(house.context)
+    for hour in (0, 1):
+        house.see("front_door", hour * 3600, boxes=())
+        worker.run(NOW - timedelta(days=2), lambda: False)
+        assert len(house.frames()) == 1
+        worker.run(NOW + timedelta(hours=hour), lambda: False)
+        assert house.frames() == []
+
+
+def test_a_job_runs_at_its_start_and_then_at_its_interval(house):
+    runs = []
+    began = datetime.now(UTC)
+    thread = started(Work(work=lambda now, stop: runs.append(now), pause=0.1), house)
+    assert until(lambda: len(runs) >= 4)
+    stop(thread)
+    assert began <= runs[0] and all(b - a >= timedelta(seconds=0.1) for a, b in pairwise(runs))
+    runs.clear()
+    thread = started(Work(work=lambda now, stop: runs.append(now)), house)
+    time.sleep(0.3)
+    stop(thread)
+    assert len(runs) == 1
+
+
+def test_what_fails_is_logged_once_and_runs_again_before_its_interval(house, caplog, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.services, "RETRY_SECONDS", 0.01)
     runs, done = [], threading.Semaphore(0)
 
-    def work(at, stop):
-        runs.append(at)
+    def work(now, stop):
+        runs.append(now)
         done.release()
         if len(runs) < 3:
             raise UserError("the disk is full")
 
-    worker = Worker("duckdb", lambda: work)
-    for tick in TICKS:
-        worker.write_batch([tick])
+    thread = started(Work(work=work), house)
+    for _ in range(3):
         assert done.acquire(timeout=WAIT)
-    worker.close()
-    assert runs == [tick.now for tick in TICKS]
-    assert [record.message for record in caplog.records] == ["duckdb: the disk is full; trying again at every tick"]
+    stop(thread)
+    assert len(runs) == 3
+    assert [record.message for record in caplog.records] == ["duckdb: the disk is full; trying again until it works"]
 
 
-def test_a_stop_does_not_wait_for_what_hangs():
+def test_a_worker_that_could_not_be_made_is_made_again(house, caplog, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.services, "RETRY_SECONDS", 0.01)
+    made, runs = [], []
+
+    class Late(Work):
+        """Made at the second attempt."""
+
+        def build(self, context):
+            made.append(context)
+            if len(made) == 1:
+                raise UserError("the record is locked")
+            return super().build(context)
+
+    thread = started(Late(work=lambda now, stop: runs.append(now)), house)
+    assert until(lambda: runs)
+    stop(thread)
+    assert made == [house.context] * 2
+    assert caplog.text.count("the record is locked") == 1
+
+
+def test_a_stop_does_not_wait_for_what_hangs(house):
     begins, hangs = threading.Event(), threading.Event()
 
-    def work(at, stop):
+    def work(now, stop):
         begins.set()
         hangs.wait(WAIT)
 
-    worker = Worker("duckdb", lambda: work)
-    worker.write_batch(TICKS[:1])
+    thread = started(Work(work=work), house)
     assert begins.wait(WAIT)
-    worker.close()
-    assert worker._thread.is_alive(), "it is left alone: the process ends without it"
+    stop(thread)
+    assert thread._thread.is_alive(), "it is left alone: the process ends without it"
     hangs.set()
-    worker._thread.join(WAIT)
+    thread._thread.join(WAIT)
 
 
-def test_a_tick_that_comes_while_it_works_is_not_forgotten():
-    at_work, goes_on, runs = threading.Event(), threading.Event(), []
+def test_a_run_in_progress_is_asked_to_end_and_then_finishes(house):
+    begins, ends = threading.Event(), []
 
-    def work(at, stop):
-        runs.append(at)
-        at_work.set()
-        goes_on.wait(WAIT)
+    def work(now, stop):
+        begins.set()
+        ends.append(until(stop))
 
-    worker = Worker("duckdb", lambda: work)
-    worker.write_batch(TICKS[:1])
-    assert at_work.wait(WAIT)
-    at_work.clear()
-    worker.write_batch(TICKS[1:2])
-    worker.write_batch(TICKS[2:3])
-    goes_on.set()
-    assert at_work.wait(WAIT)
-    worker.close()
-    assert runs == [TICKS[0].now, TICKS[2].now]
+    thread = started(Work(work=work, last=lambda now, stop: ends.append(stop())), house)
+    assert begins.wait(WAIT)
+    stop(thread)
+    thread._thread.join(WAIT)
+    assert ends == [True, False], "the run was asked to stop, its end had time left"
 
 
 # -- samples
@@ -158,9 +229,10 @@ def test_a_machine_without_a_card_is_no_fault():
 def test_samples_come_to_the_record_once(house):
     given = [GpuSample(START + i, None, None, None, None, float(i)) for i in range(3)]
     check_sink(
-        Sqlite(record_path=house.path),
+        Sqlite(),
         given,
         seen=lambda: house.rows("SELECT recorded_at, inference_fps FROM gpu_stats"),
+        context=house.context,
     )
     assert house.rows("SELECT count(*) FROM gpu_stats") == [(3,)]
     write_samples(house.record, given[:1])
@@ -168,8 +240,8 @@ def test_samples_come_to_the_record_once(house):
 
 
 def test_the_source_measures_on_a_thread_of_its_own(house):
-    source = GpuStats(record_path=house.path, interval_seconds=0.01, device="cpu")
-    part = source.build().build("flow.gpu_stats", 0, 1)
+    source = GpuStats(interval_seconds=0.01, device="cpu")
+    part = source.build(house.context).build("flow.gpu_stats", 0, 1)
     ends = time.monotonic() + WAIT
     samples = []
     while not samples and time.monotonic() < ends:
@@ -180,7 +252,12 @@ def test_the_source_measures_on_a_thread_of_its_own(house):
 
 
 def test_options_are_checked():
-    for make in (lambda: Clock(interval_seconds=0), lambda: Retention(days=0), lambda: Retention(gigabytes=0)):
+    for make in (
+        lambda: Clock(interval_seconds=0),
+        lambda: DuckDB(interval_seconds=0),
+        lambda: Retention(days=0),
+        lambda: Retention(gigabytes=0),
+    ):
         with pytest.raises(ValueError, match="greater than"):
             make()
-    assert Path(DuckDB().data_dir) == Path("data")
+    assert Context.from_settings(Settings()).data_dir == Path("data")

@@ -423,17 +423,14 @@ def test_what_is_carried_for_readers_is_left_out_in_the_end(house, monkeypatch):
 
 
 NODES = """
-[clock]
-use = "clock"
-interval_seconds = 0.1
-
 [duckdb]
 use = "duckdb"
-from = "clock"
+from = "batch"
+interval_seconds = 0.1
 
 [retention]
 use = "retention"
-from = "clock"
+from = "batch"
 interval_minutes = 0.005
 gigabytes = 0.0004
 """

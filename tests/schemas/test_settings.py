@@ -14,10 +14,11 @@ from hearthwatch.schemas.settings import (
     Settings,
     SettingsError,
     from_settings,
+    in_force,
     load,
     lookup,
+    reload,
     settings,
-    use,
     variables,
     warnings,
 )
@@ -35,9 +36,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for variable in variables():
         monkeypatch.delenv(variable.name, raising=False)
-    use(None)
+    reload()
     yield tmp_path
-    use(None)
+    reload()
 
 
 def mistakes(**environ: str) -> list[str]:
@@ -160,13 +161,13 @@ def test_what_a_default_says_as_text_is_what_it_is(folder):
 
 def test_a_slip_of_the_pen_is_a_warning_not_an_error(folder, monkeypatch):
     (folder / ".env").write_text("BATCH_WINDOW_SECOND=60\nHEARTHWATCH_DEVISE=cpu\nMY_HOOK=x\n")
-    monkeypatch.setenv("HEARTHWATCH_NOVEL", "1")
+    monkeypatch.setenv("HEARTHWATCH_XYZZY", "1")
     monkeypatch.setenv("HEARTHWATCH_TEST_REQUIRE", "all")
     assert settings().batch_window_seconds == 90
     assert warnings() == [
         "BATCH_WINDOW_SECOND is not a setting. Did you mean `BATCH_WINDOW_SECONDS`?",
         "HEARTHWATCH_DEVISE is not a setting. Did you mean `HEARTHWATCH_DEVICE`?",
-        "HEARTHWATCH_NOVEL is not a setting",
+        "HEARTHWATCH_XYZZY is not a setting",
     ]
 
 
@@ -182,7 +183,7 @@ def test_an_option_follows_its_setting(folder, monkeypatch):
 
     assert Batch().window_seconds == 90
     monkeypatch.setenv("BATCH_WINDOW_SECONDS", "45")
-    settings.cache_clear()
+    reload()
     assert (Batch().window_seconds, Batch(window_seconds=1).window_seconds) == (45, 1)
     with pytest.raises(AttributeError, match="batch_window_seconds"):
         from_settings("batch_window_second")
@@ -192,9 +193,10 @@ def test_chosen_settings_beat_file_and_environment(folder, monkeypatch):
     """The demo brings its own settings and must not touch those of the house it is shown in."""
     (folder / ".env").write_text("RETENTION_DAYS=7\n")
     monkeypatch.setenv("DEBUG", "true")
-    use(load(None, {"HEARTHWATCH_DATA_DIR": "demo-data"}))
-    assert (settings().retention_days, settings().debug) == (30, False)
-    assert (lookup("RETENTION_DAYS"), lookup("HEARTHWATCH_DATA_DIR")) == ("30", "demo-data")
+    with in_force(load(None, {"HEARTHWATCH_DATA_DIR": "demo-data"})):
+        assert (settings().retention_days, settings().debug) == (30, False)
+        assert (lookup("RETENTION_DAYS"), lookup("HEARTHWATCH_DATA_DIR")) == ("30", "demo-data")
+    assert (settings().retention_days, settings().debug) == (7, True)
 
 
 def test_the_example_file_is_made_from_the_settings_and_changes_nothing():

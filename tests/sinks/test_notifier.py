@@ -12,24 +12,26 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
 
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.flows.services import ConsumerThread, Services
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, to_microseconds
 from hearthwatch.schemas.testing import check_consumer, event
 from hearthwatch.sinks.mqtt import BrokerError, Mqtt
-from hearthwatch.sinks.notifier import Manners, Notifier
+from hearthwatch.sinks.notifier import DeliveryError, NotificationPolicy, Notifier
 from hearthwatch.sinks.ntfy import Ntfy
-from hearthwatch.sinks.post import DeliveryError
 from hearthwatch.sinks.webhook import Webhook, signature
 from hearthwatch.stages.rules import judge
+from tests.support.context import context
 from tests.support.http_receiver import HttpEar
 from tests.support.mqtt_broker import Broker, Ear
 
@@ -49,7 +51,7 @@ def news(
     return Message(seq, type, delay, event(id, verdict=verdict, delay_seconds=delay, **values))  # type: ignore[arg-type]
 
 
-# -- manners
+# -- the policy
 
 
 class Bell(Notifier):
@@ -62,13 +64,13 @@ class Bell(Notifier):
 rung: list[int] = []
 
 
-def told(options: Notifier, *messages: tuple[float, Message]) -> list[int]:
+def told(options: Notifier, *messages: tuple[float, Message], zone: str = "UTC") -> list[int]:
     """Which of these messages are told when they come so many seconds after noon."""
-    manners, out = Manners(), []
+    policy, out = NotificationPolicy(options, ZoneInfo(zone)), []
     for seconds, message in messages:
         now = NOON + timedelta(seconds=seconds)
-        if manners.wants(message, options, now):
-            manners.told(message, now)
+        if policy.should_send(message, now):
+            policy.record_sent(message, now)
             out.append(message.seq)
     return out
 
@@ -101,11 +103,11 @@ def test_what_was_left_out_is_not_told_later_unless_it_got_worse() -> None:
 
 
 def test_nights_are_quiet_except_for_what_is_critical() -> None:
-    night = Bell(quiet_hours="22:00-06:30", timezone="Europe/Berlin", pause_seconds=0)
+    night, told_in_berlin = Bell(quiet_hours="22:00-06:30", pause_seconds=0), partial(told, zone="Europe/Berlin")
     hours = {1: 8.98, 2: 9.0, 3: 17.49, 4: 17.5}  # after noon UTC, which is 13:00 in Berlin
-    assert told(night, *((at * 3600, news(n, n)) for n, at in hours.items())) == [1, 4]
-    assert told(night, *((at * 3600, news(n, n, "critical")) for n, at in hours.items())) == [1, 2, 3, 4]
-    siesta = Bell(quiet_hours="12:00 - 14:00", timezone="UTC", quiet_below="high", pause_seconds=0)
+    assert told_in_berlin(night, *((at * 3600, news(n, n)) for n, at in hours.items())) == [1, 4]
+    assert told_in_berlin(night, *((at * 3600, news(n, n, "critical")) for n, at in hours.items())) == [1, 2, 3, 4]
+    siesta = Bell(quiet_hours="12:00 - 14:00", quiet_below="high", pause_seconds=0)
     assert told(siesta, (0, news(1, 1, "medium")), (1, news(2, 2, "high")), (7200, news(3, 3))) == [2, 3]
 
 
@@ -120,7 +122,7 @@ def test_two_events_that_turn_out_to_be_one_are_told_once() -> None:
     assert told(bell, (0, news(1, 1)), (0, news(2, 2, "high")), (1, merged), (9, news(4, 1, "high"))) == [1, 2]
 
 
-def test_a_notifier_that_fails_is_asked_again_with_what_it_has_not_told() -> None:
+def test_a_notifier_that_fails_is_asked_again_with_what_it_has_not_told(tmp_path: Path) -> None:
     class Stumbling(Bell):
         """Fails at the second message, once."""
 
@@ -132,7 +134,7 @@ def test_a_notifier_that_fails_is_asked_again_with_what_it_has_not_told() -> Non
 
     stumbled: list[bool] = []
     rung.clear()
-    bell, messages = Stumbling(pause_seconds=0), [news(n, n) for n in (1, 2, 3)]
+    bell, messages = Stumbling(pause_seconds=0).build(context(tmp_path)), [news(n, n) for n in (1, 2, 3)]
     with pytest.raises(OSError):
         bell.deliver(messages)
     bell.deliver(messages)
@@ -162,9 +164,10 @@ def test_the_webhook_posts_the_message_and_signs_it() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 408, 429, 500, 503])
-def test_what_a_server_does_not_take_comes_again_in_order_and_once(status: int) -> None:
+def test_what_a_server_does_not_take_comes_again_in_order_and_once(status: int, tmp_path: Path) -> None:
     with HttpEar(200, status, status) as ear:
-        hook, messages = Webhook(url=f"{ear.url}/t0psecret", pause_seconds=0), [news(n, n) for n in (1, 2, 3)]
+        hook = Webhook(url=f"{ear.url}/t0psecret", pause_seconds=0).build(context(tmp_path))
+        messages = [news(n, n) for n in (1, 2, 3)]
         hook.open()
         for _ in range(2):
             with pytest.raises(DeliveryError, match=str(status)) as caught:
@@ -175,9 +178,11 @@ def test_what_a_server_does_not_take_comes_again_in_order_and_once(status: int) 
         assert [body["seq"] for body in ear.taken()] == [1, 2, 3]
 
 
-def test_a_message_that_is_refused_for_good_does_not_block_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_that_is_refused_for_good_does_not_block_the_others(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     with HttpEar(422) as ear, caplog.at_level(logging.ERROR):
-        hook = Webhook(url=ear.url, pause_seconds=0)
+        hook = Webhook(url=ear.url, pause_seconds=0).build(context(tmp_path))
         hook.open()
         hook.deliver([news(1, 1), news(2, 2)])
         hook.close()
@@ -185,11 +190,12 @@ def test_a_message_that_is_refused_for_good_does_not_block_the_others(caplog: py
         assert "refuses a message for good (422" in caplog.text
 
 
-def test_a_server_that_is_not_there_is_an_error_without_secrets() -> None:
+def test_a_server_that_is_not_there_is_an_error_without_secrets(tmp_path: Path) -> None:
     with HttpEar() as ear:
         url = ear.url
-    hook = Webhook(url=f"{url}/t0psecret", secret="s3cret")
-    assert "t0psecret" not in repr(hook) and "s3cret" not in repr(hook)
+    options = Webhook(url=f"{url}/t0psecret", secret="s3cret")
+    assert "t0psecret" not in repr(options) and "s3cret" not in repr(options)
+    hook = options.build(context(tmp_path))
     hook.open()
     with pytest.raises(DeliveryError, match=r"127\.0\.0\.1 cannot be reached") as caught:
         hook.deliver([news(1)])
@@ -224,21 +230,24 @@ def test_ntfy_pushes_level_words_and_picture() -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "record.db"
-    Ledger(Record(path)).discover([FoundFile("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1)
-    return path
+def here(tmp_path: Path) -> Context:
+    """The context of a graph whose record knows a camera."""
+    here = context(tmp_path)
+    Ledger(Record(here.record_path)).discover(
+        [FoundFile("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1
+    )
+    return here
 
 
-def test_mqtt_tells_home_assistant_and_whoever_knows_frigate(tmp_path: Path, path: Path) -> None:
+def test_mqtt_tells_home_assistant(tmp_path: Path, here: Context) -> None:
     with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
-        mqtt = Mqtt(url=broker.url, frigate="frigate", record_path=path)
-        name = f"hearthwatch_{Record(path).store_id[:8]}_front_door"
+        mqtt = Mqtt(url=broker.url)
+        name = f"hearthwatch_{Record(here.record_path).store_id[:8]}_front_door"
         messages = [
             news(1, 7, "low"), news(2, 7, "high", "event.closed"),
             news(3, 7, "critical", "event.analyzed"), news(4, 8, "low", delay=9e6),
         ]  # fmt: skip
-        check_consumer(mqtt, messages, seen=lambda: {topic: len(all) for topic, all in ear.all().items()})
+        check_consumer(mqtt, messages, seen=lambda: {topic: len(all) for topic, all in ear.all().items()}, context=here)
         said = ear.all()
         assert said["hearthwatch/available"] == ["online", "offline"]
         assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [1, 2, 3, 4]
@@ -257,20 +266,10 @@ def test_mqtt_tells_home_assistant_and_whoever_knows_frigate(tmp_path: Path, pat
         }
         assert {entity["availability_topic"] for entity in (occupancy, *others)} == {"hearthwatch/available"}
 
-        reviews = [json.loads(m) for m in said["frigate/reviews"]]
-        assert [(r["type"], r["before"]["severity"], r["after"]["severity"]) for r in reviews] == [
-            ("new", "detection", "detection"), ("update", "detection", "alert"), ("end", "alert", "alert"),
-            ("update", "alert", "alert"),
-        ]  # fmt: skip
-        first, last = reviews[0]["after"], reviews[-1]["after"]
-        assert first["id"] == last["id"] == "batch-7" and first["camera"] == "front_door"
-        assert first["end_time"] is None and last["end_time"] == NOON.timestamp()
-        assert first["data"]["objects"] == ["person"] and first["data"]["detections"] == ["7"]
 
-
-def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, path: Path) -> None:
+def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Context) -> None:
     with Broker(tmp_path / "broker") as broker:
-        mqtt = Mqtt(url=broker.url, record_path=path)
+        mqtt = Mqtt(url=broker.url).build(here)
         mqtt.open()
         mqtt.deliver([news(1)])
         with Ear(broker) as ear:
@@ -285,11 +284,11 @@ def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, path: Pat
 
 
 def test_a_broker_that_was_killed_gets_everything_again(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, here: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 1.0)
     with Broker(tmp_path / "broker") as broker:
-        mqtt = Mqtt(url=broker.url, record_path=path, pause_seconds=0)
+        mqtt = Mqtt(url=broker.url, pause_seconds=0).build(here)
         mqtt.open()
         mqtt.deliver([news(1)])
         broker.kill()
@@ -306,24 +305,24 @@ def test_a_broker_that_was_killed_gets_everything_again(
             assert len([topic for topic in said if topic.endswith("/config")]) == 3
 
 
-def test_a_wrong_password_is_told_without_it(tmp_path: Path, path: Path) -> None:
+def test_a_wrong_password_is_told_without_it(tmp_path: Path, here: Context) -> None:
     with Broker(tmp_path / "broker", password="right") as broker:
         wrong, right = (
-            Mqtt(url=broker.url.replace("//", f"//hearth:{word}@"), record_path=path) for word in ("wr0ng", "right")
+            Mqtt(url=broker.url.replace("//", f"//hearth:{word}@")).build(here) for word in ("wr0ng", "right")
         )
         with pytest.raises(BrokerError, match=r"refuses us: Not authorized") as caught:
             wrong.open()
-        assert "wr0ng" not in str(caught.value) and "wr0ng" not in repr(wrong)
+        assert "wr0ng" not in str(caught.value) and "wr0ng" not in repr(wrong.options)
         right.open()
         right.close()
 
 
 def test_a_frozen_broker_is_given_up_and_nothing_is_lost(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, here: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 0.3)
     with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
-        mqtt = Mqtt(url=broker.url, record_path=path)
+        mqtt = Mqtt(url=broker.url).build(here)
         mqtt.open()
         broker.freeze()
         with pytest.raises(BrokerError, match=r"did not take a message within 0.3 s"):
@@ -343,36 +342,36 @@ def test_an_address_that_is_none_is_a_mistake(url: str) -> None:
 # -- in a pipeline
 
 
-def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server_was_away(path: Path) -> None:
-    record, readers = Record(path), Readers()
+def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server_was_away(here: Context) -> None:
+    record, services = Record(here.record_path), Services()
     with HttpEar(503) as ear:
         hook = Webhook(url=ear.url)
-        readers.start(Reader("hook", hook, {"risk_level": ["low", "medium"]}, path))
+        services.start(ConsumerThread("hook", hook.build(here), {"risk_level": ["low", "medium"]}, here))
         (entry,) = Ledger(record).todo(0, 1)
         Batching(record, partial(judge, zone=None)).write(
             [Detected(entry.frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))]
         )
-        readers.wake()
-        readers.stop()
+        services.wake()
+        services.stop()
         assert ear.heard, "it was asked at once"
-        again = Readers()
-        again.start(Reader("hook", hook, {}, path))
+        again = Services()
+        again.start(ConsumerThread("hook", hook.build(here), {}, here))
         again.wake()
         again.stop()
         assert [body["type"] for body in ear.taken()] == ["event.opened"]
     record.close()
 
 
-def test_after_a_restart_an_event_that_goes_on_is_not_told_again(path: Path) -> None:
-    record = Record(path)
+def test_after_a_restart_an_event_that_goes_on_is_not_told_again(here: Context) -> None:
+    record = Record(here.record_path)
     batching, ledger, began = Batching(record, partial(judge, zone=None)), Ledger(record), datetime.now(UTC)
 
     def run(ear: HttpEar, *items: Detected | Tick) -> None:
-        readers = Readers()
-        readers.start(Reader("hook", Webhook(url=ear.url), {}, path))
+        services = Services()
+        services.start(ConsumerThread("hook", Webhook(url=ear.url).build(here), {}, here))
         batching.write(items)
-        readers.wake()
-        readers.stop()
+        services.wake()
+        services.stop()
 
     def seen(number: int) -> Detected:
         at = to_microseconds(began + timedelta(hours=number))
@@ -418,7 +417,4 @@ def test_the_guide_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WEBHOOK_SECRET", "s3cret")
     flows = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert len(flows) >= 3
-    graph = (
-        '[files]\nuse = "files"\n[detect]\nuse = "rtdetr"\nfrom = "files"\n[batch]\nuse = "batch"\nfrom = "detect"\n'
-    )
-    assert Graph.from_toml(graph + "\n".join(flows)).check() == []
+    assert Graph.from_toml('extends = "default"\n' + "\n".join(flows)).check() == []

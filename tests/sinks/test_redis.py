@@ -17,8 +17,7 @@ import pytest
 import hearthwatch.sinks.redis
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
-from hearthwatch.record.feed import Feed
-from hearthwatch.schemas.settings import Settings, use
+from hearthwatch.schemas.settings import Settings, in_force
 from hearthwatch.schemas.testing import check_consumer
 from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
 from tests.support.pipeline import Pipeline, name
@@ -41,13 +40,14 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def test_the_relay_keeps_the_contract(house: House) -> None:
     house.happen(5)
-    check_consumer(house.sink(), seen=house.entries)
+    check_consumer(house.sink(), seen=house.entries, context=house.context)
+    assert house.stream() == house.told()
 
 
 def test_a_message_is_published_and_kept_as_the_feed_has_it(house: House) -> None:
     with house.relay() as relay, house.listening() as heard:
         house.happen()
-        relay.deliver(Feed(house.record).after(0, 10))
+        relay.catch_up()
         (payload,) = house.record.one("SELECT payload FROM feed")
         assert house.entries() == [("1-0", {"data": payload})]
         (message,) = heard()
@@ -70,22 +70,19 @@ def test_old_news_goes_to_the_stream_alone(house: House) -> None:
 
 
 def test_a_node_without_a_url_is_off_and_says_so() -> None:
-    use(Settings())
-    try:
-        graph = Graph().add("redis", Redis(), after="feed")
+    with in_force(Settings()):
+        graph = Graph().add("redis", Redis(), after="sqlite")
         assert graph.off() == {"redis": "REDIS_URL is not set: events are not published"}
         assert Redis().label() == CHANNEL
-    finally:
-        use(None)
 
 
 def test_a_mirror_cannot_be_narrowed() -> None:
-    graph = Graph().add("redis", Redis(), after="feed", only={"risk_level": "high"})
+    graph = Graph().add("redis", Redis(), after="sqlite", only={"risk_level": "high"})
     assert "mirrors the whole feed" in "\n".join(graph.check())
 
 
 def test_a_password_is_shown_nowhere() -> None:
-    sink = Redis(url="redis://me:hunter2@example.org/0", record_path=Path("r.db"))
+    sink = Redis(url="redis://me:hunter2@example.org/0")
     assert "hunter2" not in f"{sink!r} {sink} {sink.label()}"
     assert sink.label() == "security_events at example.org"
 
@@ -100,7 +97,7 @@ def test_the_stream_itself_says_where_to_go_on(house: House) -> None:
             assert not heard() or house.stream() == house.told()
         house.happen(2)
     with house.relay() as relay:
-        relay.idle()
+        relay.catch_up()
         assert house.stream() == house.told()
 
 
@@ -115,10 +112,10 @@ def test_what_redis_forgot_is_filled_in_again(house: House, forgets: str) -> Non
             "delete": lambda: house.redis.delete(f"{CHANNEL}:stream"),
             "trim": lambda: house.redis.xtrim(f"{CHANNEL}:stream", 0),
         }[forgets]()
-        relay.idle()
+        relay.catch_up()
         assert house.stream() == ([] if forgets == "trim" else before), "what somebody trims away on purpose stays away"
         house.happen()
-        relay.idle()
+        relay.catch_up()
         assert house.stream()[-2:] == house.told()[-2:]
 
 
@@ -127,7 +124,7 @@ def test_an_emptied_redis_gets_as_much_as_the_stream_holds(house: House) -> None
     with house.relay() as relay:
         assert house.stream() == house.told()[-STREAM_MAX:]
         house.pretend(3 * ROWS_MAX)
-        relay.idle()
+        relay.catch_up()
         kept = house.stream()
         assert kept == house.told()[-len(kept) :]
         assert STREAM_MAX <= len(kept) <= STREAM_MAX + 200
@@ -137,7 +134,7 @@ def test_a_feed_that_was_pruned_leaves_the_stream_alone(house: House) -> None:
     house.pretend(5)
     with house.relay() as relay:
         house.record.execute("DELETE FROM feed")
-        relay.idle()
+        relay.catch_up()
         assert house.stream() == [1, 2, 3, 4, 5]
 
 
@@ -152,7 +149,7 @@ def test_a_new_record_is_not_refused_by_the_stream_of_an_old_one(house: House, t
     other.pretend(3)
     with other.relay():
         assert other.stream() == [1, 2, 3]
-    assert "starts anew" in caplog.text
+    assert "it is replaced" in caplog.text
     other.record.close()
 
 
@@ -165,21 +162,23 @@ def test_a_record_restored_from_a_backup_starts_the_stream_anew(house: House) ->
     with house.relay() as relay:
         assert house.stream() == house.told()
         house.pretend(3)
-        relay.idle()
+        relay.catch_up()
         assert house.stream() == house.told() == list(range(1, 24))
 
 
 def test_two_relays_at_once_double_nothing(house: House) -> None:
     house.pretend(20 * ROWS_MAX)
-    sinks = [house.sink() for _ in range(3)]
-    threads = [threading.Thread(target=sink.open) for sink in sinks]
+
+    def run() -> None:
+        with house.relay():
+            pass
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert house.stream() == house.told()
-    for sink in sinks:
-        sink.close()
 
 
 # -- what goes wrong
@@ -207,13 +206,13 @@ def test_a_frozen_redis_holds_nobody_up_and_gets_each_message_once(
 ) -> None:
     """Calls that timed out run when it thaws, late, beside those that were made since."""
     monkeypatch.setattr(hearthwatch.sinks.redis, "ANSWER_SECONDS", 0.1)
-    with house.running() as readers, house.listening() as heard:
+    with house.running() as services, house.listening() as heard:
         house.happen(2)
         eventually(lambda: house.stream() == house.told())
         house.server.freeze()
         for _ in range(5):
             house.happen()
-            readers.wake()
+            services.wake()
         eventually(lambda: "Timeout" in caplog.text)
         house.happen()
         house.server.thaw()
@@ -222,11 +221,11 @@ def test_a_frozen_redis_holds_nobody_up_and_gets_each_message_once(
 
 
 def test_a_stop_does_not_wait_for_a_frozen_redis(house: House) -> None:
-    with house.running() as readers:
+    with house.running() as services:
         house.server.freeze()
         house.happen()
-        readers.wake()
-        readers.stop()
+        services.wake()
+        services.stop()
         house.server.thaw()
     with house.relay():
         assert house.stream() == house.told()
@@ -235,10 +234,10 @@ def test_a_stop_does_not_wait_for_a_frozen_redis(house: House) -> None:
 @pytest.mark.parametrize("durable", [True, False])
 def test_each_message_once_though_redis_is_killed_ten_times(tmp_path: Path, durable: bool) -> None:
     dice = random.Random(7)
-    with House(tmp_path, durable) as house, house.running() as readers:
+    with House(tmp_path, durable) as house, house.running() as services:
         for _ in range(10):
             house.happen(dice.randint(1, 30))
-            readers.wake()
+            services.wake()
             enough = dice.randint(1, len(house.told()))
             eventually(lambda n=enough: len(house.stream()) >= n)
             house.server.kill()
@@ -250,12 +249,13 @@ def test_each_message_once_though_redis_is_killed_ten_times(tmp_path: Path, dura
 RELAY = """
 import sys
 from pathlib import Path
-from hearthwatch.flows.services import Reader
+from hearthwatch.flows.services import ConsumerThread
 from hearthwatch.sinks.redis import Redis
-url, path = sys.argv[1], Path(sys.argv[2])
-reader = Reader("redis", Redis(url=url, channel="security_events", record_path=path), {}, path)
-reader.start()
-reader._thread.join()
+from tests.support.context import context
+url, here = sys.argv[1], context(Path(sys.argv[2]))
+thread = ConsumerThread("redis", Redis(url=url, channel="security_events").build(here), {}, here)
+thread.start()
+thread._thread.join()
 """
 
 
@@ -263,7 +263,7 @@ def test_each_message_once_though_the_relay_is_killed_five_times(house: House) -
     dice = random.Random(8)
     for _ in range(5):
         house.pretend(10 * ROWS_MAX)
-        relay = subprocess.Popen([sys.executable, "-c", RELAY, house.server.url, house.path], cwd=HOME)
+        relay = subprocess.Popen([sys.executable, "-c", RELAY, house.server.url, house.path.parent], cwd=HOME)
         enough = len(house.told()) - dice.randint(0, 8 * ROWS_MAX)
         eventually(lambda n=enough: house.redis.xlen(f"{CHANNEL}:stream") >= min(n, STREAM_MAX))
         relay.kill()
@@ -275,7 +275,7 @@ def test_each_message_once_though_the_relay_is_killed_five_times(house: House) -
 def test_a_pipeline_killed_again_and_again_tells_redis_everything_once(tmp_path: Path) -> None:
     """The whole flow, bare and with a recovery store in turns; pictures three hours apart: each opens an event."""
     dice = random.Random(9)
-    node = '\n[redis]\nuse = "redis"\nfrom = "feed"\n'
+    node = '\n[redis]\nuse = "redis"\nfrom = "batch"\n'
     with RedisServer(tmp_path / "redis") as server, server.client() as client:
         p = Pipeline(tmp_path, options="boxes = 2", more=node, REDIS_URL=server.url)
 

@@ -20,6 +20,7 @@ from hearthwatch.schemas import DeadLetter, Detected, Detection, Verdict
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.testing import Picture, check_sink, detected, frame
 from hearthwatch.sinks.thumbnails import PIXELS_WAITING_MAX, Thumbnails
+from tests.support.context import context
 
 GREY = (128, 128, 128)
 WIDE, HIGH = (1920, 1080), (600, 1200)
@@ -246,20 +247,22 @@ def test_what_cannot_be_drawn_is_said_in_words(house, happens, reason):
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch):
     """What waits at the end is drawn, however busy the machine is."""
-    monkeypatch.setattr(hearthwatch.sinks.thumbnails, "FLUSH_SECONDS_MAX", SECONDS_MAX)
+    monkeypatch.setattr(hearthwatch.sinks.thumbnails, "THUMBNAILS_STOP_SECONDS_MAX", SECONDS_MAX)
 
 
-def taken(sink, *items):
-    """What one run of the sink leaves on disk for these."""
-    part = sink.build().build("flow.thumbnails", 0, 1)
+def taken(folder, *items):
+    """What one run of the sink leaves in this data dir for these."""
+    part = Thumbnails().build(context(folder)).build("flow.thumbnails", 0, 1)
     part.write_batch(list(items))
     part.close()
-    return sorted(file.relative_to(sink.data_dir).as_posix() for file in sink.data_dir.rglob("*.jpg"))
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.jpg"))
 
 
 def test_the_sink_keeps_the_contract(tmp_path):
-    sink = Thumbnails(data_dir=tmp_path)
-    check_sink(sink, seen=lambda: {file.name: file.read_bytes() for file in tmp_path.rglob("*.jpg")})
+    def seen():
+        return {file.name: file.read_bytes() for file in tmp_path.rglob("*.jpg")}
+
+    check_sink(Thumbnails(), seen=seen, context=context(tmp_path))
     assert len(list(tmp_path.rglob("*.jpg"))) == 5
 
 
@@ -269,7 +272,7 @@ def test_only_frames_with_detections_get_one(tmp_path):
     resumed = Detected(frame(3, opened=None), 64, 48, detected(3).detections)
     good = detected(4)
     there = path(4, to_microseconds(good.frame.captured_at))
-    assert taken(Thumbnails(data_dir=tmp_path), nothing, bad, resumed, good) == [there]
+    assert taken(tmp_path, nothing, bad, resumed, good) == [there]
 
 
 class Held(Picture):
@@ -290,7 +293,7 @@ def test_a_pool_that_cannot_keep_up_leaves_pictures_out_and_holds_nobody_up(tmp_
         Detected(frame(n, opened=Held(width=side, height=side)), side, side, detected(n).detections)
         for n in range(1, 11)
     ]
-    part = Thumbnails(data_dir=tmp_path, threads=1).build().build("flow.thumbnails", 0, 1)
+    part = Thumbnails(threads=1).build(context(tmp_path)).build("flow.thumbnails", 0, 1)
     part.write_batch(items)
     part.write_batch(items)
     Held.gate.set()
@@ -303,12 +306,12 @@ def test_a_pool_that_cannot_keep_up_leaves_pictures_out_and_holds_nobody_up(tmp_
 
 def test_a_disk_that_refuses_is_told_once_and_nothing_else_happens(tmp_path, caplog):
     (tmp_path / "thumbnails").write_text("a file where the folder should be")
-    assert taken(Thumbnails(data_dir=tmp_path), *(detected(n) for n in range(1, 6))) == []
-    assert caplog.text.count("thumbnails are left out until this is mended") == 1
+    assert taken(tmp_path, *(detected(n) for n in range(1, 6))) == []
+    assert caplog.text.count("thumbnails are left out until this is fixed") == 1
 
 
 def test_a_stop_ends_though_the_disk_hangs(tmp_path, monkeypatch):
-    monkeypatch.setattr(hearthwatch.sinks.thumbnails, "FLUSH_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(hearthwatch.sinks.thumbnails, "THUMBNAILS_STOP_SECONDS_MAX", 0.1)
     Held.gate.clear()
-    assert taken(Thumbnails(data_dir=tmp_path), Detected(frame(1, opened=Held()), 64, 48, detected(1).detections)) == []
+    assert taken(tmp_path, Detected(frame(1, opened=Held()), 64, 48, detected(1).detections)) == []
     Held.gate.set()

@@ -15,6 +15,7 @@ import pytest
 
 from hearthwatch.record import Record, RecordError, acquire_lock
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.schemas import Context
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.sources.backfill import AHEAD_MAX, AHEAD_MIN, Feeder, Old, Search, captured, unknown
 from hearthwatch.sources.files import Files
@@ -131,8 +132,7 @@ def place(folder: Path, *paths: str | bytes) -> None:
 
 
 def search(folder: Path, base: Path, camera: str | None = None) -> Search:
-    files = Files(base_path=base, record_path=base / "r.db", data_dir=base, capture_time="auto", timezone="UTC")
-    return Search(folder, files, camera)
+    return Search(folder, Files(capture_time="auto"), Context(base / "r.db", base, base, UTC), camera)
 
 
 def test_the_first_folder_is_the_camera_unless_it_is_said(tmp_path: Path) -> None:

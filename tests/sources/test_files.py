@@ -17,7 +17,7 @@ from PIL import Image
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.ledger import FoundFile, KnownPicture, Ledger
-from hearthwatch.schemas import Frame
+from hearthwatch.schemas import Context, Frame
 from hearthwatch.sources import files
 from hearthwatch.sources.duplicates import WITHIN, Recent
 from hearthwatch.sources.files import Files
@@ -189,9 +189,7 @@ def test_a_snapshot_of_another_record_is_refused_in_words(pipeline):
 def test_a_second_pipeline_is_refused_and_told_who_is_there(pipeline):
     pipeline.upload("front", "a.jpg", mtime=OLD).start().until(lambda: pipeline.states() == {"settled": 1})
     with pytest.raises(RecordError, match=f"pid {pipeline.pid}"):
-        Files(base_path=pipeline.base, record_path=pipeline.path, data_dir=pipeline.data).build().build_part(
-            "s", "p", None
-        )
+        Files().build(Context(pipeline.path, pipeline.data, pipeline.base)).build_part("s", "p", None)
     pipeline.stop()
 
 
@@ -288,8 +286,8 @@ def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
     Image.effect_noise((4000, 3000), 99).save(base / "c" / "large.jpg")  # some 0.1 s
     monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(files, "TICK_SECONDS", 0)
-    options = Files(base_path=base, record_path=data / "r.db", data_dir=data, capture_time="mtime", settle_seconds=0.1)
-    part = options.build().build_part("files", "files", None)
+    options = Files(capture_time="mtime", settle_seconds=0.1)
+    part = options.build(Context(data / "r.db", data, base)).build_part("files", "files", None)
     items, until = [], time.monotonic() + 60
     with closing(part):
         while not (items and isinstance(items[-1], Frame)):

@@ -16,9 +16,10 @@ from hearthwatch.record.verdicts import FAR_BEHIND, Case, FailedAttempt, Verdict
 from hearthwatch.schemas import Source, Verdict
 from hearthwatch.schemas.testing import check_component, check_sink
 from hearthwatch.sinks.sqlite import Sqlite
-from hearthwatch.sources.pending import Pending
+from hearthwatch.sources.pending import PendingEvents
 from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.llm_queue import Analyst, Options
+from tests.support.context import context
 from tests.support.events import Cameras
 from tests.support.llm_server import Standin
 from tests.support.pipeline import Pipeline, name
@@ -264,7 +265,7 @@ def until(condition, seconds=20):
 class Until(Source):
     """Keeps a graph alive until `done`."""
 
-    def build(self):
+    def build(self, context):
         return _Until(self._done)
 
     def label(self):
@@ -291,17 +292,21 @@ class _Until(DynamicSource, StatelessSourcePartition):
 
 def run(cameras, url, done, seconds=25, **options):
     """The judge chain on this record until `done(events)`."""
-    path, end = cameras.record.path, time.monotonic() + seconds
+    end = time.monotonic() + seconds
 
     class Here(Until):
         _done = staticmethod(lambda: done() or time.monotonic() > end)
 
-    graph = Graph().add("until", Here())
-    graph.add("pending", Pending(analysis=True, timezone="UTC", record_path=path, data_dir=path.parent))
-    graph.add("analyze", Nemotron(url=url, timezone="UTC", record_path=path, **options), after="pending")
-    graph.add("sqlite", Sqlite(record_path=path), after="analyze")
+    graph = Graph(of(cameras)).add("until", Here())
+    graph.add("analyze", Nemotron(url=url, **options))
+    graph.add("sqlite", Sqlite(), after="analyze")
     run_main(graph.build())
     assert done(), cameras.events()
+
+
+def of(cameras):
+    """The context of a graph on this record."""
+    return context(cameras.record.path.parent, cameras.record.path.name, zone=UTC)
 
 
 def statuses(cameras):
@@ -355,38 +360,37 @@ def test_events_wait_for_a_server_that_comes_later(cameras):
 
 
 def test_a_second_judge_of_one_record_is_refused(cameras):
-    part = Pending(analysis=True, record_path=cameras.record.path, data_dir=cameras.record.path.parent).build()
-    first = part.build_part("pending", "record", None)
+    queue = PendingEvents(of(cameras))
+    first = queue.build_part("analyze", "record", None)
     with pytest.raises(Exception, match="already works on"):
-        part.build_part("pending", "record", None)
+        queue.build_part("analyze", "record", None)
     first.close()
 
 
-def test_without_a_url_the_chain_is_idle_and_says_why():
-    assert Pending(analysis=False).off() == Nemotron(url=None).off() == "NEMOTRON_URL is not set: rules alone judge"
-    part = Pending(analysis=False).build().build_part("pending", "record", None)
-    assert part.next_batch() == []
+def test_without_a_url_the_chain_is_idle_and_says_why(cameras):
+    assert Nemotron(url=None).off() == "NEMOTRON_URL is not set: rules alone judge"
+    cameras.see(T).close()
+    end = time.monotonic() + 0.5
+    run(cameras, None, lambda: time.monotonic() > end)
+    assert cameras.events() == [("closed", "pending", "rules", 25, 0, 2)]
+    PendingEvents(of(cameras)).build_part("analyze", "record", None).close()  # no lock was left
 
 
 def test_the_parts_keep_what_the_kit_asks_for(cameras):
     (case,) = cases(cameras, 1)
     check_component(Nemotron())
-    check_component(Pending())
-    check_sink(Sqlite(record_path=cameras.record.path), [case.judged(verdict()), missed(case)], seen=cameras.events)
+    check_sink(Sqlite(), [case.judged(verdict()), missed(case)], seen=cameras.events, context=of(cameras))
 
 
 JUDGED = """
-[pending]
-use = "pending"
-
 [analyze]
 use = "nemotron"
-from = "pending"
+from = "batch"
 attempts = 50
 
 [sqlite]
 use = "sqlite"
-from = "analyze"
+from = ["batch", "analyze"]
 """
 
 

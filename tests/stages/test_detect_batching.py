@@ -15,6 +15,7 @@ from hearthwatch.gpu.loading import YARD
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detected, Frame
 from hearthwatch.stages.detect import RtDetr
+from tests.support.context import context
 
 BATCH_MAX = 4
 NOW = datetime(2026, 11, 22, 8, 15, tzinfo=UTC)
@@ -22,7 +23,8 @@ NOW = datetime(2026, 11, 22, 8, 15, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def stage(one_thread):
-    one = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=BATCH_MAX, url=None)
+    options = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=BATCH_MAX, url=None)
+    one = options.build(context(Path()))
     one.open()
     yield one
     one.close()
@@ -32,7 +34,7 @@ def stage(one_thread):
 def sizes(stage):
     """How many pictures each forward pass looked at."""
     seen = []
-    hook = stage._backend._runner.network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    hook = stage.backend._runner.network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     yield seen
     hook.remove()
 

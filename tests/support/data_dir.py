@@ -26,6 +26,7 @@ from hearthwatch.record.retention.policy import RetentionPolicy
 from hearthwatch.record.retention.run import RetentionRun
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.rules import judge
 from tests.support.pipeline import picture
@@ -43,6 +44,7 @@ class House:
         self.base, self.data = self.folder / "uploads", self.folder / "data"
         self.base.mkdir(parents=True, exist_ok=True)
         self.path = self.data / "hearthwatch.db"
+        self.context = Context(self.path, self.data, self.base)
         self.open()
 
     def open(self):

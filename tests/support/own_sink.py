@@ -13,7 +13,7 @@ class Lines(Sink):
     path: Path
     """The file that grows."""
 
-    def build(self):
+    def build(self, context):
         return _Lines(self.path)
 
 

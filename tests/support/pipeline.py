@@ -425,7 +425,7 @@ class Nursery:
 
 def _serve():
     for module in (
-        "hearthwatch.flows.main",
+        "hearthwatch.flows.graph",
         "hearthwatch.flows.build",
         "hearthwatch.sources.files",
         "hearthwatch.stages.batch",

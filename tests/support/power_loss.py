@@ -20,17 +20,14 @@ MORE = """
 use = "thumbnails"
 from = "detect"
 
-[clock]
-use = "clock"
-interval_seconds = 0.05
-
 [duckdb]
 use = "duckdb"
-from = "clock"
+from = "batch"
+interval_seconds = 0.05
 
 [ear]
 use = "tests.support.disk_model:Ear"
-from = "feed"
+from = "batch"
 path = "{told}"
 """
 SMALL_STEPS = {

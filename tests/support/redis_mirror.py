@@ -12,14 +12,15 @@ from typing import Any
 
 import redis
 
-from hearthwatch.flows.services import Reader, Readers
+from hearthwatch.flows.services import ConsumerThread, Services
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection
-from hearthwatch.sinks.redis import Redis
+from hearthwatch.sinks.redis import Redis, Relay
 from hearthwatch.stages.rules import judge
+from tests.support.context import context
 from tests.support.redis_server import SECONDS_MAX, RedisServer
 
 CHANNEL = "security_events"
@@ -30,7 +31,8 @@ class House:
     """A record, a Redis, and somebody who listens to the channel."""
 
     def __init__(self, home: Path, durable: bool = False):
-        self.path, self.server = home / "record.db", RedisServer(home / "redis", durable)
+        self.context, self.server = context(home), RedisServer(home / "redis", durable)
+        self.path = self.context.record_path
         self.redis: redis.Redis[str]
 
     def __enter__(self) -> House:
@@ -66,27 +68,28 @@ class House:
         return [seq for (seq,) in self.record.rows("SELECT seq FROM feed ORDER BY seq")]
 
     def sink(self, **options: Any) -> Redis:
-        return Redis(url=self.server.url, channel=CHANNEL, record_path=self.path, **options)
+        return Redis(url=self.server.url, channel=CHANNEL, **options)
 
     @contextmanager
-    def relay(self) -> Iterator[Redis]:
-        """The relay as it is, without the thread that drives it."""
-        sink = self.sink()
-        sink.open()
+    def relay(self) -> Iterator[Relay]:
+        """The relay as it is, without the thread that drives it, caught up once."""
+        relay = self.sink().build(self.context)
+        relay.open()
         try:
-            yield sink
+            relay.catch_up()
+            yield relay
         finally:
-            sink.close()
+            relay.close()
 
     @contextmanager
-    def running(self) -> Iterator[Readers]:
+    def running(self) -> Iterator[Services]:
         """The relay on its thread, as in a graph."""
-        readers = Readers()
-        readers.start(Reader("redis", self.sink(), {}, self.path))
+        services = Services()
+        services.start(ConsumerThread("redis", self.sink().build(self.context), {}, self.context))
         try:
-            yield readers
+            yield services
         finally:
-            readers.stop()
+            services.stop()
 
     def entries(self) -> list[tuple[str, dict[str, str]]]:
         return self.redis.xrange(f"{CHANNEL}:stream")

@@ -35,43 +35,33 @@ MORE = """
 use = "thumbnails"
 from = "detect"
 
-[pending]
-use = "pending"
-
 [analyze]
 use = "nemotron"
-from = "pending"
+from = "batch"
 attempts = 100
 timeout_seconds = 10
 
 [sqlite]
 use = "sqlite"
-from = "analyze"
+from = ["batch", "analyze", "gpu_stats"]
 
 [redis]
 use = "redis"
-from = "feed"
-
-[clock]
-use = "clock"
-interval_seconds = 10
+from = "sqlite"
 
 [duckdb]
 use = "duckdb"
-from = "clock"
+from = "sqlite"
+interval_seconds = 10
 
 [retention]
 use = "retention"
-from = "clock"
+from = "sqlite"
 interval_minutes = 0.2
 
 [gpu_stats]
 use = "gpu_stats"
 interval_seconds = 5
-
-[samples]
-use = "sqlite"
-from = "gpu_stats"
 """
 
 

@@ -1,0 +1,84 @@
+"""The facts of one graph: which record, which folders, which zone. Every node, command and the API get the same ones.
+
+Made once from the settings (those of the flow file's `[settings]` table included) and handed to each component's `build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from hearthwatch.schemas.settings import Settings
+
+STOP_SECONDS_MAX = 4.5  # a clean stop of the whole graph; then the process ends all the same
+CONSUMERS_STOP_SECONDS_MAX = 2.0  # of it, for all consumers together
+JOBS_STOP_SECONDS_MAX = 1.0  # for each periodic job: what is cut off continues at the next start
+QUESTIONS_STOP_SECONDS_MAX = 2.0  # for questions to the language model
+THUMBNAILS_STOP_SECONDS_MAX = 1.0  # for thumbnails that wait: some hundred pictures
+SAMPLES_STOP_SECONDS_MAX = 0.5  # for the graphics card's driver
+
+CASES_MAX = 8  # in flight before the node that asks says how many
+
+
+class Timings(Protocol):
+    """Where a component reports how long its steps took."""
+
+    def add(self, step: str, seconds: Iterable[float]) -> None: ...
+    def summary(self, chain: str) -> dict[str, object]: ...
+
+
+class NoTimings:
+    """Timings that no one reads."""
+
+    def add(self, step: str, seconds: Iterable[float]) -> None:
+        """Drop them."""
+
+    def summary(self, chain: str) -> dict[str, object]:
+        """Nothing was kept."""
+        return {}
+
+
+@dataclass
+class InFlight:
+    """Events that the language model is being asked about, shared by the parts that queue, ask and store."""
+
+    ids: set[int] = field(default_factory=set)
+    limit: Callable[[], int] = lambda: CASES_MAX
+
+    def room(self) -> int:
+        """How many more events may be asked about now."""
+        return max(0, self.limit() - len(self.ids))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the nodes of one graph share."""
+
+    record_path: Path
+    """The SQLite record."""
+    data_dir: Path
+    """Thumbnails, lake, `analytics.duckdb`, locks."""
+    base_path: Path
+    """The upload tree."""
+    zone: tzinfo | None = None
+    """The zone of the cameras' clocks; None: the system's."""
+    analysis: bool = False
+    """Whether a language model judges closed events, too."""
+    timings: Timings = field(default_factory=NoTimings, compare=False)
+    in_flight: InFlight = field(default_factory=InFlight, compare=False)
+
+    @classmethod
+    def from_settings(cls, chosen: Settings | None = None, timings: Timings | None = None) -> Context:
+        """The facts that `chosen` says; None: the settings in force."""
+        from hearthwatch.schemas.settings import settings  # `python -m hearthwatch.schemas.settings` imports it once
+
+        s = settings() if chosen is None else chosen
+        zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
+        return cls(
+            s.database_path, s.hearthwatch_data_dir, s.foscam_base_path, zone, s.analysis, timings or NoTimings()
+        )
