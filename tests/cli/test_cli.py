@@ -12,6 +12,8 @@ import pytest
 
 from hearthwatch.cli import COMMANDS, load
 
+pytestmark = pytest.mark.slow
+
 HOME = Path(__file__).parents[2]
 
 FLOW = """
@@ -77,7 +79,6 @@ def test_check_finds_nothing_wrong_and_says_what_is_off(folder: Path) -> None:
     )
 
 
-@pytest.mark.slow
 def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Path) -> None:
     assert " nodes, no mistakes: files, detect, batch, " in hearthwatch(folder, "check").stdout
     assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
@@ -96,7 +97,6 @@ def test_check_reports_every_mistake_and_what_looks_like_one(folder: Path) -> No
     ]
 
 
-@pytest.mark.slow
 def test_a_flow_file_that_is_not_there_is_a_sentence(folder: Path) -> None:
     for command in ("check", "graph"):
         done = hearthwatch(folder, command, "other.toml")
@@ -104,14 +104,12 @@ def test_a_flow_file_that_is_not_there_is_a_sentence(folder: Path) -> None:
         assert done.stderr == "other.toml: the flow file cannot be read: No such file or directory\n"
 
 
-@pytest.mark.slow
 def test_check_warns_about_a_setting_that_nobody_reads(folder: Path) -> None:
     assert (
         "warning: HEARTHWATCH_DEVISE is not a setting" in hearthwatch(folder, "check", HEARTHWATCH_DEVISE="cpu").stdout
     )
 
 
-@pytest.mark.slow
 def test_check_finds_what_the_api_refuses(folder: Path) -> None:
     (folder / "flow.toml").write_text(FLOW.replace("brightness", "brigtness"))
     for flow in ([], ["flow.toml"]):
@@ -122,14 +120,12 @@ def test_check_finds_what_the_api_refuses(folder: Path) -> None:
     assert hearthwatch(folder, "check", HEARTHWATCH_API_HOST="0.0.0.0", HEARTHWATCH_API_TOKEN="x" * 16).returncode == 0
 
 
-@pytest.mark.slow
 def test_check_warns_of_an_upload_tree_that_is_missing(folder: Path) -> None:
     done = hearthwatch(folder, "check", FOSCAM_BASE_PATH="nowhere")
     assert done.returncode == 0
     assert "warning: nowhere cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH\n" in done.stdout
 
 
-@pytest.mark.slow
 def test_components_shows_one(folder: Path) -> None:
     shown = hearthwatch(folder, "components", "night")
     assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "night  (Detected → Detected)  from porch")
@@ -152,7 +148,6 @@ def test_graph_is_drawn_as_people_think_of_it(folder: Path) -> None:
         assert line in drawn.splitlines()
 
 
-@pytest.mark.slow
 def test_components_lists_everything_with_its_options_and_tells_what_is_broken(folder: Path) -> None:
     done = hearthwatch(folder, "components")
     assert done.returncode == 1
@@ -163,7 +158,6 @@ def test_components_lists_everything_with_its_options_and_tells_what_is_broken(f
     assert hearthwatch(folder, "components", PYTHONPATH=str(HOME)).returncode == 0
 
 
-@pytest.mark.slow
 def test_version_and_help(folder: Path) -> None:
     assert re.fullmatch(r"hearthwatch \d+\.\d+\.\d+\n", hearthwatch(folder, "--version").stdout)
     assert "components" in hearthwatch(folder, "--help").stdout
