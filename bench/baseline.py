@@ -206,8 +206,11 @@ def killed(way, pictures, kills):
         upload(way, range(total, total + DOWN), APART)
         total += DOWN
     way.start()
-    last, since = -1, time.monotonic()
-    while (count := way.count()) < total and time.monotonic() - since < QUIET_SECONDS:
+    first = last = way.count()
+    since = time.monotonic()
+    while (count := way.count()) < total:
+        if time.monotonic() - since > (FIRST_SECONDS_MAX if last == first else QUIET_SECONDS):  # a start takes long
+            break
         if count != last:
             last, since = count, time.monotonic()
         time.sleep(0.05)

@@ -126,7 +126,7 @@ class _Builder:
         self.streams[node.name] = _step(node.name, node.label(), build, *ups)
 
     def _judge(self, node: Node, stage: Stage, ups: tuple[Stream[Any], ...]) -> None:
-        """Wire a stage that reads the queue of the record; what comes down its edge only wakes it."""
+        """Wire a stage that reads the queue of the record, which is polled; of its edge nothing is taken."""
         worker: StageWorker = build_worker(stage, self.context)
         self.stages[node.name] = process = Process(node.name, stage, worker)
         self.lifecycle.open_at_start(worker)

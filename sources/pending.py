@@ -18,7 +18,7 @@ from hearthwatch.record import Record, acquire_lock
 from hearthwatch.record.verdicts import Case, Verdicts
 from hearthwatch.schemas.context import Context
 
-POLL = timedelta(seconds=0.05)  # an indexed lookup of some 10 µs
+POLL = timedelta(seconds=0.01)  # an indexed lookup of some 10 µs: 0.1 % of a CPU
 HEARTBEAT_SECONDS = 2.0
 
 
