@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT)]
 from detector import FILES, rate_from_files  # noqa: E402
 
 from hearthwatch.gpu.detector import Detector  # noqa: E402
+from hearthwatch.gpu.options import DetectorSwitches  # noqa: E402
 from hearthwatch.sources.gpu_stats import open_card  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 from tests.support.benchmark import described, draw  # noqa: E402
@@ -43,17 +44,18 @@ def main():
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="the table shows medians")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of the weights, as in the flow file's `switches`")
     given = parser.parse_args()
     print(described(), flush=True)
     model = checkpoints.folder(given.model) if given.model in checkpoints.SHAPES else given.model
     with tempfile.TemporaryDirectory(prefix="pipeline_gpu_") as folder:
         base = Path(folder) / "uploads"
         files = make_tree(base, draw(Path(folder) / "drawn", given.size, FILES), given.pictures)
-        detector = Detector(model, given.device)
+        detector = Detector(model, given.device, switches=DetectorSwitches(precision=given.precision))
         rounds = []
         for number in range(given.rounds):  # in turn, so that a noisy minute hits both
             bare = rate_from_files(detector, files)
-            rounds.append((bare, *run_flow(Path(folder) / f"flow{number}", base, model, given.device, given.pictures)))
+            rounds.append((bare, *run_flow(Path(folder) / f"flow{number}", base, model, given)))
     report(given, rounds)
 
 
@@ -71,9 +73,10 @@ def make_tree(base, drawn, pictures):
     return files
 
 
-def run_flow(folder, base, model, device, pictures):
+def run_flow(folder, base, model, given):
     """One run over all files, from the moment the model is there: pictures/s, and the share in which it was busy."""
-    options = f'model = "{model}"\ndevice = "{device}"\nobject_types = ["*"]'
+    options = f'model = "{model}"\ndevice = "{given.device}"\nobject_types = ["*"]'
+    options += f'\nswitches = {{ precision = "{given.precision}" }}'
     p = Pipeline(folder, detector="rtdetr", options=options, base=base, HEARTHWATCH_CAPTURE_TIME="mtime")
     card, busy = open_card(0), []
     try:
@@ -83,7 +86,7 @@ def run_flow(folder, base, model, device, pictures):
         def all_settled():
             time.sleep(LOOK_SECONDS)
             busy.append(card())
-            return p.states().get("settled", 0) == pictures
+            return p.states().get("settled", 0) == given.pictures
 
         p.until(all_settled, RUN_SECONDS)
         seconds = time.monotonic() - began
@@ -93,7 +96,7 @@ def run_flow(folder, base, model, device, pictures):
         p.kill()
     shutil.rmtree(folder)
     told = [reading.gpu_utilization / 100 for reading in busy if reading]
-    return pictures / seconds, statistics.mean(told) if told else looked_ms / 1000 / seconds
+    return given.pictures / seconds, statistics.mean(told) if told else looked_ms / 1000 / seconds
 
 
 def report(given, rounds):
