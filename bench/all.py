@@ -1,9 +1,9 @@
-"""Every benchmark in one command, with what it ran on: one Markdown report.
+"""Run every benchmark and write one Markdown report, with what it ran on.
 
     scripts/bench all [--quick] [--long] [--only spine,baseline] [--out report.md]
 
-`--quick`: tiny parameters, to see that all of them work; its figures mean nothing. `--long`: those that take an hour, too.
-A script that fails is in the report with its last words; the others go on, and the exit code is 1.
+`--quick`: tiny parameters, to see that all work; the figures mean nothing. `--long`: also those that take an hour. A script
+that fails is in the report with its last lines; the others continue, and the exit code is 1.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LAST_LINES = 15  # of what a failed script said
+LAST_LINES = 15  # of a failed script's output
 SCRIPTS = {  # name: (arguments, arguments of --quick; None: not then)
     "spine": ("", "--pictures 300 --rounds 1 --rows 2000 --memory 0"),
     "latency": ("", "--pictures 4 --rate 20 --idle-seconds 0.5"),
@@ -65,7 +65,7 @@ def main():
 
 
 class Report:
-    """Text that is printed and, line by line, kept."""
+    """Text that is printed and kept, line by line."""
 
     def __init__(self, path):
         self.file = path.open("w") if path else None
@@ -77,7 +77,7 @@ class Report:
 
 
 def run(report, name, arguments):
-    """One script's section; whether it went well."""
+    """Run one script and write its section; return whether it succeeded."""
     report.say(f"\n## {name}\n`scripts/bench {' '.join([name, *arguments])}`\n")
     began = time.monotonic()
     command = [sys.executable, str(HERE / f"{name}.py"), *arguments]
@@ -116,7 +116,7 @@ def first(path, key):
 
 
 def disk():
-    """The file system that the trees and records are made on: its type, and what one durable write takes."""
+    """Describe the file system of trees and records: its type, and the time of one durable write."""
     import tempfile
 
     mounts = [line.split()[:3] for line in Path("/proc/mounts").read_text().splitlines()]

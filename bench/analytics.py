@@ -1,10 +1,9 @@
-"""The lake at ten million detections: questions, exports, retention. `scripts/bench analytics FOLDER [DETECTIONS] [PART …]`
+"""Time queries, exports and retention at ten million detections. `scripts/bench analytics FOLDER [DETECTIONS] [PART …]`
 
-Makes a record of 30 days in FOLDER (rows written directly, two boxes a picture), once: a folder that has one is used again.
-Then the parts, all of them if none is named: `export` writes the lake anew; `ask` asks hourly × camera × class over the 30
-days, in DuckDB and by the same SQL in SQLite; `forget` forgets the oldest day that is left, and tells for how long it kept
-the record locked and for how long another writer had to wait. While `ask` and `forget` run, another process goes on writing
-20 pictures a second through ledger and batching.
+Makes a record of 30 days in FOLDER (rows written directly, two boxes a picture) unless there is one. Then the parts, all by
+default: `export` writes the lake again; `ask` queries hourly × camera × class over the 30 days, in DuckDB and with the same SQL
+in SQLite; `prune` deletes the oldest day that is left, and reports how long the record was locked and how long another writer
+waited. While `ask` and `prune` run, another process writes 20 pictures a second through ledger and batching.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def main() -> None:
 
 
 def write_the_lake(record: Record, data: Path) -> None:
-    """Every hour that has rows, and then what one more picture costs."""
+    """Export every hour that has rows, then one more picture."""
     lake = Lake(record, data)
     hours = len({*record.rows("SELECT DISTINCT hour FROM dirty_hours WHERE kind = 'frames'")})
     seconds = timed(lambda: export(lake))
@@ -76,8 +75,8 @@ def write_the_lake(record: Record, data: Path) -> None:
 
 
 def ask(record: Record, data: Path) -> None:
-    """The same question of both, while a pipeline writes."""
-    with somebody_writes(data), duckdb.connect(data / FILE, read_only=True) as db:
+    """Run the same query in both, while a pipeline writes."""
+    with other_process_writes(data), duckdb.connect(data / FILE, read_only=True) as db:
         rows = len(db.execute(DUCKDB).fetchall())
         times = sorted(timed(lambda: db.execute(DUCKDB).fetchall()) for _ in range(15))
         duck = times[len(times) // 2]
@@ -88,31 +87,31 @@ def ask(record: Record, data: Path) -> None:
         report("SQLite, the same", lite, f"{lite / duck:.0f} x")
 
 
-def forget_a_day(record: Record, data: Path) -> None:
-    """The oldest day, by the retention of the product, with its pauses; there are no files, only their names."""
+def delete_a_day(record: Record, data: Path) -> None:
+    """Delete the oldest day with the product's retention and its pauses; there are no files, only their names."""
     first, others = record.one("SELECT min(id) FROM frames")[0], list[float]()
     oldest = record.one("SELECT discovered_at FROM frames WHERE id = ?", first)[0]
-    for camera in range(CAMERAS):  # a camera's folder that is not there would be a disk that is not mounted
+    for camera in range(CAMERAS):  # without a camera's folder its disk would count as not mounted
         (data / "uploads" / f"camera{camera}").mkdir(parents=True, exist_ok=True)
     mine = Watched(data / "hearthwatch.db")
     retention = RetentionRun(mine, data, data / "uploads", RetentionPolicy(originals=True, unreviewed=True)).deleter
     before = retention.candidates.first_frame_since(oldest + DAY)
-    with somebody_writes(data), somebody_waits(data, others):
+    with other_process_writes(data), other_writer_waits(data, others):
         seconds = timed(lambda: retention.delete(before))
     n = retention.counts.frames
-    report("a day forgotten", seconds, f"{n} pictures, {seconds / max(1, n) * 1e6:.0f} µs each, {len(mine.held)} steps")
-    told("the record was locked", mine.held)
-    told("another writer waited", others)
+    report("a day deleted", seconds, f"{n} pictures, {seconds / max(1, n) * 1e6:.0f} µs each, {len(mine.held)} steps")
+    report_waits("the record was locked", mine.held)
+    report_waits("another writer waited", others)
     mine.close()
     with wait_for_lock(data, "lake"):
         report("export of what it emptied", timed(lambda: Lake(record, data).export()))
 
 
-PARTS: dict[str, Callable[[Record, Path], None]] = {"export": write_the_lake, "ask": ask, "forget": forget_a_day}
+PARTS: dict[str, Callable[[Record, Path], None]] = {"export": write_the_lake, "ask": ask, "prune": delete_a_day}
 
 
 class Watched(Record):
-    """A record that notes for how long each of its transactions kept all others from writing."""
+    """A record that measures how long each transaction locked out other writers."""
 
     def __init__(self, path: Path) -> None:
         self.held = list[float]()
@@ -134,8 +133,8 @@ class Watched(Record):
 
 
 @contextmanager
-def somebody_writes(data: Path) -> Iterator[None]:
-    """A pipeline that goes on, in a process of its own."""
+def other_process_writes(data: Path) -> Iterator[None]:
+    """Run `write` in another process."""
     stop = multiprocessing.Event()
     writer = multiprocessing.Process(target=write, args=(data, stop))
     writer.start()
@@ -147,8 +146,8 @@ def somebody_writes(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def somebody_waits(data: Path, waits: list[float]) -> Iterator[None]:
-    """What one more writer in this process waits for, every 2 ms."""
+def other_writer_waits(data: Path, waits: list[float]) -> Iterator[None]:
+    """Measure every 2 ms how long another writer in this process waits."""
     done = threading.Event()
     other = Record(data / "hearthwatch.db")
 
@@ -167,7 +166,7 @@ def somebody_waits(data: Path, waits: list[float]) -> Iterator[None]:
 
 
 def make(record: Record, begin: int, frames: int) -> None:
-    """Rows as the pipeline leaves them: an event for each minute of a camera with pictures, spread evenly, told of twice."""
+    """Insert rows as the pipeline does: an event for each minute of a camera with pictures, spread evenly, two messages each."""
     step = DAYS * DAY // frames
     per_event = max(1, 60 * S // (step * CAMERAS))
 
@@ -194,13 +193,13 @@ def make(record: Record, begin: int, frames: int) -> None:
             [(i, f"{i}", camera, at, at, per_event, at) for i, at, camera in events],
         )  # fmt: skip
         for revision, type in enumerate(("event.opened", "event.closed"), 1):
-            told = [(i, revision, type, at) for i, at, _ in events]
+            messages = [(i, revision, type, at) for i, at, _ in events]
             record.many(
-                "INSERT INTO feed(event_id, revision, type, payload, at) VALUES (?,?,?,hex(zeroblob(250)),?)", told
+                "INSERT INTO feed(event_id, revision, type, payload, at) VALUES (?,?,?,hex(zeroblob(250)),?)", messages
             )
             record.many(
                 "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, analyzer, at) "
-                "VALUES (?,?,?,20,'low','a visit','rules',?)", told,
+                "VALUES (?,?,?,20,'low','a visit','rules',?)", messages,
             )  # fmt: skip
         record.count(settled=len(rows), detections=2 * len(rows), events=len(events))
 
@@ -209,13 +208,13 @@ def make(record: Record, begin: int, frames: int) -> None:
 
 
 def first_of(frame: int, per_event: int) -> int:
-    """The first frame of the event that a frame belongs to: as many of one camera in a row."""
+    """Return the first frame of a frame's event: one camera's frames follow each other."""
     turn = (frame - 1) // CAMERAS
     return frame - (turn % per_event) * CAMERAS
 
 
 def write(data: Path, stop: multiprocessing.synchronize.Event) -> None:  # type: ignore[name-defined]
-    """A pipeline that goes on: 20 pictures a second through the ledger and batching."""
+    """Write 20 pictures a second through ledger and batching until stopped."""
     record = Record(data / "hearthwatch.db")
     ledger, batching = Ledger(record), Batching(record, partial(judge, zone=ZoneInfo("UTC")))
     (at,) = record.one("SELECT max(arrived_at) FROM frames")
@@ -237,8 +236,8 @@ def report(what: str, seconds: float, more: str = "") -> None:
     print(f"{what:<30} {seconds:8.2f} s   {more}", flush=True)
 
 
-def told(what: str, seconds: list[float]) -> None:
-    """The longest of these, and how many took how long."""
+def report_waits(what: str, seconds: list[float]) -> None:
+    """Report the longest of these, and how many took how long."""
     times = sorted(seconds)
     middle, late = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
     report(f"{what} at most", times[-1], f"p50 {middle:.0f}, p99 {late:.0f} ms of {len(times)}")

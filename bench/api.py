@@ -1,10 +1,9 @@
-"""How fast the read API answers, alone and beside a pipeline that writes, and how soon 200 listeners hear of an event.
+"""Time the read API, alone and beside a pipeline that writes, and messages to 200 live listeners.
 
     scripts/bench api [--events 1000000] [--seconds 4] [--keep FOLDER] [--only WORD] [--parts counts,alone,beside,live]
 
-Sixteen connections ask as fast as they are answered: `wrk` where there is one, else a loader in a process of its own. The
-pipeline is the real one with a null detector; 50 small JPEGs a second are moved into its tree. `--keep`: the record is made
-there once and used again. Timings of a shared machine are noisy: trust ratios.
+Sixteen connections send requests without pause: `wrk` if installed, else a loader in another process. The pipeline is the
+real one with a null detector; 50 small JPEGs a second are moved into its tree. `--keep`: make the record there once. Timings of a shared machine are noisy: trust ratios.
 """
 
 import argparse
@@ -44,7 +43,7 @@ KINDS = ("person", "person", "car", "dog", "cat", "package")
 
 
 def fill(path: Path, events: int) -> None:
-    """Events of five detections in two frames each, over thirty days and eight cameras, by rows as the pipeline writes them."""
+    """Insert events of five detections in two frames each, over thirty days and eight cameras, as the pipeline does."""
     record, chance, now = Record(path), random.Random(7), time.time_ns() // 1000
     cameras = [f"camera_{n}" for n in range(8)]
     record.many("INSERT INTO cameras VALUES (?,?,?,'online',?,?,NULL,NULL)", [(c, c, c, now, now) for c in cameras])
@@ -107,21 +106,21 @@ def write(record: Record, rows: list[dict]) -> None:
     record.count(settled=2 * len(rows), detections=5 * len(rows), events=len(rows))
 
 
-# -- who asks
+# -- clients
 
 LUA = """
 local paths, n = {%s}, 0
 request = function() n = n + 1; return wrk.format("GET", paths[n %% #paths + 1]) end
 done = function(summary, latency)
   local e = summary.errors
-  io.write(string.format("told %%f %%f %%f %%d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3,
+  io.write(string.format("result %%f %%f %%f %%d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3,
     latency:percentile(99) / 1e3, e.status + e.connect + e.read + e.write + e.timeout))
 end
 """
 
 
 def asked_by_wrk(port: int, paths: list[str], seconds: float) -> tuple[float, float, float]:
-    """Answers per second, p50 and p99 in ms."""
+    """Return responses per second, p50 and p99 in ms."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA % ",".join(json.dumps(path) for path in paths))
         script.flush()
@@ -136,9 +135,9 @@ def asked_by_wrk(port: int, paths: list[str], seconds: float) -> tuple[float, fl
             script.name,
             f"http://localhost:{port}",
         ]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rate, p50, p99, wrong = re.search(r"^told (\S+) (\S+) (\S+) (\d+)$", said, re.M).groups()
-    assert wrong == "0", f"{wrong} answers were not 200:\n{said}"
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rate, p50, p99, wrong = re.search(r"^result (\S+) (\S+) (\S+) (\d+)$", output, re.M).groups()
+    assert wrong == "0", f"{wrong} answers were not 200:\n{output}"
     return float(rate), float(p50), float(p99)
 
 
@@ -167,7 +166,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def questions(path: Path) -> dict[str, list[str]]:
-    """What is asked, by name; deep pages and single events from all over the record."""
+    """Return the requests by name; deep pages and single events from all over the record."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     first, last, count = db.execute("SELECT min(started_at), max(started_at), count(*) FROM events").fetchone()
     chance = random.Random(1)
@@ -193,12 +192,12 @@ def questions(path: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-# -- who answers, and who writes
+# -- API and pipeline
 
 
 @contextmanager
 def serving(folder: Path):
-    """The API on this record as `hearthwatch api` runs it: its process, its port."""
+    """Run `hearthwatch api` on this record: its process, its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = {
@@ -222,7 +221,7 @@ def serving(folder: Path):
 
 @contextmanager
 def writing(folder: Path):
-    """A pipeline on this record whose cameras send 50 pictures a second; events of two seconds, so that many are told."""
+    """Run a pipeline on this record whose cameras send 50 pictures a second; events of two seconds make many messages."""
     with tempfile.TemporaryDirectory(prefix="api_") as name:
         _, options = rules_and_options(2, 1, 0.5)
         p = Pipeline(
@@ -263,7 +262,7 @@ def writing(folder: Path):
             p.kill()
 
 
-# -- what is measured
+# -- measurements
 
 
 def best(work, times: int = 5) -> float:
@@ -299,7 +298,7 @@ def asking(folder: Path, given: argparse.Namespace, heading: str) -> None:
 
 
 def listening(folder: Path, seconds: float) -> None:
-    """From the moment a row of the feed is written (just before its commit) to the moment a listener has read it."""
+    """Time from writing a row of the feed (just before its commit) until a listener has read it."""
     with writing(folder) as p, serving(folder) as (server, port):
         heard = asyncio.run(hear(port, seconds, server))
         at = dict(p.rows("SELECT seq, at FROM feed ORDER BY seq DESC LIMIT 100000"))
@@ -341,7 +340,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each line of a table")
-    parser.add_argument("--keep", type=Path, help="where the record is, or is made; else it is made anew and removed")
+    parser.add_argument(
+        "--keep", type=Path, help="folder of the record, made if it is empty; without it a temporary one"
+    )
     parser.add_argument("--only", default="", help="only questions whose name matches this pattern")
     parser.add_argument("--parts", default="counts,alone,beside,live")
     given = parser.parse_args()
@@ -358,7 +359,7 @@ def main() -> None:
         if "counts" in given.parts:
             counting(path)
         if "alone" in given.parts:
-            asking(folder, given, "nobody writes")
+            asking(folder, given, "alone")
         if "beside" in given.parts:
             with writing(folder):
                 asking(folder, given, f"{PICTURES_PER_SECOND} pictures/s are written")

@@ -1,10 +1,10 @@
-"""What others would write, beside ours, in the same run: the plain loop, and watcher → Redis list → worker → HTTP detector.
+"""Compare with what others would write, in one run: a plain loop, and watcher → Redis list → worker → HTTP detector.
 
     scripts/bench baseline [--pictures 3000] [--rounds 3] [--live 100] [--rate 5] [--kills 5] [--svg FILE]
 
-All three see the same small JPEGs in 8 camera folders, two boxes on each, no model, durable commits, and publish an opened
-event on the same Redis. CPU is that of the processes between files and events, Redis apart; decoding, detecting and the
-detector's service are not counted. The worker needs SQLAlchemy and aiosqlite: pip install sqlalchemy aiosqlite.
+All three get the same small JPEGs in 8 camera folders, two boxes on each, no model, durable commits, and publish an opened
+event on the same Redis. CPU is that of the processes between files and events, without Redis, decoding, detection and the
+detector's service. The worker needs SQLAlchemy and aiosqlite: pip install sqlalchemy aiosqlite.
 """
 
 import argparse
@@ -36,13 +36,15 @@ T = 1_700_000_000
 APART = 0.1  # seconds of capture time between two pictures of the backlog
 LIVE_APART = 1000  # … and of the live ones: each opens an event
 DOWN = 20  # pictures that come while everything is dead
-QUIET_SECONDS = 5.0  # nothing new for so long: whatever is missing now will not come
+QUIET_SECONDS = (
+    20.0  # without new rows for so long, what is missing is lost; at a load of 12, 5 s passed before a start
+)
 FIRST_SECONDS_MAX = 60.0
 NEEDED = ("sqlalchemy", "aiosqlite", "greenlet")
 REDIS = '\n[redis]\nuse = "redis"\nfrom = "batch"\n'
 
 
-# -- the three ways; each in a folder of its own
+# -- the three programs, each in a separate folder
 
 
 class Way:
@@ -66,7 +68,7 @@ class Way:
         return self
 
     def stop(self):
-        """CPU seconds of all its processes, what they imported and decoding and detecting apart."""
+        """Stop; return the CPU seconds of all its processes without imports, decoding and detection."""
         for process in self.processes:
             process.terminate()
         return sum(json.loads(process.communicate()[0])["around"] for process in self.processes)
@@ -78,7 +80,7 @@ class Way:
             process.stdout.close()
 
     def stored(self):
-        """Every path in its database, as often as it is there."""
+        """Return every path in its database, as often as it is stored."""
         try:
             with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
                 return [path for (path,) in db.execute(self.paths)]
@@ -93,7 +95,7 @@ class Way:
 
     @staticmethod
     def opened(message):
-        """What tells an opened event of a message: its picture's name, or when it was taken."""
+        """Return the picture of a message about an opened event: its name, or when it was taken."""
         return Path(message["path"]).name
 
 
@@ -119,8 +121,8 @@ class Ours(Way):
 
     def stop(self):
         self.processes[0].terminate()
-        told = json.loads(self.processes[0].communicate()[0])
-        return told["whole"] - told["decode"] - told["detect"]
+        seconds = json.loads(self.processes[0].communicate()[0])
+        return seconds["whole"] - seconds["decode"] - seconds["detect"]
 
     @staticmethod
     def opened(message):
@@ -140,7 +142,7 @@ class Queue(Way):
 
 
 def part(which, arguments):
-    """One of the others' programs, measured; runs until SIGTERM, then prints its CPU seconds."""
+    """Run one of the others' programs until SIGTERM, then print its CPU seconds."""
     sys.path.insert(0, str(ROOT / "bench/baselines"))
     program, meter = importlib.import_module(which), Meter(("decode", "detect"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -156,14 +158,14 @@ def part(which, arguments):
             program.main(*arguments)
     finally:
         print(json.dumps({"around": time.process_time() - began - sum(meter.seconds.values())}), flush=True)
-        os._exit(0)  # threads of theirs may go on
+        os._exit(0)  # their threads may still run
 
 
 # -- three measurements
 
 
 def backlog(way, pictures):
-    """Pictures that are there at the start: CPU ms each, those of Redis, pictures/s between the first and the last."""
+    """Process a backlog: CPU ms a picture, those of Redis, pictures/s between the first and the last."""
     upload(way, range(pictures), APART)
     redis_before = cpu(way.server.process.pid)
     way.start()
@@ -178,24 +180,24 @@ def backlog(way, pictures):
 
 
 def live(way, pictures, rate):
-    """From a file's close to the message on Redis, ms, sorted."""
+    """Time from a file's close to the message on Redis, ms, sorted."""
     upload(way, range(CAMERAS), APART)
     way.start()
     wait(lambda: way.count() == CAMERAS, FIRST_SECONDS_MAX, "the first pictures")
-    radio, closed = Radio(way), {}
+    subscriber, closed = Subscriber(way), {}
     for i in range(1, pictures + 1):
         due = time.monotonic() + 1 / rate
         file = name(T + LIVE_APART * i)
         (way.base / f"cam{i % CAMERAS}" / file).write_bytes(small_jpeg(i + 10**6))
         closed[file] = time.monotonic()
         time.sleep(max(0.0, due - time.monotonic()))
-    wait(lambda: set(closed) <= set(radio.heard), FIRST_SECONDS_MAX, "the last event")
+    wait(lambda: set(closed) <= set(subscriber.heard), FIRST_SECONDS_MAX, "the last event")
     way.stop()
-    return sorted(1000 * (radio.heard[file] - at) for file, at in closed.items())
+    return sorted(1000 * (subscriber.heard[file] - at) for file, at in closed.items())
 
 
 def killed(way, pictures, kills):
-    """kill -9 of all its processes, several times, and pictures that come meanwhile: how many are lost, how many twice."""
+    """Kill all its processes with -9 several times while pictures come: how many are lost, how many stored twice."""
     upload(way, range(pictures), APART)
     total = pictures
     for n in range(1, kills + 1):
@@ -219,15 +221,15 @@ def killed(way, pictures, kills):
     return total - len(set(stored)), len(stored) - len(set(stored))
 
 
-class Radio(threading.Thread):
-    """A subscriber: picture -> when its event was heard."""
+class Subscriber(threading.Thread):
+    """Map picture -> when its event was received."""
 
     def __init__(self, way):
         super().__init__(daemon=True)
         self.way, self.heard = way, {}
         self.channel = way.server.client().pubsub(ignore_subscribe_messages=True)
         self.channel.subscribe(way.channel)
-        self.channel.get_message(timeout=5)  # the subscription's own answer
+        self.channel.get_message(timeout=5)  # the reply to the subscription
         self.start()
 
     def run(self):
@@ -244,7 +246,7 @@ def upload(way, numbers, apart):
         folder.mkdir(exist_ok=True)
         part = way.folder / "incoming"
         part.write_bytes(small_jpeg(i))
-        os.utime(part, (time.time() - 60, time.time() - 60 + i / 1e4))  # complete since long, in order of arrival
+        os.utime(part, (time.time() - 60, time.time() - 60 + i / 1e4))  # complete, in order of arrival
         part.rename(folder / name(T + i * apart))
 
 
@@ -302,7 +304,7 @@ def compare(folder, ways, given):
             return measure(ways[word](folder / what / word.replace(" ", "-"), server, url), *arguments)
 
     try:
-        for n in range(given.rounds):  # in turn, so that a noisy minute hits all
+        for n in range(given.rounds):  # alternate, so that a noisy minute affects all
             for word in ways:
                 measured = fresh(word, f"backlog{n}", backlog, given.pictures)
                 for key, value in zip(("cpu", "redis", "rate"), measured, strict=True):

@@ -1,11 +1,10 @@
-"""How fast pictures are looked at: JPEG files in, boxes out, on whatever device is here; random weights of real shapes.
+"""Time the detector: JPEG files in, boxes out, on CUDA or a CPU; random weights of real shapes.
 
     scripts/bench detector [--models r18,r50,yard] [--sizes 720,1080,1440] [--rounds 7] [--quick] [--device auto]
 
-Per picture: what each step takes alone, a single picture's latency, the best rate over batch sizes with decoding on a pool;
-beside it, in turn with it, `transformers.pipeline("object-detection")` and a plain float32 loop over the same weights and
-files. Then what each switch of the detector is worth: all as they are, one of them turned over, in turn. Every model runs
-in a process of its own.
+Per picture: the time of each step alone, a single picture's latency, the best rate over batch sizes with decoding on a pool;
+alternating with `transformers.pipeline("object-detection")` and a plain float32 loop over the same weights and files. Then
+the effect of each switch: the defaults, alternating with one switch turned over. Every model runs in a separate process.
 """
 
 import argparse
@@ -56,7 +55,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="of torch; its own choice without")
     parser.add_argument("--quick", action="store_true", help="one size, one round, two batch sizes")
-    parser.add_argument("--only", choices=("looks", "switches"), help="one of the two tables")
+    parser.add_argument("--only", choices=("speed", "switches"), help="one of the two tables")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.threads:
@@ -72,7 +71,7 @@ def main():
 
 
 def one(given):
-    """All there is to say of one model."""
+    """Measure one model."""
     sizes, rounds = [int(size) for size in given.sizes.split(",")], given.rounds
     if given.quick:
         sizes, rounds = sizes[:1], 1
@@ -80,19 +79,19 @@ def one(given):
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         trees = {size: draw(Path(folder) / str(size), size, FILES) for size in sizes}
         if given.only != "switches":
-            looks(given, model, trees, rounds)
-        if given.only != "looks":
+            speed(given, model, trees, rounds)
+        if given.only != "speed":
             switches(given, model, trees[sizes[len(sizes) // 2]], rounds)
 
 
-# -- how fast we look
+# -- speed
 
 
 STEPS = ("read, decode", "resize, upload", "forward, top boxes", "answer")
 
 
-def looks(given, model, trees, rounds):
-    """A row for each size of picture, then what the device made of it."""
+def speed(given, model, trees, rounds):
+    """Print a row for each size of picture, then the device's share of its peak."""
     detector = Detector(model, given.device)
     names = ["pictures", *STEPS, "p50", "p99", "pictures/s", "plain loop", "pipeline()", "pipeline() ÷ p50"]
     print(f"\n| {given.models}, ms | {' | '.join(names[1:])} |\n{'|---' * len(names)}|", flush=True)
@@ -110,16 +109,16 @@ def looks(given, model, trees, rounds):
         print(f"| {' | '.join(cells)} |", flush=True)
     details = detector.details()
     flops, peak = flops_of(model), matmul_rate(detector.device, getattr(torch, details["precision"]))
-    print(f"\n{', '.join(f'{name} {said}' for name, said in details.items())}; {held:.0f} MB held.")
+    print(f"\n{', '.join(f'{name} {note}' for name, note in details.items())}; {held:.0f} MB held.")
     print(
-        f"{flops / 1e9:.1f} GFLOP a picture; {bare:.3g} looks/s at the first size, decoded, are {bare * flops / 1e12:.2f} TFLOP/s, "
+        f"{flops / 1e9:.1f} GFLOP a picture; {bare:.3g} pictures/s at the first size, decoded, are {bare * flops / 1e12:.2f} TFLOP/s, "
         f"{100 * bare * flops / peak:.0f} % of a large matmul's {peak / 1e12:.2f}.",
         flush=True,
     )
 
 
 def rates_of(given, model, trees, device):
-    """The best pictures a second from files of each size, with its batch size; and the best once they are decoded."""
+    """Return the best pictures/s from files of each size, with its batch size; and the best of decoded pictures."""
     rates, bare = {size: [] for size in trees}, []
     for batch in batches(given, device):
         detector = Detector(model, given.device, batch_max=batch)
@@ -141,7 +140,7 @@ def batches(given, device):
 
 
 def rate_from_files(detector, files):
-    """Pictures a second from files to boxes, decoded ahead on a pool as the product does."""
+    """Return pictures/s from files to boxes, decoded ahead on a pool as the product does."""
     chunk, todo = detector.batch_max * IN_A_CALL, iter(files)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
         began = time.perf_counter()
@@ -154,7 +153,7 @@ def rate_from_files(detector, files):
 
 
 def steps(detector, files, rounds):
-    """Milliseconds of each step of one picture, each waited for; medians."""
+    """Time each step of one picture, in ms, waiting for each; medians."""
     clock = {name: [] for name in STEPS}
     for number in range(rounds + 1):
         value = files[number % len(files)]
@@ -167,7 +166,7 @@ def steps(detector, files, rounds):
 
 
 def stepwise(detector):
-    """What `infer` does, in pieces that can be waited for."""
+    """Return what `infer` does in steps that can be timed."""
     runner, sizes = detector._runner, []
 
     def decode(file):
@@ -184,7 +183,7 @@ def stepwise(detector):
 
 
 def flops_of(model):
-    """Of one picture through the folded network: convolutions and matrix products, two for each multiply-add."""
+    """Count those of one picture through the folded network: convolutions and matrix products, two for each multiply-add."""
     network, preparation = load(model)
     fuse(network)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -192,7 +191,7 @@ def flops_of(model):
     return counter.get_total_flops()
 
 
-# -- who else looks
+# -- transformers
 
 
 def processor(model):
@@ -206,7 +205,7 @@ def where(model):
 
 
 class PlainLoop:
-    """What transformers' documentation shows: one picture after the other, float32."""
+    """The loop of transformers' documentation: one picture after the other, float32."""
 
     def __init__(self, model, device):
         from transformers import AutoModelForObjectDetection
@@ -232,15 +231,15 @@ def pipeline(model, device):
     return lambda file: whole(str(file))
 
 
-def in_turn(lookers, files, rounds, ours=1):
-    """Milliseconds of each on the same files, one after the other, so that a noisy minute hits all."""
-    ms = {name: [] for name in lookers}
+def in_turn(ways, files, rounds, ours=1):
+    """Time each on the same files, in ms, alternating, so that a noisy minute affects all."""
+    ms = {name: [] for name in ways}
     for number in range(rounds + 1):  # the first round warms up
-        for name, look in lookers.items():
+        for name, way in ways.items():
             for again in range(ours if name == "ours" else 1):
                 file = files[(number + again) % len(files)]
                 began = time.perf_counter()
-                look(file)
+                way(file)
                 if number:
                     ms[name].append(1e3 * (time.perf_counter() - began))
     return ms
@@ -250,11 +249,11 @@ def quantiles(ms):
     return statistics.median(ms), sorted(ms)[math.ceil(0.99 * len(ms)) - 1]
 
 
-# -- what each switch is worth
+# -- switches
 
 
 def switches(given, model, files, rounds):
-    """A row for each switch: looks at decoded pictures with it turned over, in turn with looks as they are."""
+    """Print a row for each switch: decoded pictures with it turned over, alternating with the defaults."""
     usual = Detector(model, given.device)
     opened = list(islice(cycle([open_picture(file) for file in files]), usual.batch_max * IN_A_CALL))
     names = ["switch", "ms a picture", "all as it is", "worth", "scores differ by"]
@@ -262,7 +261,7 @@ def switches(given, model, files, rounds):
     for name, value in turned_over(usual, given.quick):
         try:
             other = Detector(model, given.device, switches=replace(DetectorSwitches(), **{name: value}))
-        except Exception as error:  # what it cannot do here is news for the table
+        except Exception as error:  # what the device cannot do is a row, too
             print(
                 f"| {name} = {value} | – | – | {type(error).__name__}: {str(error).splitlines()[0]} | – |", flush=True
             )
@@ -281,7 +280,7 @@ def switches(given, model, files, rounds):
 
 
 def turned_over(detector, quick):
-    """(switch, its other value), for each that means something on this device."""
+    """Yield (switch, its other value) for each that has an effect on this device."""
     low = "float32" if detector.details()["precision"] != "float32" else "bfloat16"
     for field in fields(DetectorSwitches):
         unfit = field.name in (SLOW if quick else ()) or (field.name in ON_CUDA and detector.device.type != "cuda")
@@ -290,7 +289,7 @@ def turned_over(detector, quick):
 
 
 def apart(one, other, opened):
-    """The largest difference of the surest scores of a picture."""
+    """Return the largest difference of a picture's highest scores."""
     scores = [detector.candidates([opened.picture()])[0].scores[:TOP] for detector in (one, other)]
     return abs(scores[0] - scores[1]).max()
 

@@ -1,4 +1,4 @@
-"""What grows with the record: CPU a picture, pictures/s, latency, the newest page, start, memory, size, at up to 5 M frames.
+"""Measure what grows with the record: CPU, pictures/s, latency, newest page, start, memory, size, at up to 5 M frames.
 
     scripts/bench growth [--rows 10000 100000 1000000 5000000] [--pictures 4000] [--live 40] [--keep FOLDER] [--svg docs/growth.svg]
 
@@ -70,7 +70,7 @@ def main():
 
 
 def measured(folder, record, rows, given):
-    """One column of the table, in the order of FIGURES."""
+    """Measure one column of the table, in the order of FIGURES."""
     p = Pipeline(folder, options="boxes = 2", HEARTHWATCH_CAPTURE_TIME="mtime")
     p.data.mkdir()
     shutil.copyfile(record, p.path)
@@ -102,12 +102,12 @@ def backlog(p, rows, pictures):
             time.sleep(0.02)
         rate, memory = (pictures - head) / (time.monotonic() - began), _resident(process.pid)
         process.terminate()
-        told = json.loads(process.stdout.read())
-    return (told["whole"] - told["decode"] - told["detect"]) / pictures * 1000, rate, memory
+        seconds = json.loads(process.stdout.read())
+    return (seconds["whole"] - seconds["decode"] - seconds["detect"]) / pictures * 1000, rate, memory
 
 
 def started(p, number, last):
-    """Seconds from the start of the process to the decision on a picture that waits; it runs on if it is the last."""
+    """Time from the start of the process until a waiting picture is decided, s; the last process stays running."""
     before = _decided(p)
     upload(p, "cam0", -number - 1)
     began = time.monotonic()
@@ -119,7 +119,7 @@ def started(p, number, last):
 
 
 def live(p, pictures):
-    """From a file's close to its event as a reader sees it, ms, sorted."""
+    """Time from a file's close until a reader sees its event, ms, sorted."""
     out = []
     for i in range(pictures):
         path, closed = upload(p, f"cam{i % CAMERAS}", i + 1), time.monotonic()
@@ -130,7 +130,7 @@ def live(p, pictures):
 
 
 def upload(p, camera, number):
-    """A picture a thousand seconds after the one before; it opens an event."""
+    """Upload a picture a thousand seconds after the one before; it opens an event."""
     file = f"live{number}.jpg"
     p.upload(camera, file, small_jpeg(10**6 + number), mtime=T + 1000 * number)
     return f"{camera}/{file}"

@@ -1,9 +1,9 @@
-"""From the close of a file to the row of its event, as any reader of the record sees it; null detector, live pictures.
+"""Time from the close of a file until a reader of the record sees its event; null detector, live pictures.
 
     scripts/bench latency [--pictures 200] [--rate 5] [--idle-seconds 10]
 
-Pictures come one by one, in turn moved in and written in place; each one opens an event of its own. The reader asks the
-record every 0.5 ms. At the end: what the pipeline costs when nothing comes.
+Pictures come one by one, alternately moved in and written in place; each opens an event. The reader polls the record every
+0.5 ms. At the end: the CPU of an idle pipeline.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Three times more pictures than the detector can look at: what is lost, what grows, who waits how long, what health says.
+"""Upload three times more pictures than the detector can process: what is lost, what grows, delays, health.
 
     scripts/bench overload [--minutes 10] [--times 3] [--detector-ms 20] [--csv FILE]
 
@@ -24,14 +24,14 @@ sys.path[:0] = [str(ROOT)]
 from tests.support.uploads import Home, Uploads, upload, vitals  # noqa: E402
 
 SHARES = {"flood": 2 / 3, "busy": 1 / 6, "usual": 1 / 10, "calm": 1 / 20, "rare": 1 / 60}  # of the pictures
-CALIBRATION = 1500  # pictures that lie there at the start, to find out what the detector sustains
-DEAD_SECONDS = 20  # longer than health needs to notice
+CALIBRATION = 1500  # backlog at the start, to measure what the detector sustains
+DEAD_SECONDS = 20  # longer than health needs to report it
 LOOK_SECONDS = 1.0
 QUIET_SECONDS_MAX = 300  # for the last events to close, after everything is decided
 
 
-class Look:
-    """What one second shows. `lag`: per camera, how old its pictures were that were decided in it."""
+class Sample:
+    """One second. `lag`: per camera, the age of the pictures decided in it."""
 
     def __init__(self, home, second, sent, before):
         self.second, self.sent, self.at = second, sent, time.time()
@@ -50,18 +50,18 @@ NEWLY = "SELECT camera_id, avg(arrived_at) FROM frames WHERE id > ? AND id <= ? 
 
 
 class Watch:
-    """Looks every second, from the first upload on."""
+    """Samples every second, from the first upload on."""
 
     def __init__(self, home, uploads):
-        self.home, self.uploads, self.looks, self.began = home, uploads, [], time.monotonic()
+        self.home, self.uploads, self.samples, self.began = home, uploads, [], time.monotonic()
 
     def until(self, enough):
-        """Look until it is `enough`."""
+        """Sample until `enough`."""
         while True:
             due = time.monotonic() + LOOK_SECONDS
-            sent, before = self.uploads.total() + CALIBRATION, self.looks[-1] if self.looks else None
-            self.looks.append(Look(self.home, time.monotonic() - self.began, sent, before))
-            if enough(self.looks[-1]):
+            sent, before = self.uploads.total() + CALIBRATION, self.samples[-1] if self.samples else None
+            self.samples.append(Sample(self.home, time.monotonic() - self.began, sent, before))
+            if enough(self.samples[-1]):
                 return
             assert self.home.pid is None or not self.home.ended(), self.home.said()
             time.sleep(max(0.0, due - time.monotonic()))
@@ -99,17 +99,17 @@ def run(home, given):
     uploads = Uploads(home.base, rates, lambda camera, n: f"{n:07}-slow.jpg")
     watch = overload(home, uploads, given.minutes * 60)
     drained = time.monotonic()
-    watch.until(lambda look: look.waiting == 0)
+    watch.until(lambda sample: sample.waiting == 0)
     drained = time.monotonic() - drained
     home.until(lambda: home.rows("SELECT 1 FROM events WHERE status = 'open'") == [], QUIET_SECONDS_MAX)
     home.stop()
     if given.csv:
-        write(given.csv, watch.looks)
-    report(home, uploads, watch.looks, drained)
+        write(given.csv, watch.samples)
+    report(home, uploads, watch.samples, drained)
 
 
 def calibrate(home):
-    """Pictures a second, with more there than can be looked at."""
+    """Measure pictures/s with a full backlog."""
     home.until_decided(CALIBRATION * 0.1, 120)
     began, first = time.monotonic(), home.decided()
     home.until_decided(CALIBRATION * 0.9, 600)
@@ -119,52 +119,61 @@ def calibrate(home):
 
 
 def overload(home, uploads, seconds):
-    """Every second of it. Killed half-way, started again."""
+    """Overload it; killed half-way, started again. Return a sample for every second."""
     uploads.start()
     watch = Watch(home, uploads)
-    watch.until(lambda look: look.second > seconds / 2)
+    watch.until(lambda sample: sample.second > seconds / 2)
     home.kill()
-    watch.until(lambda look: look.second > seconds / 2 + DEAD_SECONDS)
+    watch.until(lambda sample: sample.second > seconds / 2 + DEAD_SECONDS)
     home.start()
-    watch.until(lambda look: look.second > seconds)
+    watch.until(lambda sample: sample.second > seconds)
     uploads.stop()
     return watch
 
 
-def write(path, looks):
+def write(path, samples):
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         cameras = list(SHARES)
         out.writerow(
             ["second", "sent", "decided", "waiting", "health", "backlog", "oldest_s", "rss_mb", "api_rss_mb", *cameras]
         )
-        for look in looks:
-            details = look.pipeline["details"]
-            told = look.health["status"], details.get("backlog"), details.get("oldest_unprocessed_seconds")
-            lags = [round(look.lag[camera], 1) if camera in look.lag else "" for camera in cameras]
+        for sample in samples:
+            details = sample.pipeline["details"]
+            shown = sample.health["status"], details.get("backlog"), details.get("oldest_unprocessed_seconds")
+            lags = [round(sample.lag[camera], 1) if camera in sample.lag else "" for camera in cameras]
             out.writerow(
-                [round(look.second, 1), look.sent, look.decided, look.waiting, *told, look.rss, look.api_rss, *lags]
+                [
+                    round(sample.second, 1),
+                    sample.sent,
+                    sample.decided,
+                    sample.waiting,
+                    *shown,
+                    sample.rss,
+                    sample.api_rss,
+                    *lags,
+                ]
             )
 
 
-def report(home, uploads, looks, drained):
-    every = max(1, len(looks) // 16)
+def report(home, uploads, samples, drained):
+    every = max(1, len(samples) // 16)
     print(
         "| second | uploaded | decided | wait | health | it says | page: backlog | oldest, s | pipeline MB | API MB |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for look in looks[::every] + looks[-1:]:
-        oldest = look.pipeline["details"].get("oldest_unprocessed_seconds")
-        rss = "–" if look.rss is None else f"{look.rss:.0f}"
+    for sample in samples[::every] + samples[-1:]:
+        oldest = sample.pipeline["details"].get("oldest_unprocessed_seconds")
+        rss = "–" if sample.rss is None else f"{sample.rss:.0f}"
         print(
-            f"| {look.second:.0f} | {look.sent:,} | {look.decided:,} | {look.waiting:,} | {look.health['status']} | {look.pipeline['message']} "
-            f"| {look.status['backlog']:,} | {'–' if oldest is None else f'{oldest:.0f}'} | {rss} | {look.api_rss:.0f} |"
+            f"| {sample.second:.0f} | {sample.sent:,} | {sample.decided:,} | {sample.waiting:,} | {sample.health['status']} | {sample.pipeline['message']} "
+            f"| {sample.status['backlog']:,} | {'–' if oldest is None else f'{oldest:.0f}'} | {rss} | {sample.api_rss:.0f} |"
         )
     print("\n| camera | pictures/s | uploaded | lag p50, s | lag max, s |\n|---|---|---|---|---|")
     for camera, rate in uploads.rates.items():
-        lags = [look.lag[camera] for look in looks if camera in look.lag]
+        lags = [sample.lag[camera] for sample in samples if camera in sample.lag]
         print(f"| {camera} | {rate:.1f} | {uploads.sent[camera]:,} | {statistics.median(lags):.0f} | {max(lags):.0f} |")
-    apart = [max(look.lag.values()) - min(look.lag.values()) for look in looks if len(look.lag) > 1]
+    apart = [max(sample.lag.values()) - min(sample.lag.values()) for sample in samples if len(sample.lag) > 1]
     print(f"\nat most {max(apart):.1f} s (p50 {statistics.median(apart):.1f}) between two cameras in the same second")
     missing, doubled = home.lost()
     states, uploaded = home.states(), sum(uploads.sent.values()) + CALIBRATION

@@ -1,11 +1,10 @@
-"""The whole dataflow with its detector: JPEG files in, record out, against the detector alone on the same files.
+"""Time the whole dataflow, JPEG files in, record out, against the detector alone on the same files.
 
     scripts/bench pipeline_gpu [--model r18] [--size 1080] [--pictures 64] [--rounds 3] [--device auto]
 
-Files lie there when the real flow starts, in a process of its own, with a real model (random weights unless `yard`, a folder
-or a hub id is given); in turn with it the bare `Detector` over the same files, decoded ahead on as many threads. Pictures/s
-count from the moment the model is loaded. Busy: on CUDA what the driver says of the card, on a CPU the share of that
-time in which a picture is being looked at.
+The real flow starts on existing files, in a separate process, with a real model (random weights unless `yard`, a folder or a
+hub id is given), alternating with the bare `Detector` over the same files, decoded ahead on as many threads. Pictures/s count
+from the moment the model is loaded. Busy: on CUDA the driver's utilization, on a CPU the share of time in the detector.
 """
 
 import argparse
@@ -33,8 +32,8 @@ T = 1_700_000_000
 APART = 0.1  # seconds between pictures
 CAMERAS = 8
 STARTS_SECONDS, RUN_SECONDS = 300, 600  # a large model, its graphs and a cold disk; a slow CPU
-LOADED = "detecting with"  # said in the log
-LOOK_SECONDS = 0.05  # between two looks at the record; 0.1 % of one CPU
+LOADED = "detecting with"  # in the log
+POLL_SECONDS = 0.05  # between two queries of the record; 0.1 % of one CPU
 
 
 def main():
@@ -53,14 +52,14 @@ def main():
         files = make_tree(base, draw(Path(folder) / "drawn", given.size, FILES), given.pictures)
         detector = Detector(model, given.device, switches=DetectorSwitches(precision=given.precision))
         rounds = []
-        for number in range(given.rounds):  # in turn, so that a noisy minute hits both
+        for number in range(given.rounds):  # alternate, so that a noisy minute affects both
             bare = rate_from_files(detector, files)
             rounds.append((bare, *run_flow(Path(folder) / f"flow{number}", base, model, given)))
     report(given, rounds)
 
 
 def make_tree(base, drawn, pictures):
-    """So many files, all different by a comment, cameras in turn."""
+    """Write so many files, all different by a comment, cameras alternating."""
     files = []
     for number in range(pictures):
         data, comment = drawn[number % len(drawn)].read_bytes(), f"{number:09}".encode()
@@ -74,7 +73,7 @@ def make_tree(base, drawn, pictures):
 
 
 def run_flow(folder, base, model, given):
-    """One run over all files, from the moment the model is there: pictures/s, and the share in which it was busy."""
+    """Run over all files; return pictures/s from the moment the model is loaded, and the share in which it was busy."""
     options = f'model = "{model}"\ndevice = "{given.device}"\nobject_types = ["*"]'
     options += f'\nswitches = {{ precision = "{given.precision}" }}'
     p = Pipeline(folder, detector="rtdetr", options=options, base=base, HEARTHWATCH_CAPTURE_TIME="mtime")
@@ -84,7 +83,7 @@ def run_flow(folder, base, model, given):
         began = time.monotonic()
 
         def all_settled():
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             busy.append(card())
             return p.states().get("settled", 0) == given.pictures
 
@@ -95,8 +94,8 @@ def run_flow(folder, base, model, given):
     finally:
         p.kill()
     shutil.rmtree(folder)
-    told = [reading.gpu_utilization / 100 for reading in busy if reading]
-    return given.pictures / seconds, statistics.mean(told) if told else looked_ms / 1000 / seconds
+    shares = [reading.gpu_utilization / 100 for reading in busy if reading]
+    return given.pictures / seconds, statistics.mean(shares) if shares else looked_ms / 1000 / seconds
 
 
 def report(given, rounds):

@@ -1,4 +1,4 @@
-"""Small SVG plots without a library: panels of lines over a logarithmic x axis, or of bars. Text in, text out."""
+"""Draw small SVG plots: panels of lines over a logarithmic x axis, or of bars. Text in, text out."""
 
 import math
 from html import escape
@@ -18,7 +18,7 @@ class Panel(NamedTuple):
 
 
 def figure(title, panels, columns=3):
-    """All panels side by side, `columns` in a row."""
+    """Draw all panels, `columns` in a row."""
     rows = math.ceil(len(panels) / columns)
     across, high = columns * WIDTH, rows * HEIGHT + TOP
     out = [
@@ -63,6 +63,6 @@ def _panel(panel):
 
 
 def nice(most):
-    """The next 1, 2 or 5 times a power of ten at or above."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(most)) if most > 0 else 1
     return next(step * power for step in (1, 2, 5, 10) if step * power >= most)

@@ -1,10 +1,10 @@
-"""What faster ways to compute the packaged model do to its boxes and scores, and what they cost; on a CPU.
+"""Measure what low precision does to the packaged model's boxes and scores, and its speed, on a CPU.
 
     scripts/bench precision [--frames 60] [--threads 1]
 
-Each way sees the same drawn frames as the folded float32 network, one by one. A box counts from half the default threshold
-on; the worst of all frames is shown, as `hearthwatch.gpu.parity` measures it at every start on four pictures. The times are medians of
-the whole pass. Then the resize that a GPU would do, beside Pillow's, for a picture of 1080p.
+Each way gets the same drawn frames as the folded float32 network, one by one. A box counts from half the default threshold;
+the largest difference is shown, as `hearthwatch.gpu.parity` measures it at every start on four pictures. Times are medians of
+the whole pass. Then the resize for a GPU, beside Pillow's, for a picture of 1080p.
 """
 
 import argparse

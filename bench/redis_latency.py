@@ -1,9 +1,9 @@
-"""From the close of a file to a Redis subscriber: 8 cameras, live 1080p pictures, thumbnails drawn beside; null detector.
+"""Time from the close of a file to a Redis subscriber: 8 cameras, live 1080p pictures, thumbnails, null detector.
 
     scripts/bench redis_latency [--pictures 300] [--rate 5] [--redis up|frozen|down]
 
-Each picture opens an event of its own. Redis is a real one on this machine; frozen or down, it shows whether anybody
-waits for it. At the end: what thumbnails cost.
+Each picture opens an event. Redis is a real one on this machine; frozen or down, it shows whether the pipeline waits for
+it. At the end: the cost of thumbnails.
 """
 
 import argparse
@@ -57,13 +57,13 @@ def main():
             for camera in range(CAMERAS):  # known cameras, watched folders
                 p.upload(f"cam{camera}", name(T - 1000, str(camera)), different(camera_picture(), 10**6 + camera))
             p.until(lambda: p.states() == {"settled": CAMERAS})
-            radio = Radio(server)
+            subscriber = Subscriber(server)
             {"up": lambda: None, "frozen": server.freeze, "down": server.kill}[given.redis]()
             before = cpu_seconds(p.pid)
             closed = upload(p, given.pictures, given.rate)
             p.until(lambda: p.states() == {"settled": given.pictures + CAMERAS})
             if given.redis == "up":
-                radio.wait(set(closed))
+                subscriber.wait(set(closed))
             spent = [after - start for after, start in zip(cpu_seconds(p.pid), before, strict=True)]
             drawn = len(list((p.data / "thumbnails").rglob("*.jpg"))) - CAMERAS
             p.stop()
@@ -78,7 +78,7 @@ def main():
     )
     row("to the event's row", closed, dict(written))
     if given.redis == "up":
-        row("to a subscriber", closed, radio.heard)
+        row("to a subscriber", closed, subscriber.heard)
     total, drawing = spent
     print(
         f"\n{drawn} thumbnails, {1000 * drawing / drawn:.1f} ms of CPU each: {100 * drawing / total:.0f} % of the pipeline's "
@@ -86,14 +86,14 @@ def main():
     )
 
 
-def row(words, closed, told):
-    ms = sorted(1000 * (told[taken] - at) for taken, at in closed.items())
+def row(words, closed, received):
+    ms = sorted(1000 * (received[taken] - at) for taken, at in closed.items())
     p99 = ms[min(len(ms) - 1, round(0.99 * len(ms)))]
     print(f"| {words:<19} | {statistics.median(ms):6.1f} | {p99:6.1f} | {ms[-1]:6.1f} |")
 
 
 def upload(p, pictures, rate):
-    """Capture time -> when its file was closed; not in step with anything that polls."""
+    """Upload at irregular times; return capture time -> when its file was closed."""
     dice, data, closed = random.Random(1), camera_picture(), {}
     for i in range(pictures):
         due = time.monotonic() + dice.uniform(0.5, 1.5) / rate
@@ -105,20 +105,20 @@ def upload(p, pictures, rate):
 
 
 def different(jpeg, number):
-    """The same picture in other bytes: the number is its comment."""
+    """Return the same picture in other bytes: the number is its comment."""
     return jpeg[:2] + b"\xff\xfe\x00\x06" + number.to_bytes(4, "big") + jpeg[2:]
 
 
 def camera_picture():
-    """1080p, 200 to 300 kB, as cameras write it."""
+    """Draw a picture of 1080p, 200 to 300 kB, as cameras write it."""
     noise = np.random.default_rng(1).normal(128, 40, (135, 240, 3)).clip(0, 255).astype(np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).resize((1920, 1080), Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
-class Radio(threading.Thread):
-    """A subscriber: capture time of an opened event -> when it was heard."""
+class Subscriber(threading.Thread):
+    """Map capture time of an opened event -> when it was received."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -146,7 +146,7 @@ class Radio(threading.Thread):
 
 
 def cpu_seconds(pid):
-    """Of all threads, and of those that draw: they have a niceness of their own."""
+    """Return those of all threads, and of those that draw, recognized by their niceness."""
     total = drawing = 0.0
     for task in Path(f"/proc/{pid}/task").iterdir():
         fields = (task / "stat").read_text().rpartition(")")[2].split()

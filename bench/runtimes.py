@@ -1,10 +1,10 @@
-"""Would another runtime look faster? ONNX Runtime and OpenVINO against torch on a CPU: one network, folded, float32.
+"""Compare ONNX Runtime and OpenVINO with torch on a CPU: one network, folded, float32.
 
-    pip install onnx onnxruntime openvino        # none of them is a dependency; what is missing is left out
+    pip install onnx onnxruntime openvino        # none of them is a dependency; what is missing is skipped
     scripts/bench runtimes [--model r18] [--threads 2] [--rounds 9]
 
-Milliseconds of one forward pass of one picture, medians of rounds in turn, and how far the surest hundred boxes are from
-torch's. bfloat16 is shown where a runtime offers it; its boxes tell why it is no default.
+Milliseconds of one forward pass of one picture, medians of alternating rounds, and how far the hundred boxes with the highest
+scores are from torch's. bfloat16 is shown where a runtime offers it; its boxes are why it is not the default.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main():
 
 
 def made(plain, example, folder, threads):
-    """(name, function of a float32 array) for each runtime that is there."""
+    """Yield (name, function of a float32 array) for each installed runtime."""
     here = {name: importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime", "openvino")}
     for name in [name for name, found in here.items() if not found]:
         print(f"{name} is not installed: what needs it is left out", file=sys.stderr)
@@ -140,7 +140,7 @@ def report(given, runtimes, pictures):
 
 
 def best(logits, boxes):
-    """(scores, classes, boxes) of the surest candidates, boxes in units of the picture."""
+    """Return (scores, classes, boxes) of the highest scores, boxes in units of the picture."""
     scores = 1 / (1 + np.exp(-logits[0].astype(np.float64)))
     at = np.argsort(-scores, axis=None)[:TOP]
     return scores.ravel()[at], at % scores.shape[1], boxes[0][at // scores.shape[1]]
@@ -150,7 +150,7 @@ NEAR, SURE = 0.01, 0.02  # of the picture, of a score: what is farther away is a
 
 
 def difference(reference, offered):
-    """The largest shift in pixels of a 640-pixel picture, the largest change of a score, and how many have no match."""
+    """Return the largest shift in pixels of a 640-pixel picture, the largest change of a score, and how many have no match."""
     shift, change, lost = 0.0, 0.0, 0
     for (scores, classes, boxes), (scores2, classes2, boxes2) in zip(reference, offered, strict=True):
         for score, kind, box in zip(scores, classes, boxes, strict=True):

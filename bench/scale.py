@@ -1,4 +1,4 @@
-"""The same pictures through one pipeline and through cells, each a process with a record of its own; null detector.
+"""Process the same pictures in one pipeline and in cells, each a process with its own record; null detector.
 
     scripts/bench scale [--pictures 12000] [--cells 1 2] [--rounds 3]
 
@@ -31,7 +31,7 @@ def main():
     runs = {cells: [] for cells in given.cells}
     with tempfile.TemporaryDirectory(prefix="scale_") as folder:
         for n in range(given.rounds):
-            for cells in given.cells:  # in turn, so that a noisy minute hits all
+            for cells in given.cells:  # alternate, so that a noisy minute affects all
                 runs[cells].append(run(Path(folder) / f"{n}-{cells}", cells, given.pictures))
     print(f"{given.pictures} pictures, medians of {given.rounds} rounds (least – most), {os.cpu_count()} CPUs\n")
     print("| cells | pictures/s | CPU ms per picture, all processes, their starts included |\n|---|---|---|")
@@ -43,7 +43,7 @@ def main():
 
 
 def run(folder, cells, pictures):
-    """Pictures/s, CPU ms per picture. Cameras are divided among the cells."""
+    """Run; return pictures/s and CPU ms per picture. Cameras are divided among the cells."""
     homes = [Pipeline(folder / f"cell{n}", options="boxes = 2", HEARTHWATCH_CAPTURE_TIME="mtime") for n in range(cells)]
     make_tree(folder / "all", pictures)
     for camera in range(CAMERAS):

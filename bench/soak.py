@@ -1,13 +1,12 @@
-"""An hour of pictures at a steady rate: what grows? Null detector, the built-in graph, the API with somebody who listens.
+"""Upload for an hour at a steady rate and record what grows: null detector, built-in graph, API with a listener.
 
     scripts/bench soak [--minutes 60] [--rate N] [--gigabytes 0.15] [--csv FILE] [--svg docs/soak.svg]
     scripts/bench soak --from FILE --svg docs/soak.svg
 
-Without --rate the highest sustainable rate is looked for first, and 90 % of it is held. Thirty cameras upload; each sees
-two boxes on every picture for twenty seconds of every two minutes, and nothing else. Retention keeps the data dir small
-and deletes the uploads of what it forgets; lake and thumbnails are written. Two probes a second measure from the file's
-close to its detections' event, as a reader of the record sees it. Every ten seconds a row; tables and plot are made of
-those.
+Without --rate the highest sustainable rate is measured first, and 90 % of it is held. Thirty cameras upload; each has two
+boxes on every picture for twenty seconds of every two minutes, and nothing else. Retention keeps the data folder small and
+deletes uploads, too; lake and thumbnails are written. Two probes a second measure from a file's close until a reader of the
+record sees its event. Tables and plot are made of a row every ten seconds.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from tests.support.uploads import Home, Uploads, upload, vitals  # noqa: E402
 
 CAMERAS = 30
 SEEN_SECONDS, EVERY_SECONDS = 20, 120  # people come and go
-STEP_SECONDS, STEP_FACTOR, FIRST_STEP = 15, 1.4, 150  # how the highest rate is looked for
+STEP_SECONDS, STEP_FACTOR, FIRST_STEP = 15, 1.4, 150  # how the highest rate is searched
 SUSTAINED_SECONDS = 1.0  # a rate is sustained if at the step's end no more waits than comes in this time
 ROW_SECONDS = 10
 PROBE_SECONDS, POLL_SECONDS, LOST_SECONDS = 0.5, 0.001, 60
@@ -46,11 +45,11 @@ CHANGES = [
 ]
 
 
-# -- who uploads, asks and listens
+# -- clients
 
 
 def called(began):
-    """Names a camera's next picture: `empty` when nobody is there. Cameras take turns."""
+    """Name a camera's next picture: `empty` when no one is there. Cameras alternate."""
 
     def name(camera, n):
         phase = int(camera[3:]) * EVERY_SECONDS / CAMERAS
@@ -83,7 +82,7 @@ class Probe(threading.Thread):
 
 
 class Listener(threading.Thread):
-    """The page: hears every message, and asks for events now and then."""
+    """The page: receives every message, and requests events now and then."""
 
     def __init__(self, home):
         super().__init__(daemon=True)
@@ -166,7 +165,7 @@ def spread(rate):
 
 
 def highest(home):
-    """The highest rate that was kept up for a step; what was uploaded by then."""
+    """Return the highest rate sustained for a step, and what was uploaded by then."""
     first, best, rate = {}, None, FIRST_STEP
     while True:
         uploads = Uploads(home.base, spread(rate), called(time.monotonic()), first)
@@ -206,7 +205,7 @@ def watch(home, uploads, probe, given):
 
 
 class Now:
-    """Everything at one moment."""
+    """All figures at one moment."""
 
     def __init__(self, home, uploads, probe, second):
         self.second, self.sent, self.probed = second, uploads.total() + len(probe.seconds), len(probe.seconds)
@@ -261,16 +260,16 @@ def percentile(values, share):
     return values[max(0, math.ceil(share * len(values)) - 1)] if values else math.nan
 
 
-# -- what is told
+# -- report
 
 
 def words(home, uploads, probe, listener, total):
-    """What has to add up."""
-    (forgotten,) = home.rows("SELECT count(*) FROM frames WHERE pruned = 0")[0]
+    """Print the totals, which have to add up."""
+    (pruned,) = home.rows("SELECT count(*) FROM frames WHERE pruned = 0")[0]
     (last,) = home.rows("SELECT max(seq) FROM feed")[0]
     lost = sum(seconds > LOST_SECONDS for seconds in probe.seconds)
     print(
-        f"{total:,} uploaded, {home.decided():,} decided, {total - forgotten:,} of them forgotten since; {last:,} messages, "
+        f"{total:,} uploaded, {home.decided():,} decided, {total - pruned:,} of them deleted since; {last:,} messages, "
         f"{listener.heard:,} heard by the listener, {listener.gaps} gaps; {len(probe.seconds):,} probes, {lost} without an event; "
         f"uploader {uploads.late:.1f} s late at most; {len(home.pictures()):,} uploads left"
     )
@@ -302,7 +301,7 @@ FIGURES = {
 
 
 def table(rows):
-    """Medians of the first and the last ten minutes, and the most of all."""
+    """Print medians of the first and the last ten minutes, and the highest of all."""
     minutes = min(ENDS_SECONDS / 60, rows[-1]["minute"] / 3)
     first = [row for row in rows if row["minute"] <= minutes]
     last = [row for row in rows if row["minute"] > rows[-1]["minute"] - minutes]
@@ -346,7 +345,7 @@ def plot(rows):
 
 
 def minutely(rows):
-    """Six rows are one point: the median of what there is always, the highest of a p99 and of what waits."""
+    """Make one point of six rows: the median, but the highest of a p99 and of what waits."""
     chunks = [rows[start : start + 6] for start in range(0, len(rows), 6)]
     worst = ("probe_p99_ms", "waiting", "wal_mb")
     return [

@@ -1,10 +1,10 @@
-"""What a picture costs besides its detector: CPU per part, pictures/s, memory; small JPEGs, 2 boxes a picture, no model.
+"""Measure the cost of a picture without its detector: CPU per part, pictures/s, memory; small JPEGs, 2 boxes, no model.
 
     scripts/bench spine [--pictures 20000] [--rounds 3] [--rows 1000000] [--memory 200000]
 
-Runs the real flow in a process of its own over a tree that is there already, and takes each thread's CPU time around its
-parts. `graph` is what is left: Bytewax, and Python between the parts. Beside it the bare record path in the same run: the
-same frames through ledger and batching alone, without files, threads or Bytewax.
+Runs the real flow in a separate process over an existing tree, and measures each thread's CPU time around its parts. `graph`
+is the rest: Bytewax, and Python between the parts. In the same run the bare record path: the same frames through ledger and
+batching alone, without files, threads or Bytewax.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from tests.support.pipeline import Pipeline  # noqa: E402
 from tests.support.uploads import small_picture  # noqa: E402
 
 T = 1_700_000_000
-APART = 0.1  # seconds between pictures: each camera sees somebody all the time, events end by their window
+APART = 0.1  # seconds between pictures: each camera always sees a person, events end by their window
 PARTS = ("discovery", "watch", "decode", "hand-out", "detect", "record")
-CHUNK = 64  # frames per transaction on the bare path, the most that the files source hands out
+CHUNK = 64  # frames per transaction on the bare path, the most that the files source emits
 
 
 # -- the process that is measured
@@ -45,7 +45,7 @@ class Meter:
         self._turn = threading.Lock()
 
     def around(self, part, owner, name):
-        """Count what `owner.name` takes from now on."""
+        """Measure what `owner.name` takes from now on."""
         function = getattr(owner, name)
 
         def metered(*args, **options):
@@ -60,7 +60,7 @@ class Meter:
 
 
 def measured():
-    """Runs `flow` as `python -m bytewax.run flow` does; prints the CPU seconds of its parts at its end."""
+    """Run `flow` as `python -m bytewax.run flow` does; print the CPU seconds of its parts at its end."""
     from bytewax.run import cli_main
 
     import hearthwatch.sources.prefetch
@@ -80,13 +80,13 @@ def measured():
     meter.around("record", Writer, "write")
     began = time.process_time()
     cli_main(flow)
-    told = {"whole": time.process_time() - began, **meter.seconds}
-    told["graph"] = told["whole"] - sum(meter.seconds.values())
-    print(json.dumps(told), flush=True)
+    seconds = {"whole": time.process_time() - began, **meter.seconds}
+    seconds["graph"] = seconds["whole"] - sum(meter.seconds.values())
+    print(json.dumps(seconds), flush=True)
 
 
 def bare(path, pictures):
-    """The same frames through ledger and batching alone; prints CPU seconds."""
+    """Process the same frames through ledger and batching alone; print CPU seconds."""
     from hearthwatch.record.batching import Batching
     from hearthwatch.record.ledger import FoundFile, Ledger
     from hearthwatch.schemas import Detected, Detection
@@ -114,16 +114,16 @@ def _boxes(detection, n):
     return tuple(detection("person", 0.9, (n * k % 600, n * k % 300, 20, 30)) for k in (7, 11))
 
 
-# -- what is measured
+# -- input
 
 
 def small_jpeg(number):
-    """The same picture in other bytes."""
+    """Return the same picture in other bytes."""
     return small_picture(f"{number:09}")
 
 
 def make_tree(base, pictures, first=0):
-    """Small JPEGs, all different, cameras in turn."""
+    """Write small JPEGs, all different, cameras alternating."""
     for camera in range(CAMERAS):
         (base / f"cam{camera}").mkdir(parents=True, exist_ok=True)
     for i in range(first, first + pictures):
@@ -133,11 +133,11 @@ def make_tree(base, pictures, first=0):
         os.utime(path, ns=(at, at))
 
 
-# -- measuring
+# -- measurements
 
 
 def run_flow(folder, pictures, rows, watch_memory=()):
-    """One run over `pictures` that are there when it starts. CPU ms per picture by part, pictures/s, MB at these counts."""
+    """Run over a backlog of `pictures`. Return CPU ms per picture by part, pictures/s, MB at these counts."""
     p = Pipeline(folder, options="boxes = 2", HEARTHWATCH_CAPTURE_TIME="mtime")
     make_tree(p.base, pictures)
     if rows:
@@ -181,9 +181,9 @@ def run_bare(folder, pictures, rows):
     if rows:
         fill(path, rows)
     command = [sys.executable, __file__, "--bare", str(path), "--pictures", str(pictures)]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    seconds = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     shutil.rmtree(folder)
-    return told["whole"] / pictures * 1000, pictures / told["wall"]
+    return seconds["whole"] / pictures * 1000, pictures / seconds["wall"]
 
 
 def main():
@@ -209,7 +209,7 @@ def compare(given):
     columns = [0, given.rows] if given.rows else [0]
     flows, bares = {rows: [] for rows in columns}, {rows: [] for rows in columns}
     for n in range(given.rounds):
-        for rows in columns:  # in turn, so that a noisy minute hits all
+        for rows in columns:  # alternate, so that a noisy minute affects all
             bares[rows].append(run_bare(folder / f"bare{n}{rows}", given.pictures, rows))
             flows[rows].append(run_flow(folder / f"flow{n}{rows}", given.pictures, rows))
             print(f"round {n + 1}, {rows} rows: {flows[rows][-1][0]['whole']:.3f} ms", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Draw the labelled stories again and write down what the packaged detector finds in them.
+"""Draw the labelled stories again and store what the packaged detector finds in them.
 
 python -m bench.stories         # in the checkout, 5 minutes on two cores -> demo/stories.jsonl
 
@@ -32,7 +32,7 @@ CONFIDENCE, UNIQUE_IOU = 0.5, 0.6  # as the demo runs it
 
 
 def clips(split: Split):
-    """-> (clip, what plays beside it)"""
+    """Yield (clip, second plot)."""
     for camera in CAMERAS:
         seed, n = SEEDS[split], 0
         while n < EVERYDAY:
@@ -48,7 +48,7 @@ def clips(split: Split):
 
 
 def beside(clip: Clip, light: str | None) -> list[str]:
-    """The plot that `story` added by chance; its dice are thrown again in the same order."""
+    """Return the plot that `story` added by chance, by repeating its random choices in order."""
     r = random.Random(f"{clip.camera}/{clip.seed}")
     r.choice(PLAYS[clip.camera])
     chance = r.random()

@@ -1,9 +1,9 @@
-"""Verdicts per second with 1 and with 8 questions in flight: the judge chain against a server that takes its time.
+"""Measure verdicts/s with 1 and with 8 questions in flight: the judge chain against a slow server.
 
     python bench/verdicts.py [--events 200] [--seconds 0.3] [--url http://localhost:8002]
 
-Without `--url` the server is the tests' stand-in on a real socket, which answers each question after `--seconds`, however
-many there are; with it, whatever runs there. The events are closed ones in a fresh record; the graph is the built-in one's
+Without `--url` the server is the tests' fake on a real socket, which answers each question after `--seconds`, however many
+there are; with it, the server there. The events are closed ones in a fresh record; the graph is the built-in one's
 judge chain, so what is measured includes reading the case, the thread hand-over, and the transaction of each verdict.
 """
 
@@ -58,7 +58,7 @@ class _UntilJudged(DynamicSource, StatelessSourcePartition):
 
 
 def verdicts_per_second(url, events, concurrency):
-    """-> verdicts/s, CPU milliseconds of this process per verdict."""
+    """Return verdicts/s and CPU milliseconds of this process per verdict."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "r.db"
         Cameras(path).see(*(T + 100 * n for n in range(events))).close().record.close()

@@ -60,7 +60,7 @@ def taken_at(path):
 
 
 def store(db, camera, path, taken, boxes):
-    """The picture and its boxes; the event, if it opened one."""
+    """Insert the picture and its boxes; return the event if it opened one."""
     with db:
         near = db.execute("SELECT id, first, last FROM events WHERE camera = ? ORDER BY last DESC LIMIT 1", (camera,))
         event, first, last = near.fetchone() or (None, 0, 0)

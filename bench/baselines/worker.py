@@ -61,7 +61,7 @@ async def detect(client, path):
 
 
 async def store(session, server, camera, path, taken, boxes):
-    """The picture and its boxes; the event, if it opened one."""
+    """Insert the picture and its boxes; return the event if it opened one."""
     key = f"batch:{camera}"
     batch = await server.hgetall(key)
     joins = batch and taken - float(batch["last"]) < IDLE_SECONDS and taken - float(batch["first"]) < WINDOW_SECONDS

@@ -45,7 +45,7 @@ def examination(n, offset=500_000):
 
 @torch.inference_mode()
 def look(model, processor, pictures, threshold):
-    """The library's own way: processor, model, post-processing.  -> [(scores, labels, corners 0..1)]"""
+    """Run transformers' processor, model and post-processing.  -> [(scores, labels, corners 0..1)]"""
     out = []
     for i in range(0, len(pictures), 8):
         images = [Image.open(io.BytesIO(p)).convert("RGB") for p in pictures[i : i + 8]]

@@ -80,7 +80,7 @@ def save(model, folder):
 
 
 def shrink(frame):
-    """A frame as the detector will meet it: through JPEG, then resized by the image processor's own rule."""
+    """Encode a frame as JPEG and resize it as the image processor does, as the detector gets it."""
     image = Image.open(io.BytesIO(frame.jpeg())).convert("RGB").resize((W, H), Image.BILINEAR)
     labels = np.array([LABELS.index(b[0]) for b in frame.boxes], np.int64)
     corners = np.array([b[1:] for b in frame.boxes], np.float32).reshape(-1, 4) / np.float32(
