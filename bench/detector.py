@@ -30,7 +30,7 @@ from PIL import Image  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from hearthwatch.gpu.decode import open_picture  # noqa: E402
-from hearthwatch.gpu.detector import Candidates, Detector  # noqa: E402
+from hearthwatch.gpu.detector import CandidateBoxes, Detector  # noqa: E402
 from hearthwatch.gpu.loading import YARD, load  # noqa: E402
 from hearthwatch.gpu.optimize import fuse  # noqa: E402
 from hearthwatch.gpu.options import BUCKETS, DetectorSwitches  # noqa: E402
@@ -176,7 +176,7 @@ def stepwise(detector):
 
     def pick(found):
         one = found[0].cpu().numpy()
-        raw = Candidates(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(sizes, np.float32))
+        raw = CandidateBoxes(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(sizes, np.float32))
         return detector._select(raw, tuple(sizes[:2]))
 
     return decode, lambda picture: runner.prepare([picture]), torch.inference_mode()(runner.network), pick

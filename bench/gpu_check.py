@@ -34,7 +34,7 @@ from tests.support.machine import draw, matmul_rate  # noqa: E402
 
 from hearthwatch.gpu import DetectorError, decode  # noqa: E402
 from hearthwatch.gpu.decode import open_picture  # noqa: E402
-from hearthwatch.gpu.detector import Candidates, Detector  # noqa: E402
+from hearthwatch.gpu.detector import CandidateBoxes, Detector  # noqa: E402
 from hearthwatch.gpu.options import DetectorSwitches  # noqa: E402
 from hearthwatch.gpu.parity import probe_pictures  # noqa: E402
 from hearthwatch.gpu.resize import _order, can_resize, pixel_array, resize_on_cpu, taps  # noqa: E402
@@ -153,7 +153,7 @@ def transformers_candidates(model, pics):
     def candidates(picture):
         output = network(**processor(picture, return_tensors="pt").to(DEVICE))
         (found,) = processor.post_process_object_detection(output, threshold=0.0, target_sizes=[picture.size[::-1]])
-        return Candidates(*(found[name].cpu().numpy() for name in ("scores", "labels", "boxes")))
+        return CandidateBoxes(*(found[name].cpu().numpy() for name in ("scores", "labels", "boxes")))
 
     return [candidates(one) for one in pics]
 

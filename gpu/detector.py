@@ -39,7 +39,7 @@ class InferenceResult(NamedTuple):
     milliseconds: float
 
 
-class Candidates(NamedTuple):
+class CandidateBoxes(NamedTuple):
     """All candidates of one picture without threshold, by descending score: k = min(number of queries, queries x classes)."""
 
     scores: NDArray[np.float32]
@@ -150,7 +150,7 @@ class Detector:
         found = self.candidates(pictures)
         return [self._select(one, picture.size) for one, picture in zip(found, pictures, strict=True)]
 
-    def candidates(self, pictures: Sequence[Image.Image]) -> list[Candidates]:
+    def candidates(self, pictures: Sequence[Image.Image]) -> list[CandidateBoxes]:
         """Return everything the model finds in each picture, without threshold."""
         size = self.batch_max
         parts = [pictures[at : at + size] for at in range(0, len(pictures), size)]
@@ -179,16 +179,16 @@ class Detector:
     def _collect(self, submitted: SubmittedBatch) -> list[tuple[Detection, ...]]:
         return [self._select(one, size) for one, size in zip(self._candidates(submitted), submitted.sizes, strict=True)]
 
-    def _candidates(self, submitted: SubmittedBatch) -> list[Candidates]:
+    def _candidates(self, submitted: SubmittedBatch) -> list[CandidateBoxes]:
         found = self._runner.collect(submitted.ticket)
         if not np.isfinite(found).all():
             raise ArithmeticError("the model returned NaN or infinity")
         return [
-            Candidates(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(size * 2, np.float32))
+            CandidateBoxes(one[:, 0], one[:, 1].astype(np.int64), one[:, 2:] * np.array(size * 2, np.float32))
             for one, size in zip(found, submitted.sizes, strict=True)
         ]
 
-    def _select(self, found: Candidates, size: tuple[int, int]) -> tuple[Detection, ...]:
+    def _select(self, found: CandidateBoxes, size: tuple[int, int]) -> tuple[Detection, ...]:
         at = np.flatnonzero((found.scores >= np.float32(self.filter.confidence)) & self._accepted[found.classes])
         labels = [self.labels[number] for number in found.classes[at]]
         boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in found.boxes[at].tolist()]
