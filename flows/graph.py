@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,7 +47,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.settings = chosen or settings()
         self.warnings: list[str] = []
-        self._context = context
+        self._context = context or Context.from_settings(self.settings, Timings())
         self._mistakes: list[str] = []
 
     def add(
@@ -93,12 +92,11 @@ class Graph:
         check_facts(parsed.facts, graph.context, chosen, graph._mistakes, graph.warnings)
         return graph
 
-    @cached_property
+    @property
     def context(self) -> Context:
         """What all nodes share. A language model judges events if a node here asks one, or if the settings name one."""
-        context = self._context or Context.from_settings(self.settings, Timings())
         judged = any(node.is_judge() and node.component and not node.off() for node in self.nodes.values())
-        return replace(context, analysis=context.analysis or judged)
+        return replace(self._context, analysis=self._context.analysis or judged)
 
     @property
     def run_here(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from hearthwatch.flows.guard import StageError
 from hearthwatch.schemas import Context, Detected, Frame, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.settings import load, reload, variables
 from hearthwatch.schemas.testing import detected
+from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.batch import Batch
 from tests.support.pipeline import Pipeline
 
@@ -448,3 +449,11 @@ def test_a_consumer_alone_in_a_file_of_0_1_reads_the_feed() -> None:
 def test_the_settings_that_a_flow_file_names_are_those_of_the_whole_process(folder: Path) -> None:
     (folder / "flow.toml").write_text('[settings]\ndatabase_url = "sqlite:///here.db"\n')
     assert load(None, {"HEARTHWATCH_FLOW": "flow.toml"}).database_path == Path("here.db")
+
+
+def test_a_node_that_is_added_later_counts_too() -> None:
+    graph = from_text('[files]\nuse = "files"\n')
+    assert not graph.context.analysis
+    graph.add("analyze", Nemotron(url="http://localhost:1"))
+    assert graph.context.analysis
+    assert graph.context.timings is graph.context.timings
