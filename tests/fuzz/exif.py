@@ -54,7 +54,7 @@ class Exif:
         assert path(7, told.at) and when.isoformat() and when.tzinfo
         if told.doubted:
             return "doubted: the time of the file counts"
-        return None if told.at != mtime // 1000 else "tells none: the time of the file counts"
+        return None if told.at != mtime // 1000 else "no time in EXIF: the time of the file counts"
 
 
 def exif(tags):
