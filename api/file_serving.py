@@ -19,8 +19,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from hearthwatch.record.paths import unescape
-from hearthwatch.record.read.events import version
+from hearthwatch.record.paths import file_version, unescape
 
 PATH_CHARACTERS_MAX = 4096
 CHUNK = 256 * 1024
@@ -58,7 +57,7 @@ class OpenFile(NamedTuple):
 
     @property
     def version(self) -> str:
-        return version(self.mtime_ns, self.size)
+        return file_version(self.mtime_ns, self.size)
 
 
 def parse_filename(filename: str) -> bytes:

@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from hearthwatch.record import Record  # noqa: E402
-from hearthwatch.record.read.events import Filter, count_detections, count_levels  # noqa: E402
+from hearthwatch.record.read.detections import count_detections  # noqa: E402
+from hearthwatch.record.read.events import Filter, count_levels  # noqa: E402
 from hearthwatch.schemas.items import risk_level  # noqa: E402
 from tests.support.pipeline import Pipeline, picture, rules_and_options  # noqa: E402
 

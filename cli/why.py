@@ -12,7 +12,7 @@ import typer
 from hearthwatch.flows.graph import configured
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.batching import Cut
-from hearthwatch.record.read.lineage import Lineage, Picture, Step, lineage
+from hearthwatch.record.read.lineage import EventFrame, EventRevision, FoundBox, Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.batch import Batch
@@ -28,7 +28,7 @@ def why(
     graph = configured()
     record, zone = open_existing(graph.context.record_path), graph.context.zone
     rules = (graph.first(Batch) or Batch()).cut()
-    found = lineage(record, event_id)
+    found = read_lineage(record, event_id)
     for part in (headline(found, zone), pictures(found, zone), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")
     if asked := prompt(found, record, zone):
@@ -56,24 +56,24 @@ def headline(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
 
 
 def pictures(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
-    n = len(story.pictures)
+    n = len(story.frames)
     yield f"Pictures: {n} with something in {'it' if n == 1 else 'them'}"
     half = PICTURES_MAX // 2
-    for i, picture in enumerate(story.pictures):
+    for i, (frame, boxes) in enumerate(story.frames):
         if n <= PICTURES_MAX or i < half or i >= n - half:
-            yield from _picture(picture, set(story.evidence), zone)
+            yield from _picture(frame, boxes, set(story.evidence), zone)
         elif i == half:
             yield f"  … {n - PICTURES_MAX} more …"
     if story.evidence:
         yield "  * what the verdict rests on"
 
 
-def _picture(p: Picture, evidence: set[int], zone: tzinfo | None) -> Iterator[str]:
+def _picture(p: EventFrame, boxes: list[FoundBox], evidence: set[int], zone: tzinfo | None) -> Iterator[str]:
     took = "" if p.detect_ms is None else f", {p.detect_ms:.0f} ms to detect"
     yield f"  {clock(p.captured_at, zone)}  {p.path} (frame {p.id}; arrived {_after(p.captured_at, p.arrived_at)}{took}, by {p.model or 'a detector'})"
-    kept = [f"{b.object_type} {b.confidence:.0%}{'*' if b.id in evidence else ''}" for b in p.boxes if b.reason is None]
+    kept = [f"{b.object_type} {b.confidence:.0%}{'*' if b.id in evidence else ''}" for b in boxes if b.reason is None]
     yield f"    {', '.join(kept)}"
-    left_out = Counter(f"{b.object_type} ({b.reason})" for b in p.boxes if b.reason is not None)
+    left_out = Counter(f"{b.object_type} ({b.reason})" for b in boxes if b.reason is not None)
     if left_out:
         yield f"    does not count: {', '.join(f'{count} × {what}' for what, count in left_out.items())}"
 
@@ -95,7 +95,7 @@ def window(story: Lineage, rules: Cut, zone: tzinfo | None) -> Iterator[str]:
     limit = f"{rules.window / 1e6:g} s after the first" if by_window else f"{rules.idle / 1e6:g} s after the last"
     yield f"  a picture from {clock(deadline, zone)} on ({limit}) begins the next event"
     if e["opened_at"]:
-        arrived = min(p.arrived_at for p in story.pictures)
+        arrived = min(p.arrived_at for p, _ in story.frames)
         yield f"  opened {clock(e['opened_at'], zone)}, {_after(arrived, e['opened_at'])} than its first picture arrived"
     if e["closed_at"]:
         yield f"  closed {clock(e['closed_at'], zone)}"
@@ -118,14 +118,14 @@ def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
 def verdicts(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
     yield "Verdicts"
     reason = None
-    for step in story.steps:
+    for step in story.revisions:
         yield _verdict(step, zone)
         if step.reasoning and step.reasoning != reason:
             yield f"    because: {' '.join(step.reasoning.split())}"
         reason = step.reasoning
 
 
-def _verdict(step: Step, zone: tzinfo | None) -> str:
+def _verdict(step: EventRevision, zone: tzinfo | None) -> str:
     what = "shadow" if step.shadow else step.type.removeprefix("event.")
     who = f"{step.analyzer} {step.model} {step.prompt_version}" if step.model else f"{step.analyzer}"
     took = f" in {step.latency_ms / 1000:.1f} s" if step.latency_ms else ""

@@ -1,4 +1,4 @@
-"""Names on disk -> names in the record: camera ids, and paths that survive any bytes.
+"""Names on disk -> names in the record: camera ids, paths that survive any bytes, and where the API serves an upload.
 
 `unescape(escape(raw)) == raw` for every path that a Linux file system can hold, and an escaped path is printable text:
 it can be logged, stored, sent as JSON and typed. Ordinary names are left as they are.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import quote
 
 # Undecodable bytes (as surrogates), C0 and C1 control characters, delete, and the backslash that marks them.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
@@ -47,3 +48,15 @@ def unescape(path: str) -> bytes:
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
     return b"\\" if match[2] else bytes([int(match[1], 16)])
+
+
+def upload_url(camera_id: str, path: str, mtime_ns: int, size: int) -> str | None:
+    """Where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree."""
+    if path.startswith("/"):
+        return None
+    return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(path.partition('/')[2])}?v={file_version(mtime_ns, size)}"
+
+
+def file_version(mtime_ns: int, size: int) -> str:
+    """A text that differs between a file and the one that replaces it."""
+    return f"{mtime_ns:x}-{size:x}"

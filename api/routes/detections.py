@@ -11,7 +11,7 @@ from hearthwatch.api.dependencies import State, run_on_slow_threads
 from hearthwatch.api.file_serving import open_file, serve_file
 from hearthwatch.api.params import CameraId, DetectionId, End, Limit, ObjectType, Offset, Start, span
 from hearthwatch.record import Record, thumbnails
-from hearthwatch.record.read import events as queries
+from hearthwatch.record.read import detections as queries
 from hearthwatch.record.read.events import Filter
 from hearthwatch.schemas.items import PER_FRAME
 

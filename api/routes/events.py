@@ -14,6 +14,7 @@ from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response
 from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, format_cursor, parse_cursor, span
 from hearthwatch.record import Record, reviews
+from hearthwatch.record.read import detections, lineage
 from hearthwatch.record.read import events as queries
 from hearthwatch.record.read.events import FIRST_PAGE, Filter, PageCursor
 from hearthwatch.record.units import LEVELS
@@ -129,10 +130,10 @@ def get_event(state: State, event_id: EventId) -> Response:
     with state.reader.snapshot() as record:
         found = _in_range(event_id) and queries.event(record, event_id)
         if not found:
-            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
         found |= {
-            "history": queries.history(record, event_id), "frames": queries.frames(record, event_id),
-            "latencies": queries.latencies(record, event_id),
+            "history": lineage.history(record, event_id), "frames": lineage.frames(record, event_id),
+            "latencies": lineage.latencies(record, event_id),
         }  # fmt: skip
     return json_response(found)
 
@@ -147,7 +148,7 @@ def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Res
         del changes["reviewed"]
     if not _in_range(event_id) or not state.write(lambda record: reviews.edit_event(record, event_id, changes)):
         with state.reader.snapshot() as record:
-            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
+            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
     with state.reader.snapshot() as record:
         return json_response(queries.event(record, event_id))
 
@@ -161,8 +162,8 @@ def event_detections(state: State, event_id: EventId, limit: Limit = 1000, offse
     """List the event's boxes in order of capture."""
     with state.reader.snapshot() as record:
         if not _in_range(event_id) or queries.event(record, event_id) is None:
-            return _not_found(event_id, _in_range(event_id) and queries.merged_into(record, event_id))
-        found = queries.detections_of(record, event_id)
+            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
+        found = detections.detections_of_event(record, event_id)
     return json_response(
         {"detections": found[offset : offset + limit], "count": len(found), "limit": limit, "offset": offset}
     )

@@ -1,8 +1,8 @@
-"""What the API reads of events and detections: pages by keyset or offset, and counts that do not scan.
+"""Read events for the API: pages by cursor or offset, and counts that do not scan.
 
-Rows come as JSON-ready dicts with the contract's names; times go in as microseconds and come out as ISO 8601 `Z`.
-Totals are sums of daily counters plus the two partial days at the ends of a span; only a search for words and a least
-confidence look at rows: at a million events and five million boxes that takes 0.4 s each.
+Rows come as JSON-ready dicts with the contract's names; times go in as microseconds and come out as ISO 8601 `Z`. Totals are
+sums of daily counters plus the two partial days at the ends of a span; only a text search reads rows (0.4 s at a million
+events).
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from hearthwatch.record import Record
-from hearthwatch.record.thumbnails import url
-from hearthwatch.record.units import BOXES_OF_FRAME, DAY, LEVELS, NEVER, box_ids
+from hearthwatch.record.units import BOXES_OF_FRAME, DAY, LEVELS, NEVER
 from hearthwatch.schemas.items import RiskLevel
 
-LOOKUPS_MAX = 1 / 7  # of all rows: reading one by an index takes seven times as long as reading it in its turn
 _EPOCH = datetime(1970, 1, 1)
 
 Row = dict[str, Any]
@@ -57,8 +54,8 @@ class Filter(NamedTuple):
         if not self.q:
             return "", []
         like = "%" + self.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        said = (f"e.{column} LIKE ? ESCAPE '\\'" for column in ("summary", "reasoning", "notes"))
-        return f" AND ({' OR '.join(said)})", [like] * 3
+        matches = (f"e.{column} LIKE ? ESCAPE '\\'" for column in ("summary", "reasoning", "notes"))
+        return f" AND ({' OR '.join(matches)})", [like] * 3
 
     def whole_days(self) -> tuple[int, int]:
         """The days that lie entirely in the span: first <= day < last."""
@@ -80,7 +77,7 @@ def count_levels(record: Record, f: Filter) -> dict[str, int]:
     """How many events of each level match, whatever levels the filter asks for."""
     kind, (same, args), counts = f.object_type or "", f.sql(levels=False), dict.fromkeys(LEVELS, 0)
     if f.q:
-        rows = _said(record, f)
+        rows = _count_matches(record, f)
     else:
         rows = record.rows(
             f"SELECT risk_level, sum(n) FROM event_counts WHERE object_type = ? AND day >= ? AND day < ?{same} GROUP BY 1",
@@ -96,8 +93,8 @@ def count_levels(record: Record, f: Filter) -> dict[str, int]:
     return counts
 
 
-def _said(record: Record, f: Filter) -> list[tuple[str, int]]:
-    """(level, how many) of the events whose words are looked at; all events are read in a row, some by an index."""
+def _count_matches(record: Record, f: Filter) -> list[tuple[str, int]]:
+    """(level, how many) of the events whose text matches; all events by a scan, some by an index."""
     (same, args), (text, words) = f.sql("e.", levels=False), f.text()
     if f == Filter(q=f.q, reviewed=f.reviewed, risk_levels=f.risk_levels):
         return record.rows(
@@ -134,7 +131,7 @@ def count_cameras(record: Record, f: Filter) -> dict[str, int]:
 
 
 class PageCursor(NamedTuple):
-    """A place in a list: behind this event. `reviewed` and `risk_score` matter in the inbox only."""
+    """Where a page of events begins: behind this event. `reviewed` and `risk_score` matter in the inbox only."""
 
     started_at: int
     id: int
@@ -149,7 +146,7 @@ def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCu
     """Events by start, newest first."""
     (same, args), (text, words) = f.sql("f."), f.text()
     join = "CROSS JOIN events e ON e.id = f.event_id " if text else ""
-    end = min(f.end, after.started_at + 1)  # said twice, because SQLite takes only this one for where to begin
+    end = min(f.end, after.started_at + 1)  # repeated, because SQLite uses only this one as the start of the range
     rows = record.rows(
         f"SELECT f.started_at, f.event_id FROM facets f {join}WHERE f.object_type = ? AND f.started_at >= ? AND f.started_at < ? "
         f"AND (f.started_at, f.event_id) < (?, ?){same}{text} ORDER BY f.started_at DESC, f.event_id DESC LIMIT ? OFFSET ?",
@@ -159,7 +156,7 @@ def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCu
 
 
 def inbox(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCursor = FIRST_PAGE) -> list[PageCursor]:
-    """What nobody has looked at, by risk and then by time; behind it what somebody has, newest first."""
+    """Unreviewed events by risk and then by time; behind them the reviewed ones, newest first."""
     places: list[PageCursor] = []
     if f.reviewed is not True and not after.reviewed:
         places = _unreviewed(record, f._replace(reviewed=False), limit, offset, after)
@@ -205,9 +202,9 @@ WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""
 
 
 def events(record: Record, ids: Sequence[int]) -> list[Row]:
-    """These events as the contract has them, in this order; without those that were merged, or that nobody was told of.
+    """These events as the contract has them, in this order; without merged ones and those not published yet.
 
-    One row of JSON: Python's lock changes hands at every row, which cost three quarters of the answers per second.
+    One row of JSON: Python's lock is released at every row, which cost three quarters of the answers per second.
     """
     (found,) = record.one(_EVENTS, json.dumps(list(ids)))
     return [_event(*row) for row in json.loads(found)]
@@ -233,142 +230,3 @@ def _event(
         "frame_count": frame_count, "detection_count": len(detection_ids), "detection_ids": sorted(detection_ids), "objects": objects,
         "thumbnail_url": thumbnail_url,
     }  # fmt: skip
-
-
-def merged_into(record: Record, id: int) -> int | None:
-    """The event that swallowed this one, in the end."""
-    seen: set[int] = set()
-    while id not in seen:
-        seen.add(id)
-        row = record.one("SELECT merged_into FROM events WHERE id = ? AND status = 'merged'", id)
-        if row is None or row[0] is None:
-            break
-        id = row[0]
-    return id if len(seen) > 1 else None
-
-
-_HISTORY = (
-    "revision, type, shadow, risk_score, risk_level, summary, reasoning, evidence, analyzer, model, prompt_version, "
-    "analysis_status, frame_count, latency_ms, at"
-)
-
-
-def history(record: Record, id: int) -> list[Row]:
-    """The revisions of an event, oldest first; shadow verdicts among them."""
-    names = _HISTORY.split(", ")
-    one = f"SELECT {_HISTORY} FROM event_history WHERE event_id = ? AND "
-    rows = record.rows(f"{one} NOT shadow UNION ALL {one} shadow ORDER BY 1, 3", id, id)
-    out = [dict(zip(names, row, strict=True)) for row in rows]
-    for row in out:
-        row |= {"shadow": bool(row["shadow"]), "evidence": json.loads(row["evidence"] or "[]"), "at": iso(row["at"])}
-    return out
-
-
-def latencies(record: Record, id: int) -> dict[str, float | None]:
-    """Seconds from the arrival of the event's first picture to each step; None: not yet.
-
-    A frame's detections, its place and the event's first revision are one transaction, so it is detected when opened.
-    """
-    discovered, opened, closed, analyzed, arrived = record.one(
-        "SELECT f.discovered_at, e.opened_at, e.closed_at, e.analyzed_at, f.arrived_at FROM events e JOIN frames f ON f.id = e.id WHERE e.id = ?",
-        id,
-    )
-    steps = {"discovered": discovered, "detected": opened, "opened": opened, "closed": closed, "analyzed": analyzed}
-    return {name: None if at is None else max(0.0, (at - arrived) / 1e6) for name, at in steps.items()}
-
-
-def frames(record: Record, event_id: int) -> list[Row]:
-    """The pictures of an event in order of capture, each with its detections."""
-    rows = record.rows(
-        "SELECT id, camera_id, path, mtime_ns, size, captured_at, arrived_at, width, height, model, detect_ms, thumbnail_path "
-        "FROM frames WHERE event_id = ? ORDER BY captured_at, id", event_id,
-    )  # fmt: skip
-    return [
-        {
-            "id": id, "captured_at": iso(captured), "arrived_at": iso(arrived), "path": path, "width": width, "height": height,
-            "image_url": image_url(camera, path, mtime_ns, size), "thumbnail_url": thumbnail and url(thumbnail),
-            "model": model, "detect_ms": detect_ms,
-            "detections": _detections(record, "id BETWEEN ? AND ? ORDER BY id", *box_ids(id)),
-        }
-        for id, camera, path, mtime_ns, size, captured, arrived, width, height, model, detect_ms, thumbnail in rows
-    ]  # fmt: skip
-
-
-def image_url(camera_id: str, path: str, mtime_ns: int, size: int) -> str | None:
-    """Where the API serves an upload; it changes when the file does, so it may be cached for ever. None: not in the tree."""
-    if path.startswith("/"):
-        return None
-    return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(path.partition('/')[2])}?v={version(mtime_ns, size)}"
-
-
-def version(mtime_ns: int, size: int) -> str:
-    """What tells a file from the one that takes its place."""
-    return f"{mtime_ns:x}-{size:x}"
-
-
-# -- detections
-
-_DETECTION = (
-    "id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, "
-    "thumbnail_path"
-)
-
-
-def _detections(record: Record, where: str, *args: Any) -> list[Row]:
-    names = _DETECTION.split(", ")
-    rows = [
-        dict(zip(names, row, strict=True))
-        for row in record.rows(f"SELECT {_DETECTION} FROM detections WHERE {where}", *args)
-    ]
-    for row in rows:
-        row["detected_at"] = iso(row["detected_at"])
-        row["image_url"] = f"/api/detections/{row['id']}/image"
-    return rows
-
-
-def detection(record: Record, id: int) -> Row | None:
-    found = _detections(record, "id = ?", id)
-    return found[0] if found else None
-
-
-def detections_of(record: Record, event_id: int) -> list[Row]:
-    """All boxes of an event, in order of capture."""
-    ids = record.rows("SELECT id FROM frames WHERE event_id = ? ORDER BY captured_at, id", event_id)
-    return [d for (i,) in ids for d in _detections(record, "id BETWEEN ? AND ? ORDER BY id", *box_ids(i))]
-
-
-def list_detections(record: Record, f: Filter, confidence: float, limit: int, offset: int) -> list[Row]:
-    """Boxes by time, newest first."""
-    same, args = _boxes(f, confidence)
-    return _detections(
-        record, f"detected_at >= ? AND detected_at < ?{same} ORDER BY detected_at DESC, id DESC LIMIT ? OFFSET ?",
-        f.start, f.end, *args, limit, offset,
-    )  # fmt: skip
-
-
-def count_detections(record: Record, f: Filter, confidence: float) -> int:
-    """How many boxes match. Only a confidence makes it look at rows: those of the span, or all in a row if they are many."""
-    if confidence > 0:
-        (same, args), boxes = _boxes(f, confidence), record.counters()["detections"]
-        many = count_detections(record, f._replace(object_type=None), 0) > boxes * LOOKUPS_MAX
-        sql = f"SELECT count(*) FROM detections {'NOT INDEXED' if many else ''} WHERE detected_at >= ? AND detected_at < ?{same}"
-        return int(record.one(sql, f.start, f.end, *args)[0])
-    same, args = _boxes(f, 0)
-    total = record.one(
-        f"SELECT coalesce(sum(n), 0) FROM detection_counts WHERE day >= ? AND day < ?{same}", *f.whole_days(), *args
-    )[0]
-    for start, end in f.partial_days():
-        total += record.one(
-            f"SELECT count(*) FROM detections WHERE detected_at >= ? AND detected_at < ?{same}", start, end, *args
-        )[0]
-    return int(total)
-
-
-def _boxes(f: Filter, confidence: float) -> tuple[str, list[Any]]:
-    sql, args = "", list[Any]()
-    for column, value in (("camera_id", f.camera_id), ("object_type", f.object_type)):
-        if value is not None:
-            sql, args = f"{sql} AND {column} = ?", [*args, value]
-    if confidence > 0:
-        sql, args = f"{sql} AND confidence >= ?", [*args, confidence]
-    return sql, args

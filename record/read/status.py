@@ -12,7 +12,8 @@ from typing import Any
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import silence_max
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, image_url, iso
+from hearthwatch.record.paths import upload_url
+from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, iso
 from hearthwatch.record.units import ALARMING, LEVELS, QUARTER, SECOND
 
 ALIVE = 15 * SECOND  # heartbeats come every 2 s
@@ -55,7 +56,7 @@ def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
 
 
 def _last_image_url(record: Record, camera: str) -> str | None:
-    return next((image_url(camera, **picture) for picture in newest_pictures(record, camera, 1)), None)
+    return next((upload_url(camera, **picture) for picture in newest_pictures(record, camera, 1)), None)
 
 
 def images(record: Record, since: int, camera: str | None = None) -> int:

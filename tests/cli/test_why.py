@@ -10,7 +10,7 @@ import pytest
 
 from hearthwatch.record import RecordError
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.read.lineage import lineage
+from hearthwatch.record.read.lineage import read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import Detection, Verdict
 from tests.support.data_dir import START, House, S, in_memory
@@ -108,7 +108,7 @@ def test_a_long_event_is_told_from_both_ends(house):
         (77, "event 77 does not exist"),
         (2, "event 2 does not exist, but frame 2 belongs to event 1"),
         (5, "event 5 became part of event 1 when a picture came out of order: ask for 1"),
-        (6, "event 6 does not exist: it was forgotten (retention)"),
+        (6, "event 6 does not exist: retention deleted it"),
     ],
 )
 def test_who_asks_for_another_number_is_helped(house, event, says):
@@ -116,14 +116,14 @@ def test_who_asks_for_another_number_is_helped(house, event, says):
     house.set([5], status="merged", merged_into=1)
     house.record.execute("UPDATE frames SET pruned = 2 WHERE id = 6")
     with pytest.raises(RecordError) as told:
-        lineage(house.record, event)
+        read_lineage(house.record, event)
     assert str(told.value) == says
     done = why(house, event)
     assert (done.returncode, done.stderr) == (2, says + "\n")
 
 
 def test_times_are_those_of_the_record(house):
-    found = lineage(judged(house).record, 1)
-    assert [p.captured_at for p in found.pictures] == [START + i * S for i in (0, 4, 8, 12)]
-    assert [(step.revision, step.shadow) for step in found.steps] == [(1, False), (2, False), (2, True), (3, False)]
+    found = read_lineage(judged(house).record, 1)
+    assert [frame.captured_at for frame, _ in found.frames] == [START + i * S for i in (0, 4, 8, 12)]
+    assert [(step.revision, step.shadow) for step in found.revisions] == [(1, False), (2, False), (2, True), (3, False)]
     assert [told.seq for told in found.messages] == [1, 2, 3]
