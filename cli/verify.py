@@ -30,9 +30,9 @@ def verify() -> None:
     s = settings()
     record, data_dir = open_existing(s.database_path), s.hearthwatch_data_dir
     parts: dict[str, Callable[[], list[str]]] = {
-        "record": partial(checks.check_at_once, record, checks.database),
-        "counters": partial(checks.check_at_once, record, checks.counters),
-        "rows": partial(checks.check_at_once, record, checks.rows),
+        "record": partial(checks.find_in_snapshot, record, checks.database),
+        "counters": partial(checks.find_in_snapshot, record, checks.counters),
+        "rows": partial(checks.find_in_snapshot, record, checks.rows),
         "uploads": lambda: checks.find_persistent(
             lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()))
         ),

@@ -1,6 +1,6 @@
-"""Frames become events here: each frame is decided exactly once, in one transaction.
+"""Group frames into events: each frame is decided exactly once, in one transaction.
 
-Its state, its detections, its place in an event and the feed rows that tell the world are written together. Membership
+Its state, its detections, its place in an event and the feed rows that publish it are written together. Membership
 of events is a function of (order of ids, capture time, arrival time, has detections) and of nothing else: not of how
 frames are grouped into transactions, of ticks, of restarts or of the wall clock.
 """
@@ -29,7 +29,7 @@ from hearthwatch.schemas.items import (
 
 log = logging.getLogger(__name__)
 
-LATE = 60 * SECOND  # a frame that arrives this long after its capture is old news: a re-cut does not announce it early
+LATE = 60 * SECOND  # a frame that arrives so long after its capture is old: a re-cut does not open its event early
 
 
 # -- the pure part: what an event is
@@ -43,11 +43,11 @@ class Cut(NamedTuple):
     lateness: int = 5 * SECOND
 
     def deadline(self, first: int, last: int) -> int:
-        """A frame captured at or after this does not belong to the event whose frames span first..last."""
+        """Return the capture time from which on a frame is not in the event whose frames span first..last."""
         return min(first + self.window, last + self.idle)
 
     def close_at(self, first: int, last: int, arrival: int) -> int:
-        """When the event is closed, on the arrival clock: `arrival` is that of its last frame."""
+        """Return when the event is closed, on the arrival clock: `arrival` is that of its last frame."""
         return arrival + self.deadline(first, last) - last + self.lateness
 
 
@@ -55,7 +55,7 @@ F = TypeVar("F", bound=tuple[int, ...])  # (capture time, frame id, …)
 
 
 def cut(frames: Iterable[F], rules: Cut) -> list[list[F]]:
-    """The definition of an event: walk the frames in order of capture, start anew at a deadline."""
+    """Cut frames into events, by definition: walk them in order of capture, begin the next event at a deadline."""
     parts: list[list[F]] = []
     for frame in sorted(frames):
         if not parts or frame[0] >= rules.deadline(parts[-1][0][0], parts[-1][-1][0]):
@@ -64,11 +64,11 @@ def cut(frames: Iterable[F], rules: Cut) -> list[list[F]]:
     return parts
 
 
-# -- the record's part: keep the events cut while frames come in, in any order
+# -- the record's part: keep the events cut while frames arrive in any order
 
 
-class Near(NamedTuple):
-    """An event of the same camera, beside the frame that is being placed."""
+class Neighbour(NamedTuple):
+    """The event of the same camera before or after the frame that is being placed."""
 
     id: int
     first: int
@@ -97,14 +97,14 @@ class Batching:
     def write(self, items: Sequence[Detected | Tick]) -> list[Event]:
         """Decide these frames and close what is due; the revisions of events that came of it, as the feed has them.
 
-        One transaction, or none if there is nothing to do. A frame that was decided before is passed over.
+        One transaction, or none if there is nothing to do. A frame that was decided before is skipped.
         """
         if not items or (self._only_early_ticks(items)):
             return []
         try:
             return self.record.transact(lambda: self._write(items))
         except BaseException:
-            self.due = -1  # whatever was remembered was rolled back: look again next time
+            self.due = -1  # the transaction was rolled back: read it again next time
             raise
 
     def _only_early_ticks(self, items: Sequence[Detected | Tick]) -> bool:
@@ -137,7 +137,7 @@ class Batching:
         return {i for (i,) in rows}
 
     def _decide(self, item: Detected, counts: dict[str, int]) -> None:
-        frame, error = item.frame, self._final(item.error)
+        frame, error = item.frame, self._resolve_duplicate(item.error)
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
         self._close(arrived)
         state = "settled" if error is None or error.stage == DUPLICATE else "quarantined"
@@ -146,7 +146,7 @@ class Batching:
         if len(boxes) > PER_FRAME:
             log.warning("%s: %d detections, the %d surest are kept", frame.path, len(boxes), PER_FRAME)
             boxes = tuple(sorted(boxes, key=lambda d: -d.confidence)[:PER_FRAME])
-        kept = self._kept(item, captured, boxes) if boxes else []
+        kept = self._unsuppressed(item, captured, boxes) if boxes else []
         counts["detections"] += len(kept)
         opened = frame.opened
         event_id = self._place(frame.id, frame.camera_id, captured, arrived) if kept else None
@@ -180,8 +180,8 @@ class Batching:
         )
         self.announcer.flush()
 
-    def _kept(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
-        """The boxes that matter, with their ids; the others are stored with the reason why they do not."""
+    def _unsuppressed(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
+        """Return the boxes that count, with their ids; store the others with the reason why they do not."""
         frame = item.frame
         reasons = self.suppression.reasons(frame.camera_id, captured, (item.width, item.height), boxes)
         numbered = list(zip(range(frame.id * PER_FRAME, (frame.id + 1) * PER_FRAME), boxes, reasons, strict=False))
@@ -195,8 +195,8 @@ class Batching:
         )
         return [(id, d) for id, d, reason in numbered if not reason]
 
-    def _final(self, error: DeadLetter | None) -> DeadLetter | None:
-        """A duplicate of a picture that turned out bad is bad for the same reason."""
+    def _resolve_duplicate(self, error: DeadLetter | None) -> DeadLetter | None:
+        """Replace the error of a duplicate whose original was quarantined by that one's."""
         if error is None or error.stage != DUPLICATE:
             return error
         row = self.record.one(
@@ -218,7 +218,7 @@ class Batching:
         )
         for (event_id,) in ripe:
             self.announcer.close(event_id)
-        if by_tick:  # a frame that is discovered after this must not be stamped before it, not even after a restart
+        if by_tick:  # a frame that is discovered later must not be stamped earlier, not even after a restart
             self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
         self.due = self._next_due()
 
@@ -230,8 +230,8 @@ class Batching:
             self.rules,
             "SELECT id, started_at, last_at, sealed FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at ",
         )
-        before = self._near(near + "<= ? ORDER BY started_at DESC LIMIT 1", camera, at)
-        after = self._near(near + "> ? ORDER BY started_at LIMIT 1", camera, at)
+        before = self._neighbour(near + "<= ? ORDER BY started_at DESC LIMIT 1", camera, at)
+        after = self._neighbour(near + "> ? ORDER BY started_at LIMIT 1", camera, at)
         joins = before is not None and at < rules.deadline(before.first, before.last)
         first, last = (before.first, max(before.last, at)) if joins and before else (at, at)
         if (
@@ -249,9 +249,9 @@ class Batching:
         self.announcer.open(id)
         return id
 
-    def _near(self, sql: str, camera: str, at: int) -> Near | None:
+    def _neighbour(self, sql: str, camera: str, at: int) -> Neighbour | None:
         row = self.record.one(sql, camera, at)
-        return None if row is None else Near(*row)
+        return None if row is None else Neighbour(*row)
 
     def _join(self, event: int, first: int, last: int, arrival: int, at: int) -> int:
         close_at = self.rules.close_at(first, last, arrival)
@@ -264,7 +264,7 @@ class Batching:
         return event
 
     def _recut(self, id: int, camera: str, at: int, arrival: int, start: int) -> int:
-        """A frame came out of order: cut the unsealed events from here up to the next sealed one anew."""
+        """Cut the unsealed events from here up to the next sealed one again: a frame came out of order."""
         (wall,) = self.record.one(
             "SELECT coalesce(min(started_at), ?) FROM events WHERE camera_id = ? AND status <> 'merged' AND sealed AND started_at > ?",
             NEVER, camera, start,

@@ -1,8 +1,8 @@
-"""The record: one SQLite file that is ledger, checkpoint, batching state, work queue, result store and outbox.
+"""Connect to the record: one SQLite file that is ledger, checkpoint, batching state, work queue, result store and outbox.
 
-Every change is one short transaction (WAL, `synchronous=FULL`): when `transact` returns, it is on the disk. A locked
-database or a full disk is waited for with backoff, loudly, then reported in plain words; nothing is half done.
-One `Record` is one connection and belongs to one thread; writers of one process take turns without busy-waiting.
+Every change is one short transaction (WAL, `synchronous=FULL`): when `transact` returns, it is on the disk. A locked database
+or a full disk is retried with backoff and a warning for a minute, then reported; nothing is half done. One `Record` is one
+connection and belongs to one thread; writers of one process queue for a lock instead of polling.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any, TypeVar
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade, version
 from hearthwatch.schemas.errors import UserError
 
-# Before anybody imports pyarrow: its own allocator keeps the 80 MB that an export needed for a moment.
+# Before pyarrow is imported: its allocator keeps the 80 MB that an export needs for a moment.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BUSY_SECONDS_MAX = 60.0  # an analyst's forgotten write transaction or a full disk: then stop, the pictures stay on disk
+BUSY_SECONDS_MAX = 60.0  # an analyst's open write transaction or a full disk: then stop, the pictures stay on disk
 CACHE_KIB = 8 * 1024  # of a connection; the rest is read through the page cache
 WORKING_SET_KIB = 64 * 1024  # the newest pages of the indexes that each picture is looked up in
 WAL_BYTES = 64 << 20  # a write-ahead log that a long reader made grow is cut back to this
 
-_turns: dict[str, threading.RLock] = {}
-_turns_guard = threading.Lock()
+_write_locks: dict[str, threading.RLock] = {}
+_write_locks_guard = threading.Lock()
 
 
 class RecordError(UserError):
@@ -41,7 +41,7 @@ class RecordError(UserError):
 
 
 def now() -> int:
-    """The wall clock in integer microseconds UTC. For columns that tell when we wrote, never for deciding anything."""
+    """Read the wall clock, integer microseconds UTC. For columns that say when a row was written, never for decisions."""
     return time.time_ns() // 1000
 
 
@@ -53,9 +53,9 @@ class Record:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
-            with _turns_guard:
-                self._turn = _turns.setdefault(str(self.path.resolve()), threading.RLock())
-            with self._turn:
+            with _write_locks_guard:
+                self._write_lock = _write_locks.setdefault(str(self.path.resolve()), threading.RLock())
+            with self._write_lock:
                 self._prepare()
             self.store_id: str = self.one("SELECT value FROM meta WHERE key = 'store_id'")[0]
         except sqlite3.DatabaseError as error:
@@ -69,53 +69,54 @@ class Record:
 
     def _prepare(self) -> None:
         try:
-            known = version(self.db)
+            found = version(self.db)
         except ValueError as error:
             raise RecordError(f"{self.path} {error}") from error
         pragmas = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{self._cache_kib}; PRAGMA journal_size_limit = {WAL_BYTES}"
-        _patiently(lambda: self.db.executescript(pragmas), self.path)
-        if known < SCHEMA_VERSION:
-            _patiently(lambda: upgrade(self.db), self.path)
+        _retry(lambda: self.db.executescript(pragmas), self.path)
+        if found < SCHEMA_VERSION:
+            _retry(lambda: upgrade(self.db), self.path)
         if self.one("SELECT 1 FROM meta WHERE key = 'store_id'") is None:  # also if a kill came between the two
-            _keep_names(self.path)
+            _sync_parents(self.path)
             self.transact(
                 lambda: self.db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (_new_store_id(),))
             )
 
     def rows(self, sql: str, *args: Any) -> list[Any]:
-        return self._steadily(lambda: self.db.execute(sql, args).fetchall())
+        return self._read(lambda: self.db.execute(sql, args).fetchall())
 
     def one(self, sql: str, *args: Any) -> Any:
-        return self._steadily(lambda: self.db.execute(sql, args).fetchone())
+        return self._read(lambda: self.db.execute(sql, args).fetchone())
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        return self._steadily(lambda: self.db.execute(sql, args))
+        return self._read(lambda: self.db.execute(sql, args))
 
-    def _steadily(self, work: Callable[[], T]) -> T:
-        """One statement is waited for like a transaction; inside of one, it is that which runs again as a whole."""
-        return work() if self.db.in_transaction else _patiently(work, self.path)
+    def _read(self, work: Callable[[], T]) -> T:
+        """Retry a single statement; inside a transaction, `transact` retries the whole of it."""
+        return work() if self.db.in_transaction else _retry(work, self.path)
 
     def many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> int:
         return self.db.executemany(sql, rows).rowcount
 
     def pragma(self, sql: str) -> list[Any]:
-        """Run a PRAGMA that writes: other writers of this process wait their turn, and find no locked record."""
+        """Run a PRAGMA that writes, while other writers of this process wait."""
 
         def once() -> list[Any]:
-            with self._turn:
+            with self._write_lock:
                 return self.db.execute(sql).fetchall()
 
-        return _patiently(once, self.path)
+        return _retry(once, self.path)
 
     def transact(self, work: Callable[[], T]) -> T:
-        """Run `work` in one transaction. It may run again after a rollback, so it keeps no state of its own.
+        """Run `work` in one transaction. It may run again after a rollback, so it changes nothing outside.
 
-        Raises RecordError when the record stayed locked, full or unwritable for a minute.
+        Raises:
+            RecordError: the record stayed locked, full or unwritable for a minute.
         """
-        return _patiently(lambda: self._once(work), self.path)
+        return _retry(lambda: self._transact_once(work), self.path)
 
-    def _once(self, work: Callable[[], T]) -> T:
-        with self._turn:
+    def _transact_once(self, work: Callable[[], T]) -> T:
+        with self._write_lock:
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 result = work()
@@ -127,13 +128,13 @@ class Record:
             return result
 
     def count(self, **changes: int) -> None:
-        """Move the ledger's counters; inside a transaction."""
+        """Add to the ledger's counters; inside a transaction."""
         for name, change in changes.items():
             if change:
                 self.db.execute("UPDATE counters SET n = n + ? WHERE name = ?", (change, name))
 
     def counters(self) -> dict[str, int]:
-        """`discovered`, `settled`, `quarantined` (frames by state), `detections`, `events` (not merged)."""
+        """Read `discovered`, `settled`, `quarantined` (frames by state), `detections`, `events` (not merged)."""
         return dict(self.rows("SELECT name, n FROM counters"))
 
     def close(self) -> None:
@@ -141,22 +142,26 @@ class Record:
 
 
 def open_existing(path: Path) -> Record:
-    """Open the record at `path`. Raises RecordError if there is none yet."""
+    """Open the record at `path`.
+
+    Raises:
+        RecordError: there is none yet, or it cannot be used.
+    """
     if not path.exists():
         raise RecordError(f"{path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
     return Record(path)
 
 
-def _keep_names(path: Path) -> None:
-    """Sync the folders above a new record: what is durable in a file is gone with the name of a folder that was not.
+def _sync_parents(path: Path) -> None:
+    """Sync the folders above a new record: a power cut that removes a folder's name removes the file.
 
-    SQLite syncs the one that the file lies in; those that we or somebody else just made above it are nobody's business.
+    SQLite syncs only the folder of the file, not those above it that were just made.
     """
     for folder in path.resolve().parents:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except PermissionError:
-            continue  # nobody like us made anything in there
+            continue  # not a folder that this user can make anything in
         try:
             os.fsync(descriptor)
         except OSError as error:
@@ -173,8 +178,8 @@ def _new_store_id() -> str:
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
-def _patiently(work: Callable[[], T], path: Path) -> T:
-    began, wait, told = time.monotonic(), 0.01, False
+def _retry(work: Callable[[], T], path: Path) -> T:
+    began, wait, is_warned = time.monotonic(), 0.01, False
     while True:
         try:
             return work()
@@ -186,11 +191,11 @@ def _patiently(work: Callable[[], T], path: Path) -> T:
             waited = time.monotonic() - began
             if waited > BUSY_SECONDS_MAX:
                 raise RecordError(
-                    f"{path}: {_reason(error)}; gave up after {waited:.0f} s. Nothing is lost: uploads stay on disk, start again when it is mended"
+                    f"{path}: {_reason(error)}; gave up after {waited:.0f} s. Nothing is lost: uploads stay on disk, start again when it is fixed"
                 ) from error
-            if not told and waited > 1:
+            if not is_warned and waited > 1:
                 log.warning("%s: %s; waiting up to %.0f s", path, _reason(error), BUSY_SECONDS_MAX)
-                told = True
+                is_warned = True
         time.sleep(wait)
         wait = min(wait * 2, 1.0)
 
@@ -198,10 +203,10 @@ def _patiently(work: Callable[[], T], path: Path) -> T:
 _REASONS = {
     sqlite3.SQLITE_BUSY: "the record is locked by another program: end its write transaction",
     sqlite3.SQLITE_FULL: "the disk is full: make room",
-    sqlite3.SQLITE_IOERR: "the disk reports an error (or is full): look at the system log",
-    sqlite3.SQLITE_READONLY: "the record is read-only: mend the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "the record cannot be opened: mend the permissions of the file and its folder",
-    sqlite3.SQLITE_CORRUPT: "the record is damaged, or the disk cannot read it: look at the system log, restore a backup",
+    sqlite3.SQLITE_IOERR: "the disk reports an error (or is full): see the system log",
+    sqlite3.SQLITE_READONLY: "the record is read-only: fix the permissions of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "the record cannot be opened: fix the permissions of the file and its folder",
+    sqlite3.SQLITE_CORRUPT: "the record is damaged, or the disk cannot read it: see the system log, restore a backup",
 }
 
 

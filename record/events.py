@@ -1,7 +1,7 @@
-"""An event is one row with numbered revisions: row update, history row and feed row share a transaction.
+"""Write and delete events. An event is one row with numbered revisions: row, history row and feed row share a transaction.
 
-`RevisionWriter` is the only writer of revisions. It asks the judge (the rules, handed in by whoever opens the record) what the
-event means, computes the level, and puts the message into the feed; whoever wants events reads the feed.
+`RevisionWriter` is the only writer of revisions. It asks the judge (the rules, passed in) for a verdict, computes the level,
+and adds the message to the feed, which consumers read.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Sighting(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """All that a judge may know about an event. Times in microseconds UTC, pixels of a picture of `width` x `height`."""
+    """What a judge is given about an event. Times in microseconds UTC, pixels of a picture of `width` x `height`."""
 
     event_id: int
     camera_id: str
@@ -62,7 +62,7 @@ class Facts(NamedTuple):
 
     @property
     def objects(self) -> dict[str, int]:
-        """The most of each kind that were seen in one frame, the surest kind of count a still picture gives."""
+        """Return the most of each kind in one frame, the surest count that still pictures give."""
         most: Counter[str] = Counter()
         for (_, kind), n in Counter([(s.id // PER_FRAME, s.object_type) for s in self.sightings]).items():
             most[kind] = max(most[kind], n)
@@ -94,7 +94,7 @@ class RevisionWriter:
         self.begin()
 
     def begin(self) -> None:
-        """A new transaction: nothing was told yet."""
+        """Begin a new transaction, without revisions."""
         self.revisions: list[Event] = []
         self.born = 0
         self._later: list[Callable[[], None]] = []
@@ -104,12 +104,12 @@ class RevisionWriter:
         return str(uuid.uuid5(BATCHES, uid))
 
     def open(self, event: int, *, early: bool = True) -> None:
-        """Announce a new event at the next `flush`, or, if not `early`, only when it closes."""
+        """Publish a new event at the next `flush`, or, if not `early`, only when it closes."""
         self.born += 1
         self._later.append(lambda: self._opened(event) if early else self._hold_back(event))
 
     def merge(self, event: int, into: int) -> None:
-        """The event was swallowed by a re-cut before it was ever closed."""
+        """Publish at the next `flush` that a re-cut merged this event, which was never closed, into another."""
         self.born -= 1
         self._later.append(lambda: self._merged(event, into))
 
@@ -120,11 +120,11 @@ class RevisionWriter:
         self._later.clear()
 
     def close(self, event: int) -> None:
-        """No frame can join it on time any more: the rules' verdict over the whole batch."""
+        """Close an event that no frame can join on time any more, with the rules' verdict over the whole batch."""
         if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
             self._opened(event)
-        standing = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
-        keep = standing == "nemotron" and self.verdict_due == "pending"  # judged before: stands until judged again
+        analyzer = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
+        keep = analyzer == "nemotron" and self.verdict_due == "pending"  # judged before: kept until judged again
         facts = self.facts(event)
         self._publish(
             facts, "event.closed", None if keep else self.judge(facts),
@@ -133,12 +133,12 @@ class RevisionWriter:
         )  # fmt: skip
 
     def analyzed(self, event: int, verdict: Verdict) -> None:
-        """The language model has judged it."""
+        """Publish the language model's verdict."""
         changes = "analysis_status = 'done', analyzed_at = ?, attempts = attempts + 1"
         self._publish(self.facts(event), "event.analyzed", verdict, changes, now())
 
     def failed(self, event: int) -> None:
-        """The language model was asked often enough: the verdict that stands is the last one."""
+        """Publish that the language model gave no verdict: the current one is final."""
         self._publish(self.facts(event), "event.failed", None, "analysis_status = 'failed'")
 
     def _opened(self, event: int) -> None:
@@ -150,12 +150,14 @@ class RevisionWriter:
 
     def _merged(self, event: int, into: int) -> None:
         if self.record.one("SELECT revision FROM events WHERE id = ?", event)[0] == 0:
-            self.record.execute("DELETE FROM events WHERE id = ?", event)  # nobody ever heard of it
+            self.record.execute("DELETE FROM events WHERE id = ?", event)  # never published
         else:
-            self._tell(event, "event.merged", None, (), "status = 'merged', frame_count = 0, merged_into = ?", into)
+            self._add_revision(
+                event, "event.merged", None, (), "status = 'merged', frame_count = 0, merged_into = ?", into
+            )
 
     def facts(self, event: int) -> Facts:
-        """What the record knows about an event."""
+        """Read what the record knows about an event."""
         camera_id, name, first, last, n = self.record.one(
             "SELECT e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.last_at, e.frame_count "
             "FROM events e LEFT JOIN cameras c ON c.id = e.camera_id WHERE e.id = ?", event,
@@ -173,13 +175,13 @@ class RevisionWriter:
         )
 
     def _publish(self, facts: Facts, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
-        """The next revision of an event; without a verdict of its own, the one that stands goes on."""
+        """Publish the next revision of an event; without a verdict, the current one stays."""
         if verdict is not None:
             self._judge(facts.event_id, verdict)
         changes = f"objects = ?, {changes}"
-        self._tell(facts.event_id, type, verdict, facts.sightings, changes, json.dumps(facts.objects), *args)
+        self._add_revision(facts.event_id, type, verdict, facts.sightings, changes, json.dumps(facts.objects), *args)
 
-    def _tell(
+    def _add_revision(
         self, event: int, type: EventType, verdict: Verdict | None, seen: Sequence[Sighting], changes: str, *args: Any
     ) -> None:
         row = self.record.one(
@@ -191,7 +193,7 @@ class RevisionWriter:
         self.revisions.append(revised)
 
     def _judge(self, event: int, v: Verdict) -> None:
-        """The verdict into the row; a reviewed event is unreviewed again only if its level rose."""
+        """Write the verdict into the row; a reviewed event is unreviewed again only if its level rose."""
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
             "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ? WHERE id = ?",
@@ -234,19 +236,19 @@ def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], 
 
 
 def _floor(score: int) -> int:
-    """The lowest score of the same level: an earlier score at or above it had this level or a higher one."""
+    """Return the lowest score of the same level: an earlier score at or above it had this level or a higher one."""
     return RISK_FLOORS[risk_level(score)]
 
 
 def best_picture(sightings: Sequence[Sighting], evidence: Collection[int]) -> str | None:
-    """Where the API serves the thumbnail that says most: that of the surest evidence, else of the surest detection."""
+    """Return the URL of the thumbnail with the surest evidence, else with the surest detection."""
     cited = [s for s in sightings if s.id in evidence]
     best = max(cited or sightings, key=lambda s: s.confidence, default=None)
     return None if best is None else url(path(best.frame_id, best.at))
 
 
 def current_revision(record: Record, facts: Facts) -> Event:
-    """The event of these facts as its last revision told it."""
+    """Read the event of these facts as its last revision was published."""
     row = record.one(f"SELECT {_ROW} FROM events WHERE id = ?", facts.event_id)
     (type,) = record.one(
         "SELECT type FROM event_history WHERE event_id = ? AND revision = ? AND NOT shadow", facts.event_id, row[3]

@@ -1,4 +1,4 @@
-"""The feed is the bus: one row per revision of an event, in order, forever. Consumers read it after a cursor.
+"""Read the feed, one row per revision of an event in order, and keep the consumers' cursors.
 
 At least once: a consumer's cursor moves after it has taken the messages; dedupe by (event id, revision).
 """
@@ -32,11 +32,11 @@ class Feed:
         self.record = record
 
     def last(self) -> int:
-        """The newest `seq` ever given; never moves back, whatever is pruned. 0 on a new feed."""
+        """Return the newest `seq` ever given; it never moves back, whatever is deleted. 0 on a new feed."""
         return int(self.record.one(f"SELECT {END}")[0])
 
     def after(self, seq: int, limit: int) -> list[Message]:
-        """The messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
+        """Read the messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
         return [self._message(*row) for row in self.record.rows(_ROWS, seq, limit)]
 
     def cursor(self, name: str) -> int:
@@ -50,7 +50,7 @@ class Feed:
         return int(row[0]) if row else self.record.transact(find_or_make)
 
     def advance(self, name: str, seq: int) -> None:
-        """This consumer has taken everything up to `seq`; never moves backwards."""
+        """Move a consumer's cursor to `seq`; never backwards."""
         self.record.transact(
             lambda: self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", seq, name)
         )

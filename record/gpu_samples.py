@@ -1,4 +1,4 @@
-"""Samples of the machine at work: the graphics card, and how many pictures a second the detector looks at."""
+"""Store samples of the graphics card and of how many pictures a second the detector processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hearthwatch.record import Record
 class GpuSample:
     """One row of `gpu_stats`: `at` in microseconds, utilization 0-100, memory in bytes, temperature in °C.
 
-    What is of a card is None where there is none.
+    Values of the card are None without one.
     """
 
     at: int
@@ -24,7 +24,7 @@ class GpuSample:
 
 
 def write_samples(record: Record, samples: Sequence[GpuSample]) -> None:
-    """Keep these; durable when it returns. One that comes again is the same one."""
+    """Store these, durably; a sample of a time that is stored already is skipped."""
     rows = [
         (s.at, s.gpu_utilization, s.memory_used, s.memory_total, s.temperature, s.inference_fps, s.at) for s in samples
     ]
@@ -36,19 +36,19 @@ def write_samples(record: Record, samples: Sequence[GpuSample]) -> None:
 
 
 class FrameCounter:
-    """How many pictures a detector has looked at since it was asked last; frames are decided in order of id."""
+    """Counts the pictures that the detector processed since the last count; frames are decided in order of id."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._to = self._decided()
+        self._to = self._first_undecided()
 
     def count_new(self) -> int:
-        since, self._to = self._to, self._decided()
+        since, self._to = self._to, self._first_undecided()
         sql = "SELECT count(*) FROM frames WHERE id >= ? AND id < ? AND state = 'settled' AND error_stage IS NULL"
         return int(self.record.one(sql, since, self._to)[0])
 
-    def _decided(self) -> int:
-        """The first id that is not decided yet."""
+    def _first_undecided(self) -> int:
+        """Return the first id that is not decided yet."""
         (waiting,) = self.record.one("SELECT min(id) FROM frames WHERE state = 'discovered'")
         (newest,) = self.record.one("SELECT coalesce(max(id), 0) FROM frames")
         return int(newest + 1 if waiting is None else waiting)

@@ -1,7 +1,7 @@
-"""The ledger: every file that was ever discovered, exactly once, in the order in which it is processed.
+"""Keep the ledger: every file that was ever discovered, exactly once, in the order in which it is processed.
 
-A row is written at discovery, before anybody looks at the picture; a restart hands out again what is still undecided.
-The ledger stamps arrival: never decreasing with the id, and never before a tick that was sent.
+A row is written at discovery, before the picture is read; a restart emits again what is still undecided. The ledger stamps
+arrival: never decreasing with the id, and never before a tick that was sent.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from hearthwatch.schemas.items import (
     to_microseconds,
 )
 
-DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are looked at once
-CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can say later, calendars cannot
+DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are processed once
+CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can hold later times, calendars cannot
 LOOKUP_KEYS_MAX = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
 
 
 class FoundFile(NamedTuple):
-    """A complete file as discovery saw it. `arrived` is what the file system says; the ledger stamps `arrived_at`."""
+    """A complete file as discovery saw it. `arrived` comes from the file system; the ledger stamps `arrived_at`."""
 
     camera_id: str | None
     folder: str | None
@@ -47,7 +47,7 @@ class FoundFile(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """A frame to hand out, with what is needed to open its file. `frame.recorded` is set if it was decided before."""
+    """A frame to emit, with what is needed to open its file. `frame.recorded` is set if it was decided before."""
 
     frame: Frame
     mtime_ns: int
@@ -57,7 +57,7 @@ class LedgerEntry(NamedTuple):
 
 
 class KnownPicture(NamedTuple):
-    """A decided picture's bytes: what a later one may be a duplicate of."""
+    """The content of a decided frame: a later one may be a duplicate of it."""
 
     camera_id: str
     content_hash: str
@@ -104,7 +104,7 @@ class Ledger:
     # -- discovery
 
     def find_known(self, keys: Collection[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
-        """Those of the (path, mtime_ns, size) that are in the ledger already, at any attempt."""
+        """Return those of the (path, mtime_ns, size) that are in the ledger already, at any attempt."""
         wanted, out = list(keys), set()
         for start in range(0, len(wanted), LOOKUP_KEYS_MAX):
             part = wanted[start : start + LOOKUP_KEYS_MAX]
@@ -119,7 +119,7 @@ class Ledger:
         return out
 
     def discover(self, found: Sequence[FoundFile], now: int, inbox_ids: Iterable[int] = ()) -> int:
-        """Write what is new, in the order given, and stamp its arrival. One transaction; how many were new."""
+        """Write new files in the order given, and stamp their arrival, in one transaction; return how many were new."""
         taken = list(inbox_ids)
         if not found and not taken:
             return 0
@@ -156,18 +156,25 @@ class Ledger:
         return new, at
 
     def _newest(self) -> int:
-        """The arrival clock, inside a transaction: another process may have stamped a later frame meanwhile."""
+        """Read the arrival clock inside a transaction: another process may have stamped a later frame."""
         row = self.record.one("SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1")
         return max(self.clock.at, row[0] if row else 0)
 
     def retry(self, frame_id: int, now: int) -> int:
-        """Take a quarantined picture in again as a new frame; its id. RecordError if it is not quarantined."""
+        """Take a quarantined picture in again as a new frame.
+
+        Returns:
+            The new frame's id.
+
+        Raises:
+            RecordError: the frame is not quarantined, or not of a camera.
+        """
         with self.clock.turn:
-            new_id, at = self.record.transact(lambda: self._again(frame_id, now))
+            new_id, at = self.record.transact(lambda: self._retry(frame_id, now))
             self.clock.forward(at)
         return new_id
 
-    def _again(self, frame_id: int, now: int) -> tuple[int, int]:
+    def _retry(self, frame_id: int, now: int) -> tuple[int, int]:
         row = self.record.one(
             "SELECT camera_id, path, mtime_ns, size, captured_at, state FROM frames WHERE id = ?", frame_id
         )
@@ -181,20 +188,20 @@ class Ledger:
         (last,) = self.record.one(
             "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
         )
-        again = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
+        new = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
         at = max(self._newest(), now)
         new_id = self.record.execute(
             "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
             "VALUES (?,?,?,?,?,?,?,?,?)",
-            frame_uid(again), camera_id, path, mtime_ns, size, again.attempt, captured_at, at, now,
+            frame_uid(new), camera_id, path, mtime_ns, size, new.attempt, captured_at, at, now,
         ).lastrowid  # fmt: skip
         self.record.count(discovered=1)
         return int(new_id or 0), at
 
-    # -- the inbox: pictures that somebody else found
+    # -- the inbox: pictures that another source found
 
     def enqueue(self, uploads: Sequence[Upload]) -> None:
-        """Leave these for the files source to take in. Durable when it returns."""
+        """Queue uploads for the files source. Durable when it returns."""
         rows = [
             (u.camera, escape(os.fsencode(u.path)), None if u.captured_at is None else to_microseconds(u.captured_at))
             for u in uploads
@@ -210,18 +217,18 @@ class Ledger:
             for i, camera, path, at in rows
         ]
 
-    # -- handing out
+    # -- emitting
 
     def tick(self, now: int) -> Tick:
-        """Move the arrival clock: nothing will be stamped earlier than this tick."""
+        """Move the arrival clock; no later frame is stamped earlier than this tick."""
         with self.clock.turn:
             return Tick(from_microseconds(self.clock.forward(now)))
 
     def todo(self, after: int, limit: int, replay_after: int | None = None) -> list[LedgerEntry]:
-        """What to hand out next, in order of id: frames beyond `after` that are undecided.
+        """Read what to emit next, in order of id: undecided frames beyond `after`.
 
-        On a resume, `replay_after` is the last id that was handed out before: frames beyond it come whether decided
-        or not, so that sinks that hang on the streams see them at least once.
+        On a resume, `replay_after` is the last id that was emitted before: frames beyond it come whether decided or
+        not, so that sinks on the streams get them at least once.
         """
         resumed = NEVER if replay_after is None else replay_after
         rows = self.record.rows(
@@ -241,13 +248,13 @@ class Ledger:
         mtime_ns: int, size: int, attempt: int, starts: int, state: str,
     ) -> LedgerEntry:  # fmt: skip
         captured, arrived = from_microseconds(captured_at), from_microseconds(arrived_at)
-        recorded = None if state == "discovered" else self.recorded(Frame(id, uid, camera_id, path, captured, arrived))
+        recorded = None if state == "discovered" else self._decision(Frame(id, uid, camera_id, path, captured, arrived))
         return LedgerEntry(
             Frame(id, uid, camera_id, path, captured, arrived, recorded=recorded), mtime_ns, size, attempt, starts
         )
 
-    def recorded(self, frame: Frame) -> Detected:
-        """What was decided about this frame."""
+    def _decision(self, frame: Frame) -> Detected:
+        """Read what was decided about this frame."""
         width, height, stage, error, model, detect_ms = self.record.one(
             "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id
         )
@@ -262,7 +269,7 @@ class Ledger:
         return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
 
     def recent_pictures(self, since: int) -> list[KnownPicture]:
-        """Decided pictures that arrived at or after `since` (microseconds) and are not duplicates themselves."""
+        """Read decided pictures that arrived at or after `since` (microseconds) and are not duplicates themselves."""
         (first,) = self.record.one(
             "SELECT coalesce((SELECT id FROM frames WHERE arrived_at < ? ORDER BY id DESC LIMIT 1), 0)", since
         )
@@ -273,18 +280,18 @@ class Ledger:
         return [KnownPicture(*row) for row in rows]
 
     def count_start(self, frame_id: int) -> int:
-        """Note that this start of the pipeline has reached the frame; how many starts have so far."""
+        """Count that this start of the pipeline reached the frame; return how many starts have."""
 
-        def note() -> int:
+        def count() -> int:
             self.record.execute("UPDATE frames SET starts = starts + 1 WHERE id = ?", frame_id)
             return int(self.record.one("SELECT starts FROM frames WHERE id = ?", frame_id)[0])
 
-        return self.record.transact(note)
+        return self.record.transact(count)
 
     # -- cameras
 
     def cameras(self) -> dict[str, str]:
-        """camera_id -> the folder that feeds it."""
+        """Return the upload folder of each camera id."""
         return dict(self.record.rows("SELECT id, folder_path FROM cameras"))
 
     def set_camera_status(self, camera_id: str, status: str) -> None:

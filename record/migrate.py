@@ -1,6 +1,6 @@
-"""Numbered, forward-only migrations: `migrations/NNNN_name.sql`, each in one transaction with its number.
+"""Apply numbered, forward-only migrations: `migrations/NNNN_name.sql`, each in one transaction with its number.
 
-A record made by a newer Hearthwatch, and a SQLite database that is not ours, are refused and left untouched.
+A record made by a newer Hearthwatch, and another SQLite database, are refused and left unchanged.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from importlib.resources import files
 
-APPLICATION_ID = 0x48574348  # "HWCH": how `file` and we tell our records from other SQLite databases
+APPLICATION_ID = 0x48574348  # "HWCH": identifies a record among SQLite databases, for `file`, too
 
 
 def _scripts() -> dict[int, str]:
@@ -22,7 +22,8 @@ SCHEMA_VERSION = max(_scripts())
 def upgrade(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
     """Bring the database to `target`, in one transaction.
 
-    Raises ValueError (completing the sentence "<path> …") for a database that is not ours or too new.
+    Raises:
+        ValueError: it is not a record, or too new; the text completes the sentence "<path> …".
     """
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -41,7 +42,7 @@ def upgrade(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
 
 
 def version(db: sqlite3.Connection) -> int:
-    """The schema version of this database, 0 if it is empty; only reads."""
+    """Read the schema version of this database, 0 if it is empty."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return 0

@@ -1,4 +1,4 @@
-"""Names on disk -> names in the record: camera ids, paths that survive any bytes, and where the API serves an upload.
+"""Translate names on disk to names in the record: camera ids, paths that survive any bytes, and where the API serves an upload.
 
 `unescape(escape(raw)) == raw` for every path that a Linux file system can hold, and an escaped path is printable text:
 it can be logged, stored, sent as JSON and typed. Ordinary names are left as they are.
@@ -16,7 +16,7 @@ _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|(\\))")
 
 
 def camera_id(folder: str) -> str:
-    """The id of the camera that uploads into `folder` (its name as `escape` writes it): `Front-Door Cam` -> `front_door_cam`.
+    """Return the id of the camera that uploads into `folder` (its name as `escape` writes it): `Front-Door Cam` -> `front_door_cam`.
 
     Lower case; spaces and hyphens become `_`, other punctuation is dropped, runs of `_` collapse, ends are trimmed.
     Letters and digits of any script stay, so nothing is left only of a name without any: such a folder is no camera.
@@ -32,7 +32,7 @@ def _kept(char: str) -> str:
 
 
 def escape(relative: bytes) -> str:
-    r"""Bytes of a path -> text: `caf\xe9.jpg` for a name in Latin-1, `a\\b.jpg` for one with a backslash."""
+    r"""Write a path as text: `caf\xe9.jpg` for a name in Latin-1, `a\\b.jpg` for one with a backslash."""
     return _ODD.sub(_escaped, relative.decode("utf-8", "surrogateescape"))
 
 
@@ -42,7 +42,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def unescape(path: str) -> bytes:
-    """The bytes of the path that `escape` wrote. Text that it never writes is taken as it stands."""
+    """Return the bytes of a path that `escape` wrote. Other text is taken literally."""
     return _ESCAPED.sub(_unescaped, path.encode("utf-8", "surrogateescape"))
 
 
@@ -51,12 +51,12 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def upload_url(camera_id: str, path: str, mtime_ns: int, size: int) -> str | None:
-    """Where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree."""
+    """Return where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree."""
     if path.startswith("/"):
         return None
     return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(path.partition('/')[2])}?v={file_version(mtime_ns, size)}"
 
 
 def file_version(mtime_ns: int, size: int) -> str:
-    """A text that differs between a file and the one that replaces it."""
+    """Return a text that differs between a file and the one that replaces it."""
     return f"{mtime_ns:x}-{size:x}"

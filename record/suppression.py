@@ -1,8 +1,8 @@
-"""What is seen but does not matter: vehicles that stand still, and boxes in zones that the owner ignores.
+"""Suppress boxes that do not count: vehicles that stand still, and boxes in zones that the owner ignores.
 
-A parked car must not open events all night. The state is a row per spot in the record, moved on in the transaction that
-decides a frame and in the order of ids, so live, restarted and replayed runs agree. What is held back is stored as well
-(table `suppressed`, with the reason): it only neither opens nor prolongs an event.
+A parked car must not open events all night. The state is a row per spot in the record, updated in the transaction that
+decides a frame and in the order of ids, so live, restarted and replayed runs agree. A suppressed box is stored with the reason
+(table `suppressed`); it neither opens nor prolongs an event.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hearthwatch.schemas.items import Detection
 log = logging.getLogger(__name__)
 
 VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
-SAME_IOU = 0.9  # how much two boxes overlap that show the same thing in the same place
+SAME_IOU = 0.9  # overlap of two boxes of the same object in the same place
 EMPTY_MAX = 2 * HOUR  # a spot that was empty for so long is deleted, …
 PASSING = 600 * SECOND  # … one where something only passed sooner, or a busy street would fill the table
 NEAR = 0.12  # of its size: boxes that overlap by SAME_IOU start closer together than this
@@ -39,7 +39,7 @@ class Stillness(NamedTuple):
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
+    """Compute intersection over union of two boxes (x, y, width, height)."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -49,7 +49,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def inside(point: Point, polygon: Sequence[Point]) -> bool:
-    """Whether a point lies in a polygon: a ray to the right crosses its border an odd number of times."""
+    """Check whether a point lies in a polygon: a ray to the right crosses its border an odd number of times."""
     x, y = point
     crossings = 0
     for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
@@ -58,10 +58,11 @@ def inside(point: Point, polygon: Sequence[Point]) -> bool:
     return crossings % 2 == 1
 
 
-def zones(text: str | None) -> list[tuple[str, list[Point]]]:
-    """`cameras.ignore_zones`: a JSON list of `{"name": …, "points": [[x, y], …]}`, x and y in 0..1 of the picture.
+def parse_zones(text: str | None) -> list[tuple[str, list[Point]]]:
+    """Parse `cameras.ignore_zones`: a JSON list of `{"name": …, "points": [[x, y], …]}`, x and y in 0..1 of the picture.
 
-    Raises ValueError that says what is wrong.
+    Raises:
+        ValueError: it is not; the text says what is wrong.
     """
     out: list[tuple[str, list[Point]]] = []
     for number, zone in enumerate(json.loads(text) if text else []):
@@ -79,38 +80,38 @@ def _is_point(value: Any) -> bool:
 
 
 class Suppression:
-    """Says of each box why it does not matter, or None; inside the transaction that decides its frame."""
+    """Decides for each box why it does not count; inside the transaction that decides its frame."""
 
     def __init__(self, record: Record, stillness: Stillness) -> None:
         self.record, self.stillness = record, stillness
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def reasons(self, camera: str, at: int, size: tuple[int, int], boxes: Sequence[Detection]) -> list[str | None]:
-        """One reason per box of a frame captured at `at` (microseconds); `size` is that of the picture in pixels."""
+        """Return one reason per box, or None, of a frame captured at `at` (microseconds); `size` is that of the picture in pixels."""
         ignored = self._zones(camera)
-        return [self._in_zone(ignored, size, box) or self._stands(camera, at, box) for box in boxes]
+        return [self._in_zone(ignored, size, box) or self._still(camera, at, box) for box in boxes]
 
     def _zones(self, camera: str) -> list[tuple[str, list[Point]]]:
         row = self.record.one("SELECT ignore_zones FROM cameras WHERE id = ?", camera)
         if row is None or not row[0]:
             return []
         try:
-            return zones(row[0])
+            return parse_zones(row[0])
         except ValueError as error:
-            if row[0] not in self._told:
-                self._told.add(row[0])
+            if row[0] not in self._warned:
+                self._warned.add(row[0])
                 log.warning("camera %s: %s; no zone of it is ignored", camera, error)
             return []
 
     @staticmethod
     def _in_zone(ignored: Sequence[tuple[str, list[Point]]], size: tuple[int, int], box: Detection) -> str | None:
-        """A thing is where it touches the ground: the middle of its lower edge."""
+        """Check where the object touches the ground: the middle of its lower edge."""
         x, y, width, height = box.bbox
         foot = ((x + width / 2) / max(1, size[0]), (y + height) / max(1, size[1]))
         foot = (min(foot[0], 1 - 1e-9), min(foot[1], 1 - 1e-9))  # the lower border of the picture belongs to it
         return next((f"in ignored zone {name}" for name, polygon in ignored if inside(foot, polygon)), None)
 
-    def _stands(self, camera: str, at: int, box: Detection) -> str | None:
+    def _still(self, camera: str, at: int, box: Detection) -> str | None:
         if box.object_type not in self.stillness.kinds:
             return None
         rows = self.record.rows(

@@ -1,7 +1,7 @@
-"""One small JPEG per frame with detections: the picture with its boxes and labels drawn on it.
+"""Draw one small JPEG per frame with detections: the picture with its boxes and labels.
 
-Where it lies is known before anybody draws it, so a message can name it at once and nobody waits for it. A thumbnail is
-replaced in one piece; one that is missing or was torn by a power cut is drawn again from the upload (`find`).
+Its path follows from the frame, so a message names it before it is drawn and never waits for it. A thumbnail is replaced
+atomically; one that is missing or was torn by a power cut is drawn again from the upload (`find`).
 """
 
 from __future__ import annotations
@@ -47,17 +47,21 @@ class ThumbnailError(RecordError):
 
 
 def path(frame_id: int, captured_at: int) -> str:
-    """Where the thumbnail of a frame lies, below the data dir; `captured_at` in microseconds."""
+    """Return the path of a frame's thumbnail below the data dir; `captured_at` in microseconds."""
     return f"thumbnails/{from_microseconds(captured_at):%Y-%m-%d}/{frame_id}_thumb.jpg"
 
 
 def url(path: str) -> str:
-    """Where the API serves it."""
+    """Return where the API serves it."""
     return f"/api/media/{path}"
 
 
 def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
-    """The thumbnail of this frame, drawn from the upload below `base` if it is missing. Raises ThumbnailError."""
+    """Return the thumbnail of this frame; draw it from the upload below `base` if it is missing or torn.
+
+    Raises:
+        ThumbnailError: there is none and it cannot be drawn.
+    """
     row = record.one("SELECT thumbnail_path, path, mtime_ns, size FROM frames WHERE id = ?", frame_id)
     if row is None or row[0] is None:
         raise ThumbnailError(f"frame {frame_id} {'does not exist' if row is None else 'has no detections'}")
@@ -69,7 +73,7 @@ def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
 
 
 def detections(record: Record, frame_id: int) -> list[Detection]:
-    """What was found in a frame, what stands still or lies in an ignored zone included."""
+    """Read all boxes of a frame, suppressed ones included."""
     columns = "SELECT id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height FROM"
     mine = box_ids(frame_id)
     rows = record.rows(
@@ -80,7 +84,7 @@ def detections(record: Record, frame_id: int) -> list[Detection]:
 
 
 def is_whole(thumbnail: Path) -> bool:
-    """Whether it is as `write` put it in place: just before a power cut, any sector of it may have come to nothing."""
+    """Check that it is as `write` wrote it: a power cut may have lost any sector of it."""
     try:
         jpeg = thumbnail.read_bytes()
     except OSError:
@@ -91,18 +95,18 @@ def is_whole(thumbnail: Path) -> bool:
 
 
 def write(thumbnail: Path, jpeg: bytes) -> None:
-    """Put it in place, whole or not at all. No fsync: that would compete with the record's, and it can be redrawn."""
+    """Replace a thumbnail atomically. No fsync: that would compete with the record's, and it can be redrawn."""
     thumbnail.parent.mkdir(parents=True, exist_ok=True)
     part = thumbnail.with_name(f".{thumbnail.name}.{os.getpid()}.{threading.get_native_id()}")
     try:
-        part.write_bytes(marked(jpeg))
+        part.write_bytes(add_checksum(jpeg))
         part.replace(thumbnail)
     finally:
         part.unlink(missing_ok=True)
 
 
-def marked(jpeg: bytes) -> bytes:
-    """The JPEG with a checksum of itself in a comment."""
+def add_checksum(jpeg: bytes) -> bytes:
+    """Add a checksum to a JPEG, in a comment."""
     rest = jpeg.removeprefix(START)
     return MARKED + _sum(rest) + rest
 
@@ -112,7 +116,7 @@ def _sum(rest: bytes) -> bytes:
 
 
 def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:
-    """The picture as it was uploaded; not another one that took its place."""
+    """Open the picture as it was uploaded, not a file that replaced it."""
     try:
         with path.open("rb") as file:
             now = os.fstat(file.fileno())
@@ -128,14 +132,14 @@ def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:
 
 
 def draw(picture: Image.Image, detections: Sequence[Detection], size: tuple[int, int] = SIZE) -> bytes:
-    """A JPEG of `size` with the picture fitted in, padded with black, its boxes and labels on it."""
+    """Draw a JPEG of `size`: the picture fitted in and padded with black, its boxes and labels."""
     canvas, scale, left, top = _fitted(picture, size)
     pen = ImageDraw.Draw(canvas)
     found = [_Box.of(d, scale, left, top, picture.size) for d in sorted(detections, key=lambda d: d.confidence)]
     for box in found:
         pen.rectangle(box.edges, outline=box.colour, width=BOX_PIXELS)
     taken: list[_Edges] = []
-    for box in reversed(found):  # the surest one has the first choice of where its label goes
+    for box in reversed(found):  # the surest one's label is placed first
         _label(pen, box, size, taken)
     out = BytesIO()
     canvas.save(out, "JPEG", quality=QUALITY, subsampling=0)  # halved colour would wash thin lines and letters out
@@ -203,7 +207,7 @@ def _label(pen: ImageDraw.ImageDraw, box: _Box, size: tuple[int, int], taken: li
 
 
 def _place(box: _Edges, width: int, height: int, size: tuple[int, int], taken: Sequence[_Edges]) -> _Edges | None:
-    """Above the box, else below it, else in it; None where others have taken all that room, as in a crowd."""
+    """Above the box, else below it, else in it; None where other labels fill that room, as in a crowd."""
     tops = (box.top - height, box.bottom + 1, *range(box.top, max(box.top + 1, box.bottom - height), height))
     for top in tops:
         for left in (box.left, box.right - width + 1):

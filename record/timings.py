@@ -1,4 +1,4 @@
-"""How long the pipeline's steps take, as histograms that its heartbeat carries to whoever reads the record.
+"""Measure how long the pipeline's steps take, as histograms that its heartbeat writes into the record.
 
 Adding is arithmetic in memory, under 1 µs a value, from any thread; nothing is written until the next heartbeat. Counts
 begin with the process, as Prometheus expects of counters.
@@ -18,7 +18,7 @@ LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.
 
 class TimedStep(NamedTuple):
     chain: str
-    """Whose heartbeat tells it."""
+    """The chain whose heartbeat has it."""
     bounds: tuple[float, ...]
     help: str
 

@@ -24,5 +24,5 @@ BOXES_OF_FRAME = f"d.id BETWEEN f.id * {PER_FRAME} AND f.id * {PER_FRAME} + {PER
 
 
 def box_ids(frame_id: int) -> tuple[int, int]:
-    """The first and the last id that a box of this frame may have."""
+    """Return the first and the last id that a box of this frame may have."""
     return frame_id * PER_FRAME, frame_id * PER_FRAME + PER_FRAME - 1

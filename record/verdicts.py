@@ -1,7 +1,7 @@
-"""The queue of events that a language model has yet to judge, and the verdicts that come back.
+"""Queue events for the language model, and write its verdicts.
 
-The queue is the record itself (closed, pending, due), so it survives anything. A verdict applies only to the revision it
-was asked for; of two, the first wins. Wrong answers are counted here and capped; then the rules' verdict stays for good.
+The queue is the record itself (closed, pending, due), so it survives a kill. A verdict applies only to the revision it was
+asked for; of two, the first wins. Failed attempts are counted and capped; then the rules' verdict is final.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseco
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 PAGE = 50  # cases read at once when all are judged again: a few MB
-FAR_BEHIND = 100  # events waiting: beyond it nobody waits for the oldest, but somebody may for the newest
+FAR_BEHIND = 100  # events waiting: beyond it the newest come first, the oldest are old news anyway
 USUAL_DAYS = 30
 
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
 
 
 class Baseline(NamedTuple):
-    """How often this camera sees something at this hour: the mean over the `days` that it has been watched."""
+    """How often this camera has events at this hour: the mean over the `days` since it was added."""
 
     hour: int
     days: int
@@ -36,7 +36,7 @@ class Baseline(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An event to be judged: as it stands, and all that may be known about it."""
+    """An event to be judged, with all that the judge is given."""
 
     event: Event
     facts: Facts
@@ -44,15 +44,15 @@ class Case:
     notes: str = ""
     baseline: Baseline | None = None
 
-    def judged(self, verdict: Verdict) -> Event:
-        """The revision that this verdict makes, if the event is still as it was."""
+    def with_verdict(self, verdict: Verdict) -> Event:
+        """Return the revision that this verdict makes, if the event is unchanged."""
         e = self.event
         return replace(e, type="event.analyzed", revision=e.revision + 1, verdict=verdict, analysis_status="done")
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt(DeadLetter):
-    """An attempt to judge an event that brought no verdict. `final`: asking again cannot help, or is not allowed."""
+    """An attempt to judge an event that gave no verdict. `final`: another attempt cannot help, or is not allowed."""
 
     event_id: int
     revision: int
@@ -61,32 +61,32 @@ class FailedAttempt(DeadLetter):
 
 
 class Verdicts:
-    """Cases out of the record, verdicts into it. One per thread."""
+    """Reads cases and writes verdicts. One per thread."""
 
     def __init__(self, record: Record, zone: tzinfo | None = None) -> None:
         self.record, self.zone = record, zone
-        self.announcer = RevisionWriter(record, _nobody, analysis=True)
+        self.announcer = RevisionWriter(record, _no_rules, analysis=True)
 
-    # -- what is to be judged
+    # -- cases
 
     def due(self, limit: int, taken: Collection[int] = ()) -> list[Case]:
-        """Up to `limit` cases that nobody has taken: the oldest first, or the newest when far behind."""
+        """Read up to `limit` cases that are not `taken`: the oldest first, or the newest when far behind."""
         order = "started_at DESC" if self.waiting(FAR_BEHIND + 1) > FAR_BEHIND else "id"
         sql = f"SELECT id {_PENDING} AND retry_at <= ? ORDER BY {order} LIMIT ?"
-        with self._one_instant():
+        with self._snapshot():
             ids = [i for (i,) in self.record.rows(sql, now(), limit + len(taken)) if i not in taken]
             return [self._case(i) for i in ids[:limit]]
 
     def waiting(self, limit: int = 1_000_000) -> int:
-        """How many events wait for a verdict, due or not; counted up to `limit`."""
+        """Count the events that wait for a verdict, due or not, up to `limit`."""
         return int(self.record.one(f"SELECT count(*) FROM (SELECT 1 {_PENDING} LIMIT ?)", limit)[0])
 
     def closed(self, since: int = 0) -> Iterator[Case]:
-        """Every closed event that started at or after `since` (microseconds), oldest first."""
+        """Yield every closed event that started at or after `since` (microseconds), oldest first."""
         last = (since, -1)
         sql = "SELECT started_at, id FROM events WHERE (started_at, id) > (?, ?) AND status = 'closed' ORDER BY 1, 2 LIMIT ?"
         while True:
-            with self._one_instant():
+            with self._snapshot():
                 rows = self.record.rows(sql, *last, PAGE)
                 cases = [self._case(i) for _, i in rows]
             if not cases:
@@ -95,8 +95,8 @@ class Verdicts:
             last = rows[-1]
 
     @contextmanager
-    def _one_instant(self) -> Iterator[None]:
-        """All that is read inside belongs together, whatever others write meanwhile."""
+    def _snapshot(self) -> Iterator[None]:
+        """Read from one snapshot inside the `with`."""
         self.record.execute("BEGIN")
         try:
             yield
@@ -113,7 +113,7 @@ class Verdicts:
         return Case(current_revision(self.record, facts), facts, attempts, notes or "", self._baseline(facts, since))
 
     def _baseline(self, facts: Facts, watched_since: int) -> Baseline:
-        """Thirty short index lookups rather than a walk through a month of events."""
+        """Compute the baseline by thirty short index lookups, not by a scan of a month of events."""
         start = from_microseconds(facts.started_at).astimezone(self.zone)
         hour = start.replace(minute=0, second=0, microsecond=0)
         (first,) = self.record.one(
@@ -129,29 +129,29 @@ class Verdicts:
         sql = "SELECT count(*) FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
         return int(self.record.one(sql, camera, begin, begin + HOUR)[0])
 
-    # -- what was judged
+    # -- verdicts
 
     def write(self, items: Sequence[Event | DeadLetter]) -> list[Event]:
-        """Verdicts (`event.analyzed`) and missed attempts into the record; the revisions that came of it."""
+        """Write verdicts (`event.analyzed`) and failed attempts; return the new revisions."""
         return self.record.transact(lambda: self._write(items))
 
     def _write(self, items: Sequence[Event | DeadLetter]) -> list[Event]:
         self.announcer.begin()
         for item in items:
             if isinstance(item, Event) and item.type == "event.analyzed":
-                if self._still(item.id, item.revision - 1):
+                if self._is_unchanged(item.id, item.revision - 1):
                     self.announcer.analyzed(item.id, item.verdict)
-            elif isinstance(item, FailedAttempt) and self._still(item.event_id, item.revision, pending=True):
-                self._missed(item)
+            elif isinstance(item, FailedAttempt) and self._is_unchanged(item.event_id, item.revision, pending=True):
+                self._count_attempt(item)
         return self.announcer.revisions
 
-    def _still(self, event: int, revision: int, *, pending: bool = False) -> bool:
-        """Whether the event is as it was when the question was asked. A late frame opens it again: then it is not."""
+    def _is_unchanged(self, event: int, revision: int, *, pending: bool = False) -> bool:
+        """Check that the event is as it was when the model was asked. A late frame opens it again: then it is not."""
         sql = "SELECT status = 'closed' AND revision = ? AND (NOT ? OR analysis_status = 'pending') FROM events WHERE id = ?"
         row = self.record.one(sql, revision, pending, event)
         return bool(row and row[0])
 
-    def _missed(self, item: FailedAttempt) -> None:
+    def _count_attempt(self, item: FailedAttempt) -> None:
         retry_at = now() + round(item.wait_seconds * 1e6)
         self.record.execute(
             "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
@@ -160,7 +160,7 @@ class Verdicts:
             self.announcer.failed(item.event_id)
 
     def shadow(self, event: Event) -> None:
-        """Keep a verdict in the history only: nobody is told, and what stands stays."""
+        """Write a shadow verdict: into the history only, the event stays as it is and nothing is published."""
         v, at = event.verdict, now()
         self.record.transact(
             lambda: self.record.execute(
@@ -177,10 +177,10 @@ class Verdicts:
         return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None
 
     def beat(self, pid: int, counters: dict[str, Any]) -> None:
-        """The chain's sign of life."""
+        """Write the chain's heartbeat."""
         row = ("judge", pid, now(), json.dumps(counters))
         self.record.transact(lambda: self.record.execute("INSERT OR REPLACE INTO heartbeat VALUES (?,?,?,?)", *row))
 
 
-def _nobody(facts: Facts) -> Verdict:
-    raise AssertionError(f"event {facts.event_id}: verdicts come from the language model here")
+def _no_rules(facts: Facts) -> Verdict:
+    raise AssertionError(f"event {facts.event_id}: verdicts come from the language model, not from rules")

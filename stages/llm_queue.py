@@ -117,7 +117,7 @@ class Analyst:
 
     def _outcome(self, case: Case, call: Future[Verdict]) -> Event | FailedAttempt | None:
         try:
-            return case.judged(call.result())
+            return case.with_verdict(call.result())
         except (CancelledError, Unavailable):
             return None
         except NemotronError as error:

@@ -213,7 +213,7 @@ class Lake:
 
 
 def hours(record: Record, kind: str) -> Iterator[int]:
-    """Every hour that has rows of this kind: one index lookup each."""
+    """Yield every hour that has rows of this kind: one index lookup each."""
     at, sql = 0, f"SELECT min({TIMES[kind]}) FROM {kind} WHERE {TIMES[kind]} >= ?"
     while (first := record.one(sql, at)[0]) is not None:
         yield first // HOUR
@@ -221,7 +221,7 @@ def hours(record: Record, kind: str) -> Iterator[int]:
 
 
 def hour_of(path: Path) -> int | None:
-    """The hour that a file of the lake is named after; None if it is named otherwise."""
+    """Return the hour that a file of the lake is named after; None for another name."""
     try:
         start = datetime.strptime(f"{path.parent.name} {path.stem}+0000", "date=%Y-%m-%d %H%z")
     except ValueError:
@@ -230,12 +230,12 @@ def hour_of(path: Path) -> int | None:
 
 
 def read(record: Record, table: str, hour: int) -> pa.Table:
-    """The rows of an hour, as the lake holds them."""
+    """Read the rows of an hour as the lake holds them."""
     return pa.concat_tables([_table(TABLES[table], []), *groups(record, table, hour)]).combine_chunks()
 
 
 def groups(record: Record, table: str, hour: int) -> Iterator[pa.Table]:
-    """The rows of an hour by the row groups of a file."""
+    """Read the rows of an hour by the row groups of a file."""
     columns = ", ".join(_HISTORY if name == "history" else name for name in TABLES[table].names)
     cursor = record.execute(_ROWS[table].format(columns), hour * HOUR, (hour + 1) * HOUR)
     parts: list[pa.Table] = []

@@ -89,7 +89,7 @@ def _present(path: Path) -> Present:
 def _rows(
     schema: pa.Schema, groups: Iterable[pa.Table], old: Path, carried: list[Range], *, behind: bool = False
 ) -> Content:
-    """The content of a file with these rows, each group in the first large enough gap between rows carried from `old`."""
+    """Return the content of a file with these rows, each group in the first large enough gap between rows carried from `old`."""
 
     def content(file: BinaryIO) -> None:
         sink = pa.PythonFile(file, mode="w")

@@ -106,7 +106,7 @@ def write_catalogue(data_dir: Path) -> bool:
 
 
 def _catalogue(data_dir: Path, script: list[str]) -> bytes:
-    """The catalogue's bytes; built in a temporary folder, because DuckDB parses a `?` in a path that it writes to.
+    """Build the catalogue, in a temporary folder because DuckDB parses a `?` in a path that it writes to.
 
     A killed process leaves its folder, so the name says whose it is, and the next one removes it.
     """
@@ -127,7 +127,7 @@ def _catalogue(data_dir: Path, script: list[str]) -> bytes:
 
 
 def statements(lake: Path) -> list[str]:
-    """SQL that creates the views of the lake in this folder, which they name by its absolute path."""
+    """Return SQL that creates the views of the lake in this folder, which they name by its absolute path."""
     folder = lake.resolve()
     tables = {
         name: f"SELECT {', '.join(schema.names)}, date FROM read_parquet({quote_path(folder / name, 'date=*/[0-9][0-9].parquet')}, union_by_name = true, "
@@ -141,7 +141,7 @@ def statements(lake: Path) -> list[str]:
 
 
 def quote_path(folder: Path, pattern: str = "") -> str:
-    """A path as an SQL string; wildcards in the folder's name are escaped."""
+    """Quote a path as an SQL string; wildcards in the folder's name are escaped."""
     name = str(folder)
     if pattern:
         name = "".join(f"[{c}]" if c in "*?[" else c for c in name) + f"/{pattern}"

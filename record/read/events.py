@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def iso(at: int | None) -> str | None:
-    """Microseconds -> `2026-11-22T08:15:30.000000Z`."""
+    """Write microseconds as `2026-11-22T08:15:30.000000Z`."""
     return None if at is None else (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds") + "Z"
 
 
@@ -58,12 +58,12 @@ class Filter(NamedTuple):
         return f" AND ({' OR '.join(matches)})", [like] * 3
 
     def whole_days(self) -> tuple[int, int]:
-        """The days that lie entirely in the span: first <= day < last."""
+        """Return the days that lie entirely in the span: first <= day < last."""
         first, last = -(-self.start // DAY), self.end // DAY
         return first, max(first, last)
 
     def partial_days(self) -> list[tuple[int, int]]:
-        """What remains of the span around the whole days, in microseconds."""
+        """Return the rest of the span around the whole days, in microseconds."""
         first, last = self.whole_days()
         if first * DAY >= self.end:
             return [(self.start, self.end)]
@@ -202,7 +202,7 @@ WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""
 
 
 def events(record: Record, ids: Sequence[int]) -> list[Row]:
-    """These events as the contract has them, in this order; without merged ones and those not published yet.
+    """Read these events as the contract has them, in this order; without merged ones and those not published yet.
 
     One row of JSON: Python's lock is released at every row, which cost three quarters of the answers per second.
     """

@@ -114,7 +114,7 @@ def _event_row(record: Record, event: int) -> dict[str, Any]:
 
 
 def _frame_hint(record: Record, frame: int) -> str:
-    """An event has the id of its first frame: a later one's id stands for the event that it is in."""
+    """Explain an id that is not an event's but a later frame's, or a deleted one's."""
     row = record.one("SELECT event_id, pruned FROM frames WHERE id = ?", frame)
     if row and row[0]:
         return f", but frame {frame} belongs to event {row[0]}"
@@ -135,7 +135,7 @@ def _boxes(record: Record, frame: int) -> list[FoundBox]:
 
 
 def _revisions(record: Record, event: int) -> list[EventRevision]:
-    """In the order in which they came, shadow verdicts among them; each half has its own index."""
+    """Read revisions in the order in which they came, shadow verdicts among them; each half has its own index."""
     columns = f"SELECT id, {', '.join(EventRevision._fields)} FROM event_history WHERE event_id = ?"
     rows = record.rows(f"{columns} AND NOT shadow UNION ALL {columns} AND shadow ORDER BY id", event, event)
     return [EventRevision(*row[1:]) for row in rows]
@@ -157,7 +157,7 @@ def _messages(record: Record, event: int) -> list[PublishedMessage]:
 
 
 def history(record: Record, id: int) -> list[Row]:
-    """The revisions of an event by number; shadow verdicts behind the revision that they judged."""
+    """Read the revisions of an event by number; shadow verdicts behind the revision that they judged."""
     revisions = sorted(_revisions(record, id), key=lambda r: (r.revision, r.shadow))
     return [
         r._asdict() | {"shadow": bool(r.shadow), "evidence": json.loads(r.evidence or "[]"), "at": iso(r.at)}
@@ -166,7 +166,7 @@ def history(record: Record, id: int) -> list[Row]:
 
 
 def frames(record: Record, event_id: int) -> list[Row]:
-    """The pictures of an event in order of capture, each with its detections."""
+    """Read the pictures of an event in order of capture, each with its detections."""
     return [
         {
             "id": f.id, "captured_at": iso(f.captured_at), "arrived_at": iso(f.arrived_at), "path": f.path, "width": f.width,
@@ -192,7 +192,7 @@ def latencies(record: Record, id: int) -> dict[str, float | None]:
 
 
 def merged_into(record: Record, id: int) -> int | None:
-    """The event that this one was merged into, in the end; None if it was not."""
+    """Return the event that this one was merged into, in the end; None if it was not."""
     seen: set[int] = set()
     while id not in seen:
         seen.add(id)

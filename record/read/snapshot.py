@@ -1,7 +1,7 @@
-"""Read the record beside a running pipeline: read-only connections, one per thread, each answer from one instant.
+"""Read the record of a running pipeline: read-only connections, one per thread, each answer from one snapshot.
 
-The record may not exist yet, and may be replaced while we run: until it is there, an empty one answers. No reader ever
-creates, changes or locks anything.
+The record may not exist yet, and may be replaced at any time: until it exists, an empty one in memory answers. A reader
+creates, changes and locks nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Snapshot(Record):
         )
         self.db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         try:
-            known = version(self.db)
+            found = version(self.db)
         except ValueError as error:
             raise RecordError(f"{path} {error}") from None
-        if known != SCHEMA_VERSION:
-            raise RecordError(f"{path} has schema version {known}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
+        if found != SCHEMA_VERSION:
+            raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
         self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
 
 
@@ -43,13 +43,13 @@ class SnapshotReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._mine = threading.local()
-        self._turn = threading.Lock()
+        self._local = threading.local()
+        self._lock = threading.Lock()
         self._watch: tuple[tuple[int, int] | None, Record | None] = None, None
 
     @contextmanager
     def snapshot(self) -> Iterator[Record]:
-        """All that is read inside belongs together, whatever others write meanwhile."""
+        """Read from one snapshot inside the `with`, whatever other processes write."""
         record = self.connection()
         record.execute("BEGIN")
         try:
@@ -58,19 +58,19 @@ class SnapshotReader:
             record.execute("ROLLBACK")
 
     def connection(self) -> Record:
-        """This thread's connection; an empty record in memory while there is none on disk."""
+        """Return this thread's connection; to an empty record in memory while there is none on disk."""
         identity = self._identity()
-        if getattr(self._mine, "identity", 0) != identity:
-            if record := getattr(self._mine, "record", None):
+        if getattr(self._local, "identity", 0) != identity:
+            if record := getattr(self._local, "record", None):
                 record.close()
-            self._mine.identity = 0
-            self._mine.record = Record(":memory:") if identity is None else Snapshot(self.path)
-            self._mine.identity = identity
-        return self._mine.record  # type: ignore[no-any-return]
+            self._local.identity = 0
+            self._local.record = Record(":memory:") if identity is None else Snapshot(self.path)
+            self._local.identity = identity
+        return self._local.record  # type: ignore[no-any-return]
 
     def version(self) -> object:
-        """Something that changes with every commit of anybody: what was read before is still so while it is the same."""
-        with self._turn:
+        """Return a value that changes with every commit of any process; until then, cached reads are current."""
+        with self._lock:
             identity, watch = self._identity(), self._watch[1]
             if identity != self._watch[0] or watch is None:
                 if watch:
@@ -78,7 +78,7 @@ class SnapshotReader:
                 self._watch = None, None
                 watch = Snapshot(self.path) if identity else None
                 if watch:
-                    watch.execute("PRAGMA busy_timeout = 0")  # an event loop asks, which waits for nobody
+                    watch.execute("PRAGMA busy_timeout = 0")  # the caller is an event loop, which must not wait
                 self._watch = identity, watch
             return identity, watch and _data_version(watch)
 
@@ -99,4 +99,4 @@ def _data_version(record: Record) -> object:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise
-        return object()  # it is being recovered: nothing that was known is sure
+        return object()  # the WAL is being recovered: no cached read is sure

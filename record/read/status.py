@@ -1,4 +1,4 @@
-"""How things are right now: cameras and their silence, the ledger, the pipeline's pulse, the heat strip, quarantine.
+"""Read the current state: cameras, ledger, heartbeats, stage latencies, timeline, quarantine.
 
 Only counters, short index ranges and the newest few rows are read, so the page may ask every two seconds for ever.
 """
@@ -26,7 +26,7 @@ RATE_SECONDS = 60
 
 
 def cameras(record: Record, now: int, midnight: int, status: str | None = None, id: str | None = None) -> list[Row]:
-    """Every camera as the contract has it; `offline` is one that is silent for longer than is usual for it."""
+    """Read cameras as the contract has them; `offline`: silent for longer than is usual for this camera."""
     rows = record.rows(
         "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, ignore_zones FROM cameras WHERE id = ? OR ? IS NULL ORDER BY name, id",
         id, id,
@@ -47,7 +47,7 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
 
 
 def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
-    """The camera's newest readable pictures by time of capture, as (path, mtime_ns, size)."""
+    """Read the camera's newest readable pictures by time of capture, as (path, mtime_ns, size)."""
     rows = record.rows(
         "SELECT path, mtime_ns, size FROM frames WHERE camera_id = ? AND state = 'settled' ORDER BY captured_at DESC, id DESC LIMIT ?",
         camera, limit,
@@ -71,14 +71,14 @@ def images(record: Record, since: int, camera: str | None = None) -> int:
 
 
 def ledger(record: Record) -> dict[str, int]:
-    """Every file that was ever found, and where it is. `files` is counted apart from the others, so a gap would show."""
+    """Count files by state. `files` is counted independently of the others, so a gap would show."""
     counters = record.counters()
     files = record.one("SELECT coalesce(sum(n), 0) FROM pictures")[0]
     return {"files": int(files)} | {state: counters[state] for state in ("settled", "discovered", "quarantined")}
 
 
 def heartbeats(record: Record) -> dict[str, Row]:
-    """The last sign of life of each chain, times in microseconds."""
+    """Read the last heartbeat of each chain, times in microseconds."""
     rows = record.rows("SELECT chain, pid, at, counters FROM heartbeat")
     return {
         chain: {"pid": pid, "at": at, "counters": json.loads(counters or "{}")} for chain, pid, at, counters in rows
@@ -86,23 +86,23 @@ def heartbeats(record: Record) -> dict[str, Row]:
 
 
 def backlog(record: Record) -> int:
-    """Pictures that wait."""
+    """Count pictures that wait."""
     return record.counters()["discovered"]
 
 
 def oldest_waiting(record: Record) -> int | None:
-    """When the oldest picture that waits was found, in microseconds."""
+    """Return when the oldest waiting picture was discovered, in microseconds."""
     row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
     return None if row is None else int(row[0])
 
 
 def pending(record: Record) -> int:
-    """Events that wait for a language model."""
+    """Count events that wait for a language model."""
     return int(record.one("SELECT count(*) FROM events WHERE status = 'closed' AND analysis_status = 'pending'")[0])
 
 
 def last_verdict(record: Record) -> Row | None:
-    """The newest verdict of a language model."""
+    """Read the newest verdict of a language model."""
     row = record.one(
         "SELECT event_id, model, latency_ms, at FROM event_history WHERE id > (SELECT coalesce(max(id), 0) FROM event_history) - ? "
         "AND analyzer = 'nemotron' AND type = 'event.analyzed' ORDER BY id DESC LIMIT 1", 10_000,
@@ -111,7 +111,7 @@ def last_verdict(record: Record) -> Row | None:
 
 
 def last_detected(record: Record) -> Row | None:
-    """The newest picture that a model has looked at."""
+    """Read the newest picture that a detector processed."""
     row = record.one(
         "SELECT id, model, detect_ms, discovered_at FROM frames WHERE state = 'settled' AND model IS NOT NULL ORDER BY id DESC LIMIT 1"
     )
@@ -171,7 +171,7 @@ def _stage(record: Record, name: str, sql: str, waiting: int) -> Row:
 
 
 def needs_person(record: Record) -> Row | None:
-    """The worst event that nobody has looked at, if it is high or critical."""
+    """Read the unreviewed event with the highest score, if it is high or critical."""
     row = record.one(
         "SELECT id, risk_level, camera_id FROM events INDEXED BY events_inbox WHERE reviewed = 0 AND status <> 'merged' AND risk_level IS NOT NULL "
         f"AND risk_score >= {ALARMING} ORDER BY risk_score DESC, started_at DESC LIMIT 1"
@@ -243,7 +243,7 @@ _GPU = ("gpu_utilization", "memory_used", "memory_total", "temperature", "infere
 
 
 def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
-    """The newest samples of the GPU, oldest first."""
+    """Read the newest samples of the GPU, oldest first."""
     rows = record.rows(
         f"SELECT {', '.join(_GPU)} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
         since,
@@ -258,7 +258,7 @@ def no_gpu() -> Mapping[str, None]:
 
 
 def totals(record: Record) -> dict[str, Any]:
-    """What the metrics show."""
+    """Read what the metrics show."""
     levels = count_levels(record, Filter())
     return {
         "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record),

@@ -19,7 +19,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.disk import sync_folder
 from hearthwatch.record.events import delete_events
 from hearthwatch.record.paths import unescape
-from hearthwatch.record.retention.policy import Candidates, DeletionGroup, RetentionPolicy
+from hearthwatch.record.retention.policy import DeletionCandidates, DeletionGroup, RetentionPolicy
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import NEVER
 
@@ -66,7 +66,7 @@ class Deleter:
 
     def __init__(self, record: Record, data_dir: Path, base: Path, policy: RetentionPolicy) -> None:
         self.record, self.data_dir, self.base, self.policy = record, data_dir, base, policy
-        self.candidates = Candidates(record, policy)
+        self.candidates = DeletionCandidates(record, policy)
         self.counts = DeletionCounts()
 
     def delete(self, before: int, is_enough: Callable[[DeletionCounts], bool] = lambda counts: False) -> None:
@@ -192,7 +192,7 @@ class Deleter:
         return self.record.one(sql, row.path, row.mtime_ns, row.size, row.id) is not None
 
     def _folder(self, row: PrunedFrame) -> Path:
-        """The folder whose presence says that the disk is there: that of the camera."""
+        """Return the camera's folder, whose presence shows that the disk is mounted."""
         upload = self.upload(row)
         return self.base / upload.relative_to(self.base).parts[0] if upload.is_relative_to(self.base) else upload.parent
 

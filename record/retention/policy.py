@@ -35,14 +35,14 @@ class DeletionGroup(NamedTuple):
     frames: list[int]
 
 
-class Candidates:
+class DeletionCandidates:
     """The events and frames of a record that a policy allows to delete."""
 
     def __init__(self, record: Record, policy: RetentionPolicy) -> None:
         self.record, self.policy = record, policy
 
     def first_frame_since(self, at: int) -> int:
-        """The first frame id that was discovered at or after `at` (microseconds): ids grow with discovery."""
+        """Return the first frame id that was discovered at or after `at` (microseconds): ids grow with discovery."""
         (low, high) = self.record.one("SELECT coalesce(min(id), 1), coalesce(max(id), 0) + 1 FROM frames")
         while low < high:
             middle = (low + high) // 2
@@ -68,7 +68,7 @@ class Candidates:
             last = rows[-1][0]
 
     def frames_of(self, event: int, before: int) -> list[int]:
-        """The frames of this event if it may be deleted and all of them are below this id."""
+        """Return the frames of this event if it may be deleted and all of them are below this id."""
         sql = f"SELECT status = 'closed' AND (? OR reviewed OR NOT coalesce(risk_level IN {ALARMING_LEVELS}, 0)) FROM events WHERE id = ?"
         if not self.record.one(sql, self.policy.unreviewed, event)[0]:
             return []

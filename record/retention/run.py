@@ -63,7 +63,7 @@ class RetentionResult(NamedTuple):
         return ", ".join(filter(None, words))
 
     def problems(self) -> list[str]:
-        """What a person has to fix."""
+        """Return what a person has to fix."""
         refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.deleted.refused.items()]
         over = OVER if self.is_all else STILL_OVER
         return refused + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
@@ -98,7 +98,7 @@ class RetentionRun:
         return RetentionResult(self.deleter.counts, orphans, drawn, over, is_all, kept)
 
     def plan(self, now: int) -> list[PlannedDeletion]:
-        """What `run` would delete."""
+        """Estimate what `run` would delete."""
         boundary = self._boundary(now)
         aged = DeletionEstimate(self, self.candidates.groups(boundary)).take()
         parts = [PlannedDeletion(f"discovered more than {self.policy.days} days ago", *aged)]
@@ -160,7 +160,7 @@ class RetentionRun:
         return int(pages * size)
 
     def bytes_each(self) -> float:
-        """An estimate of what a kept frame takes in record and lake."""
+        """Estimate what a kept frame takes in record and lake."""
         rows = (
             sum(path.stat().st_size for path in self.lake.folder.rglob("*.parquet")) if self.lake.folder.is_dir() else 0
         )

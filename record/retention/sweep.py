@@ -102,7 +102,7 @@ def compare(record: Record, folder: Path) -> ThumbnailDay:
 
 
 def _is_orphan(record: Record, path: Path) -> bool:
-    """A thumbnail may be there before its frame is decided, and a hidden file is one that is being written."""
+    """Check that a file belongs to no frame: not to one that is still undecided, and is not just being written."""
     if path.name.startswith("."):
         return _age(path) < time.time() - YOUNG_SECONDS
     if (number := re.fullmatch(r"(\d{1,18})_thumb\.jpg", path.name)) is None:
@@ -112,7 +112,7 @@ def _is_orphan(record: Record, path: Path) -> bool:
 
 
 def _expected(record: Record, day: str) -> Iterator[tuple[int, str]]:
-    """The frames of a day that have a thumbnail, and its name; in pages, so that no read lasts long."""
+    """Yield the frames of a day that have a thumbnail, and its name; in pages, so that no read lasts long."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", day):
         return
     start = to_microseconds(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC))
@@ -142,7 +142,7 @@ def _delete(path: Path) -> bool:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """A day's folder that nothing was put into for a while."""
+    """Remove a day's folder that is old and empty."""
     try:
         if folder.is_dir() and _age(folder) < time.time() - YOUNG_SECONDS:
             folder.rmdir()

@@ -36,12 +36,12 @@ def judged(house):
     feed.cursor("phone")
     (case,) = verdicts.closed()
     shadow = Verdict(20, "nobody", "A test.", (), "nemotron", "small", "v1", 300.0)
-    verdicts.shadow(case.judged(shadow))
+    verdicts.shadow(case.with_verdict(shadow))
     cited = case.facts.sightings[0].id
     verdict = Verdict(
         62, "A person and a dog at the front door", "They came close.", (cited,), "nemotron", "big", "v1", 1900.0
     )
-    verdicts.write([case.judged(verdict)])
+    verdicts.write([case.with_verdict(verdict)])
     feed.advance("phone", feed.last())
     return house
 

@@ -21,7 +21,7 @@ FROZEN = ("record/migrations/", "examples/0_1/")  # numbered migrations are neve
 
 # What a stranger would not search for, and what to write instead.
 WORDS = {
-    r"told|tell(s|ing)?|said": "report, publish, send, say … (imperative, literal)",
+    r"told|tell(s|ing)?(?!\(\))|said": "report, publish, send, say … (imperative, literal)",
     r"nobody|somebody|anybody|everybody|whoever": "no one is needed: name the reader, the client, the caller",
     r"mend(s|ed|ing)?": "fix",
     r"amiss": "wrong, a problem",

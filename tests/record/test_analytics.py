@@ -44,8 +44,8 @@ def db():
         chance = random.Random(1)
         for case in list(verdicts.closed()):
             said = Verdict(chance.choice((10, 65)), "a visit", "", (), "nemotron", "big", "v1", 900.0)
-            verdicts.shadow(case.judged(Verdict(40, "a shadow", "", (), "nemotron", "small", "v2", 300.0)))
-            verdicts.write([case.judged(said)])
+            verdicts.shadow(case.with_verdict(Verdict(40, "a shadow", "", (), "nemotron", "small", "v2", 300.0)))
+            verdicts.write([case.with_verdict(said)])
         house.export()
         with analyst(house) as db:
             db.execute("SET TimeZone = 'UTC'")

@@ -10,7 +10,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.suppression import Stillness, inside, iou, zones
+from hearthwatch.record.suppression import Stillness, inside, iou, parse_zones
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
 
 S = 1_000_000
@@ -141,7 +141,7 @@ def test_a_zone_that_makes_no_sense_is_ignored_and_said(caplog):
 )
 def test_zones_are_checked(text):
     with pytest.raises(ValueError):
-        zones(text)
+        parse_zones(text)
 
 
 boxes = st.tuples(*[st.integers(0, 500)] * 2, *[st.integers(1, 500)] * 2)

@@ -39,7 +39,7 @@ def template():
 def house(template, monkeypatch):
     """A copy at the same place, whole."""
     monkeypatch.setattr(tempfile, "tempdir", str(template.folder.parent))
-    monkeypatch.setattr(checks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(checks, "REPEAT_SECONDS", 0.0)
     whole = template.folder.with_name("whole")
     shutil.copytree(template.folder, whole)
     house = template.open()
@@ -53,9 +53,9 @@ def amiss(house):
     from hearthwatch.cli.verify import uploads
 
     return [
-        *checks.check_at_once(house.record, checks.database),
-        *checks.check_at_once(house.record, checks.counters),
-        *checks.check_at_once(house.record, checks.rows),
+        *checks.find_in_snapshot(house.record, checks.database),
+        *checks.find_in_snapshot(house.record, checks.counters),
+        *checks.find_in_snapshot(house.record, checks.rows),
         *checks.find_persistent(lambda: checks.uploads(house.record, uploads(house.base))),
         *checks.find_persistent(lambda: checks.thumbnails(house.record, house.data)),
         *checks.find_persistent(lambda: checks.lake(house.record, Lake(house.record, house.data))),
@@ -70,24 +70,24 @@ def test_nothing_is_amiss_in_a_record_that_is_whole(house):
 DAMAGE = {
     "UPDATE counters SET n = n + 1 WHERE name = 'settled'": "the counter `settled` says 5, but there are 4",
     "UPDATE counters SET n = 0 WHERE name = 'events'": "the counter `events` says 0, but there are 2",
-    "UPDATE frames SET state = 'discovered' WHERE id = 3": "was passed over: it waits, but frame 4 behind it is decided",
+    "UPDATE frames SET state = 'discovered' WHERE id = 3": "was skipped: it waits, but frame 4 behind it is decided",
     "UPDATE frames SET state = 'quarantined' WHERE id = 1": "frame 1 is quarantined but belongs to event 1",
     "UPDATE frames SET event_id = 9 WHERE id = 3": "frame 3 belongs to event 9, which does not exist",
-    "UPDATE frames SET event_id = NULL WHERE id = 2": "event 1 says that it has 2 frames, but 1 belong to it",
-    "DELETE FROM frames WHERE id = 3": "detection 1536 belongs to frame 3 and event 3, which do not belong together",
+    "UPDATE frames SET event_id = NULL WHERE id = 2": "event 1 has frame_count 2, but 1 frames belong to it",
+    "DELETE FROM frames WHERE id = 3": "detection 1536 belongs to frame 3 and event 3, which do not match",
     "DELETE FROM frames WHERE id = 4": "garden/{7}.jpg was uploaded while the pipeline ran, but is not in the ledger",
     "DELETE FROM detections WHERE frame_id = 3": "frame 3 belongs to event 3 but has no detections",
     "UPDATE detections SET event_id = 3 WHERE id = 512": "detection 512 belongs to frame 1 and event 3",
-    "UPDATE detections SET detected_at = 0 WHERE id = 512": "detection 512 is dated otherwise than its frame 1",
+    "UPDATE detections SET detected_at = 0 WHERE id = 512": "detection 512 has another time than its frame 1",
     "DELETE FROM events WHERE id = 3": "frame 3 belongs to event 3, which does not exist",
     "UPDATE events SET id = 2 WHERE id = 1": "event 2",
     "UPDATE events SET started_at = started_at + 1 WHERE id = 1": "event 1 does not span its frames",
     "UPDATE events SET risk_level = 'critical' WHERE id = 1": "but level critical",
-    "UPDATE events SET evidence = '[512, 99999]' WHERE id = 1": "event 1 cites detection 99999, which is none of its own",
+    "UPDATE events SET evidence = '[512, 99999]' WHERE id = 1": "event 1 cites detection 99999, which is not one of its detections",
     "DELETE FROM event_history WHERE event_id = 1 AND revision = 1": "event 1 is at revision 2, but 1 of them are in its history",
-    "DELETE FROM feed WHERE event_id = 1 AND revision = 2": "event 1 is at revision 2, but 1 messages told of it",
+    "DELETE FROM feed WHERE event_id = 1 AND revision = 2": "event 1 is at revision 2, but the feed has 1 messages of it",
     "INSERT INTO event_history(event_id, revision, type, at) VALUES (77, 1, 'event.opened', 0)": "the history has event 77",
-    "INSERT INTO feed VALUES (0, 77, 1, 'event.opened', '{}', 0)": "message 0 tells of event 77",
+    "INSERT INTO feed VALUES (0, 77, 1, 'event.opened', '{}', 0)": "message 0 is about event 77",
 }
 
 
@@ -116,7 +116,7 @@ FILES = {
     "a doubled lake row": (lambda h: change(hour(h), lambda t: pa.concat_tables([t, t.slice(0, 1)])), "has rows twice: 512"),
     "a missing lake row": (lambda h: change(hour(h), lambda t: t.slice(1)), "lacks rows: 512"),
     "a lake row of nobody": (lambda h: shutil.copy(hour(h, "events"), h.lake.path("events", 9)), "has rows that the record does not have: 1"),
-    "a changed lake row": (lambda h: change(hour(h, "frames"), lambda t: t.set_column(7, "content_hash", pa.array(["x"] * len(t)))), "says otherwise than the record"),
+    "a changed lake row": (lambda h: change(hour(h, "frames"), lambda t: t.set_column(7, "content_hash", pa.array(["x"] * len(t)))), "has other values than the record"),
     "a missing lake file": (lambda h: hour(h, "gpu_stats").unlink(), "lacks rows: 1"),
     "a broken lake file": (lambda h: hour(h).write_bytes(b"PAR1"), "cannot be read"),
     "a copy in the lake": (lambda h: shutil.copy(hour(h), hour(h).with_name("08 copy.parquet")), "08 copy.parquet is no file of the lake"),

@@ -15,7 +15,17 @@ import hearthwatch.sinks.thumbnails
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.thumbnails import COLOURS, OTHERS, ThumbnailError, draw, find, is_whole, marked, path, write
+from hearthwatch.record.thumbnails import (
+    COLOURS,
+    OTHERS,
+    ThumbnailError,
+    add_checksum,
+    draw,
+    find,
+    is_whole,
+    path,
+    write,
+)
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Verdict
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.testing import Picture, check_sink, detected, frame
@@ -150,9 +160,9 @@ def test_a_thumbnail_is_replaced_in_one_piece_and_leaves_nothing_else(tmp_path):
     write(there, b"first")
     with pytest.raises(TypeError):
         write(there, "not bytes")
-    assert there.read_bytes() == marked(b"first")
+    assert there.read_bytes() == add_checksum(b"first")
     write(there, b"second")
-    assert (there.read_bytes(), os.listdir(there.parent)) == (marked(b"second"), ["17_thumb.jpg"])
+    assert (there.read_bytes(), os.listdir(there.parent)) == (add_checksum(b"second"), ["17_thumb.jpg"])
 
 
 @pytest.fixture

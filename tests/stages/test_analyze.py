@@ -57,7 +57,7 @@ def test_an_event_waits_from_its_close_to_its_verdict(cameras, verdicts):
     cameras.close()
     (case,) = verdicts.due(8)
     assert cameras.events() == [("closed", "pending", "rules", 25, 0, 2)]
-    (judged,) = verdicts.write([case.judged(verdict(70, 512))])
+    (judged,) = verdicts.write([case.with_verdict(verdict(70, 512))])
     assert cameras.events() == [("closed", "done", "nemotron", 70, 1, 3)]
     assert not verdicts.due(8)
     assert (judged.type, judged.revision, judged.verdict.latency_ms) == ("event.analyzed", 3, 12.5)
@@ -72,27 +72,27 @@ def test_an_event_waits_from_its_close_to_its_verdict(cameras, verdicts):
 
 def test_of_two_verdicts_for_one_revision_the_first_counts(cameras, verdicts):
     (case,) = verdicts.due(8) or Verdicts(cameras.see(T).close().record).due(8)
-    assert len(verdicts.write([case.judged(verdict(70)), case.judged(verdict(10))])) == 1
-    assert not verdicts.write([case.judged(verdict(10)), missed(case, final=True)])
+    assert len(verdicts.write([case.with_verdict(verdict(70)), case.with_verdict(verdict(10))])) == 1
+    assert not verdicts.write([case.with_verdict(verdict(10)), missed(case, final=True)])
     assert cameras.events() == [("closed", "done", "nemotron", 70, 1, 3)]
 
 
 def test_a_late_frame_makes_a_verdict_too_late_and_asks_again(cameras, verdicts):
     (case,) = Verdicts(cameras.see(T).close().record).due(8)
     cameras.see(T + 10)  # joins; it is open again, at the same revision
-    assert not verdicts.write([case.judged(verdict(70)), missed(case)])
+    assert not verdicts.write([case.with_verdict(verdict(70)), missed(case)])
     assert cameras.events()[0][:3] == ("open", "pending", "rules")
     cameras.close()
-    assert not verdicts.write([case.judged(verdict(70))])
+    assert not verdicts.write([case.with_verdict(verdict(70))])
     (again,) = verdicts.due(8)
     assert (again.event.revision, again.facts.frame_count, again.attempts) == (3, 2, 0)
-    assert len(verdicts.write([again.judged(verdict(50))])) == 1
+    assert len(verdicts.write([again.with_verdict(verdict(50))])) == 1
     assert cameras.events() == [("closed", "done", "nemotron", 50, 1, 4)]
 
 
 def test_a_judged_event_keeps_its_verdict_until_a_late_frame_brings_the_next(cameras, verdicts):
     (case,) = Verdicts(cameras.see(T).close().record).due(8)
-    verdicts.write([case.judged(verdict(70))])
+    verdicts.write([case.with_verdict(verdict(70))])
     cameras.see(T + 10).close()
     assert cameras.events() == [("closed", "pending", "nemotron", 70, 0, 4)]
 
@@ -120,7 +120,7 @@ def test_an_event_is_asked_about_again_only_when_its_pause_is_over(cameras, verd
 def test_a_reviewed_event_comes_back_only_if_its_level_rises(cameras, verdicts, score, reviewed):
     (case,) = Verdicts(cameras.see(T).close().record).due(8)  # the rules: 25, low
     cameras.record.execute("UPDATE events SET reviewed = 1")
-    verdicts.write([case.judged(verdict(score))])
+    verdicts.write([case.with_verdict(verdict(score))])
     assert cameras.events("reviewed") == [(reviewed,)]
 
 
@@ -145,7 +145,7 @@ def test_a_shadow_is_in_the_history_only(cameras, verdicts):
     (case,) = Verdicts(cameras.see(T).close().record).due(8)
     before = cameras.events(), cameras.feed()
     assert not verdicts.has_shadow(case.event, "nemotron", "v1")
-    verdicts.shadow(case.judged(verdict(88)))
+    verdicts.shadow(case.with_verdict(verdict(88)))
     assert (cameras.events(), cameras.feed()) == before and verdicts.has_shadow(case.event, "nemotron", "v1")
     shadows = cameras.record.rows(
         "SELECT event_id, revision, risk_score, prompt_version FROM event_history WHERE shadow"
@@ -379,7 +379,7 @@ def test_without_a_url_the_chain_is_idle_and_says_why(cameras):
 def test_the_parts_keep_what_the_kit_asks_for(cameras):
     (case,) = cases(cameras, 1)
     check_component(Nemotron())
-    check_sink(Sqlite(), [case.judged(verdict()), missed(case)], seen=cameras.events, context=of(cameras))
+    check_sink(Sqlite(), [case.with_verdict(verdict()), missed(case)], seen=cameras.events, context=of(cameras))
 
 
 JUDGED = """

@@ -84,7 +84,9 @@ class Home:
         """What the language model says of a closed event."""
         verdicts = Verdicts(self.record)
         case = next(case for case in verdicts.due(1000) if case.event.id == event)
-        verdicts.write([case.judged(Verdict(score, "judged", "thought", (), "nemotron", "nemotron", "v1", 350.0))])
+        verdicts.write(
+            [case.with_verdict(Verdict(score, "judged", "thought", (), "nemotron", "nemotron", "v1", 350.0))]
+        )
 
     def beat(self, ago: float = 0, **counters) -> None:
         row = ("see", 4242, now() - round(ago * S), "{}")
