@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from hearthwatch.record import Record, RecordError, now
 from hearthwatch.record.read import status as queries
-from hearthwatch.record.timings import STEPS, Timings
+from hearthwatch.record.timings import STEPS, StepHistograms
 
 if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
@@ -75,7 +75,7 @@ def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
     """Histograms that the pipeline reports since its start; zeros for what it does not report."""
     for name, step in STEPS.items():
         reported = beats.get(step.chain, {}).get("counters", {}).get("seconds", {})
-        histogram = reported.get(name) or Timings().summary(step.chain)[name]
+        histogram = reported.get(name) or StepHistograms().summary(step.chain)[name]
         yield HistogramMetricFamily(
             f"hearthwatch_{name}_seconds", step.help, buckets=list(histogram["le"].items()), sum_value=histogram["sum"]
         )

@@ -17,7 +17,7 @@ from hearthwatch.flows.node import Node
 from hearthwatch.flows.parse import DEFAULT as DEFAULT
 from hearthwatch.flows.parse import parse
 from hearthwatch.flows.validate import find_mistakes, is_durable_edge
-from hearthwatch.record.timings import Timings
+from hearthwatch.record.timings import StepHistograms
 from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
@@ -47,7 +47,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.settings = chosen or settings()
         self.warnings: list[str] = []
-        self._context = context or Context.from_settings(self.settings, Timings())
+        self._context = context or Context.from_settings(self.settings, StepHistograms())
         self._mistakes: list[str] = []
 
     def add(

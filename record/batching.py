@@ -90,7 +90,7 @@ class Batching:
     ) -> None:
         self.record = record
         self.rules = rules or Cut()
-        self.announcer = RevisionWriter(record, judge, analysis=analysis)
+        self.writer = RevisionWriter(record, judge, analysis=analysis)
         self.suppression = Suppression(record, stillness or Stillness())
         self.due = self._next_due()
 
@@ -115,7 +115,7 @@ class Batching:
 
     def _write(self, items: Sequence[Detected | Tick]) -> list[Event]:
         self.due = self._next_due()
-        self.announcer.begin()
+        self.writer.begin()
         undecided = self._undecided(items)
         counts = dict.fromkeys(("settled", "quarantined", "detections"), 0)
         for item in items:
@@ -124,8 +124,8 @@ class Batching:
             elif item.frame.id in undecided:
                 undecided.discard(item.frame.id)
                 self._decide(item, counts)
-        self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.announcer.born, **counts)
-        return self.announcer.revisions
+        self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
+        return self.writer.revisions
 
     def _undecided(self, items: Sequence[Detected | Tick]) -> set[int]:
         ids = [item.frame.id for item in items if isinstance(item, Detected)]
@@ -178,7 +178,7 @@ class Batching:
                 for id, d in kept
             ],
         )
-        self.announcer.flush()
+        self.writer.flush()
 
     def _unsuppressed(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
         """Return the boxes that count, with their ids; store the others with the reason why they do not."""
@@ -217,7 +217,7 @@ class Batching:
             "SELECT id FROM events WHERE status = 'open' AND close_at <= ? ORDER BY close_at, id", clock
         )
         for (event_id,) in ripe:
-            self.announcer.close(event_id)
+            self.writer.close(event_id)
         if by_tick:  # a frame that is discovered later must not be stamped earlier, not even after a restart
             self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
         self.due = self._next_due()
@@ -246,7 +246,7 @@ class Batching:
         if after and after.sealed and after.first - at < rules.idle and after.last - at < rules.window:
             return self._join(after.id, at, after.last, arrival, at)
         self._open([(at, id)], camera, arrival, arrival - at)
-        self.announcer.open(id)
+        self.writer.open(id)
         return id
 
     def _neighbour(self, sql: str, camera: str, at: int) -> Neighbour | None:
@@ -281,12 +281,12 @@ class Batching:
             self._open(part, camera, arrival, arrival - at)
             self._move(event, [i for _, i in part if i != id])
             if event not in old:
-                self.announcer.open(event, early=arrival - at < LATE)
+                self.writer.open(event, early=arrival - at < LATE)
         mine: int = next(event for event, part in parts.items() if (at, id) in part)
         for event in old:
             if event not in parts:
                 into = self.record.one("SELECT event_id FROM frames WHERE id = ?", event)[0]
-                self.announcer.merge(event, into)
+                self.writer.merge(event, into)
         return mine
 
     def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int) -> None:
@@ -296,7 +296,7 @@ class Batching:
         (uid,) = self.record.one("SELECT uid FROM frames WHERE id = ?", event)
         row = (first, len(part), last, close_at, delay, event)
         if not self.record.execute(EVENT_AGAIN, *row).rowcount:
-            self.record.execute(EVENT_NEW, *row, self.announcer.batch_id(uid), camera)
+            self.record.execute(EVENT_NEW, *row, self.writer.batch_id(uid), camera)
         self.due = min(self.due, close_at)
 
     def _move(self, event: int, frames: Sequence[int]) -> None:

@@ -35,24 +35,24 @@ STEPS = {
 }
 
 
-class Timings:
+class StepHistograms:
     """A histogram for each step."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._counts = {name: [0] * (len(step.bounds) + 1) for name, step in STEPS.items()}
         self._sums = dict.fromkeys(STEPS, 0.0)
 
     def add(self, step: str, seconds: Iterable[float]) -> None:
         bounds, counts = STEPS[step].bounds, self._counts[step]
-        with self._turn:
+        with self._lock:
             for value in seconds:
                 counts[bisect_left(bounds, value)] += 1
                 self._sums[step] += value
 
     def summary(self, chain: str) -> dict[str, Any]:
-        """For the chain's heartbeat: `{step: {"le": {bound: how many at most that}, "sum": seconds}}`."""
-        with self._turn:
+        """Return for the chain's heartbeat: `{step: {"le": {bound: how many at most that}, "sum": seconds}}`."""
+        with self._lock:
             return {
                 name: {
                     "le": dict(zip([*map(str, step.bounds), "+Inf"], accumulate(self._counts[name]), strict=True)),
@@ -61,6 +61,3 @@ class Timings:
                 for name, step in STEPS.items()
                 if step.chain == chain
             }
-
-
-timings = Timings()  # one per process, because steps of one chain run on threads of many components

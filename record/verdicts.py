@@ -65,7 +65,7 @@ class Verdicts:
 
     def __init__(self, record: Record, zone: tzinfo | None = None) -> None:
         self.record, self.zone = record, zone
-        self.announcer = RevisionWriter(record, _no_rules, analysis=True)
+        self.writer = RevisionWriter(record, _no_rules, analysis=True)
 
     # -- cases
 
@@ -104,7 +104,7 @@ class Verdicts:
             self.record.execute("COMMIT")
 
     def _case(self, event: int) -> Case:
-        facts = self.announcer.facts(event)
+        facts = self.writer.facts(event)
         (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
         notes, since = self.record.one("SELECT notes, created_at FROM cameras WHERE id = ?", facts.camera_id) or (
             "",
@@ -136,14 +136,14 @@ class Verdicts:
         return self.record.transact(lambda: self._write(items))
 
     def _write(self, items: Sequence[Event | DeadLetter]) -> list[Event]:
-        self.announcer.begin()
+        self.writer.begin()
         for item in items:
             if isinstance(item, Event) and item.type == "event.analyzed":
                 if self._is_unchanged(item.id, item.revision - 1):
-                    self.announcer.analyzed(item.id, item.verdict)
+                    self.writer.analyzed(item.id, item.verdict)
             elif isinstance(item, FailedAttempt) and self._is_unchanged(item.event_id, item.revision, pending=True):
                 self._count_attempt(item)
-        return self.announcer.revisions
+        return self.writer.revisions
 
     def _is_unchanged(self, event: int, revision: int, *, pending: bool = False) -> bool:
         """Check that the event is as it was when the model was asked. A late frame opens it again: then it is not."""
@@ -157,7 +157,7 @@ class Verdicts:
             "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
         )
         if item.final:
-            self.announcer.failed(item.event_id)
+            self.writer.failed(item.event_id)
 
     def shadow(self, event: Event) -> None:
         """Write a shadow verdict: into the history only, the event stays as it is and nothing is published."""

@@ -19,7 +19,7 @@ from hearthwatch.api.models import all_models
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import SILENT_NEW, mark_silent_cameras
 from hearthwatch.record.read import status as pulse
-from hearthwatch.record.timings import Timings
+from hearthwatch.record.timings import StepHistograms
 from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.settings import load
 from tests.support.api_record import Home, S, serve, start, story, wait_for
@@ -614,7 +614,7 @@ def test_the_steps_times_are_the_pipelines_own_and_outlive_the_server(tmp_path):
 
 @pytest.mark.parametrize(("seconds", "at_most"), [(0.0, "0.001"), (0.001, "0.001"), (0.0011, "0.0025"), (99.0, "+Inf")])
 def test_a_value_is_counted_in_every_bucket_that_it_fits(seconds, at_most):
-    timings = Timings()
+    timings = StepHistograms()
     timings.add("detect", [seconds])
     told = timings.summary("see")["detect"]
     bounds = list(told["le"])

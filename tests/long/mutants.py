@@ -44,7 +44,7 @@ PLACING = [
     ("a join does not move the last frame", "(before.first, max(before.last, at)) if joins", "(before.first, before.last) if joins"),
     ("forgets to close before placing", "        self._close(arrived)\n", ""),
     ("re-cut frames keep their old event", "            self._move(event, [i for _, i in part if i != id])\n", ""),
-    ("swallowed events are not merged", "                self.announcer.merge(event, into)", "                pass"),
+    ("swallowed events are not merged", "                self.writer.merge(event, into)", "                pass"),
     ("old news is announced early", "early=arrival - at < LATE", "early=True"),
     ("a tick that closed something is forgotten", "if by_tick:", "if False:"),
     ("events are opened by frames without detections", "arrived) if kept else None", "arrived) if not error else None"),

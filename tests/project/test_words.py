@@ -103,7 +103,7 @@ CLEAN += (
     "docs/judgement.md",
 )
 # Class names that still stand twice; only ever shorter.
-TWICE = {"Clock", "Service", "Services", "Timings"}
+TWICE = {"Clock", "Service", "Services"}
 # One meaning in two rooms: what the API serves and a sink writes is named after the thing in the record.
 SAME_MEANING = {
     "cameras": "rows of `cameras`, and the routes about them",
