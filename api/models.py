@@ -527,6 +527,50 @@ class Config(Model):
     """The least confidence of a box that counts, 0–1."""
 
 
+class GraphNode(Model):
+    name: str
+    """Its name in the flow file."""
+    use: str
+    """The component."""
+    kind: Literal["source", "stage", "sink", "consumer", "job"]
+    """What the component is."""
+    label: str
+    """Its options that matter, in words."""
+    off: str | None
+    """Why it does nothing; null: it works."""
+
+
+class GraphEdge(Model):
+    begin: Annotated[str, Field(alias="from")]
+    """The node that is read."""
+    port: str | None
+    """The port of it; null: its items."""
+    to: str
+    """The node that reads."""
+    durable: bool
+    """True: it reads the record behind a cursor, so nothing is lost while it is down."""
+
+
+class GraphOptions(Model):
+    batch_window_seconds: float | None = None
+    """How long an event may last, seconds."""
+    batch_idle_timeout_seconds: float | None = None
+    """Seconds without a detection after which an event is closed."""
+    retention_days: int | None = None
+    """How long pictures and events are kept after discovery, days."""
+
+
+class GraphDescription(Model):
+    model_config = with_examples(examples.GRAPH)
+
+    nodes: list[GraphNode]
+    """What runs, upstream first; empty before a pipeline has run."""
+    edges: list[GraphEdge]
+    """Who reads whom."""
+    options: GraphOptions
+    """Options that explain the events; empty before a pipeline has run."""
+
+
 class LedgerCounts(Model):
     """Pictures by state; `files` is counted separately, so that a difference would show."""
 

@@ -143,6 +143,14 @@ CONFIG = {
     "app_name": "Hearthwatch", "version": "0.1.0", "retention_days": 30, "batch_window_seconds": 90.0,
     "batch_idle_timeout_seconds": 30.0, "detection_confidence_threshold": 0.5,
 }  # fmt: skip
+GRAPH = {
+    "nodes": [
+        {"name": "batch", "use": "batch", "kind": "stage", "label": "90 s window, 30 s idle", "off": None},
+        {"name": "analyze", "use": "nemotron", "kind": "stage", "label": "nemotron, prompt v1, off", "off": "NEMOTRON_URL is not set: rules alone judge"},
+    ],
+    "edges": [{"from": "batch", "port": None, "to": "analyze", "durable": True}],
+    "options": {"batch_window_seconds": 90.0, "batch_idle_timeout_seconds": 30.0, "retention_days": 30},
+}  # fmt: skip
 STATS = {
     "total_cameras": 1, "total_events": 4, "total_detections": 9, "uptime_seconds": 5211.04,
     "ledger": {"files": 113, "settled": 112, "discovered": 0, "quarantined": 1}, "backlog": 0, "open_events": 0,

@@ -13,6 +13,7 @@ from hearthwatch.api.dependencies import AppState, State, json_response, product
 from hearthwatch.api.health import overall_status
 from hearthwatch.api.params import FrameId, Limit, Offset, Start
 from hearthwatch.record import Record, now
+from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
@@ -47,12 +48,27 @@ def gpu_history(state: State, since: Start = None, limit: Limit = 300) -> Respon
 
 @router.get("/api/system/config", response_model=models.Config)
 def config(state: State) -> Response:
-    """Get settings that explain the events; no secrets."""
-    names = ("retention_days", "batch_window_seconds", "batch_idle_timeout_seconds", "detection_confidence_threshold")
+    """Get options of the graph and settings that explain the events; no secrets."""
+    with state.reader.snapshot() as record:
+        options = _options(state, record)
+    least = state.settings.detection_confidence_threshold
     return json_response(
-        {"app_name": "Hearthwatch", "version": product_version()}
-        | {name: getattr(state.settings, name) for name in names}
+        {"app_name": "Hearthwatch", "version": product_version(), "detection_confidence_threshold": least} | options
     )
+
+
+@router.get("/api/system/graph", response_model=models.GraphDescription)
+def graph(state: State) -> Response:
+    """Get the nodes and edges of the pipeline as it last started; none before that."""
+    with state.reader.snapshot() as record:
+        description = read_description(record)
+    return json_response(description or {"nodes": [], "edges": [], "options": {}})
+
+
+def _options(state: AppState, record: Record) -> dict[str, Any]:
+    """Read the options of the graph that last ran; before that, those of the settings."""
+    given = (read_description(record) or {}).get("options", {})
+    return {name: given.get(name, getattr(state.settings, name)) for name in models.GraphOptions.model_fields}
 
 
 @router.get("/api/system/stats", response_model=models.SystemStats)
@@ -94,7 +110,7 @@ def _disk(state: AppState, record: Record, at: int) -> dict[str, Any]:
     )
     per_day = round(size * DAY / max(at - first, 3600 * SECOND)) if n else None
     return {
-        "used": usage.used, "total": usage.total, "per_day": per_day, "retention_days": state.settings.retention_days,
+        "used": usage.used, "total": usage.total, "per_day": per_day, "retention_days": _options(state, record)["retention_days"],
         "oldest": None if oldest is None else iso(oldest * QUARTER), "full_in_days": usage.free // per_day if per_day else None,
     }  # fmt: skip
 

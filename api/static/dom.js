@@ -1,7 +1,7 @@
 // Create elements, and update the page without flicker.
 // Text becomes text nodes and attributes only: no string is ever parsed as HTML.
 
-const SVG = new Set(["svg", "g", "rect", "circle", "path", "polyline", "text"]);
+const SVG = new Set(["svg", "g", "rect", "circle", "path", "polyline", "text", "title"]);
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,6 +1,7 @@
-// The health drawer: the ledger, the services, how long each stage takes, quarantined files.
+// The health drawer: the ledger, the services, the graph, how long each stage takes, quarantined files.
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
+import { graph } from "./graph.js";
 import { ago, bytes, number, plural, seconds } from "./text.js";
 
 const EVERY_MS = 5000;
@@ -17,8 +18,8 @@ export async function openHealth() {
 }
 async function loadHealth() {
   try {
-    const [health, stats, gpu, set] = await Promise.all(["health", "stats", "gpu", "quarantine"].map((what) => request("GET", `api/system/${what}`)));
-    put($("health"), top(health.timestamp), ledger(stats.ledger), services(health.services), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));
+    const [health, stats, gpu, set, running] = await Promise.all(["health", "stats", "gpu", "quarantine", "graph"].map((what) => request("GET", `api/system/${what}`)));
+    put($("health"), top(health.timestamp), ledger(stats.ledger), services(health.services), graph(running), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));
   } catch (error) { put($("health"), top(), h("section", h("p", error.message))); }
 }
 

@@ -13,11 +13,14 @@ import pytest
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from hearthwatch.api import models
 from hearthwatch.api import openapi_examples as examples
 from hearthwatch.api.app import create
 from hearthwatch.api.models import all_models
+from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import SILENT_NEW, mark_silent_cameras
+from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.read import status as pulse
 from hearthwatch.record.timings import StepHistograms
 from hearthwatch.schemas.items import from_microseconds, iso
@@ -538,6 +541,25 @@ def test_system_routes(api):
     assert set(get(api, "/api/system/gpu").values()) == {None}
 
 
+def test_the_graph_and_its_options_are_those_of_the_flow_file_that_ran(own):
+    home, client = own
+    assert get(client, "/api/system/graph") == {"nodes": [], "edges": [], "options": {}}
+    assert get(client, "/api/system/config")["batch_window_seconds"] == 90
+    flow = 'extends = "default"\n[settings]\nretention_days = 5\n[batch]\nwindow_seconds = 10\n'
+    description = Graph.from_toml(flow).describe()
+    store_description(home.record, description)
+    shown = get(client, "/api/system/graph")
+    assert shown == description and models.GraphDescription.model_validate(shown)
+    assert {"from": "batch", "port": None, "to": "analyze", "durable": True} in shown["edges"]
+    config = get(client, "/api/system/config")
+    assert (config["batch_window_seconds"], config["batch_idle_timeout_seconds"], config["retention_days"]) == (
+        10,
+        30,
+        5,
+    )
+    assert get(client, "/api/system/stats")["disk"]["retention_days"] == 5
+
+
 def test_samples_of_the_gpu_come_oldest_first(own):
     home, client = own
     home.record.many(
@@ -627,7 +649,7 @@ def test_a_value_is_counted_in_every_bucket_that_it_fits(seconds, at_most):
 
 GETS = (
     "/api/cameras /api/events /api/events?sort=inbox /api/detections /api/events/stats /api/events/export /api/timeline /api/system/health "
-    "/api/system/gpu /api/system/gpu/history /api/system/config /api/system/stats /api/system/quarantine /api/status /metrics /health /"
+    "/api/system/gpu /api/system/gpu/history /api/system/config /api/system/graph /api/system/stats /api/system/quarantine /api/status /metrics /health /"
 ).split()
 
 

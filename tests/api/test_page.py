@@ -431,6 +431,7 @@ def test_axe_finds_no_violation_in_any_state(visit, place, still):
     found += in_both_themes(page, "alert")
     page.keyboard.press("h")
     expect(page.locator("#health .ledger")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("files to detect; .*batch to analyze .durable."))).to_be_visible()
     found += in_both_themes(page, "health")
     page.keyboard.press("Escape")
     page.keyboard.press("?")

@@ -18,8 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from hearthwatch.demo.scenes import story
+from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.thumbnails import draw, write
 from hearthwatch.record.verdicts import Verdicts
@@ -187,6 +189,7 @@ def busy_house(folder, *, llm=False):
         if llm and i % 3 == 0:
             house.analyzed(ids[f"event {i}"], score, f"The model tells story {i}.")
     house.upload("street", start - 8 * MINUTE)
+    store_description(house.record, Graph.from_toml(DEFAULT).describe())
     ids["open"] = house.judged(
         "front_door", start - timedelta(seconds=50), 35, "A courier comes to the door.", closed=False
     )
