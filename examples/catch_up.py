@@ -1,6 +1,6 @@
-"""Print every event, those that happened while this program was away included: `python examples/catch_up.py`.
+"""Print every event, those published while this program did not run included: `python examples/catch_up.py`.
 
-At least once, in order: where it stands is kept in `./catch_up.place` and written after each event was printed.
+At least once, in order: its position is kept in `./catch_up.place` and written after each event was printed.
 """
 
 import json

@@ -21,12 +21,12 @@ class Headlights(Stage):
     bright: Annotated[int, Field(ge=1, le=255)] = 230
     """What is at least this bright is a light, 1 to 255."""
     dark: Annotated[int, Field(ge=1, le=255)] = 60
-    """Only pictures whose mean is below this are looked at."""
+    """A picture is dark if its mean is below this, 0 to 255."""
 
     def process(self, items: list[Frame]) -> list[Detected]:
-        return [self.look(frame) for frame in items]
+        return [self.detect(frame) for frame in items]
 
-    def look(self, frame: Frame) -> Detected:
+    def detect(self, frame: Frame) -> Detected:
         picture = frame.picture()
         if not (picture.width and picture.height):
             raise Reject("the picture has no size")

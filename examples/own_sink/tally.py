@@ -1,6 +1,6 @@
-"""A sink: how many of what each picture shows, in an SQLite file of its own.
+"""A sink: count the objects of each picture, by label, in an SQLite file.
 
-At least once; a picture that comes again replaces its rows, so nothing is counted twice.
+At least once; a picture that is written again replaces its rows, so nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TABLE = "CREATE TABLE IF NOT EXISTS seen(frame_id, camera_id, at, label, count, 
 
 
 class Tally(Sink):
-    """Counts what each picture shows, in a table `seen`."""
+    """Count the objects of each picture, in a table `seen`."""
 
     accepts = Detected
 
@@ -46,7 +46,7 @@ class TallyPart(StatefulSinkPartition):
         self.db.execute(TABLE)
 
     def write_batch(self, values: list[Detected]) -> None:
-        with self.db:  # one transaction for the batch: what this returned from is on the disk
+        with self.db:  # one transaction for the batch: it is on disk when this returns
             for item in values:
                 frame, labels = item.frame, [found.object_type for found in item.detections]
                 rows = [
@@ -57,7 +57,7 @@ class TallyPart(StatefulSinkPartition):
                 self.db.executemany("INSERT INTO seen VALUES (?,?,?,?,?)", rows)
 
     def snapshot(self) -> None:
-        return None  # the file is all the state there is
+        return None  # all state is in the file
 
     def close(self) -> None:
         self.db.close()

@@ -1,7 +1,7 @@
 """A source: for a camera that uploads nothing, but shows its picture at a URL.
 
-A picture is on the disk, under its final name, before anybody hears of it. A camera that is away costs pictures, of course;
-it is logged once and asked again. Asking happens on a thread of its own, since nothing may block the flow.
+A picture is on disk, under its final name, before it is emitted. A camera that is unavailable is logged once and asked again;
+its pictures of that time are lost. Requests run on a separate thread, because nothing may block the flow.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hearthwatch.schemas import Context, Source, Upload
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-WAITING_MAX = 100  # pictures that the flow has not taken yet; beyond it the camera is not asked
-LOOK_SECONDS = 0.1
+WAITING_MAX = 100  # pictures that the flow has not processed yet; further ones are dropped
+POLL_SECONDS = 0.1
 
 
 class Snapshots(Source):
-    """Fetches a camera's picture every few seconds."""
+    """Fetch a camera's picture every few seconds."""
 
     emits = Upload
 
@@ -60,32 +60,32 @@ class SnapshotsSource(FixedPartitionedSource):
 class SnapshotsPart(StatefulSourcePartition):
     def __init__(self, options: Snapshots) -> None:
         self.options = options
-        self.taken: queue.Queue[Upload] = queue.Queue(WAITING_MAX)
+        self.waiting: queue.Queue[Upload] = queue.Queue(WAITING_MAX)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run, name=f"snapshots {options.camera}", daemon=True)
         self.thread.start()
 
     def run(self) -> None:
-        away = False
+        unavailable = False
         with httpx.Client(timeout=TIMEOUT_SECONDS) as client:
             while not self.stop.is_set():
                 try:
-                    self.take(client)
-                    away = False
+                    self.fetch(client)
+                    unavailable = False
                 except (httpx.HTTPError, OSError) as error:
-                    if not away:
+                    if not unavailable:
                         log.warning("%s: no picture (%s); trying again", self.options.camera, error)
-                    away = True
+                    unavailable = True
                 self.stop.wait(self.options.every_seconds)
 
-    def take(self, client: httpx.Client) -> None:
+    def fetch(self, client: httpx.Client) -> None:
         picture = client.get(self.options.url).raise_for_status().content
         at = datetime.now(UTC)
-        if not self.taken.full():
-            self.taken.put(Upload(self.options.camera, str(self.kept(picture, at)), at))
+        if not self.waiting.full():
+            self.waiting.put(Upload(self.options.camera, str(self.write(picture, at)), at))
 
-    def kept(self, picture: bytes, at: datetime) -> Path:
-        """Written under another name first: a file that is there is whole."""
+    def write(self, picture: bytes, at: datetime) -> Path:
+        """Write the picture under a temporary name first, so that a file with its final name is complete."""
         path = self.options.folder.absolute() / self.options.camera / f"{at:%Y%m%d/%H%M%S_%f}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -93,10 +93,10 @@ class SnapshotsPart(StatefulSourcePartition):
         return part.replace(path)
 
     def next_batch(self) -> list[Upload]:
-        return [self.taken.get_nowait() for _ in range(self.taken.qsize())]
+        return [self.waiting.get_nowait() for _ in range(self.waiting.qsize())]
 
     def next_awake(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=LOOK_SECONDS)
+        return datetime.now(UTC) + timedelta(seconds=POLL_SECONDS)
 
     def snapshot(self) -> None:
         return None  # nothing to repeat: a picture is in the ledger as soon as it was handed out

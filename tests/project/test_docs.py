@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hearthwatch.cli.graph import mermaid
+from hearthwatch.flows.graph import configured
 from hearthwatch.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -43,3 +45,25 @@ def test_every_link_to_a_file_leads_somewhere(page):
 def test_every_script_that_the_readme_names_is_there_and_executable():
     for script in set(re.findall(r"scripts/\w+", (ROOT / "README.md").read_text())):
         assert (ROOT / script).stat().st_mode & 0o100, script
+
+
+def test_the_readme_draws_the_graph_that_the_command_prints(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
+    monkeypatch.setenv("NEMOTRON_URL", "http://localhost:8002")
+    (drawn,) = re.findall(r"^```mermaid\n(.*?)\n```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert drawn == "\n".join(mermaid(configured(None)))
+
+
+def test_every_module_is_in_the_tree_of_contributing():
+    tree = re.search(r"^## The tree\n```\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)[1]
+    named = {}
+    for line in tree.splitlines():
+        if found := re.match(r"(\w+)/", line):
+            room = found[1]
+        elif found := re.match(r"  (\S+(?:, \S+)*)  ", line):
+            named.setdefault(room, set()).update(found[1].split(", "))
+    for room in ("api", "demo", "flows", "gpu", "record", "schemas", "sinks", "sources", "stages"):
+        files = {path.name for path in (ROOT / room).glob("*.py") if not path.name.startswith("__")}
+        assert files - named[room] <= {"migrate.py"}, room
+        assert not [name for name in named[room] if not (ROOT / room / name).exists()], room

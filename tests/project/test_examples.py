@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import duckdb
 import pytest
 
-from hearthwatch.flows.services import ConsumerThread, Services
-from hearthwatch.schemas.testing import check_consumer
 from tests.support.redis_mirror import House, eventually
 from tests.support.redis_server import RedisServer
 
@@ -80,27 +77,3 @@ def test_catch_up_notices_another_record(house: House) -> None:
     house.happen()
     with house.relay(), Program("catch_up.py", house.server, house.path.parent) as program:
         assert program.lines(1)[0].startswith("1 event.opened Porch")
-
-
-def test_own_duckdb_has_one_row_per_event(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    from own_duckdb import OwnDuckDb
-
-    file = house.path.parent / "mine.duckdb"
-
-    def rows() -> list[tuple[object, ...]]:
-        with duckdb.connect(str(file)) as database:
-            return database.sql(
-                "SELECT event_id, revision, camera_id, status, risk_score, objects FROM events ORDER BY 1"
-            ).fetchall()
-
-    check_consumer(OwnDuckDb(path=file), seen=rows)
-    file.unlink()
-    services = Services()
-    services.start(ConsumerThread("mine", OwnDuckDb(path=file).build(house.context), {}, house.context))
-    house.happen(3)
-    services.wake()
-    services.stop()
-    want = house.record.rows("SELECT id, revision, camera_id, status, risk_score FROM events ORDER BY 1")
-    assert [row[:5] for row in rows()] == want
-    assert [row[5] for row in rows()] == ['{"person":1}'] * 3

@@ -81,14 +81,14 @@ def test_they_find_what_they_are_meant_to_find(db):
     def ask(title):
         return db.execute(QUERIES[title]).fetchall()
 
-    assert [row[0] for row in ask("Cameras that have gone silent")] == ["shed"]
+    assert [row[0] for row in ask("Silent cameras")] == ["shed"]
     stay = ask("Longest stays")[0]
     assert (stay[0], stay[2].total_seconds()) == ("garden", 39 * 25)
     night = ask("Night visitors")
     assert {row[1] for row in night} == {"garden"} and len(night) == 1
-    wild = ask("What was unusual")[0]
+    wild = ask("Unusual hours")[0]
     assert (wild[1:3], wild[3]) == (("front_door", "busier"), 20)
-    assert [row[:2] for row in ask("Who is seen with whom")] == [("dog", "person")]
+    assert [row[:2] for row in ask("Objects seen together")] == [("dog", "person")]
     assert {row[1] for row in ask("Rules against the language model")} == {"low", "high"}
     assert {row[5] for row in ask("A shadow prompt against the real one")} == {40}
-    assert ask("What could not be read")[0][:4] == ("garden", "decode", "not a picture", 1)
+    assert ask("Pictures that could not be processed")[0][:4] == ("garden", "decode", "not a picture", 1)
