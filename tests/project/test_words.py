@@ -93,14 +93,9 @@ CLEAN = (
     "flow.py",
     ".env.example",
     "CONTRIBUTING.md",
-)
-CLEAN += (
-    "docs/analytics.md",
-    "docs/guarantees.md",
-    "docs/record.md",
-    "docs/retention.md",
-    "docs/settings.md",
-    "docs/judgement.md",
+    "README.md",
+    "docs",
+    "examples",
 )
 # Class names that still stand twice; only ever shorter.
 TWICE = {"Clock", "Service", "Services"}
