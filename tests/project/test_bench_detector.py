@@ -14,6 +14,7 @@ BENCHMARKS = [
     ["detector", "--quick", "--models=tiny", "--sizes=90", "--pictures=2"],
     ["pipeline_gpu", "--model=tiny", "--size=90", "--pictures=6", "--rounds=1"],
     ["runtimes", "--model=tiny", "--rounds=1", "--threads=1"],
+    ["gpu_check", "make", "--cpu"],  # the last: it exits
 ]
 RUN = f"""
 import runpy, sys
@@ -27,7 +28,12 @@ for name, *arguments in {BENCHMARKS}:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     """What each benchmark printed, rows of cells by their first. One process: importing torch takes most of its time."""
-    place = {"TMPDIR": str(tmp_path_factory.mktemp("models")), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(BENCH)}
+    place = {
+        "TMPDIR": str(tmp_path_factory.mktemp("models")),
+        "OUT": str(tmp_path_factory.mktemp("out")),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(BENCH),
+    }
     done = subprocess.run(
         [sys.executable, "-c", RUN], env={**os.environ, **place}, capture_output=True, text=True, timeout=100
     )
@@ -60,3 +66,7 @@ def test_the_dataflow_is_measured_against_its_detector(tables):
 def test_other_runtimes_are_compared_as_far_as_they_are_installed(tables):
     same = tables["runtimes"]["torch, channels last, float32"]
     assert float(same[2]) < 0.5 and same[-1].startswith("0 of ")
+
+
+def test_the_check_of_cuda_code_starts_on_a_cpu(tables):
+    assert tables["gpu_check"]["versions"][0].startswith("torch ")
