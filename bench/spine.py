@@ -67,17 +67,17 @@ def measured():
     from flow import flow
     from hearthwatch.flows.guard import Process
     from hearthwatch.sources.discovery import Discovery
-    from hearthwatch.sources.files import Partition
-    from hearthwatch.sources.watch import Watch
-    from hearthwatch.stages.batch import Writer
+    from hearthwatch.sources.files import FilesPartition
+    from hearthwatch.sources.watch import FolderWatcher
+    from hearthwatch.stages.batch import BatchWriter
 
     meter = Meter()
     meter.around("discovery", Discovery, "run")
-    meter.around("watch", Watch, "run")
+    meter.around("watch", FolderWatcher, "run")
     meter.around("decode", hearthwatch.sources.prefetch, "open_picture")
-    meter.around("hand-out", Partition, "next_batch")
+    meter.around("hand-out", FilesPartition, "next_batch")
     meter.around("detect", Process, "__call__")
-    meter.around("record", Writer, "write")
+    meter.around("record", BatchWriter, "write")
     began = time.process_time()
     cli_main(flow)
     seconds = {"whole": time.process_time() - began, **meter.seconds}

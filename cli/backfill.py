@@ -24,7 +24,7 @@ from hearthwatch.flows.graph import Graph, configured
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.sources.backfill import Feeder, Old, Search, unknown
+from hearthwatch.sources.backfill import InboxFeeder, OldPicture, PictureSearch, find_unknown
 from hearthwatch.sources.files import Files
 from hearthwatch.stages.batch import Batch
 
@@ -44,11 +44,11 @@ def backfill(
     if files is None:
         raise UserError("the flow has no `files` node: nothing would take the pictures in")
     record = Record(graph.context.record_path)
-    search = Search(folder, files, graph.context, camera)
+    search = PictureSearch(folder, files, graph.context, camera)
     console = Console(stderr=True)
     with console.status("looking for pictures"):
         found = list(search)
-        new = unknown(Ledger(record), found)
+        new = find_unknown(Ledger(record), found)
     _report_skipped(search, len(found))
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
     begun = Counts(record)
@@ -57,15 +57,15 @@ def backfill(
     print(begun.text())
     if not finished:
         print("interrupted: the same command continues from here")
-    if not finished or search.homeless or search.unreadable:
+    if not finished or search.without_camera or search.unreadable:
         raise typer.Exit(1)
 
 
-def _report_skipped(search: Search, found: int) -> None:
+def _report_skipped(search: PictureSearch, found: int) -> None:
     for line in search.unreadable:
         print(f"cannot be read: {line}", file=sys.stderr)
-    if search.homeless:
-        words = f"{len(search.homeless)} pictures are in no camera's folder ({os.fsdecode(search.homeless[0])}): name their camera with --camera NAME"
+    if search.without_camera:
+        words = f"{len(search.without_camera)} pictures are in no camera's folder ({os.fsdecode(search.without_camera[0])}): name their camera with --camera NAME"
         if not found:
             raise UserError(words)
         print(words, file=sys.stderr)
@@ -100,9 +100,9 @@ class Backfill:
             TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn(), console=console,
         )  # fmt: skip
 
-    def process_all(self, pictures: Sequence[Old]) -> bool:
+    def process_all(self, pictures: Sequence[OldPicture]) -> bool:
         """Process all; False: it was interrupted."""
-        feeder, began = Feeder(self.record, pictures), time.monotonic()
+        feeder, began = InboxFeeder(self.record, pictures), time.monotonic()
         with self.progress, self._pipeline() as child:
             task = self.progress.add_task("pictures", total=feeder.total, rate=0.0)
             if child and not self._until(
@@ -110,7 +110,7 @@ class Backfill:
             ):
                 return False
             moved = time.monotonic()
-            while not feeder.finished:
+            while not feeder.is_finished:
                 if self.stop.wait(POLL_SECONDS):
                     return False
                 before = feeder.done

@@ -158,7 +158,7 @@ def prove(url: str) -> None:
 async def _is_alive(url: str) -> bool:
     client = Client(url, settings().hearthwatch_nemotron_model)
     try:
-        return await client.alive()
+        return await client.is_alive()
     finally:
         await client.close()
 

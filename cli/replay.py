@@ -22,7 +22,7 @@ from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event, to_microseconds
 from hearthwatch.stages.analyze import Nemotron
-from hearthwatch.stages.llm_queue import Analyst, Done, Options
+from hearthwatch.stages.llm_queue import Finished, LlmOptions, LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 WAIT_SECONDS = 0.5
@@ -47,8 +47,8 @@ def replay(
     if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")
     start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0
-    options = Options(judge.url, judge.model, judge.concurrency, judge.timeout_seconds, judge.attempts, prompt, zone)
-    run = Replay(Verdicts(Record(graph.context.record_path), zone), Analyst(options, "replay"), shadow)
+    options = LlmOptions(judge.url, judge.model, judge.concurrency, judge.timeout_seconds, judge.attempts, prompt, zone)
+    run = Replay(Verdicts(Record(graph.context.record_path), zone), LlmQueue(options, "replay"), shadow)
     try:
         finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))
     finally:
@@ -65,7 +65,7 @@ def replay(
 class Replay:
     """One replay: every case gets an answer or is counted as failed."""
 
-    def __init__(self, verdicts: Verdicts, analyst: Analyst, shadow: bool) -> None:
+    def __init__(self, verdicts: Verdicts, analyst: LlmQueue, shadow: bool) -> None:
         self.verdicts, self.analyst, self.shadow = verdicts, analyst, shadow
         self.counts: Counter[str] = Counter()
         self.again: deque[Case] = deque()
@@ -74,11 +74,11 @@ class Replay:
 
     def judge_all(self, cases: Iterator[Case]) -> bool:
         """Ask about all of them; False: the server became unavailable, and the rest was left as it was."""
-        while not self.read or self.again or self.analyst.busy():
+        while not self.read or self.again or self.analyst.is_busy():
             for case in self._next(cases):
-                self.analyst.take(case)
+                self.analyst.submit(case)
             self.analyst.wait(WAIT_SECONDS)
-            for one in self.analyst.done():
+            for one in self.analyst.take_finished():
                 self._settle(one)
             if not self.analyst.breaker.trips:
                 self.heard = time.monotonic()
@@ -88,7 +88,7 @@ class Replay:
 
     def _next(self, cases: Iterator[Case]) -> Iterator[Case]:
         """Take as many as may be asked about now, retries first."""
-        for _ in range(self.analyst.free()):
+        for _ in range(self.analyst.room()):
             case = self.again.popleft() if self.again else next(cases, None)
             if case is None:
                 self.read = True
@@ -102,7 +102,7 @@ class Replay:
         self.counts["known"] += known
         return known
 
-    def _settle(self, one: Done) -> None:
+    def _settle(self, one: Finished) -> None:
         case, outcome = one
         match outcome:
             case None:

@@ -93,7 +93,7 @@ async def _ask(url: str, events: Sequence[Facts]) -> list[Verdict | None]:
     model, n = given.hearthwatch_nemotron_model, given.hearthwatch_nemotron_concurrency
     client, places = Client(url, model, given.hearthwatch_nemotron_timeout_seconds, n), asyncio.Semaphore(n)
     try:
-        if not await client.alive():
+        if not await client.is_alive():
             raise UserError(f"{url}: no language model answers there; `hearthwatch llm` starts one")
         answers = await asyncio.gather(*(_verdict(client, facts, places) for facts in events))
     finally:

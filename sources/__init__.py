@@ -1,4 +1,4 @@
-"""Where items come from: upload folders, drawn cameras, clocks, the record's own queues."""
+"""Where items come from: upload folders, drawn cameras, the record's queues."""
 
 if __name__ != "hearthwatch.sources":
     raise ImportError("import hearthwatch.sources: the rooms of Hearthwatch are imported by this name only")

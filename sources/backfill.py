@@ -1,8 +1,8 @@
-"""Old pictures -> the inbox of the ledger, in the order in which they were taken, never many at a time.
+"""Put old pictures into the inbox of the ledger, in the order in which they were taken, a few at a time.
 
-Nothing is taken twice: a picture whose path, mtime and size are in the ledger is passed over, so an interrupted backfill goes
-on where it was. A live picture waits behind one batch of the detector's at most: the inbox is emptied by portions of that
-(`hearthwatch.sources.discovery`). The inbox itself holds `AHEAD_SECONDS` of work, behind which only plug-ins' pictures wait.
+No picture is processed twice: one whose path, mtime and size are in the ledger is skipped, so an interrupted backfill
+continues where it was. A live picture waits behind one batch of the detector at most: no more of the inbox is read at a
+time (`hearthwatch.sources.discovery`). The inbox itself holds `AHEAD_SECONDS` of work, behind which only plug-ins' pictures wait.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.schemas import Upload
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.sources.capture_time import CLOCK_SECONDS_AHEAD, HEAD_BYTES, Mode, taken
+from hearthwatch.sources.capture_time import CLOCK_SECONDS_AHEAD, HEAD_BYTES, Mode, find_capture_time
 from hearthwatch.sources.files import Files
 from hearthwatch.sources.intake import read
 from hearthwatch.sources.tree import MTIME_NS_MAX, is_picture_path
 
-AHEAD_SECONDS = 0.75  # of work in the inbox; `step` is called every 0.1 s, an empty inbox is looked at every 0.5 s
+AHEAD_SECONDS = 0.75  # of work in the inbox; `step` is called every 0.1 s, an empty inbox is read every 0.5 s
 AHEAD_MIN, AHEAD_MAX = 2, 1000  # pictures; the first is what is tried before it is known how fast they go
-RATE_SECONDS = 0.25  # how often the speed is measured anew …
+RATE_SECONDS = 0.25  # how often the speed is measured again …
 RATE_KEPT = 0.8  # … of which so much is believed of the last one: a moment without pictures is no slow pipeline
 
 Key = tuple[str, int, int]
 
 
-class Old(NamedTuple):
+class OldPicture(NamedTuple):
     """A picture; sorts by the time it was taken. `key` is the ledger's: escaped path, mtime, size."""
 
     captured_at: int
@@ -44,19 +44,19 @@ class Old(NamedTuple):
     camera: str
 
 
-class Search:
-    """The pictures below a folder, and whose they are: `camera`'s; in the upload tree the tree's; else the first folder's."""
+class PictureSearch:
+    """The pictures below a folder. Their camera is `camera`, else the first folder's name, in the upload tree the tree's."""
 
     def __init__(self, folder: Path, files: Files, context: Context, camera: str | None) -> None:
         self.folder = os.path.normpath(os.fsencode(folder.absolute()))
         self.base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         self.camera = camera
         self.mode, self.zone = files.capture_time, context.zone
-        self.homeless: list[bytes] = []
-        """Pictures in no folder that would be a camera."""
+        self.without_camera: list[bytes] = []
+        """Pictures that lie in no camera's folder."""
         self.unreadable: list[str] = []
 
-    def __iter__(self) -> Iterator[Old]:
+    def __iter__(self) -> Iterator[OldPicture]:
         for where, folders, names in os.walk(self.folder, onerror=self._unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith(b"."))
             for name in names:
@@ -66,7 +66,7 @@ class Search:
     def _unreadable(self, error: OSError) -> None:
         self.unreadable.append(f"{escape(os.fsencode(error.filename))}: {error.strerror}")
 
-    def _old(self, path: bytes) -> Old | None:
+    def _old(self, path: bytes) -> OldPicture | None:
         try:
             found = os.lstat(path)
         except OSError:
@@ -77,29 +77,28 @@ class Search:
         top, slash, below = path[len(self.base if inside else self.folder) + 1 :].partition(b"/")
         camera = self.camera or escape(top)
         if not camera_id(camera) or not (slash or self.camera):
-            self.homeless.append(path)
+            self.without_camera.append(path)
             return None
         mtime_ns = min(max(found.st_mtime_ns, 0), MTIME_NS_MAX)
         key = escape(path[len(self.base) + 1 :] if inside else path), mtime_ns, found.st_size
-        looks = self.mode in ("auto", "exif")
-        head = read(path, 0, HEAD_BYTES) if looks else b""
-        at = captured(escape(below or top), mtime_ns, head, self.mode, self.zone)
-        return Old(at, key, os.fsdecode(path), camera)
+        head = read(path, 0, HEAD_BYTES) if self.mode in ("auto", "exif") else b""
+        at = old_capture_time(escape(below or top), mtime_ns, head, self.mode, self.zone)
+        return OldPicture(at, key, os.fsdecode(path), camera)
 
 
-def captured(path: str, mtime_ns: int, head: bytes, mode: Mode, zone: tzinfo | None) -> int:
-    """When an old picture was taken. Copying gives a file a new mtime, so `auto` believes any EXIF or name that is older."""
-    at, doubted = taken(path, mtime_ns, head, mode, zone)
+def old_capture_time(path: str, mtime_ns: int, head: bytes, mode: Mode, zone: tzinfo | None) -> int:
+    """Find when an old picture was taken. Copying gives a file a new mtime, so `auto` believes any EXIF or name that is older."""
+    at, doubted = find_capture_time(path, mtime_ns, head, mode, zone)
     if not doubted:
         return at
     modified = mtime_ns // 1000
-    told = (taken(path, mtime_ns, head, way, zone).at for way in ("exif", "name"))
-    return next((at for at in told if at != modified and at <= modified + CLOCK_SECONDS_AHEAD * 1_000_000), modified)
+    times = (find_capture_time(path, mtime_ns, head, way, zone).at for way in ("exif", "name"))
+    return next((at for at in times if at != modified and at <= modified + CLOCK_SECONDS_AHEAD * 1_000_000), modified)
 
 
-def unknown(ledger: Ledger, pictures: Sequence[Old]) -> list[Old]:
-    """Those that the ledger has not seen, in the order in which they were taken."""
-    out: list[Old] = []
+def find_unknown(ledger: Ledger, pictures: Sequence[OldPicture]) -> list[OldPicture]:
+    """Return those that are not in the ledger, in the order in which they were taken."""
+    out: list[OldPicture] = []
     for start in range(0, len(pictures), LOOKUP_KEYS_MAX):
         part = pictures[start : start + LOOKUP_KEYS_MAX]
         known = ledger.find_known([picture.key for picture in part])
@@ -107,57 +106,57 @@ def unknown(ledger: Ledger, pictures: Sequence[Old]) -> list[Old]:
     return sorted(out)
 
 
-class Feeder:
-    """Hands pictures to a pipeline as fast as it decides them, and no faster. Call `step` every `LOOK_SECONDS`."""
+class InboxFeeder:
+    """Enqueues pictures as fast as a pipeline decides them, and no faster. Call `step` every 0.1 s."""
 
-    def __init__(self, record: Record, pictures: Sequence[Old]) -> None:
+    def __init__(self, record: Record, pictures: Sequence[OldPicture]) -> None:
         self.record, self.ledger = record, Ledger(record)
-        self.total, self.done, self.gone = len(pictures), 0, 0
-        """All; decided; those that changed or vanished before they were taken in (a part of `done`)."""
-        self._later, self._sent = deque(pictures), deque[Old]()
+        self.total, self.done, self.vanished = len(pictures), 0, 0
+        """All; decided; those that changed or vanished before they were read (a part of `done`)."""
+        self._queue, self._enqueued = deque(pictures), deque[OldPicture]()
         self._folders = self.ledger.cameras()
-        self.ahead = AHEAD_MIN
+        self.undecided_max = AHEAD_MIN
         """How many undecided pictures there may be."""
         self._rate, self._rated = 0.0, (time.monotonic(), 0)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         return self.done == self.total
 
     def step(self) -> None:
-        """See what was decided, and send as many as are decided in `AHEAD_SECONDS`."""
+        """Count what was decided, and enqueue as many as are decided in `AHEAD_SECONDS`."""
         (waiting,) = self.record.one("SELECT count(*) FROM inbox")
-        self._settle(taken_in=not waiting)
+        self._count_decided(inbox_empty=not waiting)
         behind = waiting + self.record.counters()["discovered"]
-        self._adapt(time.monotonic(), behind)
-        room = min(len(self._later), self.ahead - behind)
+        self._adapt_limit(time.monotonic(), behind)
+        room = min(len(self._queue), self.undecided_max - behind)
         if room > 0:
-            part = [self._later.popleft() for _ in range(room)]
+            part = [self._queue.popleft() for _ in range(room)]
             self.ledger.enqueue([self._upload(picture) for picture in part])
-            self._sent.extend(part)
+            self._enqueued.extend(part)
 
-    def _upload(self, picture: Old) -> Upload:
+    def _upload(self, picture: OldPicture) -> Upload:
         folder = self._folders.get(camera_id(picture.camera), picture.camera)  # its live folder keeps its name
         return Upload(folder, picture.path, from_microseconds(picture.captured_at))
 
-    def _settle(self, taken_in: bool) -> None:
-        """Count those in front that are decided. `taken_in`: the inbox was empty, so who has no row will not get one."""
+    def _count_decided(self, inbox_empty: bool) -> None:
+        """Count those in front that are decided. What has no row will get none if the inbox was empty."""
         sql = "SELECT state FROM frames WHERE path = ? AND mtime_ns = ? AND size = ? ORDER BY attempt DESC"
-        while self._sent:
-            row = self.record.one(sql, *self._sent[0].key)
-            if (row is None and not taken_in) or (row and row[0] == "discovered"):
+        while self._enqueued:
+            row = self.record.one(sql, *self._enqueued[0].key)
+            if (row is None and not inbox_empty) or (row and row[0] == "discovered"):
                 return
-            self.gone += row is None
+            self.vanished += row is None
             self.done += 1
-            self._sent.popleft()
+            self._enqueued.popleft()
 
-    def _adapt(self, now: float, behind: int) -> None:
-        """A pipeline that has nothing left gets twice as much; else as much as it does in `AHEAD_SECONDS`."""
+    def _adapt_limit(self, now: float, behind: int) -> None:
+        """Double the limit when nothing is left to decide; else set it to what is decided in `AHEAD_SECONDS`."""
         since, before = self._rated
         if not behind and self.done:
-            self.ahead = min(AHEAD_MAX, 2 * self.ahead)
+            self.undecided_max = min(AHEAD_MAX, 2 * self.undecided_max)
             self._rated = (now, self.done)
         elif now - since >= RATE_SECONDS and self.done > before:
             self._rate = max((self.done - before) / (now - since), self._rate * RATE_KEPT)
-            self.ahead = max(AHEAD_MIN, min(AHEAD_MAX, int(self._rate * AHEAD_SECONDS)))
+            self.undecided_max = max(AHEAD_MIN, min(AHEAD_MAX, int(self._rate * AHEAD_SECONDS)))
             self._rated = (now, self.done)

@@ -1,7 +1,7 @@
-"""When a picture was taken: EXIF, else its name, else the time of its last modification.
+"""Find when a picture was taken: EXIF, else its name, else the time of its last modification.
 
-Pure and never raising: a file says what it says, and what cannot be true gives way to the next best. A camera's clock
-is believed only where it can be right: a picture is uploaded within a day of being taken. Local times that exist twice
+Pure; never raises. A time that cannot be true is skipped, and the next best is used. A camera's clock is believed only
+where it can be right: a picture is uploaded within a day of being taken. Local times that exist twice
 (or never) because clocks are changed are read as the one nearest to the modification.
 """
 
@@ -33,30 +33,32 @@ _UNIX = re.compile(r"(?<!\d)(\d{10})(?:(\d{6}|\d{3})|\.(\d{3,6}))?(?!\d)")  # se
 _EXIF = re.compile(r"(\d{4})\D(\d\d)\D(\d\d)\D(\d\d)\D(\d\d)\D(\d\d)")
 
 
-class Taken(NamedTuple):
+class CaptureTime(NamedTuple):
     """A capture time in microseconds UTC, and whether the picture named another one that cannot be true."""
 
     at: int
     doubted: bool
 
 
-def taken(path: str, mtime_ns: int, head: bytes, mode: Mode = "auto", zone: tzinfo | None = None) -> Taken:
-    """The capture time of the file at `path` (below its camera's folder) that starts with `head`.
+def find_capture_time(
+    path: str, mtime_ns: int, head: bytes, mode: Mode = "auto", zone: tzinfo | None = None
+) -> CaptureTime:
+    """Find the capture time of the file at `path` (below its camera's folder) that starts with `head`.
 
     `zone` is where the camera's clock is; None: the system's zone. `mtime_ns` lies in 1970 … 2262.
     """
     modified = datetime.fromtimestamp(mtime_ns // 10**9, UTC) + timedelta(microseconds=mtime_ns % 10**9 // 1000)
-    told = False
-    for times in _told(path, head, mode):
-        found = min((_utc(time, zone) for time in times), key=lambda at: _odds(at, modified))
-        told = True
-        if mode != "auto" or _believed(found, modified):
-            return Taken(to_microseconds(found), False)
-    return Taken(to_microseconds(modified), told)
+    doubted = False
+    for times in _candidates(path, head, mode):
+        found = min((_utc(time, zone) for time in times), key=lambda at: _distance(at, modified))
+        doubted = True
+        if mode != "auto" or _is_plausible(found, modified):
+            return CaptureTime(to_microseconds(found), False)
+    return CaptureTime(to_microseconds(modified), doubted)
 
 
-def _told(path: str, head: bytes, mode: Mode) -> Iterator[list[datetime]]:
-    """What the picture says, best first: each a list of readings."""
+def _candidates(path: str, head: bytes, mode: Mode) -> Iterator[list[datetime]]:
+    """Yield the times that EXIF and name give, best first; a local time that exists twice as both."""
     readings = []
     if mode in ("auto", "exif"):
         readings.append(exif_time(head))
@@ -68,18 +70,18 @@ def _told(path: str, head: bytes, mode: Mode) -> Iterator[list[datetime]]:
 
 
 def _utc(time: datetime, zone: tzinfo | None) -> datetime:
-    """A local time without a zone is in `zone`."""
+    """Convert a time; a local one without a zone is in `zone`."""
     try:
         return (time if time.tzinfo or zone is None else time.replace(tzinfo=zone)).astimezone(UTC)
     except (OverflowError, OSError, ValueError):  # the first or last day of the calendar
         return time.replace(tzinfo=UTC)
 
 
-def _believed(at: datetime, modified: datetime) -> bool:
+def _is_plausible(at: datetime, modified: datetime) -> bool:
     return -CLOCK_SECONDS_AHEAD <= (modified - at).total_seconds() <= UPLOAD_SECONDS_MAX
 
 
-def _odds(at: datetime, modified: datetime) -> tuple[bool, timedelta]:
+def _distance(at: datetime, modified: datetime) -> tuple[bool, timedelta]:
     """Smaller is likelier: a picture is older than its file."""
     return at > modified + timedelta(seconds=CLOCK_SECONDS_AHEAD), abs(modified - at)
 
@@ -88,7 +90,7 @@ def _odds(at: datetime, modified: datetime) -> tuple[bool, timedelta]:
 
 
 def name_time(path: str) -> datetime | None:
-    """The time in a file's name, without a zone unless it says one; a date may stand in the folders above."""
+    """Read the time in a file's name, without a zone unless it names one; a date may stand in the folders above."""
     stem = path.rpartition(".")[0] or path
     name = stem.rpartition("/")[2]
     for match in (*_NAME.finditer(name), *_NAME.finditer(stem)):
@@ -145,7 +147,7 @@ def _png_exif(head: bytes) -> bytes:
 
 
 def _tags(tiff: bytes) -> dict[int, str]:
-    """The text tags of the main directory and of the Exif directory."""
+    """Read the text tags of the main directory and of the Exif directory."""
     order = {b"II": "<", b"MM": ">"}[tiff[:2]]
     tags: dict[int, str] = {}
     directories = [struct.unpack_from(order + "I", tiff, 4)[0]]

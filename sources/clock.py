@@ -1,4 +1,4 @@
-"""A tick now and then, for what is done from time to time: export, retention. Keeps nothing, waits for nobody."""
+"""Emit a tick at an interval, for plug-ins that do something periodically. Keeps no state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hearthwatch.schemas.context import Context
 
 
 class Clock(Source):
-    """Tells the time at an interval."""
+    """Emit the time at an interval."""
 
     emits: ClassVar[type | None] = Tick
     follows: ClassVar[bool] = True
 
     interval_seconds: Annotated[float, Field(gt=0)] = 20.0
-    """Seconds between two ticks; the lake is as fresh as this."""
+    """Seconds between two ticks."""
 
     def label(self) -> str:
         return f"every {self.interval_seconds:g} s"

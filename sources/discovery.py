@@ -1,13 +1,12 @@
-"""From files on disk to rows in the ledger: inotify's hints at once, and a sweep of the whole tree as the truth.
+"""Find complete files and give them rows in the ledger: at once by inotify, and by a sweep of the whole tree.
 
 Every complete picture gets its row exactly once, in order of arrival, whatever was missed, restarted or killed: the
-ledger knows its key (path, mtime, size), so looking twice costs time and nothing else. One thread with a connection of
-its own; the files source asks it for nothing but whether it has caught up.
+ledger knows its key (path, mtime, size), so finding it twice does no harm. One thread with a separate connection.
 
 A picture is complete when it was moved in, or closed after writing with its format's end in place; a closed one without
-its end gets `settle_seconds` more, for a sender that goes on (a resumed FTP upload). One that only a sweep has seen is
+its end gets `settle_seconds` more, for a sender that continues (a resumed FTP upload). One that only a sweep has seen is
 complete when it stood still for `settle_seconds` and ends as its format ends, else for `still_seconds`. Stillness is
-told by our own clock, whatever the file system's says; only what lay there at the start is judged by its age.
+measured with our clock, not the file system's; only for what lay there at the start its age counts.
 """
 
 # pathlib has no bytes:
@@ -29,9 +28,9 @@ from typing import NamedTuple
 from hearthwatch.record.cameras import mark_silent_cameras
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id, escape
-from hearthwatch.sources.intake import TAKE_AT_ONCE, Clock, Intake, ends
+from hearthwatch.sources.intake import TAKE_AT_ONCE, CaptureClock, Intake, is_complete
 from hearthwatch.sources.tree import File, Tree, is_picture_path
-from hearthwatch.sources.watch import Hint, Watch
+from hearthwatch.sources.watch import FolderWatcher, Hint
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +38,16 @@ BACKLOG_MAX = 100_000  # x 250 bytes = 25 MB of pictures to be sorted by arrival
 WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next sweep finds them again
 HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
 GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
-INBOX_SECONDS = 0.5  # how often the inbox is looked at: one query on an empty table
+INBOX_SECONDS = 0.5  # how often the inbox is read: one query on an empty table
 HELD_SECONDS = 0.01  # … and whether there is room for what waits in it: one query on a small one, 20 us
 SILENT_SECONDS = 60.0  # how often it is asked which cameras are silent: 0.2 ms each, where half an hour is the least
-BASE_SECONDS = 1.0  # how often a missing base is looked for
+BASE_SECONDS = 1.0  # how often a missing base is checked
 STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
-SWEEP_SHARE = 3  # looking around takes at most a quarter of this thread's time, however large the tree
+SWEEP_SHARE = 3  # sweeps take at most a quarter of this thread's time, however large the tree
 
 
-class Pace(NamedTuple):
-    """How often to look, and how long to wait before a file is believed to be complete."""
+class Intervals(NamedTuple):
+    """How often to sweep, and how long to wait before a file counts as complete."""
 
     sweep_seconds: float = 5.0
     settle_seconds: float = 2.0
@@ -56,7 +55,7 @@ class Pace(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A file that may still grow: as it was last seen, since when, and when to look again (monotonic)."""
+    """A file that may still grow: as it was last seen, since when, and when to check again (monotonic)."""
 
     file: File
     since: float
@@ -79,23 +78,25 @@ class Notes(NamedTuple):
 
 
 class Discovery(threading.Thread):
-    """`start()` it, read `news`, `caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
+    """`start()` it, read `new_rows`, `caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
-    def __init__(self, base: bytes, ledger: Ledger, pace: Pace, clock: Clock, notify: bool = True) -> None:
+    def __init__(
+        self, base: bytes, ledger: Ledger, intervals: Intervals, clock: CaptureClock, notify: bool = True
+    ) -> None:
         """`notify` False: no inotify, sweeps alone."""
         super().__init__(name="discovery", daemon=True)
-        self.base, self.ledger, self.pace, self.notify = base, ledger, pace, notify
+        self.base, self.ledger, self.intervals, self.notify = base, ledger, intervals, notify
         self.intake = Intake(base, ledger, clock)
-        self.news = threading.Event()
+        self.new_rows = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
-        self.portion = TAKE_AT_ONCE
-        """Of the inbox no more is taken in than makes this many undecided pictures, so that a live one waits for no more."""
+        self.inbox_limit = TAKE_AT_ONCE
+        """The inbox is read until there are this many undecided pictures: a live one waits for no more."""
         self.failure: BaseException | None = None
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
-        self._tree = Tree(base, self._watched)
+        self._tree = Tree(base, self._watch_folder)
         self._identity: tuple[int, int] | None = None
-        self._watch: Watch | None = None
+        self._watcher: FolderWatcher | None = None
         self._warned: set[str] = set()
         self._notes: str | None = None
         self._stopping = threading.Event()
@@ -122,39 +123,41 @@ class Discovery(threading.Thread):
                 self._busy = self._first and self._identity is not None
         except BaseException as error:  # the source raises it on the dataflow's thread, where it ends the flow
             self.failure = error
-            self.news.set()
+            self.new_rows.set()
         finally:
-            self._unwatch()
+            self._close_watcher()
             self.ledger.record.close()
 
     def _take(self, files: list[File]) -> None:
         if files:
             self.intake.take(files)
-            self.news.set()
+            self.new_rows.set()
 
     def _take_inbox(self) -> None:
         if time.monotonic() >= self._inbox_due:
             before = self.intake.new
-            room = self.portion - self.ledger.record.counters()["discovered"]
-            held = 2 * room < self.portion or self.intake.take_inbox(room)  # by halves: one is looked at, one decoded
+            room = self.inbox_limit - self.ledger.record.counters()["discovered"]
+            held = 2 * room < self.inbox_limit or self.intake.take_inbox(
+                room
+            )  # by halves: one is detected, one decoded
             self._inbox_due = time.monotonic() + (HELD_SECONDS if held else INBOX_SECONDS)
             if self.intake.new != before:
-                self.news.set()
+                self.new_rows.set()
 
     # -- hints
 
-    def _hinted(self, hint: Hint) -> None:
-        """Called on the watch's thread."""
+    def _on_hint(self, hint: Hint) -> None:
+        """Queue a hint; on the watcher's thread."""
         if hint.name.startswith(b".") or not (hint.is_folder or is_picture_path(hint.name)):
             return
         if hint.is_folder:  # at once: what is closed in it before it is watched has to be swept and to stand still
-            self._watched(os.path.join(hint.folder, hint.name))
+            self._watch_folder(os.path.join(hint.folder, hint.name))
         if self._hints.qsize() < HINTS_MAX:
             self._hints.put(hint)
         else:
-            self._lost()
+            self._on_overflow()
 
-    def _lost(self) -> None:
+    def _on_overflow(self) -> None:
         self._everything, self._sweep_due = True, 0.0
 
     def _gather(self) -> list[Hint]:
@@ -176,9 +179,9 @@ class Discovery(threading.Thread):
             path = os.path.join(folder, name)[len(self.base) + 1 :]
             if is_folder:
                 for below, files in self._tree.sweep(time.monotonic(), True, path):
-                    self._see(self._unknown(below, files))
-            elif file := self._tree.look(path):
-                if moved or ends(self._tree.path(path), file.size):
+                    self._await_complete(self._find_unknown(below, files))
+            elif file := self._tree.find(path):
+                if moved or is_complete(self._tree.path(path), file.size):
                     self._waiting.pop(path, None)
                     ready.append(file)
                 else:
@@ -187,8 +190,8 @@ class Discovery(threading.Thread):
 
     # -- files that may still grow
 
-    def _see(self, files: Iterable[File]) -> None:
-        """Unknown files that nobody announced: see whether they stand still."""
+    def _await_complete(self, files: Iterable[File]) -> None:
+        """Wait until these unknown files, which inotify did not report, stand still."""
         for file in files:
             before = self._waiting.get(file.path)
             if before is None or before.file != file:
@@ -197,27 +200,29 @@ class Discovery(threading.Thread):
     def _wait(self, file: File, closed: bool = False) -> None:
         if len(self._waiting) < WAITING_MAX or file.path in self._waiting:
             now = time.monotonic()
-            self._waiting[file.path] = _Waiting(file, now, now + self.pace.settle_seconds, closed)
+            self._waiting[file.path] = _Waiting(file, now, now + self.intervals.settle_seconds, closed)
         else:
-            self._tree.again(os.path.dirname(file.path))
+            self._tree.list_again(os.path.dirname(file.path))
 
     def _take_waiting(self) -> None:
         ready, now = [], time.monotonic()
         for waiting in [waiting for waiting in self._waiting.values() if waiting.due <= now]:
             file = waiting.file
-            found = self._tree.look(file.path)
+            found = self._tree.find(file.path)
             if found is not None and found != file:
                 self._wait(found)
-            elif found is None or self._complete(waiting, now):
+            elif found is None or self._is_complete(waiting, now):
                 del self._waiting[file.path]
                 ready += [] if found is None else [found]
             else:
-                self._waiting[file.path] = waiting._replace(due=waiting.since + self.pace.still_seconds)
+                self._waiting[file.path] = waiting._replace(due=waiting.since + self.intervals.still_seconds)
         self._take(ready)
 
-    def _complete(self, waiting: _Waiting, now: float) -> bool:
+    def _is_complete(self, waiting: _Waiting, now: float) -> bool:
         file, since, _, closed = waiting
-        return closed or now - since >= self.pace.still_seconds or ends(self._tree.path(file.path), file.size)
+        return (
+            closed or now - since >= self.intervals.still_seconds or is_complete(self._tree.path(file.path), file.size)
+        )
 
     # -- the sweep
 
@@ -227,26 +232,26 @@ class Discovery(threading.Thread):
             return
         self._busy = True
         self._sweep_due = began + BASE_SECONDS
-        if self._standing():
+        if self._check_base():
             everything, self._everything = self._everything, False
-            pause = self.pace.sweep_seconds
+            pause = self.intervals.sweep_seconds
             if self._first:
                 self._sweep_first()
             else:
                 self._sweep_again(everything)
                 pause = max(pause, SWEEP_SHARE * (time.monotonic() - began))
-            self._say_unreadable()
+            self._mark_unreadable_cameras()
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
-        self._say_notes()
-        self._say_silent(began)
+        self._write_notes()
+        self._mark_silent_cameras(began)
 
     def _sweep_first(self) -> None:
-        """What came while nothing ran, in order of arrival; hints wait until it has its place in the ledger."""
+        """Take what came while nothing ran, in order of arrival; hints wait until it is in the ledger."""
         backlog: list[File] = []
         for folder, files in self._tree.sweep(time.monotonic(), True):
-            unknown = self._unknown(folder, files)
-            old = [file for file in unknown if self._settled(file, time.time())]
-            self._see(set(unknown).difference(old))
+            unknown = self._find_unknown(folder, files)
+            old = [file for file in unknown if self._is_settled(file, time.time())]
+            self._await_complete(set(unknown).difference(old))
             backlog += old
             if len(backlog) > 2 * BACKLOG_MAX:
                 backlog, self._everything = heapq.nsmallest(BACKLOG_MAX, backlog), True
@@ -258,39 +263,39 @@ class Discovery(threading.Thread):
 
     def _sweep_again(self, everything: bool) -> None:
         for folder, files in self._tree.sweep(time.monotonic(), everything):
-            self._see(self._unknown(folder, files))
+            self._await_complete(self._find_unknown(folder, files))
             if self._stopping.is_set():
                 return
             if not self._hints.empty():
                 self._take_hints(self._gather())
 
-    def _settled(self, file: File, now: float) -> bool:
+    def _is_settled(self, file: File, now: float) -> bool:
         age = now - file.mtime_ns / 1e9
-        ended = age >= self.pace.settle_seconds and ends(self._tree.path(file.path), file.size)
-        return ended or age >= self.pace.still_seconds
+        ended = age >= self.intervals.settle_seconds and is_complete(self._tree.path(file.path), file.size)
+        return ended or age >= self.intervals.still_seconds
 
-    def _unknown(self, folder: bytes, files: list[File]) -> list[File]:
-        """Those of a folder's files that are not in the ledger."""
+    def _find_unknown(self, folder: bytes, files: list[File]) -> list[File]:
+        """Return those of a folder's files that are not in the ledger."""
         keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files}
         known = self.ledger.find_known(list(keys.values()))
-        self._tree.known(folder, [file for file in files if keys[file] in known])
+        self._tree.mark_known(folder, [file for file in files if keys[file] in known])
         return [file for file in files if keys[file] not in known]
 
-    def _say_unreadable(self) -> None:
-        """A camera whose folder cannot be read is in `error`; once it can, it is silent until its next picture."""
+    def _mark_unreadable_cameras(self) -> None:
+        """Mark cameras whose folder cannot be read `error`; once it can, they are `offline` until their next picture."""
         unreadable = {camera_id(escape(folder.partition(b"/")[0])) for folder in self._tree.unreadable}
         marked = {id for (id,) in self.ledger.record.rows("SELECT id FROM cameras WHERE status = 'error'")}
         for id in marked ^ (unreadable & set(self.ledger.cameras())):
             self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
 
-    def _say_silent(self, now: float) -> None:
-        """A camera that sent nothing for too long is `offline`; not before what came while nothing ran is taken in."""
+    def _mark_silent_cameras(self, now: float) -> None:
+        """Mark cameras that sent nothing for too long `offline`, but not before the first sweep."""
         if now >= self._silent_due and not (self._first and self._identity):
             self._silent_due = now + SILENT_SECONDS
             mark_silent_cameras(self.ledger.record, time.time_ns() // 1000)
 
-    def _say_notes(self) -> None:
-        """What health and metrics want to know of this run, in the record; written when it changes."""
+    def _write_notes(self) -> None:
+        """Store what health and metrics report, when it changes."""
         notes = Notes(
             self._identity is None,
             tuple(sorted(map(escape, self._tree.unreadable))),
@@ -298,18 +303,18 @@ class Discovery(threading.Thread):
             self._tree.ignored,
             self.intake.doubted,
         )
-        record, said = self.ledger.record, json.dumps(notes._asdict())
-        if self._notes is None:  # what an earlier run left; a run without remarks after one without writes nothing
+        record, text = self.ledger.record, json.dumps(notes._asdict())
+        if self._notes is None:  # what an earlier run stored; empty notes after empty ones are not written
             before = record.one("SELECT value FROM meta WHERE key = 'discovery'")
             self._notes = before[0] if before else json.dumps(Notes()._asdict())
-        if said != self._notes:
-            self._notes = said
-            record.transact(lambda: record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", said))
+        if text != self._notes:
+            self._notes = text
+            record.transact(lambda: record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", text))
 
-    # -- the base, and the watch on it
+    # -- the base and its watcher
 
-    def _standing(self) -> bool:
-        """Whether the base is there; if it is another folder than before, begin anew with it."""
+    def _check_base(self) -> bool:
+        """Return whether the base is there; if it is another folder than before, start again with it."""
         try:
             identity = self._tree.identity()
         except OSError as error:
@@ -321,36 +326,36 @@ class Discovery(threading.Thread):
             if "base" in self._warned:
                 self._warned.discard("base")
                 log.info("%s is there", escape(self.base))
-            self._unwatch()
-            self._tree, self._identity, self._everything = Tree(self.base, self._watched), identity, True
-            self._watch = self._watching() if self.notify else None
+            self._close_watcher()
+            self._tree, self._identity, self._everything = Tree(self.base, self._watch_folder), identity, True
+            self._watcher = self._open_watcher() if self.notify else None
         return True
 
-    def _watching(self) -> Watch | None:
+    def _open_watcher(self) -> FolderWatcher | None:
         try:
-            return Watch(self._hinted, self._lost)
+            return FolderWatcher(self._on_hint, self._on_overflow)
         except OSError as error:
-            self._unwatchable(error)
+            self._warn_watch_limit(error)
             return None
 
-    def _watched(self, folder: bytes) -> None:
-        """The tree is about to list this folder: from now on its changes are told."""
+    def _watch_folder(self, folder: bytes) -> None:
+        """Watch a folder, right before the tree lists it."""
         try:
-            if self._watch:
-                self._watch.add(folder.rstrip(b"/"))
+            if self._watcher:
+                self._watcher.add(folder.rstrip(b"/"))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
-                self._unwatchable(error)
+                self._warn_watch_limit(error)
 
-    def _unwatchable(self, error: OSError) -> None:
+    def _warn_watch_limit(self, error: OSError) -> None:
         limit = "max_user_instances" if error.errno == errno.EMFILE else "max_user_watches"
-        slow = f"new pictures are found by looking every {self.pace.sweep_seconds:g} s instead of at once"
+        slow = f"new pictures are found by a sweep every {self.intervals.sweep_seconds:g} s instead of at once"
         self._warn(limit, f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`")
 
-    def _unwatch(self) -> None:
-        if self._watch:
-            self._watch.close()
-            self._watch = None
+    def _close_watcher(self) -> None:
+        if self._watcher:
+            self._watcher.close()
+            self._watcher = None
 
     def _warn(self, what: str, message: str) -> None:
         if what not in self._warned:

@@ -1,12 +1,12 @@
-"""Pictures in an upload tree, handed out in the order of the ledger, each decoded ahead of its turn.
+"""Emit the pictures of an upload tree in the order of the ledger, each decoded ahead of its turn.
 
-Nothing is lost: a file is in the ledger before it is handed out, and what was not decided is handed out again after any
-end of the process. With `-r`, frames beyond the snapshot come again too, decided ones with what the record says. One
-partition: the ledger's order is one line. A tick follows when everything known has been handed out.
+Nothing is lost: a file is in the ledger before it is emitted, and what was not decided is emitted again after any end of
+the process. With `-r`, frames beyond the snapshot come again too, decided ones with what the record says. One
+partition: the ledger's order is one line. A tick follows when everything known has been emitted.
 
 A picture that ends the process (a decoder that crashes) is found by counting the starts that reached it: after a start
-that did not decide its first frame, frames go out one by one, then in growing handfuls; at the fifth such start of the
-same frame it is quarantined unseen.
+that did not decide its first frame, frames are emitted one by one, then in growing groups; at the fifth such start of the
+same frame it is quarantined undecoded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from pydantic import Field
@@ -26,15 +26,16 @@ from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
 from hearthwatch.schemas.settings import from_settings
-from hearthwatch.sources.discovery import Discovery, Pace
-from hearthwatch.sources.duplicates import Recent
-from hearthwatch.sources.inflight import Hands, Pacer
-from hearthwatch.sources.intake import STAGE, Clock
-from hearthwatch.sources.prefetch import Ahead
+from hearthwatch.sources.capture_time import Mode
+from hearthwatch.sources.discovery import Discovery, Intervals
+from hearthwatch.sources.duplicates import DuplicateFinder
+from hearthwatch.sources.inflight import BatchSizeController, FramesInFlight, is_poison
+from hearthwatch.sources.intake import STAGE, CaptureClock
+from hearthwatch.sources.prefetch import Prefetcher
 
-AHEAD_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
-PATIENCE_SECONDS = 0.005  # waits so long for a picture that is being decoded, and lets the rest of the graph run
-IDLE_SECONDS = 0.01  # looks so often whether discovery has news (1 % of a CPU); half of it is added to every alert
+PREFETCH_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
+WAIT_SECONDS = 0.005  # waits so long for a picture that is being decoded; then the rest of the graph runs
+IDLE_SECONDS = 0.01  # checks so often for new rows of discovery (1 % of a CPU); half of it is added to every alert
 TICK_SECONDS = 0.25  # an event closes this late at most; also how soon a row of another process (a retry) is seen
 
 
@@ -44,18 +45,18 @@ class Files(Source):
     accepts: ClassVar[type | tuple[type, ...]] = Upload
     emits: ClassVar[type | None] = Frame
 
-    capture_time: Literal["auto", "mtime", "name", "exif"] = from_settings("hearthwatch_capture_time")
+    capture_time: Mode = from_settings("hearthwatch_capture_time")
     """What says when a picture was taken; `auto`: EXIF, else its name, if it lies in the day before the upload."""
     notify: bool = True
-    """Be told of new files by inotify; false for network mounts, where it tells nothing: sweeps alone find them."""
+    """Find new files by inotify; false for network mounts, where it reports nothing: sweeps alone find them."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
-    """How often the whole tree is looked at for what nobody told."""
+    """How often the whole tree is swept for what inotify did not report."""
     settle_seconds: Annotated[float, Field(gt=0)] = 2.0
     """A swept file that ends as its format ends is complete after standing still for this long."""
     still_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Any swept file is complete after standing still for this long."""
     batch_max: Annotated[int, Field(ge=1)] = 64
-    """Frames handed on together at most; fewer while the detector is slow."""
+    """Frames emitted together at most; fewer while the detector is slow."""
     decode_threads: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
     """Pictures decoded at a time; the default is one for each CPU that this process may use."""
 
@@ -73,15 +74,19 @@ class _Source(FixedPartitionedSource[Frame | Tick, Any]):
     def list_parts(self) -> list[str]:
         return ["ledger"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> Partition:
-        return Partition(self.options, self.context, resume_state)
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> FilesPartition:
+        return FilesPartition(self.options, self.context, resume_state)
 
 
-class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
-    """Hands frames out. Its snapshot is (store id, last id handed out)."""
+class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
+    """Emits frames. Its snapshot is (store id, last id emitted)."""
 
     def __init__(self, options: Files, context: Context, resumed: tuple[str, int] | None) -> None:
-        """RecordError if another process holds the record, or if the snapshot belongs to another one."""
+        """Lock the record and start discovery.
+
+        Raises:
+            RecordError: another process holds the record, or the snapshot belongs to another one.
+        """
         self.lock: Lock = acquire_lock(context.data_dir, "see")
         record = Record(context.record_path, WORKING_SET_KIB)
         if resumed and resumed[0] != record.store_id:
@@ -91,17 +96,19 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
                 f"{record.store_id}: run without `-r`, or with the recovery store that was made with this record"
             )
         base = os.path.normpath(os.fsencode(context.base_path.absolute()))
-        pace = Pace(options.sweep_seconds, options.settle_seconds, options.still_seconds)
+        intervals = Intervals(options.sweep_seconds, options.settle_seconds, options.still_seconds)
         self.timings = context.timings
         self.ledger = Ledger(record)
         theirs = Ledger(Record(context.record_path), self.ledger.clock)
-        self.discovery = Discovery(base, theirs, pace, Clock(options.capture_time, context.zone), options.notify)
-        self.ahead = Ahead(base, options.decode_threads, context.timings)
-        self.recent = Recent(self.ledger.recent_pictures)
-        self.pacer = Pacer(options.batch_max)
-        self.hands = Hands(self.ledger)
+        self.discovery = Discovery(
+            base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify
+        )
+        self.prefetcher = Prefetcher(base, options.decode_threads, context.timings)
+        self.duplicates = DuplicateFinder(self.ledger.recent_pictures)
+        self.batch_size = BatchSizeController(options.batch_max)
+        self.in_flight = FramesInFlight(self.ledger)
         self.resumed = resumed[1] if resumed else None
-        self.fetched, self.handed = 0, resumed[1] if resumed else 0
+        self.fetched, self.emitted = 0, resumed[1] if resumed else 0
         self.more = True
         self.tick_due = 0.0
         self.awake: datetime | None = None
@@ -110,29 +117,29 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     def next_batch(self) -> list[Frame | Tick]:
         if self.discovery.failure:
             raise self.discovery.failure
-        self.pacer.returned()
-        self.discovery.portion = self.pacer.limit
-        self._fill()
-        frames = self._handed_out()
-        self.awake = None if frames or self.ahead else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
+        self.batch_size.end_batch()
+        self.discovery.inbox_limit = self.batch_size.limit
+        self._prefetch()
+        frames = self._take_frames()
+        self.awake = None if frames or self.prefetcher else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
         return frames or self._tick()
 
     def next_awake(self) -> datetime | None:
         return self.awake
 
     def snapshot(self) -> tuple[str, int]:
-        return self.ledger.record.store_id, self.handed
+        return self.ledger.record.store_id, self.emitted
 
     def close(self) -> None:
         self.discovery.stop()
-        self.ahead.close()
+        self.prefetcher.close()
         self.ledger.record.close()
         self.lock.release()
 
-    def _fill(self) -> None:
-        """Begin to open what comes next, as far as there is room."""
-        if self.discovery.news.is_set():
-            self.discovery.news.clear()
+    def _prefetch(self) -> None:
+        """Start decoding what comes next, as far as there is room."""
+        if self.discovery.new_rows.is_set():
+            self.discovery.new_rows.clear()
             self.more = True
         if self.more and (room := self._room()):
             entries = self.ledger.todo(self.fetched, room, self.resumed)
@@ -140,23 +147,23 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             for entry in entries:
                 undecided = entry.frame.recorded is None
                 if undecided:
-                    self.hands.reach(entry)
-                self.ahead.put(entry, look=undecided and not self.hands.hopeless(entry))
+                    self.in_flight.note_start(entry)
+                self.prefetcher.put(entry, decode=undecided and not is_poison(entry))
                 self.fetched = entry.frame.id
 
     def _room(self) -> int:
-        soon = AHEAD_BATCHES * self.pacer.limit + self.ahead.threads - len(self.ahead)
-        return max(0, min(soon, self.ahead.room(), self.hands.room(len(self.ahead))))
+        soon = PREFETCH_BATCHES * self.batch_size.limit + self.prefetcher.threads - len(self.prefetcher)
+        return max(0, min(soon, self.prefetcher.room(), self.in_flight.room(len(self.prefetcher))))
 
-    def _handed_out(self) -> list[Frame | Tick]:
-        ready = self.ahead.take(self.pacer.limit, PATIENCE_SECONDS)
+    def _take_frames(self) -> list[Frame | Tick]:
+        ready = self.prefetcher.take(self.batch_size.limit, WAIT_SECONDS)
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:
-            self.handed = max(self.handed, ready[-1][0].frame.id)
-            self.hands.give(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
+            self.emitted = max(self.emitted, ready[-1][0].frame.id)
+            self.in_flight.add(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
             at = time.time()
             self.timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
-            self.pacer.left(len(frames))
+            self.batch_size.start_batch(len(frames))
         return frames
 
     def _frame(self, entry: LedgerEntry, opened: DecodedPicture | None) -> Frame:
@@ -165,16 +172,16 @@ class Partition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             return f
         if opened is None:
             opened = DecodedPicture()
-            opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in hand")
+            opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in flight")
         elif opened.error is None and opened.content_hash is not None:
             seen = KnownPicture(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))
-            if first := self.recent.original(seen, entry.attempt == 1):
+            if first := self.duplicates.find_original(seen, entry.attempt == 1):
                 opened.error = DeadLetter(DUPLICATE, f"duplicate of {first}")
         return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)
 
     def _tick(self) -> list[Frame | Tick]:
-        """If nothing is left to hand out: the time up to which that is so."""
-        if self.ahead or self.more or not self.discovery.caught_up or time.monotonic() < self.tick_due:
+        """Emit a tick if everything that arrived before it was emitted."""
+        if self.prefetcher or self.more or not self.discovery.caught_up or time.monotonic() < self.tick_due:
             return []
         self.tick_due = time.monotonic() + TICK_SECONDS
         tick = self.ledger.tick(time.time_ns() // 1000)

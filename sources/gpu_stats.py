@@ -1,7 +1,7 @@
-"""Samples of the graphics card (NVML) and of the detector's pace, for the page and the lake.
+"""Sample the graphics card (NVML) and the detector's speed, for the page and the lake.
 
-Measured on a thread of its own, because a driver may take its time. Without a card, without nvidia-ml-py or with a driver
-that does not answer, a sample tells the pace alone; while nothing at all happens there are none. Keeps nothing.
+On a separate thread, because a driver may be slow. Without a card, without nvidia-ml-py or with a driver that does not
+answer, a sample holds the speed alone; while no picture is processed there are none. Keeps no state.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from hearthwatch.schemas.settings import from_settings
 
 log = logging.getLogger(__name__)
 
-LOOK_AFTER = timedelta(seconds=0.5)
+POLL = timedelta(seconds=0.5)
 WAITING_MAX = 100  # samples, should the dataflow's thread be busy for minutes
 
 
 class GpuStats(Source):
-    """How busy the graphics card is, and how many pictures a second are looked at."""
+    """How busy the graphics card is, and how many pictures a second are processed."""
 
     emits: ClassVar[type | None] = GpuSample
     follows: ClassVar[bool] = True
@@ -70,7 +70,7 @@ class _Part(StatelessSourcePartition[GpuSample]):
         return [self._samples.popleft() for _ in range(len(self._samples))]
 
     def next_awake(self) -> datetime:
-        return datetime.now(UTC) + LOOK_AFTER
+        return datetime.now(UTC) + POLL
 
     def close(self) -> None:
         self._ends.set()
@@ -89,7 +89,7 @@ class _Part(StatelessSourcePartition[GpuSample]):
 
 
 class Reading(NamedTuple):
-    """What a card says: utilization 0-100, memory in bytes, temperature in °C."""
+    """What a card reports: utilization 0-100, memory in bytes, temperature in °C."""
 
     gpu_utilization: float
     memory_used: int
@@ -105,12 +105,12 @@ class Sampler:
     """Samples worth keeping: all where there is a card, else those while something happens and the first after it."""
 
     def __init__(self, record: Record, card: Card) -> None:
-        self.card, self.pace = card, FrameCounter(record)
+        self.card, self.counter = card, FrameCounter(record)
         self._last, self._idle = time.monotonic(), True
 
     def sample(self, at: int, clock: float) -> GpuSample | None:
-        """A sample for `at` (microseconds); `clock` is monotonic, in seconds."""
-        pictures, seconds, reading = self.pace.count_new(), clock - self._last, self.card()
+        """Sample at `at` (microseconds); `clock` is monotonic, in seconds."""
+        pictures, seconds, reading = self.counter.count_new(), clock - self._last, self.card()
         was_idle, self._idle, self._last = self._idle, not pictures, clock
         if reading is None and was_idle and self._idle:
             return None
@@ -120,7 +120,7 @@ class Sampler:
 
 
 def open_card(index: int) -> Card:
-    """How to read the card of this number; always None where there is none."""
+    """Return a function that reads the card of this number, and None where there is none."""
     try:
         import pynvml as nvml
 

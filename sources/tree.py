@@ -1,4 +1,4 @@
-"""The upload tree as it is now: which pictures are there, by stat alone.
+"""List the upload tree: which pictures are there, by stat alone.
 
 A picture is a regular file `*.jpg`, `*.jpeg` or `*.png` in any case, at any depth, with no hidden part in its path; a
 symlink counts if it leads to one inside the tree. Links to folders are not followed: what they lead to is either in the
@@ -43,7 +43,7 @@ class File(NamedTuple):
 class _Folder:
     """What the last listing found; `changed` and `listed` on the monotonic clock.
 
-    `changed` is what the file system's clock says, right or wrong: it only decides how often a folder is looked at.
+    `changed` is what the file system's clock says, right or wrong: it only decides how often a folder is listed.
     """
 
     mtime_ns: int
@@ -68,7 +68,11 @@ class Tree:
         self._ignored_paths: set[bytes] = set()
 
     def identity(self) -> tuple[int, int]:
-        """Which folder `base` is now; OSError if there is none, or none that can be read."""
+        """Return device and inode of `base`: which folder it is now.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
         found = os.stat(self.base)
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(20, "not a folder", self.base)
@@ -79,18 +83,18 @@ class Tree:
     def path(self, relative: bytes) -> bytes:
         return os.path.join(self.base, relative)
 
-    def look(self, relative: bytes) -> File | None:
-        """The picture at this path, if it is one."""
+    def find(self, relative: bytes) -> File | None:
+        """Return the picture at this path, if it is one."""
         if not is_picture_path(relative):
             return None
         try:
             found = os.lstat(self.path(relative))
         except OSError:
-            return None  # gone again, or its folder cannot be read: the sweep says so
+            return None  # gone again, or its folder cannot be read: the sweep reports it
         return self._file(relative, found)
 
     def sweep(self, now: float, everything: bool, top: bytes = b"") -> Iterator[tuple[bytes, list[File]]]:
-        """Each folder that has to be looked at, with those of its pictures that `seen` does not know yet."""
+        """List each folder that is due, and yield it with those of its pictures that are not known to be in the ledger."""
         quick = everything or sum(folder.files for folder in self._folders.values()) <= QUICK_FILES_MAX
         waiting = [top]
         while waiting:
@@ -106,7 +110,7 @@ class Tree:
                 self.watch(self.path(relative))
                 files = self._list(relative, folder)
             except OSError as error:
-                self._unlisted(relative, error)
+                self._report_unlisted(relative, error)
                 continue
             folder.listed = now
             self._folders[relative] = folder
@@ -143,19 +147,19 @@ class Tree:
 
     def _file(self, relative: bytes, found: os.stat_result) -> File | None:
         if stat.S_ISLNK(found.st_mode):
-            inside = self._inside(relative)
-            if inside is None:
+            target = self._stat_target(relative)
+            if target is None:
                 self._ignore(relative, "a symlink out of the tree")
                 return None
-            found = inside
+            found = target
         if not stat.S_ISREG(found.st_mode):
             if not stat.S_ISDIR(found.st_mode):
                 self._ignore(relative, "not a regular file")
             return None
         return File(min(max(found.st_mtime_ns, 0), MTIME_NS_MAX), relative, found.st_size)
 
-    def _inside(self, relative: bytes) -> os.stat_result | None:
-        """What a symlink leads to, if that is inside the tree."""
+    def _stat_target(self, relative: bytes) -> os.stat_result | None:
+        """Stat what a symlink leads to, if that is inside the tree."""
         target, root = os.path.realpath(self.path(relative)), os.path.realpath(self.base)
         try:
             return os.stat(target) if os.path.commonpath((target, root)) == root else None
@@ -168,7 +172,7 @@ class Tree:
             self.ignored += 1
             log.debug("%s is ignored: %s", escape(relative), why)
 
-    def _unlisted(self, relative: bytes, error: OSError) -> None:
+    def _report_unlisted(self, relative: bytes, error: OSError) -> None:
         self._folders.pop(relative, None)
         self._remember(relative, set())
         if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -179,13 +183,13 @@ class Tree:
                 "%s cannot be listed (%s): its pictures wait until it can", escape(self.path(relative)), error.strerror
             )
 
-    # -- what need not be reported again
+    # -- what is in the ledger already
 
-    def known(self, relative: bytes, files: Iterable[File]) -> None:
-        """These pictures of the folder are in the ledger."""
+    def mark_known(self, relative: bytes, files: Iterable[File]) -> None:
+        """Do not report these pictures of the folder again: they are in the ledger."""
         self._remember(relative, self._seen.get(relative, set()) | {hash(file) for file in files})
 
-    def again(self, relative: bytes) -> None:
+    def list_again(self, relative: bytes) -> None:
         """List this folder at the next sweep, whether it changes or not: some of its pictures were left for later."""
         if relative in self._folders:
             self._folders[relative].mtime_ns = -1

@@ -1,9 +1,9 @@
-"""inotify as a source of hints: which file was closed after writing or moved in, which folder is new.
+"""Watch folders with inotify: which file was closed after writing or moved in, which folder is new.
 
-At most once and in order; what the kernel drops, what a network mount never tells and what comes before a folder is
-watched is left to the sweep. One watch per folder, on one thread that does nothing but read. (watchdog's own observer
-takes four threads and 50 to 130 µs a file where this takes 20, holds events back for half a second behind a file that
-was moved out, and does not tell that the watch limit was reached; so only its bindings are used.)
+At most once and in order: what the kernel drops, what a network mount does not report and what comes before a folder is
+watched is found by the sweep. One watch per folder, on one thread that only reads. (watchdog's own observer takes four
+threads and 50 to 130 µs a file where this takes 20, delays events by half a second behind a file that was moved out, and
+does not report that the watch limit was reached; so only its bindings are used.)
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from watchdog.observers.inotify_c import Mask, inotify_add_watch, inotify_init
 
 MASK = Mask(
     Event.IN_CLOSE_WRITE | Event.IN_MOVED_TO | Event.IN_CREATE | Event.IN_ONLYDIR | Event.IN_DONT_FOLLOW | 0x04000000
-)  # 0x04000000: IN_EXCL_UNLINK, no news about files that were deleted while open
+)  # 0x04000000: IN_EXCL_UNLINK, no events of files that were deleted while open
 READ_BYTES = 64 * 1024  # about a thousand events
 
 
 class Hint(NamedTuple):
-    """Something happened to `name` in `folder` (as it was given to `add`)."""
+    """Something happened to `name` in `folder` (as passed to `add`)."""
 
     folder: bytes
     name: bytes
@@ -34,33 +34,41 @@ class Hint(NamedTuple):
     moved: bool
 
 
-class Watch(threading.Thread):
+class FolderWatcher(threading.Thread):
     """Calls `hint` on its own thread for each event, and `lost` when the kernel had to drop some."""
 
     def __init__(self, hint: Callable[[Hint], None], lost: Callable[[], None]) -> None:
-        """OSError (EMFILE) when this user has too many inotify instances."""
+        """Start watching.
+
+        Raises:
+            OSError: EMFILE, this user has too many inotify instances.
+        """
         super().__init__(name="watch", daemon=True)
         self._hint, self._lost = hint, lost
-        self._inotify = _checked(inotify_init(), "inotify")
+        self._inotify = _check(inotify_init(), "inotify")
         os.set_inheritable(self._inotify, False)
-        self._ended, self._end = os.pipe()
+        self._stop_read, self._stop_write = os.pipe()
         self._folders: dict[int, bytes] = {}
         self.start()
 
     def add(self, folder: bytes) -> None:
-        """Watch this folder; harmless if it is watched. OSError: ENOSPC at the limit of watches, ENOENT if it is gone."""
-        self._folders[_checked(inotify_add_watch(self._inotify, folder, MASK), folder)] = folder
+        """Watch this folder; harmless if it is watched.
+
+        Raises:
+            OSError: ENOSPC at the limit of watches, ENOENT if the folder is gone.
+        """
+        self._folders[_check(inotify_add_watch(self._inotify, folder, MASK), folder)] = folder
 
     def close(self) -> None:
-        os.write(self._end, b"!")
+        os.write(self._stop_write, b"!")
         self.join()
-        for descriptor in (self._inotify, self._ended, self._end):
+        for descriptor in (self._inotify, self._stop_read, self._stop_write):
             os.close(descriptor)
 
     def run(self) -> None:
         poll = select.poll()
         poll.register(self._inotify, select.POLLIN)
-        poll.register(self._ended, select.POLLIN)
+        poll.register(self._stop_read, select.POLLIN)
         while all(descriptor == self._inotify for descriptor, _ in poll.poll()):
             self._read(os.read(self._inotify, READ_BYTES))
 
@@ -79,7 +87,7 @@ class Watch(threading.Thread):
                 self._hint(Hint(folder, name, bool(mask & Event.IN_ISDIR), bool(mask & Event.IN_MOVED_TO)))
 
 
-def _checked(result: int, what: bytes | str) -> int:
+def _check(result: int, what: bytes | str) -> int:
     if result == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), what)

@@ -1,7 +1,7 @@
 """Ask the language model about events: `Case` in, `Event` with its verdict out, in the order in which answers come.
 
-Up to `concurrency` questions are in flight, none of them on the dataflow's thread, so nothing else waits for them. What
-brings no verdict comes out as a `FailedAttempt`, and is the port `errors`; what could not be asked comes out as nothing at all
+Up to `concurrency` questions are in flight, none of them on the dataflow's thread, so nothing else waits for them. A
+question without a verdict is emitted as a `FailedAttempt`, on the port `errors`; one that could not be asked is not emitted
 and is asked again, because the queue is the record. So there is nothing to snapshot, and a killed process loses nothing.
 """
 
@@ -19,17 +19,21 @@ from hearthwatch.schemas.context import Context, InFlight
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
-from hearthwatch.stages.llm_queue import Analyst, Options
+from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
 
-POLL = timedelta(seconds=0.02)  # looks so often whether an answer has come, while it waits for one
+POLL = timedelta(seconds=0.02)  # checks so often for answers, while a question is in flight
 
 
-def known(version: str) -> str:
-    """The name of a prompt that exists."""
+def check_prompt(version: str) -> str:
+    """Return the name of a prompt that exists.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
     if version not in PROMPTS:
         raise ValueError(f"there is no such prompt; there are {', '.join(PROMPTS)}")
     return version
@@ -52,7 +56,7 @@ class Nemotron(Stage):
     """How long one answer may take."""
     attempts: Annotated[int, Field(ge=1)] = from_settings("hearthwatch_nemotron_attempts")
     """How often an event is asked about before the rules' verdict stays for good."""
-    prompt: Annotated[str, AfterValidator(known)] = LATEST
+    prompt: Annotated[str, AfterValidator(check_prompt)] = LATEST
     """Version of the prompt."""
 
     def label(self) -> str:
@@ -66,19 +70,21 @@ class Nemotron(Stage):
 
 
 class AnalyzeWorker(StageWorker):
-    """Keeps the questions to one server."""
+    """Asks one server."""
 
     def __init__(self, options: Nemotron, context: Context) -> None:
         self.options, self.context = options, context
-        self.analyst: Analyst | None = None
+        self.queue: LlmQueue | None = None
 
     def open(self) -> None:
         """Make the client; the server may come later."""
         o = self.options
         if o.url:
-            asked = Options(o.url, o.model, o.concurrency, o.timeout_seconds, o.attempts, o.prompt, self.context.zone)
-            self.analyst = Analyst(asked)
-            self.context.in_flight.limit = self.analyst.places
+            asked = LlmOptions(
+                o.url, o.model, o.concurrency, o.timeout_seconds, o.attempts, o.prompt, self.context.zone
+            )
+            self.queue = LlmQueue(asked)
+            self.context.in_flight.limit = self.queue.capacity
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -88,10 +94,10 @@ class AnalyzeWorker(StageWorker):
         return op.map(f"{step_id}_verdicts", judged, lambda pair: pair[1])
 
     def close(self) -> None:
-        """Drop the questions in flight: they will be asked again."""
-        if self.analyst:
-            self.analyst.close()
-            self.analyst = None
+        """Cancel the questions in flight: they will be asked again."""
+        if self.queue:
+            self.queue.close()
+            self.queue = None
 
     def _logic(self, step_id: str) -> Callable[[None], Any]:
         from bytewax.operators import StatefulBatchLogic
@@ -99,16 +105,16 @@ class AnalyzeWorker(StageWorker):
         worker, in_flight = self, self.context.in_flight
 
         class Logic(StatefulBatchLogic[Any, Event | FailedAttempt, None]):
-            """Resumed before the stage is opened, so it looks for the analyst when there is something to ask."""
+            """Built before the stage is opened, so it takes the queue when there is something to ask."""
 
             def __init__(self, resumed: None) -> None:
-                self.analyst: Analyst | None = None
+                self.queue: LlmQueue | None = None
 
             def on_batch(self, values: list[Any]) -> tuple[list[Event | FailedAttempt], bool]:
-                self.analyst = self.analyst or worker.opened(step_id)
+                self.queue = self.queue or worker.open_queue(step_id)
                 for item in values:
                     if isinstance(item, Case):
-                        self.analyst.take(item)
+                        self.queue.submit(item)
                 others = [item for item in values if not isinstance(item, Case)]
                 return others + self._done(), False
 
@@ -119,28 +125,32 @@ class AnalyzeWorker(StageWorker):
                 return self._done(), False
 
             def _done(self) -> list[Event | FailedAttempt]:
-                return take_answers(self.analyst, in_flight) if self.analyst else []
+                return take_answers(self.queue, in_flight) if self.queue else []
 
             def notify_at(self) -> datetime | None:
-                return datetime.now(UTC) + POLL if self.analyst and self.analyst.busy() else None
+                return datetime.now(UTC) + POLL if self.queue and self.queue.is_busy() else None
 
             def snapshot(self) -> None:
                 return None
 
         return Logic
 
-    def opened(self, step_id: str) -> Analyst:
-        """Return who asks. Raises UserError if there is no server to ask."""
-        if self.analyst is None:
+    def open_queue(self, step_id: str) -> LlmQueue:
+        """Return the open queue.
+
+        Raises:
+            UserError: there is no server to ask.
+        """
+        if self.queue is None:
             raise UserError(f"`{step_id}` has events to judge and no `url`: set NEMOTRON_URL")
-        self.analyst.stage = step_id
-        return self.analyst
+        self.queue.stage = step_id
+        return self.queue
 
 
-def take_answers(analyst: Analyst, in_flight: InFlight) -> list[Event | FailedAttempt]:
-    """Return what was answered; what could not be asked is no longer in flight, and is queued again."""
+def take_answers(queue: LlmQueue, in_flight: InFlight) -> list[Event | FailedAttempt]:
+    """Return what was answered; what could not be asked is no longer in flight, so it is read from the record again."""
     out: list[Event | FailedAttempt] = []
-    for case, outcome in analyst.done():
+    for case, outcome in queue.take_finished():
         if outcome is None:
             in_flight.ids.discard(case.event.id)
         else:

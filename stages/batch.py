@@ -1,7 +1,7 @@
 """Group each camera's detections into events, judged by rules at once, and commit them to the record.
 
 The only stage that decides frames: state, detections, place in an event, feed rows, in one transaction per chunk that
-came down the stream. Exactly once in effect: a frame that comes again is passed over. One partition, because all chains
+came down the stream. Exactly once in effect: a frame that comes again is skipped. One partition, because all chains
 meet in one record. With `-r` the snapshot is the last feed row passed on, so sinks behind it see each revision at least once.
 """
 
@@ -29,7 +29,7 @@ from hearthwatch.stages.rules import judge
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
 
-BEAT_SECONDS = 2.0  # how often the chain says that it is alive; the page calls it stale after 15 s
+HEARTBEAT_SECONDS = 2.0  # the page reports the chain as stale after 15 s without one
 RESUME_CHUNK = 500  # feed rows read at once after a resume
 STEPS = {"event.opened": "open", "event.closed": "close"}
 
@@ -50,7 +50,7 @@ class Batch(Stage):
     still_objects: tuple[str, ...] = VEHICLES
     """What neither opens nor prolongs an event while it stands still; empty: everything always does."""
     still_frames: Annotated[int, Field(ge=1)] = 3
-    """KnownPicture at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
+    """Seen at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
     still_seconds: Annotated[float, Field(ge=0)] = 60
     """… the first of them at least this many seconds of capture time ago."""
 
@@ -61,11 +61,11 @@ class Batch(Stage):
         return BatchWorker(self, context)
 
     def stillness(self) -> Stillness:
-        """The options in the record's unit."""
+        """Convert the options to the record's unit."""
         return Stillness(self.still_objects, self.still_frames, round(self.still_seconds * SECOND))
 
     def cut(self) -> Cut:
-        """The options in the record's unit."""
+        """Convert the options to the record's unit."""
         return Cut(
             *(round(s * SECOND) for s in (self.window_seconds, self.idle_timeout_seconds, self.lateness_seconds))
         )
@@ -75,7 +75,7 @@ class BatchWorker(StageWorker):
     """The Bytewax steps of one batch node."""
 
     def __init__(self, options: Batch, context: Context) -> None:
-        self.writer = partial(Writer, options, context)
+        self.writer = partial(BatchWriter, options, context)
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -102,8 +102,8 @@ class BatchWorker(StageWorker):
         return Logic
 
 
-class Writer:
-    """The record's end of the stream, without Bytewax."""
+class BatchWriter:
+    """Writes what comes down the stream to the record; knows no Bytewax."""
 
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings = context.timings
@@ -112,32 +112,32 @@ class Writer:
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still)
         self.feed = Feed(self.record)
         self.seq = self.feed.last() if resumed is None else resumed
-        self.behind = resumed is not None
-        self.beat_due = 0.0
+        self.is_behind = resumed is not None
+        self.heartbeat_due = 0.0
 
     def write(self, items: list[Detected | Tick]) -> list[Event]:
-        """Write these; the revisions that sinks behind this stage have not seen, oldest first."""
-        missed = self._missed() if self.behind else []
+        """Write these; return the revisions that sinks behind this stage have not seen, oldest first."""
+        missed = self._read_missed() if self.is_behind else []
         began = time.perf_counter()
         events = self.batching.write(items)
         if events:
             self.seq = self.feed.last()
-        self._time(items, events, time.perf_counter() - began)
-        if time.monotonic() >= self.beat_due:
-            self._beat()
+        self._add_timings(items, events, time.perf_counter() - began)
+        if time.monotonic() >= self.heartbeat_due:
+            self._write_heartbeat()
         return missed + events
 
-    def _missed(self) -> list[Event]:
-        """What was written before the process died but after the snapshot that it resumed from."""
+    def _read_missed(self) -> list[Event]:
+        """Read what was written before the process died but after the snapshot that it resumed from."""
         out: list[Event] = []
         while messages := self.feed.after(self.seq, RESUME_CHUNK):
             out += [m.event for m in messages if m.type in ("event.opened", "event.closed", "event.merged")]
             self.seq = messages[-1].seq
-        self.behind = False
+        self.is_behind = False
         return out
 
-    def _time(self, items: list[Detected | Tick], events: list[Event], seconds: float) -> None:
-        """What it took, for the heartbeat; nothing for a tick that changed nothing."""
+    def _add_timings(self, items: list[Detected | Tick], events: list[Event], seconds: float) -> None:
+        """Add to the timings of the heartbeat; nothing for a tick that changed nothing."""
         frames = [item for item in items if isinstance(item, Detected) and item.frame.recorded is None]
         if frames or events:
             self.timings.add("decide", [seconds])
@@ -148,11 +148,11 @@ class Writer:
                 arrived = self.record.rows("SELECT arrived_at FROM frames WHERE id = ?", event.id)
                 self.timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
 
-    def _beat(self) -> None:
+    def _write_heartbeat(self) -> None:
         counters = json.dumps({**self.record.counters(), "seconds": self.timings.summary("see")})
         self.record.transact(
             lambda: self.record.execute(
                 "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters
             )
         )
-        self.beat_due = time.monotonic() + BEAT_SECONDS
+        self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS

@@ -1,8 +1,8 @@
-"""A language model behind vLLM's chat completions: one question, one JSON object that was asked for by schema, or why not.
+"""Ask a language model behind vLLM's chat completions: one question, one JSON object that follows a schema, or an error.
 
-The three ways to fail differ in who is to blame. `Unavailable`: the server or the settings; the question is as good as
-before. `Failed`: maybe the question, so it counts. `Permanent`: surely the question. Nothing is retried here, and nothing is
-made up; `Breaker` says when not to ask at all. No thread of its own; one event loop.
+The three errors differ in their cause. `Unavailable`: the server or the settings; the question may be asked again.
+`Failed`: maybe the question, so it counts as an attempt. `Permanent`: surely the question. Nothing is retried here;
+`Breaker` decides when not to ask at all. Starts no thread; one event loop.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from hearthwatch.schemas.settings import masked
 
 log = logging.getLogger(__name__)
 
-ANSWER_TOKENS_MAX = 400  # a verdict has about 150; a model that rambles is cut off and told so
+ANSWER_TOKENS_MAX = 400  # a verdict has about 150; a model that rambles is cut off
 ANSWER_BYTES_MAX = 1_000_000
 CONNECT_SECONDS = 5.0
-PROBE_SECONDS = 5.0  # for a sign of life, which costs the server nothing
+PROBE_SECONDS = 5.0  # for an answer to the probe, which costs the server nothing
 KEEPALIVE_SECONDS = (
     4.0  # below the 5 s after which vLLM's web server hangs up, so that we never write into a closed one
 )
-FAILURES_MAX = 5  # in a row, of questions that may be to blame themselves; a refused connection needs no second one
+FAILURES_MAX = 5  # in a row, of questions that may be the cause; a refused connection needs no second one
 
 BUSY = {408, 425, 429, 502, 503, 504}
 MISCONFIGURED = {301, 302, 307, 308, 401, 403, 404, 405, 407}
 
 
 class NemotronError(Exception):
-    """No answer; the text says why, for the log."""
+    """No answer; the text says why."""
 
 
 class Unavailable(NemotronError):  # noqa: N818  (what became of a question, not a fault of the program)
@@ -53,25 +53,25 @@ class Permanent(Wrong):
 
 
 class Breaker:
-    """Whether to ask. `closed`: yes; `open`: no, wait for a sign of life; `half`: one question, to see."""
+    """A circuit breaker. `closed`: ask; `open`: do not, until a probe succeeds; `half`: one question."""
 
     def __init__(self) -> None:
         self.state: Literal["closed", "open", "half"] = "closed"
         self.failures = 0
         self.trips = 0
-        """How often in a row it opened, or saw no sign of life: how patient to be with the next look."""
+        """How often in a row it opened, or a probe failed: the pause before the next probe grows with it."""
 
-    def places(self, concurrency: int) -> int:
+    def capacity(self, concurrency: int) -> int:
         """How many questions may be in flight."""
         return {"closed": concurrency, "half": 1, "open": 0}[self.state]
 
-    def answered(self) -> None:
-        """The server works, whatever the answer is."""
+    def record_success(self) -> None:
+        """Close: the server works, whatever the answer is."""
         self.state, self.failures, self.trips = "closed", 0, 0
 
-    def failed(self, error: NemotronError) -> None:
+    def record_failure(self, error: NemotronError) -> None:
         if isinstance(error, Wrong):
-            return self.answered()
+            return self.record_success()
         self.failures += 1
         if self.state != "open" and (
             isinstance(error, Unavailable) or self.state == "half" or self.failures >= FAILURES_MAX
@@ -80,8 +80,8 @@ class Breaker:
             self.trips += 1
         return None
 
-    def looked(self, alive: bool) -> None:
-        """Somebody looked for a sign of life."""
+    def record_probe(self, alive: bool) -> None:
+        """Allow one question if the server answered a probe."""
         if self.state == "open" and alive:
             self.state = "half"
         elif self.state == "open":
@@ -103,7 +103,11 @@ class Client:
     async def ask(
         self, messages: list[dict[str, str]], schema: dict[str, Any], tokens_max: int = ANSWER_TOKENS_MAX
     ) -> dict[str, Any]:
-        """The answer as parsed; that it fits the schema is for the caller to check. Raises `NemotronError`s."""
+        """Return the parsed answer; the caller checks that it fits the schema.
+
+        Raises:
+            NemotronError: one of its kinds.
+        """
         body = {
             "model": self.model,
             "messages": messages,
@@ -124,7 +128,7 @@ class Client:
             raise Unavailable(f"{self.name} cannot be reached: {str(error) or type(error).__name__}") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Failed(
-                f"{self.name}: the connection broke before the answer was there: {str(error) or type(error).__name__}"
+                f"{self.name}: the connection broke before the answer was complete: {str(error) or type(error).__name__}"
             ) from None
         if status != 200:
             raise self._refusal(status, answer[:300].decode(errors="replace"))
@@ -149,7 +153,7 @@ class Client:
         kind = Permanent if 400 <= status < 500 else Failed
         return kind(f"{self.name} answers {status}: {text!r}")
 
-    async def alive(self) -> bool:
+    async def is_alive(self) -> bool:
         """Whether an OpenAI-compatible server answers there."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
@@ -179,14 +183,18 @@ class Client:
 
 
 def content(answer: bytes) -> dict[str, Any]:
-    """The JSON object that the model wrote. Raises `Wrong`."""
+    """Read the JSON object that the model wrote.
+
+    Raises:
+        Wrong: there is none.
+    """
     try:
         choice = json.loads(answer)["choices"][0]
         finish, text = choice["finish_reason"], choice["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
         raise Wrong(f"an answer that is no chat completion: {answer[:120].decode(errors='replace')!r}") from None
     if finish != "stop":
-        raise Wrong(f"the answer ended before its time: finish_reason = {str(finish)[:120]!r}")
+        raise Wrong(f"the answer is cut off: finish_reason = {str(finish)[:120]!r}")
     try:
         # Not strict: some grammars let raw tabs and line breaks into bounded strings.
         written = json.loads(text, strict=False)

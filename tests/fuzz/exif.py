@@ -1,4 +1,4 @@
-"""EXIF dates and file names that no calendar knows, through `hearthwatch.sources.capture_time.taken` in every mode and zone.
+"""EXIF dates and file names that no calendar knows, through `hearthwatch.sources.capture_time.find_capture_time` in every mode and zone.
 
 Always a capture time, and one that the record and everybody behind it can hold.
 """
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from hearthwatch.record.thumbnails import path
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.sources.capture_time import taken
+from hearthwatch.sources.capture_time import find_capture_time
 
 NAME = "exif"
 PEAK_BYTES_MAX = 50_000_000
@@ -49,12 +49,12 @@ class Exif:
 
     def run(self, case):
         mode, zone, mtime, where, head = case
-        told = taken(where, mtime, head, mode, ZONES[zone])
-        when = from_microseconds(told.at)
-        assert path(7, told.at) and when.isoformat() and when.tzinfo
-        if told.doubted:
+        found = find_capture_time(where, mtime, head, mode, ZONES[zone])
+        when = from_microseconds(found.at)
+        assert path(7, found.at) and when.isoformat() and when.tzinfo
+        if found.doubted:
             return "doubted: the time of the file counts"
-        return None if told.at != mtime // 1000 else "no time in EXIF: the time of the file counts"
+        return None if found.at != mtime // 1000 else "no time in EXIF: the time of the file counts"
 
 
 def exif(tags):

@@ -8,7 +8,7 @@ import threading
 
 from hearthwatch.record.verdicts import FailedAttempt, Verdicts
 from hearthwatch.stages import prompt
-from hearthwatch.stages.llm_queue import Analyst, Options
+from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
 from tests.fuzz.answers import Server, damaged, http
 from tests.support.events import Cameras
 
@@ -25,7 +25,7 @@ class Llm:
         (self.case,) = self.verdicts.due(8)
         self.ids = prompt.citable(self.case.facts)
         self.server = Server()
-        self.analyst = Analyst(Options(self.server.url, timeout_seconds=0.5, attempts=1_000_000_000))
+        self.analyst = LlmQueue(LlmOptions(self.server.url, timeout_seconds=0.5, attempts=1_000_000_000))
 
     def make(self, rnd):
         said = {
@@ -55,12 +55,12 @@ class Llm:
 
     def run(self, answer):
         self.server.answer = answer
-        self.analyst.take(self.case)
-        while not (done := self.analyst.done()):
+        self.analyst.submit(self.case)
+        while not (done := self.analyst.take_finished()):
             assert threading.active_count() < 200
             self.analyst.wait(1.0)
         ((_, outcome),) = done
-        self.analyst.breaker.answered()  # as if a good answer had come in between
+        self.analyst.breaker.record_success()  # as if a good answer had come in between
         if outcome is None:
             return "unavailable: asked again later"
         self._write(outcome)

@@ -11,7 +11,7 @@ from hearthwatch.api.file_serving import FileRefused, open_file, parse_filename
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
-from hearthwatch.sources.intake import Clock, Intake
+from hearthwatch.sources.intake import CaptureClock, Intake
 from hearthwatch.sources.tree import Tree, is_picture_path
 
 NAME = "names"
@@ -66,7 +66,7 @@ class Names:
             assert not is_picture_path(relative), "a picture that nobody finds"
             return "no picture by its name"
         assert [file.path for file in files] == [relative]
-        Intake(self.base, self.ledger, Clock()).take(files)
+        Intake(self.base, self.ledger, CaptureClock()).take(files)
         rows = self.record.rows(
             "SELECT state, error, path FROM frames WHERE path = ? AND mtime_ns = ?", text, files[0].mtime_ns
         )

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from hearthwatch.gpu.decode import MEGAPIXELS_MAX, open_picture
 from hearthwatch.record.thumbnails import draw
 from hearthwatch.schemas import Detection
-from hearthwatch.sources.capture_time import HEAD_BYTES, taken
+from hearthwatch.sources.capture_time import HEAD_BYTES, find_capture_time
 from tests.fuzz.exif import exif
 
 NAME = "pictures"
@@ -37,8 +37,8 @@ class Pictures:
     def run(self, data):
         self.path.write_bytes(data)
         opened = open_picture(self.path, len(data))
-        told = taken("cam/a.jpg", MTIME_NS, data[:HEAD_BYTES])
-        assert 0 <= told.at < 1 << 62
+        found = find_capture_time("cam/a.jpg", MTIME_NS, data[:HEAD_BYTES])
+        assert 0 <= found.at < 1 << 62
         if opened.error:
             assert opened.error.stage == "decode" and opened.data == b"" and len(opened.error.reason) < 500
             opened.error.reason.encode()  # it goes into the record
@@ -66,9 +66,9 @@ def bases():
     larger = Image.fromarray(noise.integers(0, 255, (90, 160, 3)).astype(np.uint8)).resize((640, 360))
     many = [small, small.rotate(90), small.rotate(180)]
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    told = PngImagePlugin.PngInfo()
-    told.add_text("Comment", "x" * 900_000)
-    told.add_itxt("Title", "straße", zip=True)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "x" * 900_000)
+    info.add_itxt("Title", "straße", zip=True)
     grey16 = Image.fromarray(noise.integers(0, 65535, (30, 40)).astype(np.uint16))
     palette = small.convert("P")
     jpegs = [
@@ -81,7 +81,7 @@ def bases():
     pngs = [
         encoded("PNG", small), encoded("PNG", larger), encoded("PNG", small.convert("RGBA")), encoded("PNG", small.convert("LA")),
         encoded("PNG", small.convert("1")), encoded("PNG", grey16), encoded("PNG", palette, transparency=bytes(range(256))),
-        encoded("PNG", palette, transparency=3), encoded("PNG", small, pnginfo=told), encoded("PNG", small, icc_profile=icc),
+        encoded("PNG", palette, transparency=3), encoded("PNG", small, pnginfo=info), encoded("PNG", small, icc_profile=icc),
         encoded("PNG", small, save_all=True, append_images=many), interlaced(40, 24), deep(16, 12),
         encoded("PNG", small, exif=exif({0x9003: b"2026:11:22 08:15:30\0"})), encoded("PNG", small, transparency=(1, 2, 3)),
     ]  # fmt: skip

@@ -56,7 +56,7 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
     ("record/lake/parquet.py", "record/test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
     ("record/lake/parquet.py", "record/test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
-    ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "if self.ahead or self.more or not", "if self.more or not"),
+    ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "if self.prefetcher or self.more or not", "if self.more or not"),
     ("sources/duplicates.py", "sources/test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
     ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip

@@ -17,7 +17,15 @@ from hearthwatch.record import Record, RecordError, acquire_lock
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Context
 from hearthwatch.schemas.items import to_microseconds
-from hearthwatch.sources.backfill import AHEAD_MAX, AHEAD_MIN, Feeder, Old, Search, captured, unknown
+from hearthwatch.sources.backfill import (
+    AHEAD_MAX,
+    AHEAD_MIN,
+    InboxFeeder,
+    OldPicture,
+    PictureSearch,
+    find_unknown,
+    old_capture_time,
+)
 from hearthwatch.sources.files import Files
 from tests.support.backfills import OPTIONS, RULES, Archive, check_backfilled, command, events, finish, live, watch
 from tests.support.invariants import check
@@ -131,8 +139,8 @@ def place(folder: Path, *paths: str | bytes) -> None:
         Path(os.fsdecode(file)).write_bytes(picture())
 
 
-def search(folder: Path, base: Path, camera: str | None = None) -> Search:
-    return Search(folder, Files(capture_time="auto"), Context(base / "r.db", base, base, UTC), camera)
+def search(folder: Path, base: Path, camera: str | None = None) -> PictureSearch:
+    return PictureSearch(folder, Files(capture_time="auto"), Context(base / "r.db", base, base, UTC), camera)
 
 
 def test_the_first_folder_is_the_camera_unless_it_is_said(tmp_path: Path) -> None:
@@ -149,7 +157,7 @@ def test_the_first_folder_is_the_camera_unless_it_is_said(tmp_path: Path) -> Non
     found = search(tmp_path / "old", tmp_path / "base")
     cameras = {old.key[0].rpartition("/")[2]: old.camera for old in found}
     assert cameras == {"a.jpg": "Gate", "b.PNG": "Gate", r"c\\d.jpg": r"Caf\xe9"}
-    assert [os.path.basename(path) for path in found.homeless] == [b"loose.jpg"]
+    assert [os.path.basename(path) for path in found.without_camera] == [b"loose.jpg"]
     assert {old.camera for old in search(tmp_path / "old", tmp_path / "base", "Attic")} == {"Attic"}
 
 
@@ -160,16 +168,16 @@ def test_below_the_upload_tree_a_picture_is_its_own_cameras(tmp_path: Path) -> N
 
 
 def test_the_key_is_the_one_that_the_ledger_gets(tmp_path: Path) -> None:
-    from hearthwatch.sources.intake import Clock, Intake
+    from hearthwatch.sources.intake import CaptureClock, Intake
 
     place(tmp_path, "base/In/a.jpg", b"old/Out/\xff b\\.jpg")
     record = Record(tmp_path / "r.db")
     ledger = Ledger(record)
     base = tmp_path / "base"
     found = [*search(tmp_path / "old", base), *search(base, base)]
-    Feeder(record, unknown(ledger, found)).step()
-    Intake(os.fsencode(base), ledger, Clock("name")).take_inbox()
-    assert unknown(ledger, found) == [] and len(found) == 2
+    InboxFeeder(record, find_unknown(ledger, found)).step()
+    Intake(os.fsencode(base), ledger, CaptureClock("name")).take_inbox()
+    assert find_unknown(ledger, found) == [] and len(found) == 2
     assert record.rows("SELECT count(*), sum(state = 'discovered') FROM frames") == [(2, 2)]
 
 
@@ -192,14 +200,14 @@ COPIED = 1_760_000_000 * 10**9
     ],
 )
 def test_names_are_believed_however_old(path: str, mode: Any, expected: int) -> None:
-    assert captured(path, COPIED, b"", mode, ZoneInfo("UTC")) == expected
+    assert old_capture_time(path, COPIED, b"", mode, ZoneInfo("UTC")) == expected
 
 
 # -- never many at a time
 
 
-def old_pictures(count: int) -> list[Old]:
-    return [Old(n, (f"/old/gate/{n}.jpg", 1, 1), f"/old/gate/{n}.jpg", "gate") for n in range(count)]
+def old_pictures(count: int) -> list[OldPicture]:
+    return [OldPicture(n, (f"/old/gate/{n}.jpg", 1, 1), f"/old/gate/{n}.jpg", "gate") for n in range(count)]
 
 
 def decide(record: Record, count: int) -> None:
@@ -221,12 +229,12 @@ def test_there_is_never_more_under_way_than_the_pipeline_decides_in_a_second(
 ) -> None:
     record, clock = Record(tmp_path / "r.db"), [0.0]
     monkeypatch.setattr("hearthwatch.sources.backfill.time.monotonic", lambda: clock[0])
-    feeder, most = Feeder(record, old_pictures(1500)), 0
-    while not feeder.finished:
+    feeder, most = InboxFeeder(record, old_pictures(1500)), 0
+    while not feeder.is_finished:
         feeder.step()
         (waiting,) = record.one("SELECT count(*) FROM inbox")
         under_way = waiting + record.counters()["discovered"]
-        assert under_way <= feeder.ahead <= AHEAD_MAX
+        assert under_way <= feeder.undecided_max <= AHEAD_MAX
         most = max(most, under_way)
         clock[0] += 0.1
         decide(record, 20)  # 200 a second
@@ -237,7 +245,7 @@ def test_there_is_never_more_under_way_than_the_pipeline_decides_in_a_second(
 def test_a_backlog_of_live_pictures_goes_first(tmp_path: Path) -> None:
     record = Record(tmp_path / "r.db")
     Ledger(record).discover([FoundFile("porch", "porch", f"porch/{n}.jpg", 1, 1, 1, 1) for n in range(50)], 1)
-    feeder = Feeder(record, old_pictures(10))
+    feeder = InboxFeeder(record, old_pictures(10))
     feeder.step()
     assert record.one("SELECT count(*) FROM inbox") == (0,)
     decide(record, 50)
@@ -247,9 +255,9 @@ def test_a_backlog_of_live_pictures_goes_first(tmp_path: Path) -> None:
 
 def test_what_changes_before_it_is_taken_in_is_not_waited_for(tmp_path: Path) -> None:
     record = Record(tmp_path / "r.db")
-    feeder = Feeder(record, old_pictures(2))
+    feeder = InboxFeeder(record, old_pictures(2))
     feeder.step()
     record.execute("UPDATE inbox SET path = '/old/gate/other.jpg' WHERE id = 1")
     decide(record, 9)
     feeder.step()
-    assert feeder.finished and feeder.gone == 1
+    assert feeder.is_finished and feeder.vanished == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.sources.capture_time import exif_time, name_time, taken
+from hearthwatch.sources.capture_time import exif_time, find_capture_time, name_time
 
 NOON = datetime(2023, 11, 2, 12, 34, 56, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -29,7 +29,7 @@ def exif(original=None, digitized=None, plain=None, fraction=None, offset=None, 
 
 
 def told(name="00042.jpg", *, mtime=NOON, head=b"", mode="auto", zone=UTC) -> datetime:
-    return from_microseconds(taken(name, int(mtime.timestamp()) * 10**9, head, mode, zone).at)
+    return from_microseconds(find_capture_time(name, int(mtime.timestamp()) * 10**9, head, mode, zone).at)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_digitized_and_plain_times_stand_in_for_the_original():
 )
 def test_a_wrong_camera_clock_gives_way_to_the_modification_and_is_noticed(off, believed):
     clock = NOON - off
-    found = taken(f"{clock:%Y%m%d-%H%M%S}.jpg", int(NOON.timestamp()) * 10**9, b"", "auto", UTC)
+    found = find_capture_time(f"{clock:%Y%m%d-%H%M%S}.jpg", int(NOON.timestamp()) * 10**9, b"", "auto", UTC)
     assert from_microseconds(found.at) == (clock if believed else NOON)
     assert found.doubted is not believed
 
@@ -139,7 +139,7 @@ def test_an_hour_that_exists_twice_is_the_one_next_to_the_upload(uploaded, meant
 def test_whatever_a_file_holds_there_is_a_time(junk, name, mtime_ns, mode):
     real = exif("2023:11:02 12:34:56")
     for head in (junk, b"Exif\0\0II*\0" + junk, b"Exif\0\0MM\0*" + junk, real[:40] + junk + real[40:]):
-        from_microseconds(taken(name, mtime_ns, head, mode, BERLIN).at)
+        from_microseconds(find_capture_time(name, mtime_ns, head, mode, BERLIN).at)
 
 
 @given(st.integers(0, 200), st.binary(min_size=1, max_size=4))

@@ -19,15 +19,15 @@ from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import unescape
 from hearthwatch.schemas import Upload
 from hearthwatch.sources import discovery, tree
-from hearthwatch.sources.discovery import Discovery, Pace
-from hearthwatch.sources.intake import Clock
+from hearthwatch.sources.discovery import Discovery, Intervals
+from hearthwatch.sources.intake import CaptureClock
 from hearthwatch.sources.watch import Hint
 from tests.support.pipeline import picture
 
 SLOW = 30.0
-QUICK = Pace(sweep_seconds=0.1, settle_seconds=0.2, still_seconds=0.5)
-TOLD = Pace(sweep_seconds=3600, settle_seconds=0.2, still_seconds=0.5)  # after the first sweep, by inotify alone
-MTIME = Clock("mtime")
+QUICK = Intervals(sweep_seconds=0.1, settle_seconds=0.2, still_seconds=0.5)
+TOLD = Intervals(sweep_seconds=3600, settle_seconds=0.2, still_seconds=0.5)  # after the first sweep, by inotify alone
+MTIME = CaptureClock("mtime")
 OLD = 1_700_000_000
 
 
@@ -167,7 +167,7 @@ def test_a_half_written_file_that_is_finished_in_a_second_go_is_taken_once(house
 
 def test_a_closed_file_that_goes_on_growing_is_not_taken_before_its_end(house):
     """Step by step on this thread: what comes between two looks is decided here and not by the scheduler."""
-    thread = Discovery(os.fsencode(house.base), house.ledger, Pace(3600, 0, 3600), MTIME, notify=False)
+    thread = Discovery(os.fsencode(house.base), house.ledger, Intervals(3600, 0, 3600), MTIME, notify=False)
     growing = house.put("front/growing.jpg", picture()[:50])
     hint = Hint(os.fsencode(growing.parent), b"growing.jpg", is_folder=False, moved=False)
     thread._take_hints([hint])
@@ -225,7 +225,7 @@ def test_a_file_from_the_future_is_taken(house):
 
 def test_a_camera_clock_that_cannot_be_right_is_counted(house):
     house.put("front/20010101-000000.jpg", mtime=OLD)
-    with house.looking(clock=Clock("auto")):
+    with house.looking(clock=CaptureClock("auto")):
         until(lambda: house.notes().get("doubted_clocks") == 1)
     assert house.record.rows("SELECT captured_at FROM frames") == [(OLD * 1_000_000,)]
 
@@ -394,7 +394,7 @@ def test_a_missing_base_is_waited_for_and_said_once(house, caplog):
 def test_a_base_that_is_exchanged_is_watched_anew(house):
     other = house.outside / "other"
     (other / "front").mkdir(parents=True)
-    with house.looking(Pace(sweep_seconds=0.1, settle_seconds=3600, still_seconds=3600)):
+    with house.looking(Intervals(sweep_seconds=0.1, settle_seconds=3600, still_seconds=3600)):
         house.base.rename(house.outside / "before")
         other.rename(house.base)
         names = itertools.count()
@@ -457,7 +457,7 @@ def test_of_a_full_inbox_no_more_is_taken_than_one_batch_so_a_live_picture_waits
     (house.base / "front").mkdir()
     record, batch = house.record, 6
     with house.looking(TOLD) as looking:
-        looking.portion = batch
+        looking.inbox_limit = batch
         house.ledger.enqueue([Upload("old", str(house.outside / f"{n}.jpg"), None) for n in range(40)])
         for decided in range(41):
             until(lambda: record.counters()["discovered"] >= batch // 2 or not house.ledger.inbox(1))
@@ -477,7 +477,7 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(
-        "hearthwatch.sources.watch.Watch.add", full
+        "hearthwatch.sources.watch.FolderWatcher.add", full
     )  # the kernel's answer; the real limit is the machine's
     with house.looking():
         house.put("front/a.jpg")
@@ -506,8 +506,8 @@ def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(hous
 def test_a_failure_of_the_thread_reaches_whoever_asks(house):
     theirs = Ledger(Record(house.record.path))
     theirs.record.close()
-    thread = Discovery(os.fsencode(house.base), theirs, QUICK, Clock("mtime"))
+    thread = Discovery(os.fsencode(house.base), theirs, QUICK, CaptureClock("mtime"))
     thread.start()
-    until(thread.news.is_set)
+    until(thread.new_rows.is_set)
     assert thread.failure is not None
     thread.stop()

@@ -19,10 +19,10 @@ from hearthwatch.record import Record, RecordError
 from hearthwatch.record.ledger import FoundFile, KnownPicture, Ledger
 from hearthwatch.schemas import Context, Frame
 from hearthwatch.sources import files
-from hearthwatch.sources.duplicates import WITHIN, Recent
+from hearthwatch.sources.duplicates import WINDOW_MICROSECONDS, DuplicateFinder
 from hearthwatch.sources.files import Files
-from hearthwatch.sources.inflight import IN_HAND_MAX, Hands, Pacer
-from hearthwatch.sources.prefetch import Ahead
+from hearthwatch.sources.inflight import IN_FLIGHT_MAX, BatchSizeController, FramesInFlight
+from hearthwatch.sources.prefetch import Prefetcher
 from tests.support.pipeline import Ended, Pipeline, name, picture
 
 QUICK = "sweep_seconds = 0.2\nsettle_seconds = 0.3\nstill_seconds = 0.6"
@@ -208,7 +208,7 @@ def test_a_picture_that_ends_the_process_is_found_and_quarantined(tmp_path):
             assert pipeline.wait() == -signal.SIGABRT, f"start {crashes}: {pipeline.said()}"
     assert pipeline.states() == whole
     assert decided(pipeline)["front/07-abort.jpg"] == (
-        ("front", "quarantined", "the process ended 5 times with this picture in hand"),
+        ("front", "quarantined", "the process ended 5 times with this picture in flight"),
     )
 
 
@@ -227,24 +227,24 @@ def decide(ledger, *ids):
 
 def test_hands_are_full_at_once_unless_a_start_was_lost(tmp_path):
     ledger = ledger_of(tmp_path, 40)
-    hands, entries = Hands(ledger), ledger.todo(0, 40)
-    assert hands.room(0) == 1
-    hands.reach(entries[0])
-    assert hands.room(1) == IN_HAND_MAX - 1
+    in_flight, entries = FramesInFlight(ledger), ledger.todo(0, 40)
+    assert in_flight.room(0) == 1
+    in_flight.note_start(entries[0])
+    assert in_flight.room(1) == IN_FLIGHT_MAX - 1
     ledger.record.close()
 
 
 def test_after_a_lost_start_hands_fill_step_by_step(tmp_path, caplog):
     ledger = ledger_of(tmp_path, 40)
     ledger.count_start(1)
-    hands, sizes, at = Hands(ledger), [], 0
+    in_flight, sizes, at = FramesInFlight(ledger), [], 0
     while at < 40:
-        sizes.append(room := hands.room(0))
+        sizes.append(room := in_flight.room(0))
         handful = ledger.todo(at, room)
-        hands.reach(handful[0])
-        assert hands.room(len(handful)) == 0
-        hands.give(entry.frame.id for entry in handful)
-        assert hands.room(0) == 0, "nothing more before they are decided"
+        in_flight.note_start(handful[0])
+        assert in_flight.room(len(handful)) == 0
+        in_flight.add(entry.frame.id for entry in handful)
+        assert in_flight.room(0) == 0, "nothing more before they are decided"
         decide(ledger, *(entry.frame.id for entry in handful))
         at = handful[-1].frame.id
     assert sizes == [1, 2, 4, 8, 16, 32]
@@ -255,27 +255,27 @@ def test_after_a_lost_start_hands_fill_step_by_step(tmp_path, caplog):
 
 def test_hands_hold_no_more_than_their_bound(tmp_path):
     ledger = ledger_of(tmp_path, 2)
-    hands = Hands(ledger)
-    hands.room(0)
-    hands.reach(ledger.todo(0, 1)[0])
-    hands.give(range(1, IN_HAND_MAX + 1))
-    assert hands.room(0) == 0
+    in_flight = FramesInFlight(ledger)
+    in_flight.room(0)
+    in_flight.note_start(ledger.todo(0, 1)[0])
+    in_flight.add(range(1, IN_FLIGHT_MAX + 1))
+    assert in_flight.room(0) == 0
     decide(ledger, 1)
-    assert hands.room(0) == 1
+    assert in_flight.room(0) == 1
     ledger.record.close()
 
 
 def test_a_batch_is_as_large_as_the_graph_is_fast():
-    pacer, sizes = Pacer(64), []
+    batch_size, sizes = BatchSizeController(64), []
     for _ in range(8):
-        sizes.append(pacer.limit)
-        pacer.left(pacer.limit)
-        pacer.returned()
+        sizes.append(batch_size.limit)
+        batch_size.start_batch(batch_size.limit)
+        batch_size.end_batch()
     assert sizes == [1, 2, 4, 8, 16, 32, 64, 64]
-    pacer.left(64)
-    pacer._since -= 6.4  # a tenth of a second each
-    pacer.returned()
-    assert pacer.limit in (4, 5)
+    batch_size.start_batch(64)
+    batch_size._since -= 6.4  # a tenth of a second each
+    batch_size.end_batch()
+    assert batch_size.limit in (4, 5)
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
     base, data = tmp_path / "uploads", tmp_path / "data"
     (base / "c").mkdir(parents=True)
     Image.effect_noise((4000, 3000), 99).save(base / "c" / "large.jpg")  # some 0.1 s
-    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(files, "WAIT_SECONDS", 0)
     monkeypatch.setattr(files, "TICK_SECONDS", 0)
     options = Files(capture_time="mtime", settle_seconds=0.1)
     part = options.build(Context(data / "r.db", data, base)).build_part("files", "files", None)
@@ -302,12 +302,12 @@ def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
     (tmp_path / "c").mkdir()
     for n in range(1, 31):
         (tmp_path / "c" / f"{n}.jpg").write_bytes(picture(str(n) * (1 if n % 2 else 20_000)))
-    ahead, out = Ahead(os.fsencode(tmp_path), 4), []
+    prefetcher, out = Prefetcher(os.fsencode(tmp_path), 4), []
     for entry in ledger.todo(0, 30):
-        ahead.put(entry, look=entry.frame.id != 5)
-    while ahead:
-        out += ahead.take(7, 1.0)
-    ahead.close()
+        prefetcher.put(entry, decode=entry.frame.id != 5)
+    while prefetcher:
+        out += prefetcher.take(7, 1.0)
+    prefetcher.close()
     assert [entry.frame.id for entry, _ in out] == list(range(1, 31))
     assert [opened is None for _, opened in out] == [i == 5 for i in range(1, 31)]
     ledger.record.close()
@@ -315,29 +315,31 @@ def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
 
 @pytest.mark.parametrize("unmounted", [False, True])
 def test_pictures_of_a_tree_that_is_away_did_not_vanish_and_wait_for_it(tmp_path, monkeypatch, unmounted):
-    monkeypatch.setattr("hearthwatch.sources.prefetch.AWAY_SECONDS", 0.01)
+    monkeypatch.setattr("hearthwatch.sources.prefetch.MISSING_SECONDS", 0.01)
     ledger, base, away = ledger_of(tmp_path, 3), tmp_path / "base", tmp_path / "away"
     (away / "c").mkdir(parents=True)
     for n in (1, 3):
         (away / "c" / f"{n}.jpg").write_bytes(picture(str(n)))
     if unmounted:
         base.mkdir()  # what is left of a network mount: an empty folder
-    ahead, out = Ahead(os.fsencode(base), 1), []
+    prefetcher, out = Prefetcher(os.fsencode(base), 1), []
     for entry in ledger.todo(0, 3):
-        ahead.put(entry._replace(size=None))
-    assert [ahead.take(7, 0.05) for _ in range(3)] == [[], [], []]
+        prefetcher.put(entry._replace(size=None))
+    assert [prefetcher.take(7, 0.05) for _ in range(3)] == [[], [], []]
     if unmounted:
         base.rmdir()
     away.rename(base)
-    while ahead:
-        out += ahead.take(7, 1.0)
-    ahead.close()
+    while prefetcher:
+        out += prefetcher.take(7, 1.0)
+    prefetcher.close()
     ledger.record.close()
     assert [opened.error and opened.error.reason for _, opened in out] == [None, "vanished before it was read", None]
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, WITHIN), st.sampled_from("ab"), st.sampled_from(["0a", "0b", "ff"]), st.booleans())
+    st.tuples(
+        st.integers(0, WINDOW_MICROSECONDS), st.sampled_from("ab"), st.sampled_from(["0a", "0b", "ff"]), st.booleans()
+    )
 )
 
 
@@ -345,15 +347,19 @@ STEPS = st.lists(
 def test_the_first_of_identical_pictures_is_the_same_after_any_restart(steps, restart):
     """Against the definition: the newest earlier frame of the camera with these bytes that is no duplicate itself."""
     firsts: list[KnownPicture] = []
-    recent, at = Recent(lambda since: []), 0
+    duplicates, at = DuplicateFinder(lambda since: []), 0
     for id, (later, camera, content, first_attempt) in enumerate(steps, 1):
         if id == restart:
             known = list(firsts)
-            recent = Recent(lambda since, known=known: [seen for seen in known if seen.arrived_at >= since])
+            duplicates = DuplicateFinder(
+                lambda since, known=known: [seen for seen in known if seen.arrived_at >= since]
+            )
         at += later
         frame = KnownPicture(camera, content, id, at)
-        candidates = [s for s in firsts if s[:2] == frame[:2] and at - s.arrived_at <= WITHIN and first_attempt]
+        candidates = [
+            s for s in firsts if s[:2] == frame[:2] and at - s.arrived_at <= WINDOW_MICROSECONDS and first_attempt
+        ]
         expected = candidates[-1].frame_id if candidates else None
-        assert recent.original(frame, first_attempt) == expected
+        assert duplicates.find_original(frame, first_attempt) == expected
         if expected is None:
             firsts.append(frame)

@@ -18,7 +18,7 @@ from hearthwatch.schemas.testing import check_component, check_sink
 from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.pending import PendingEvents
 from hearthwatch.stages.analyze import Nemotron
-from hearthwatch.stages.llm_queue import Analyst, Options
+from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
 from tests.support.context import context
 from tests.support.events import Cameras
 from tests.support.llm_server import Standin
@@ -162,7 +162,7 @@ def analyst():
     made = []
 
     def make(server, **options):
-        made.append(Analyst(Options(server.url, zone=UTC, **options)))
+        made.append(LlmQueue(LlmOptions(server.url, zone=UTC, **options)))
         return made[-1]
 
     yield make
@@ -180,7 +180,7 @@ def all_done(analyst, count, seconds=20):
     while len(done) < count:
         assert time.monotonic() < until, f"{len(done)} of {count}"
         analyst.wait(0.2)
-        done += analyst.done()
+        done += analyst.take_finished()
     return done
 
 
@@ -188,9 +188,9 @@ def test_questions_in_flight_are_bounded_and_all_answered(cameras, analyst):
     with Standin(seconds=(0.02, 0.05)) as server:
         a = analyst(server, concurrency=4)
         waiting, done = cases(cameras, 20), []
-        while waiting or a.busy():
-            for case in [waiting.pop() for _ in range(min(a.free(), len(waiting)))]:
-                a.take(case)
+        while waiting or a.is_busy():
+            for case in [waiting.pop() for _ in range(min(a.room(), len(waiting)))]:
+                a.submit(case)
             done += all_done(a, 1)
     assert server.most_at_once == 4 and len(server.questions) == 20
     assert all(event.type == "event.analyzed" and event.verdict.evidence == (event.id * 512,) for _, event in done)
@@ -201,7 +201,7 @@ def test_questions_in_flight_are_bounded_and_all_answered(cameras, analyst):
 def test_what_is_no_verdict_counts_as_an_attempt(cameras, analyst, word, final):
     with Standin([word]) as server:
         a = analyst(server)
-        a.take(cases(cameras, 1)[0])
+        a.submit(cases(cameras, 1)[0])
         ((case, miss),) = all_done(a, 1)
     assert isinstance(miss, FailedAttempt)
     assert (miss.event_id, miss.revision, miss.final, miss.stage) == (case.event.id, 2, final, "analyze")
@@ -211,7 +211,7 @@ def test_the_last_attempt_is_final(cameras, analyst):
     with Standin(otherwise="prose") as server:
         a = analyst(server, attempts=2)
         (case,) = cases(cameras, 1)
-        a.take(Case(case.event, case.facts, attempts=1))
+        a.submit(Case(case.event, case.facts, attempts=1))
         ((_, miss),) = all_done(a, 1)
     assert miss.final
 
@@ -222,13 +222,13 @@ def test_a_server_that_is_away_is_waited_for_and_nothing_is_counted(cameras, ana
     a = analyst(server)
     waiting = cases(cameras, 3)
     for case in waiting:
-        a.take(case)
+        a.submit(case)
     assert [outcome for _, outcome in all_done(a, 3)] == [None, None, None]
-    assert a.places() == 0
+    assert a.capacity() == 0
     with Standin(port=server.port) as back:
-        until(lambda: a.places() == 1)
-        a.take(waiting[0])
-        assert all_done(a, 1)[0][1].type == "event.analyzed" and a.places() == 8
+        until(lambda: a.capacity() == 1)
+        a.submit(waiting[0])
+        assert all_done(a, 1)[0][1].type == "event.analyzed" and a.capacity() == 8
         assert back.looks == 1
 
 
@@ -240,16 +240,16 @@ def test_a_server_that_went_silent_gives_its_questions_back(cameras, analyst, mo
     waiting = cases(cameras, 2)
     with Standin(["slow:2"]) as server:
         a = analyst(server)
-        a.take(waiting[0])
+        a.submit(waiting[0])
         assert all_done(a, 1)[0][1].type == "event.analyzed"
     with Standin(["hang", "hang"]) as server:
         a = analyst(server)
         for case in waiting:
-            a.take(case)
+            a.submit(case)
         server.wait_for(2)
         server.deaf()
         assert [outcome for _, outcome in all_done(a, 2)] == [None, None]
-        assert a.places() == 0
+        assert a.capacity() == 0
 
 
 def until(condition, seconds=20):

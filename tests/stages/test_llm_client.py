@@ -110,8 +110,8 @@ def test_a_server_that_ignores_schemas_is_found_out(word, enforced):
 
 def test_signs_of_life():
     with Standin() as server:
-        assert probe(server.url, "alive")
-    assert not probe(server.url, "alive")
+        assert probe(server.url, "is_alive")
+    assert not probe(server.url, "is_alive")
 
 
 # -- the breaker
@@ -119,33 +119,33 @@ def test_signs_of_life():
 
 def test_one_refused_connection_is_enough_to_wait():
     breaker = Breaker()
-    breaker.failed(Unavailable("gone"))
-    assert breaker.places(8) == 0
-    breaker.looked(alive=False)
-    assert breaker.places(8) == 0
-    breaker.looked(alive=True)
-    assert breaker.places(8) == 1  # one goes first
-    breaker.answered()
-    assert breaker.places(8) == 8
+    breaker.record_failure(Unavailable("gone"))
+    assert breaker.capacity(8) == 0
+    breaker.record_probe(alive=False)
+    assert breaker.capacity(8) == 0
+    breaker.record_probe(alive=True)
+    assert breaker.capacity(8) == 1  # one goes first
+    breaker.record_success()
+    assert breaker.capacity(8) == 8
 
 
 def test_questions_that_fail_close_the_door_only_in_a_row():
     breaker = Breaker()
     for _ in range(3 * FAILURES_MAX):
-        breaker.failed(Failed("500"))
-        breaker.failed(Wrong("prose: but the server works"))
-    assert breaker.places(8) == 8
+        breaker.record_failure(Failed("500"))
+        breaker.record_failure(Wrong("prose: but the server works"))
+    assert breaker.capacity(8) == 8
     for _ in range(FAILURES_MAX):
-        assert breaker.places(8) == 8
-        breaker.failed(Failed("500"))
-    assert breaker.places(8) == 0
+        assert breaker.capacity(8) == 8
+        breaker.record_failure(Failed("500"))
+    assert breaker.capacity(8) == 0
 
 
 def test_a_server_that_fails_again_is_looked_at_more_and_more_patiently():
     breaker = Breaker()
     for trips in range(1, 4):
-        breaker.failed(Unavailable("gone"))
+        breaker.record_failure(Unavailable("gone"))
         assert breaker.trips == trips
-        breaker.looked(alive=True)
-    breaker.answered()
+        breaker.record_probe(alive=True)
+    breaker.record_success()
     assert breaker.trips == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearthwatch.record.events import Sighting
-from hearthwatch.stages.movement import apart, seconds, stops, taken, tracks
+from hearthwatch.stages.movement import count_stops, distance, duration_seconds, find_taken_package, tracks
 
 TALL, WIDE = 120, 40  # a person's box; a step of 40 pixels a second is a walk
 
@@ -32,7 +32,7 @@ PACES = [*range(0, 200, 40), *[200] * 5, *range(200, 400, 40), *[400] * 5, *rang
 
 
 def test_a_passer_never_stops_a_visitor_once_and_who_paces_several_times():
-    assert [stops(walk(*xs)) for xs in (PASSES, VISITS, PACES)] == [0, 1, 3]
+    assert [count_stops(walk(*xs)) for xs in (PASSES, VISITS, PACES)] == [0, 1, 3]
 
 
 @given(st.integers(2, 5), st.integers(0, 300), st.sampled_from([PASSES, VISITS, PACES]))
@@ -40,7 +40,7 @@ def test_a_person_farther_away_is_seen_to_do_the_same(far, moved, xs):
     near = walk(*(x * far for x in xs), height=TALL * far)
     distant = [s._replace(x=s.x // far + moved, y=s.y // far, width=WIDE // far, height=TALL) for s in near]
     assert len(tracks(near)) == len(tracks(distant)) == 1
-    assert stops(near) == stops(distant)
+    assert count_stops(near) == count_stops(distant)
 
 
 def test_two_who_cross_are_two_and_stay_who_they_are_apart_from_each_other():
@@ -62,7 +62,7 @@ def test_the_nearest_boxes_go_together_in_whatever_order_the_detector_names_them
 
 def test_a_gap_of_some_pictures_does_not_make_two_of_one():
     (track,) = tracks(walk(0, 40, None, None, 160, 200))
-    assert seconds(track) == 5
+    assert duration_seconds(track) == 5
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 600)), max_size=60))
@@ -83,27 +83,27 @@ COMES_AND_GOES = [*range(0, 281, 40), 290, 290, *range(240, -1, -40)]  # at the 
 
 
 def test_a_package_that_is_gone_after_somebody_stood_beside_it_was_taken():
-    last, who = taken(package(*range(9)), walk(*COMES_AND_GOES))
+    last, who = find_taken_package(package(*range(9)), walk(*COMES_AND_GOES))
     assert (last.at, who.at) == (8_000_000, 8_000_000)
-    assert apart(last, who) < 1
+    assert distance(last, who) < 1
 
 
 def test_a_package_that_is_brought_hidden_or_only_carried_was_not():
     courier, arrives = walk(*COMES_AND_GOES), package(*range(9, 20))
-    assert taken(arrives, courier) is None
+    assert find_taken_package(arrives, courier) is None
     hidden = walk(*COMES_AND_GOES[:10], *[290] * 6)  # still stands in front of it when the event ends
-    assert taken(package(*range(9)), hidden) is None
-    assert taken(package(8, 9), courier) is None
+    assert find_taken_package(package(*range(9)), hidden) is None
+    assert find_taken_package(package(8, 9), courier) is None
 
 
 def test_one_of_two_packages_is_taken_and_the_other_stays():
     stays = [s._replace(id=s.id + 1, x=100, y=260) for s in package(*range(20))]
     seen = sorted([*package(*range(9)), *stays], key=lambda s: s.id)
-    last, _ = taken(seen, walk(*COMES_AND_GOES))
+    last, _ = find_taken_package(seen, walk(*COMES_AND_GOES))
     assert last.x == 300
-    assert taken(stays, walk(*COMES_AND_GOES)) is None
+    assert find_taken_package(stays, walk(*COMES_AND_GOES)) is None
 
 
 def test_a_package_that_vanishes_with_nobody_near_is_a_box_that_the_detector_missed():
-    assert taken(package(*range(9)), walk(*[600] * 16)) is None
-    assert taken(package(*range(9)), []) is None
+    assert find_taken_package(package(*range(9)), walk(*[600] * 16)) is None
+    assert find_taken_package(package(*range(9)), []) is None

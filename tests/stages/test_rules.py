@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.stages import movement
-from hearthwatch.stages.rules import Signs, evidence, judge, place, points
+from hearthwatch.stages.rules import Features, evidence, judge, place, score_terms
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 22, 2, 13, tzinfo=UTC)
@@ -104,8 +104,8 @@ PACES = [*range(0, 200, 40), *[200] * 5, *range(200, 400, 40), *[400] * 5]
 def test_a_package_that_is_taken_is_told_by_day_and_cites_the_package_and_the_person():
     known = moving(NOON, *THEFT)
     verdict = judge(known, UTC)
-    assert verdict.summary == "1 person and 1 package for 16 s at the front door, 12:00, a package is gone"
-    assert "a package is gone after somebody stood beside it +45" in verdict.reasoning
+    assert verdict.summary == "Package taken at the front door, 12:00 (1 person, 16 s)"
+    assert "a package is gone after a person stood beside it +45" in verdict.reasoning
     assert verdict.risk_level == "high"
     assert {9 * 512, 9 * 512 + 1} <= set(verdict.evidence)
     brought = moving(NOON, THEFT[0], ("package", [None] * 9 + [300] * 12))
@@ -122,19 +122,19 @@ def test_who_stays_about_at_night_is_graver_than_who_comes_and_goes():
 @pytest.mark.parametrize(
     ("signs", "score"),
     [
-        (Signs({"person": 1}, "person", 0, 0, False, None, False), 22),
-        (Signs({"person": 3}, "person", 0, 0, False, None, False), 22 + 8),
-        (Signs({"person": 9}, "person", 0, 0, False, None, False), 22 + 12),
-        (Signs({"person": 1}, "person", 60, 1, True, None, False), 22 + 12 + 10),
-        (Signs({"person": 1}, "person", 10, 3, True, None, False), 22 + 4 + 12),
-        (Signs({"person": 1}, "person", 30, 9, True, None, True), 22 + 9 + 16 + 25 + 15),
-        (Signs({"car": 2, "cat": 1}, "car", 5, 0, False, None, True), 10 + 4 + 10),
-        (Signs({"cat": 1}, "cat", 5, 0, False, None, True), 4),
-        (Signs({"kite": 1}, "kite", 5, 0, False, None, True), 5),
+        (Features({"person": 1}, "person", 0, 0, False, None, False), 22),
+        (Features({"person": 3}, "person", 0, 0, False, None, False), 22 + 8),
+        (Features({"person": 9}, "person", 0, 0, False, None, False), 22 + 12),
+        (Features({"person": 1}, "person", 60, 1, True, None, False), 22 + 12 + 10),
+        (Features({"person": 1}, "person", 10, 3, True, None, False), 22 + 4 + 12),
+        (Features({"person": 1}, "person", 30, 9, True, None, True), 22 + 9 + 16 + 25 + 15),
+        (Features({"car": 2, "cat": 1}, "car", 5, 0, False, None, True), 10 + 4 + 10),
+        (Features({"cat": 1}, "cat", 5, 0, False, None, True), 4),
+        (Features({"kite": 1}, "kite", 5, 0, False, None, True), 5),
     ],
 )
 def test_the_score_is_the_sum_of_the_terms_in_the_docs(signs, score):
-    assert sum(n for n, _ in points(signs)) == score
+    assert sum(n for n, _ in score_terms(signs)) == score
 
 
 def test_only_one_and_the_same_person_stays():
@@ -189,7 +189,7 @@ def test_a_crowd_at_ten_pictures_a_second_is_looked_at_in_fewer_pictures_and_say
         sightings=tuple(s._replace(at=often.started_at + (s.frame_id - 1) * 100_000) for s in often.sightings)
     )
     assert len(often.sightings) == 900 * 20
-    looked_at = movement.thinned(often.sightings)
+    looked_at = movement.thin_out(often.sightings)
     pictures = sorted({s.frame_id for s in looked_at})
     assert len(pictures) * 20**2 <= movement.PAIRS_MAX + 20**2 and (pictures[0], pictures[-1]) == (1, 900)
     assert all(sum(s.frame_id == picture for s in looked_at) >= 20 for picture in pictures), "pictures are whole"
