@@ -90,6 +90,8 @@ CLEAN = (
     "hearthwatch",
     "record",
     "scripts",
+    "sources",
+    "stages",
     "flow.py",
     ".env.example",
     "CONTRIBUTING.md",
@@ -98,7 +100,7 @@ CLEAN = (
     "examples",
 )
 # Class names that still stand twice; only ever shorter.
-TWICE = {"Clock", "Service", "Services"}
+TWICE = {"Service", "Services"}
 # One meaning in two rooms: what the API serves and a sink writes is named after the thing in the record.
 SAME_MEANING = {
     "cameras": "rows of `cameras`, and the routes about them",
