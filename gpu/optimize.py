@@ -117,7 +117,7 @@ def _conv_norm_pairs(model: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module, s
     """(convolution, module that owns the normalisation behind it, its name there)"""
     for module in model.modules():
         for first, second in (("convolution", "normalization"), ("conv", "norm"), ("0", "1")):
-            conv, norm = (module._modules.get(name) for name in (first, second))
+            conv, norm = (getattr(module, name, None) for name in (first, second))
             if isinstance(conv, nn.Conv2d) and hasattr(norm, "running_var"):
                 yield conv, module, second
 
