@@ -117,7 +117,7 @@ class Watched(Record):
         self.held = list[float]()
         super().__init__(path)
 
-    def _once(self, work: Callable[[], T]) -> T:
+    def _transact_once(self, work: Callable[[], T]) -> T:
         began = 0.0
 
         def noted() -> T:
@@ -126,7 +126,7 @@ class Watched(Record):
             return work()
 
         try:
-            return super()._once(noted)
+            return super()._transact_once(noted)
         finally:
             if began:
                 self.held.append(time.perf_counter() - began)

@@ -248,12 +248,12 @@ class Ledger:
         mtime_ns: int, size: int, attempt: int, starts: int, state: str,
     ) -> LedgerEntry:  # fmt: skip
         captured, arrived = from_microseconds(captured_at), from_microseconds(arrived_at)
-        recorded = None if state == "discovered" else self._decision(Frame(id, uid, camera_id, path, captured, arrived))
+        recorded = None if state == "discovered" else self.decision(Frame(id, uid, camera_id, path, captured, arrived))
         return LedgerEntry(
             Frame(id, uid, camera_id, path, captured, arrived, recorded=recorded), mtime_ns, size, attempt, starts
         )
 
-    def _decision(self, frame: Frame) -> Detected:
+    def decision(self, frame: Frame) -> Detected:
         """Read what was decided about this frame."""
         width, height, stage, error, model, detect_ms = self.record.one(
             "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id

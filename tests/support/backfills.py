@@ -70,7 +70,7 @@ def live(record: Record, path: Path) -> Record:
         upload = at + SECOND // 2
         ledger.discover([FoundFile(camera_id, camera_id, file, mtime_ns, size, at, upload)], upload)
         (entry,) = ledger.todo(0, 9)
-        seen = old._decision(replace(entry.frame, id=id))
+        seen = old.decision(replace(entry.frame, id=id))
         batching.write([replace(seen, frame=entry.frame), Tick(from_microseconds(upload))])
     batching.write([Tick(from_microseconds(1 << 52))])
     return again

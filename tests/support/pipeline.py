@@ -381,7 +381,7 @@ def replayed(record, path, rules=RULES):
     batching, old = Batching(again, partial(judge, zone=ZoneInfo("UTC")), rules), Ledger(record)
     for entry in Ledger(again).todo(0, 10**9):
         (digest,) = record.one("SELECT content_hash FROM frames WHERE id = ?", entry.frame.id)
-        batching.write([old.recorded(replace(entry.frame, opened=_Opened(digest)))])
+        batching.write([old.decision(replace(entry.frame, opened=_Opened(digest)))])
     batching.write([Tick(from_microseconds(1 << 52))])
     return again
 
