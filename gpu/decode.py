@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from hearthwatch.schemas.items import DeadLetter
+from hearthwatch.schemas.picture_formats import JPEG, PNG
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -144,9 +145,9 @@ def _read_header(data: bytes) -> ImageFile:
         raise PictureError("empty file")
     # Named classes instead of `Image.open`: two formats only, whatever the name says, and none of Pillow's
     # warnings about large pictures, which would need a process-wide switch.
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG.start + b"\xff"):
         kind: type[ImageFile] = JpegImageFile
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+    elif data.startswith(PNG.start):
         kind = PngImageFile
     else:
         raise PictureError("not a picture: neither JPEG nor PNG")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.schemas.items import DeadLetter, Upload, to_microseconds
+from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
 from hearthwatch.sources.capture_time import HEAD_BYTES, Mode, find_capture_time
 from hearthwatch.sources.tree import MTIME_NS_MAX, File
 
@@ -27,9 +28,8 @@ log = logging.getLogger(__name__)
 
 STAGE = "files"  # `error_stage` of what never becomes a frame
 TAKE_AT_ONCE = 500  # rows per transaction: 15 ms, during which the rest of the pipeline cannot write
-END_BYTES = 12  # a PNG ends with its IEND chunk, a JPEG with two bytes
-JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+START_BYTES = max(len(known.start) for known in PICTURE_FORMATS)
+END_BYTES = max(len(known.end) for known in PICTURE_FORMATS)
 
 
 class CaptureClock(NamedTuple):
@@ -134,8 +134,8 @@ def _is_folder(folder: bytes) -> bool:
 
 def is_complete(path: bytes, size: int) -> bool:
     """Whether a file of this size ends as its format ends: a JPEG with EOI, a PNG with IEND."""
-    start, end = read(path, 0, len(PNG)), read(path, max(0, size - END_BYTES), END_BYTES)
-    return (start.startswith(JPEG) and end.endswith(JPEG_END)) or (start == PNG and end == PNG_END)
+    start, end = read(path, 0, START_BYTES), read(path, max(0, size - END_BYTES), END_BYTES)
+    return any(start.startswith(known.start) and end.endswith(known.end) for known in PICTURE_FORMATS)
 
 
 def read(path: bytes, offset: int, length: int) -> bytes:

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hearthwatch.record.paths import escape
+from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (b".jpg", b".jpeg", b".png")
+SUFFIXES = tuple(suffix for known in PICTURE_FORMATS for suffix in known.suffixes)
 MTIME_NS_MAX = 2**63 - 1  # SQLite's integers; a file from after the year 2262 has a broken clock
 QUICK_FILES_MAX = 20_000  # this many are listed at every sweep: 50 ms; beyond it, quiet folders wait for their turn
 QUIET_SHARE = 10  # … and a folder unchanged for an hour is listed every six minutes
