@@ -1,4 +1,4 @@
-"""Draw one small JPEG per frame with detections: the picture with its boxes and labels.
+"""Store one thumbnail per frame with detections: its path, its file, its checksum. `thumbnail_drawing` draws it.
 
 Its path follows from the frame, so a message names it before it is drawn and never waits for it. A thumbnail is replaced
 atomically; one that is missing or was torn by a power cut is drawn again from the upload (`find`).
@@ -9,37 +9,19 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Sequence
-from functools import cache
-from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import unescape
+from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.units import box_ids
 from hearthwatch.schemas.items import Detection, from_microseconds
-
-SIZE = (320, 240)
-QUALITY = 85
-FONT_PIXELS = 13  # the smallest that reads well on a phone's lock screen
-BOX_PIXELS = 2
-LABEL_PAD = 3
+from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
 
 START = b"\xff\xd8"  # of every JPEG
 MARKED = START + b"\xff\xfe\x00\x0acrc:"  # … and of ours: a comment of eight bytes, the last four of them the sum
-
-COLOURS = {
-    "person": "#E74856",
-    **dict.fromkeys(("car", "truck", "bus"), "#3B82F6"),
-    **dict.fromkeys(("dog", "cat"), "#76B900"),
-    **dict.fromkeys(("bicycle", "motorcycle"), "#FFB800"),
-    "bird": "#A855F7",
-    "package": "#14B8A6",
-}
-OTHERS = "#94A3B8"
 
 
 class ThumbnailError(RecordError):
@@ -122,108 +104,7 @@ def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:
             now = os.fstat(file.fileno())
             if (now.st_mtime_ns, now.st_size) != (mtime_ns, size):
                 raise ThumbnailError(f"{path} was replaced by a newer upload")
-            with Image.open(file, formats=("JPEG", "PNG")) as image:
+            with Image.open(file, formats=[known.name for known in PICTURE_FORMATS]) as image:
                 return image.convert("RGB")
     except OSError as error:
         raise ThumbnailError(f"{path}: {error.strerror or error}: the upload is gone or cannot be read") from None
-
-
-# -- drawing
-
-
-def draw(picture: Image.Image, detections: Sequence[Detection], size: tuple[int, int] = SIZE) -> bytes:
-    """Draw a JPEG of `size`: the picture fitted in and padded with black, its boxes and labels."""
-    canvas, scale, left, top = _fitted(picture, size)
-    pen = ImageDraw.Draw(canvas)
-    found = [_Box.of(d, scale, left, top, picture.size) for d in sorted(detections, key=lambda d: d.confidence)]
-    for box in found:
-        pen.rectangle(box.edges, outline=box.colour, width=BOX_PIXELS)
-    taken: list[_Edges] = []
-    for box in reversed(found):  # the surest one's label is placed first
-        _label(pen, box, size, taken)
-    out = BytesIO()
-    canvas.save(out, "JPEG", quality=QUALITY, subsampling=0)  # halved colour would wash thin lines and letters out
-    return out.getvalue()
-
-
-def _fitted(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, float, int, int]:
-    scale = min(size[0] / picture.width, size[1] / picture.height)
-    width, height = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    canvas = Image.new("RGB", size)
-    canvas.paste(picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0), (left, top))
-    return canvas, scale, left, top
-
-
-class _Edges(NamedTuple):
-    """A rectangle; all four pixels belong to it."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def touches(self, other: _Edges) -> bool:
-        return (
-            self.left <= other.right
-            and other.left <= self.right
-            and self.top <= other.bottom
-            and other.top <= self.bottom
-        )
-
-
-class _Box(NamedTuple):
-    """A detection in pixels of the thumbnail."""
-
-    edges: _Edges
-    colour: str
-    text: str
-
-    @classmethod
-    def of(cls, d: Detection, scale: float, left: int, top: int, picture: tuple[int, int]) -> _Box:
-        def within(value: float, offset: int, length: int) -> int:
-            return offset + max(0, min(round(value * scale), round(length * scale) - 1))
-
-        x, y, width, height = d.bbox
-        x0, x1 = (within(value, left, picture[0]) for value in (x, x + width))
-        y0, y1 = (within(value, top, picture[1]) for value in (y, y + height))
-        edges = _Edges(x0, y0, max(x0, x1), max(y0, y1))
-        return cls(edges, COLOURS.get(d.object_type, OTHERS), f"{d.object_type} {d.confidence:.0%}")
-
-
-def _label(pen: ImageDraw.ImageDraw, box: _Box, size: tuple[int, int], taken: list[_Edges]) -> None:
-    """Write the label beside its box, whole, and on no other label; not at all where there is no room left."""
-    font = _font()
-    text = box.text
-    while len(text) > 1 and font.getlength(text) + 2 * LABEL_PAD > size[0]:
-        text = text[:-2].rstrip() + "…"
-    width, height = round(font.getlength(text)) + 2 * LABEL_PAD, FONT_PIXELS + LABEL_PAD
-    place = _place(box.edges, width, height, size, taken)
-    if place is None:
-        return
-    taken.append(place)
-    pen.rectangle(place, fill=box.colour)
-    pen.text((place.left + LABEL_PAD, place.top + height / 2), text, fill=_ink(box.colour), font=font, anchor="lm")
-
-
-def _place(box: _Edges, width: int, height: int, size: tuple[int, int], taken: Sequence[_Edges]) -> _Edges | None:
-    """Above the box, else below it, else in it; None where other labels fill that room, as in a crowd."""
-    tops = (box.top - height, box.bottom + 1, *range(box.top, max(box.top + 1, box.bottom - height), height))
-    for top in tops:
-        for left in (box.left, box.right - width + 1):
-            x, y = max(0, min(left, size[0] - width)), max(0, min(top, size[1] - height))
-            place = _Edges(x, y, x + width - 1, y + height - 1)
-            if y == top and not any(place.touches(other) for other in taken):
-                return place
-    return None
-
-
-def _ink(colour: str) -> str:
-    """Black or white, whichever stands out more (luma of ITU-R BT.601)."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(FONT_PIXELS)

@@ -18,7 +18,8 @@ from typing import Annotated
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
-from hearthwatch.record.thumbnails import SIZE, draw, path, write
+from hearthwatch.record.thumbnail_drawing import SIZE, draw
+from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import Detected, Sink
 from hearthwatch.schemas.context import THUMBNAILS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.items import to_microseconds

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from hearthwatch.gpu.decode import MEGAPIXELS_MAX, open_picture
-from hearthwatch.record.thumbnails import draw
+from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.schemas import Detection
 from hearthwatch.sources.capture_time import HEAD_BYTES, find_capture_time
 from tests.fuzz.exif import exif

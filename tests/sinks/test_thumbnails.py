@@ -15,12 +15,10 @@ import hearthwatch.sinks.thumbnails
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.thumbnail_drawing import COLOURS, OTHERS, draw
 from hearthwatch.record.thumbnails import (
-    COLOURS,
-    OTHERS,
     ThumbnailError,
     add_checksum,
-    draw,
     find,
     is_whole,
     path,

@@ -23,7 +23,8 @@ from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.thumbnails import draw, write
+from hearthwatch.record.thumbnail_drawing import draw
+from hearthwatch.record.thumbnails import write
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Tick, Verdict, to_microseconds
 from tests.support.ports import free_port
