@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hearthwatch.cli.graph import mermaid
-from hearthwatch.flows.graph import configured
+from hearthwatch.flows.graph import Graph, configured
 from hearthwatch.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,16 @@ def blocks(language):
 @pytest.mark.parametrize("sql", blocks("sql"))
 def test_every_query_in_the_docs_runs_on_a_record(sql, tmp_path):
     Record(tmp_path / "r.db").rows(sql)
+
+
+@pytest.mark.parametrize("toml", [block for block in blocks("toml") if "[project." not in block.values[0]])
+def test_every_flow_file_in_the_docs_is_valid(toml, monkeypatch):
+    for variable, value in {"NTFY_TOPIC": "a", "WEBHOOK_SECRET": "b", "MQTT_URL": "mqtt://host:1883"}.items():
+        monkeypatch.setenv(variable, value)
+    whole = "extends" in toml or "[files]" in toml
+    graph = Graph.from_toml(toml if whole else f'extends = "default"\n{toml}')
+    assert [mistake for mistake in graph.check() if "No module named" not in mistake] == []
+    assert graph.warnings == []
 
 
 def test_every_table_and_column_of_the_record_is_described(tmp_path):

@@ -9,9 +9,10 @@ from hearthwatch.schemas.settings import SettingsError, load, variables
 
 HEAD = """# Settings
 
-Set them as environment variables, or in a `.env` file in the folder where you start. The environment wins; an empty value
-is the default. [.env.example](../.env.example) lists all of them: copied to `.env` it changes nothing. `hearthwatch check`
-reports all mistakes at once and variables that are probably misspelt. No secret is ever printed.
+Set them as environment variables, or in a `.env` file in the folder where you start; an empty value is the default. The
+environment wins over `.env`, and the `[settings]` table of a flow file over both (names in lower case without `HEARTHWATCH_`).
+[.env.example](../.env.example) lists all of them: copied to `.env` it changes nothing. `hearthwatch check` reports all mistakes
+at once and variables that are probably misspelt. No secret is ever printed.
 `python -m tests.support.settings_page` writes this page.
 
 | variable | default | meaning | allowed |
