@@ -8,14 +8,12 @@ import typer
 
 from hearthwatch.cli import machine_checks as checks
 from hearthwatch.cli.machine_checks import Finding
-from hearthwatch.flows.graph import GraphError, configured
+from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured
 from hearthwatch.schemas.settings import Settings, settings, warnings
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     *(checks.check_uploads, checks.check_inotify, checks.check_data, checks.check_record, checks.check_clock),
-    *(checks.check_model, checks.check_torch, checks.check_detector, checks.check_redis, checks.check_nemotron),
 )
-
 SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
 
@@ -34,9 +32,12 @@ def find(s: Settings) -> Iterator[Finding]:
     """Check everything, one finding after the other."""
     yield from (Finding("note", "settings", line) for line in warnings())
     try:
-        off = configured().off()
-        yield Finding("ok", "flow", "; ".join(f"{name} is off" for name in off) or "everything in it is on")
+        graph = configured()
+        yield Finding("ok", "flow", "; ".join(f"{name} is off" for name in graph.off()) or "everything in it is on")
     except GraphError as error:
         yield from (Finding("wrong", "flow", mistake) for mistake in error.mistakes)
+        graph = Graph.from_toml(DEFAULT)  # so that the services in the settings are probed, too
     for check in CHECKS:
         yield from check(s)
+    for node in graph.nodes.values():
+        yield from checks.check_node(node.name, node.component) if node.component else ()

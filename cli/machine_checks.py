@@ -1,39 +1,36 @@
-"""The checks of `hearthwatch doctor`: folders, limits, disk, record, clock, model, device, and the services in the settings.
+"""The checks of `hearthwatch doctor`: folders, limits, disk, record, clock, and what the graph's nodes need.
 
-Each check is a function of the settings and yields findings. It changes nothing but for a probe file that it removes, waits
-for a service `ANSWER_SECONDS` at most, and shows no secret of a URL.
+Each check yields findings. It changes nothing but for a probe file that it removes, and waits for a service 5 s at most.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
-
-import httpx
 
 from hearthwatch.cli.supervisor import is_pipeline_running
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import DetectionFilter
 from hearthwatch.gpu.loading import MODEL_FILES, MODEL_TYPES, YARD
-from hearthwatch.gpu.remote import InvalidResponseError, parse_detections
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import camera_id
-from hearthwatch.schemas.settings import Settings, masked
+from hearthwatch.schemas import Component
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.probe import probe_http
+from hearthwatch.schemas.settings import Settings
+from hearthwatch.stages.detect import RtDetr
 
 FREE_BYTES_MIN = 1 << 30  # the record waits a minute on a full disk, then ends
 FREE_SHARE = 0.05
 FOLDERS_MAX = 200_000  # counted; a tree with more needs its watches raised anyway
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs")
 CLOCK_SECONDS_AHEAD = 60
-ANSWER_SECONDS = 5.0
 EARLIEST = 1_767_225_600  # 2026: this program did not exist before
 INOTIFY = Path("/proc/sys/fs/inotify")
 MOUNTS = Path("/proc/self/mounts")
@@ -155,11 +152,8 @@ def check_record(s: Settings) -> Iterator[Finding]:
 def check_clock(s: Settings) -> Iterator[Finding]:
     """Check the machine's clock, and show the zone of the cameras' clocks."""
     if time.time() < EARLIEST:
-        yield Finding(
-            "wrong",
-            "clock",
-            f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run an NTP client",
-        )
+        words = f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run an NTP client"
+        yield Finding("wrong", "clock", words)
     zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
     now = datetime.now(zone).astimezone(zone)
     words = f"cameras' clocks are read as {s.hearthwatch_timezone or f'the system zone {now:%Z}'}: there it is {now:%H:%M} now"
@@ -169,35 +163,27 @@ def check_clock(s: Settings) -> Iterator[Finding]:
         yield Finding("ok", "time zone", words)
 
 
-def check_torch(s: Settings) -> Iterator[Finding]:
-    """Check that torch can use the configured device, and an NVIDIA card if there is one."""
-    if s.rtdetr_url:
-        return
+def check_torch(wanted: str) -> Iterator[Finding]:
+    """Check that torch can use this device, and an NVIDIA card if there is one."""
     import torch
 
     from hearthwatch.gpu.loading import NVIDIA_DRIVER, choose_device, cuda_problem
 
     try:
-        device = choose_device(s.hearthwatch_device)
+        device = choose_device(wanted)
     except DetectorError as error:
         yield Finding("wrong", "torch", str(error))
         return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    if s.hearthwatch_device == "auto" and device.type == "cpu" and NVIDIA_DRIVER.exists():
-        yield Finding(
-            "wrong",
-            "torch",
-            f"there is an NVIDIA card, but {cuda_problem()}: install the CUDA build of torch (docs/install.md)",
-        )
+    if wanted == "auto" and device.type == "cpu" and NVIDIA_DRIVER.exists():
+        fix = "install the CUDA build of torch (docs/install.md)"
+        yield Finding("wrong", "torch", f"there is an NVIDIA card, but {cuda_problem()}: {fix}")
     else:
         yield Finding("ok", "torch", f"torch {torch.__version__} detects on {device} ({name})")
 
 
-def check_model(s: Settings) -> Iterator[Finding]:
+def check_model(name: str) -> Iterator[Finding]:
     """Check that the detector's weights are here, or can be fetched."""
-    name = s.hearthwatch_detector_model
-    if s.rtdetr_url:
-        return
     folder = YARD if name == "yard" else Path(name).expanduser()
     if name == "yard" or folder.is_dir():
         missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
@@ -222,93 +208,27 @@ def check_model(s: Settings) -> Iterator[Finding]:
         yield Finding("ok", "model", f"{name} is in the hub's cache")
         return
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        answer: httpx.Response | str = "HF_HUB_OFFLINE is set"
-    else:
-        url = f"{hub}/{name}/resolve/main/config.json"
-        answer = _answer(lambda: httpx.head(url, timeout=ANSWER_SECONDS, follow_redirects=True))
-    if isinstance(answer, str):
-        yield Finding(
-            "wrong", "model", f"{name} is not here and cannot be fetched from {hub} ({answer}): copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
-        )  # fmt: skip
-    else:
+    try:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise UserError("HF_HUB_OFFLINE is set")
+        probe_http("HEAD", f"{hub}/{name}/resolve/main/config.json", follow_redirects=True)
         yield Finding("note", "model", f"{name} will be fetched from {hub} at the first start")
-
-
-def check_detector(s: Settings) -> Iterator[Finding]:
-    """Check that the RT-DETR service detects in a picture."""
-    if not s.rtdetr_url:
-        return
-    from PIL import Image
-
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 48), (90, 120, 60)).save(picture, "JPEG")
-    file, where = ("probe.jpg", picture.getvalue(), "image/jpeg"), masked("RTDETR_URL", s.rtdetr_url)
-    answer = _answer(lambda: httpx.post(f"{s.rtdetr_url}/detect", files={"file": file}, timeout=ANSWER_SECONDS))
-    if isinstance(answer, str):
-        yield Finding("wrong", "detector", f"{where}: {answer}: start the service, or unset RTDETR_URL to detect here")
-        return
-    try:
-        parse_detections(answer.content, DetectionFilter(0.0, frozenset("*"), None), 64, 48)
-    except InvalidResponseError as error:
-        yield Finding("wrong", "detector", f"{where} {error}: is it an RT-DETR service?")
-    else:
-        yield Finding("ok", "detector", f"{where} detects")
-
-
-def check_redis(s: Settings) -> Iterator[Finding]:
-    """Check that Redis answers."""
-    if not s.redis_url:
-        yield Finding("ok", "redis", "REDIS_URL is not set: events are not published, everything else works")
-        return
-    from redis import Redis, RedisError
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    where, seconds = masked("REDIS_URL", s.redis_url), ANSWER_SECONDS
-    timeouts: dict[str, Any] = {
-        "socket_connect_timeout": seconds,
-        "socket_timeout": seconds,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    try:
-        with Redis.from_url(s.redis_url, **timeouts) as client:
-            version = client.info("server")["redis_version"]
-    except (RedisError, OSError) as error:
-        yield Finding("wrong", "redis", f"{where}: {error}: start Redis, fix REDIS_URL, or unset it")
-    else:
-        yield Finding("ok", "redis", f"{where}: Redis {version}")
-
-
-def check_nemotron(s: Settings) -> Iterator[Finding]:
-    """Check that the language model's server answers and serves the configured model."""
-    if not s.nemotron_url:
-        yield Finding("ok", "nemotron", "NEMOTRON_URL is not set: rules alone judge")
-        return
-    base, where = s.nemotron_url.rstrip("/").removesuffix("/v1"), masked("NEMOTRON_URL", s.nemotron_url)
-    answer, served = _answer(lambda: httpx.get(f"{base}/v1/models", timeout=ANSWER_SECONDS)), []
-    try:
-        served = [] if isinstance(answer, str) else [str(one["id"]) for one in answer.json()["data"]]
-    except (ValueError, LookupError, TypeError):
-        answer = "it answers, but not as vLLM does"
-    if isinstance(answer, str):
-        yield Finding("wrong", "nemotron", f"{where}: {answer}: start it with `hearthwatch llm`, or unset NEMOTRON_URL")
-    elif s.hearthwatch_nemotron_model not in served:
-        names = ", ".join(served) or "nothing"
+    except UserError as error:
         yield Finding(
-            "wrong", "nemotron", f"{where} serves {names}, not {s.hearthwatch_nemotron_model}: set HEARTHWATCH_NEMOTRON_MODEL, or start it with --served-model-name"
+            "wrong", "model", f"{name} is not here and cannot be fetched from {hub} ({error}): copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
         )  # fmt: skip
-    else:
-        yield Finding("ok", "nemotron", f"{where} serves {s.hearthwatch_nemotron_model}")
 
 
-def _answer(request: Callable[[], httpx.Response]) -> httpx.Response | str:
-    """Return the answer, or why there is no good one."""
+def check_node(name: str, component: Component) -> Iterator[Finding]:
+    """Check the service that this node of the graph needs, or the model and device of a detector in this process."""
+    if isinstance(component, RtDetr) and not component.url:
+        yield from check_model(component.model)
+        yield from check_torch(component.device)
     try:
-        answer = request()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return str(error) or f"no answer within {ANSWER_SECONDS:g} s"
-    return answer if answer.is_success else f"it answers {answer.status_code}"
+        if answer := component.off() or component.probe():
+            yield Finding("ok", name, answer)
+    except UserError as error:
+        yield Finding("wrong", name, str(error))
 
 
 def filesystem(path: Path, mounts: Path = MOUNTS) -> str:

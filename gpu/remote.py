@@ -17,11 +17,14 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import httpx
+from PIL import Image
 
 from hearthwatch.gpu import StoppedError
 from hearthwatch.gpu.boxes import Corners, DetectionFilter, canonical_label
 from hearthwatch.gpu.detector import InferenceResult
+from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Detection
+from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import masked
 
 if TYPE_CHECKING:
@@ -161,6 +164,24 @@ class RemoteDetector:
         if self._unavailable:
             self._unavailable = False
             log.info("%s is available again", self.describe())
+
+
+def probe_detector(url: str) -> str:
+    """Have the service detect in one picture; returns what it does, in words.
+
+    Raises:
+        UserError: it does not respond, or not as an RT-DETR service.
+    """
+    name, picture = masked("RTDETR_URL", url), BytesIO()
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(picture, "JPEG")
+    try:
+        response = probe_http("POST", f"{url}/detect", files={"file": ("probe.jpg", picture.getvalue(), "image/jpeg")})
+        parse_detections(response.content, DetectionFilter(0.0, frozenset("*"), None), 64, 48)
+    except UserError as error:
+        raise UserError(f"{name}: {error}: start the service, or unset RTDETR_URL to detect here") from None
+    except InvalidResponseError as error:
+        raise UserError(f"{name} {error}: is it an RT-DETR service?") from None
+    return f"{name} detects"
 
 
 def parse_detections(body: bytes, accept: DetectionFilter, width: int, height: int) -> tuple[Detection, ...]:

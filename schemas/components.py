@@ -43,6 +43,10 @@ class Component(BaseModel):
         """Why this node does nothing (`REDIS_URL is not set: events are not published`); None: it works."""
         return None
 
+    def probe(self) -> str | None:
+        """Ask the service of a node that is not off: what it answers, None: it needs none. Raises UserError: what to do."""
+        return None
+
     def copy_fresh(self) -> Self:
         """A component with the same options and nothing of what this one may have kept while it ran."""
         return self.model_construct(_fields_set=self.model_fields_set, **dict(self))

@@ -22,7 +22,8 @@ from redis.retry import Retry
 from hearthwatch.record import Record, now
 from hearthwatch.schemas import Consumer, Mirror
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.settings import from_settings
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import from_settings, masked
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,23 @@ class Redis(Consumer):
     def off(self) -> str | None:
         return None if self.url else "REDIS_URL is not set: events are not published"
 
+    def probe(self) -> str:
+        assert self.url, "it is off"
+        name = masked("REDIS_URL", self.url)
+        try:
+            with connect(self.url) as client:
+                return f"{name}: Redis {client.info('server')['redis_version']}"
+        except (redis.RedisError, OSError, ValueError) as error:
+            raise UserError(f"{name}: {error}: start Redis, fix REDIS_URL, or unset it") from None
+
     def build(self, context: Context) -> Relay:
         return Relay(self, context)
+
+
+def connect(url: str) -> redis.Redis:
+    """Make a client that does not retry."""
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis.from_url(url, retry=retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS)
 
 
 class Relay(Mirror):
@@ -90,12 +106,7 @@ class Relay(Mirror):
         """Connect. Raises redis.RedisError."""
         assert self.options.url
         self.record = Record(self.context.record_path)
-        self.client = redis.Redis.from_url(
-            self.options.url,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-        )
+        self.client = connect(self.options.url)
         self._push = self.client.register_script(PUSH)
 
     def catch_up(self) -> int:

@@ -18,6 +18,7 @@ from hearthwatch.schemas.components import Stage, StageWorker
 from hearthwatch.schemas.context import Context, InFlight
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
+from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
 from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
@@ -64,6 +65,20 @@ class Nemotron(Stage):
 
     def off(self) -> str | None:
         return None if self.url else OFF
+
+    def probe(self) -> str:
+        assert self.url, "it is off"
+        name = masked("NEMOTRON_URL", self.url)
+        try:
+            response = probe_http("GET", f"{self.url.rstrip('/').removesuffix('/v1')}/v1/models")
+            served = [str(model["id"]) for model in response.json()["data"]]
+        except (UserError, ValueError, LookupError, TypeError) as error:
+            why = error if isinstance(error, UserError) else "it answers, but not as vLLM does"
+            raise UserError(f"{name}: {why}: start it with `hearthwatch llm`, or unset NEMOTRON_URL") from None
+        if self.model not in served:
+            fix = "set HEARTHWATCH_NEMOTRON_MODEL, or start it with --served-model-name"
+            raise UserError(f"{name} serves {', '.join(served) or 'nothing'}, not {self.model}: {fix}")
+        return f"{name} serves {self.model}"
 
     def build(self, context: Context) -> AnalyzeWorker:
         return AnalyzeWorker(self, context)

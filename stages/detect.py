@@ -16,7 +16,7 @@ from pydantic import Field
 from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.gpu.detector import Detector, InferenceResult
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.remote import RemoteDetector
+from hearthwatch.gpu.remote import RemoteDetector, probe_detector
 from hearthwatch.schemas.components import Stage, StageWorker
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import DeadLetter, Detected, Frame
@@ -66,6 +66,9 @@ class RtDetr(Stage):
         if self.url:
             return f"RT-DETR at {masked('RTDETR_URL', self.url)}"
         return f"RT-DETRv2 {self.model} on {self.device}"
+
+    def probe(self) -> str | None:
+        return probe_detector(self.url) if self.url else None
 
     def build(self, context: Context) -> DetectWorker:
         return DetectWorker(self)

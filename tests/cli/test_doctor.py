@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 
 import hearthwatch.cli.machine_checks as checks
+from hearthwatch.cli.doctor import find
 from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.record import Record, acquire_lock, now
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.settings import Settings, load
+from hearthwatch.sinks.redis import Redis
+from hearthwatch.stages.analyze import Nemotron
+from hearthwatch.stages.detect import RtDetr
 from tests.support.http_receiver import HttpEar
 from tests.support.redis_server import RedisServer
 
@@ -117,50 +121,63 @@ def test_the_clock_and_its_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="yard"))[0] == "note"
-    assert "has no config.json" in found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[1]
+    assert found(checks.check_model, "yard")[0] == "note"
+    assert "has no config.json" in found(checks.check_model, str(tmp_path))[1]
     for name in checks.MODEL_FILES:
         (tmp_path / name).touch()
-    assert found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL=tmp_path))[0] == "ok"
-    hub = settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="PekingU/rtdetr_nobody_has_this")
+    assert found(checks.check_model, str(tmp_path))[0] == "ok"
+    hub = "PekingU/rtdetr_nobody_has_this"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE is set" in found(checks.check_model, hub)[1]
-    assert "no hub id" in found(checks.check_model, settings(tmp_path, HEARTHWATCH_DETECTOR_MODEL="a b/c/d"))[1]
+    assert "no hub id" in found(checks.check_model, "a b/c/d")[1]
 
 
 def test_the_device(tmp_path: Path) -> None:
-    health, words = found(checks.check_torch, settings(tmp_path, HEARTHWATCH_DEVICE="cpu"))
+    health, words = found(checks.check_torch, "cpu")
     assert health == "ok" and "detects on cpu" in words
-    health, words = found(checks.check_torch, settings(tmp_path, HEARTHWATCH_DEVICE="cuda:99"))
+    health, words = found(checks.check_torch, "cuda:99")
     assert health == "wrong" and "cuda:99" in words
 
 
 def test_the_detection_service(tmp_path: Path) -> None:
     row = {"class": "person", "confidence": 0.9, "bbox": [1, 2, 3, 4]}
     with HttpEar(200, 500, said=json.dumps({"detections": [row]}).encode()) as good, HttpEar(said=b"<html>") as bad:
-        assert found(checks.check_detector, settings(tmp_path, RTDETR_URL=good.url)) == ("ok", f"{good.url} detects")
-        assert "answers 500" in found(checks.check_detector, settings(tmp_path, RTDETR_URL=good.url))[1]
-        assert "is it an RT-DETR service?" in found(checks.check_detector, settings(tmp_path, RTDETR_URL=bad.url))[1]
-    health, words = found(checks.check_detector, settings(tmp_path, RTDETR_URL=GONE.replace("//", "//me:s3cret@")))
+        assert found(checks.check_node, "detect", RtDetr(url=good.url)) == ("ok", f"{good.url} detects")
+        assert "answers 500" in found(checks.check_node, "detect", RtDetr(url=good.url))[1]
+        assert "is it an RT-DETR service?" in found(checks.check_node, "detect", RtDetr(url=bad.url))[1]
+    health, words = found(checks.check_node, "detect", RtDetr(url=GONE.replace("//", "//me:s3cret@")))
     assert health == "wrong" and "start the service" in words and "s3cret" not in words
 
 
+def test_what_the_flow_file_says_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = tmp_path / "flow.toml"
+    flow.write_text(f'extends = "default"\n[detect]\nurl = "{GONE}"\n[redis]\nurl = "redis://127.0.0.1:9"\n')
+    monkeypatch.setenv("HEARTHWATCH_FLOW", str(flow))
+    findings = {finding.subject: finding for finding in find(settings(tmp_path))}
+    assert findings["detect"].health == "wrong" and GONE in findings["detect"].words
+    assert findings["redis"].health == "wrong" and "start Redis" in findings["redis"].words
+    assert not {"model", "torch"} & findings.keys(), "nothing is detected in this process"
+    flow.write_text("[detect]\nurls = 1\n")
+    findings = {finding.subject: finding for finding in find(settings(tmp_path))}
+    assert findings["flow"].health == "wrong" and findings["redis"].health == "ok"
+
+
 def test_redis(tmp_path: Path) -> None:
-    assert "events are not published" in found(checks.check_redis, settings(tmp_path))[1]
+    assert "events are not published" in found(checks.check_node, "redis", Redis())[1]
     with RedisServer(tmp_path / "redis") as server:
-        assert found(checks.check_redis, settings(tmp_path, REDIS_URL=server.url))[0] == "ok"
-    health, words = found(checks.check_redis, settings(tmp_path, REDIS_URL=server.url.replace("//", "//:s3cret@")))
+        assert found(checks.check_node, "redis", Redis(url=server.url))[0] == "ok"
+    health, words = found(checks.check_node, "redis", Redis(url=server.url.replace("//", "//:s3cret@")))
     assert health == "wrong" and "fix REDIS_URL" in words and "s3cret" not in words
 
 
 def test_the_language_model(tmp_path: Path) -> None:
     pages = {"/v1/models": json.dumps({"data": [{"id": "nemotron"}]}).encode()}
     with HttpEar(pages=pages) as ear, HttpEar(pages={"/v1/models": b"{}"}) as other:
-        assert found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=f"{ear.url}/v1/"))[0] == "ok"
-        wrong = settings(tmp_path, NEMOTRON_URL=ear.url, HEARTHWATCH_NEMOTRON_MODEL="llama")
-        assert "serves nemotron, not llama" in found(checks.check_nemotron, wrong)[1]
-        assert "not as vLLM does" in found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=other.url))[1]
-    assert "hearthwatch llm" in found(checks.check_nemotron, settings(tmp_path, NEMOTRON_URL=GONE))[1]
+        assert found(checks.check_node, "analyze", Nemotron(url=f"{ear.url}/v1/"))[0] == "ok"
+        wrong = Nemotron(url=ear.url, model="llama")
+        assert "serves nemotron, not llama" in found(checks.check_node, "analyze", wrong)[1]
+        assert "not as vLLM does" in found(checks.check_node, "analyze", Nemotron(url=other.url))[1]
+    assert "hearthwatch llm" in found(checks.check_node, "analyze", Nemotron(url=GONE))[1]
 
 
 @pytest.mark.parametrize(("uploads", "code"), [("uploads", 0), ("nowhere", 1)])
