@@ -1,8 +1,9 @@
 """Group each camera's detections into events, judged by rules at once, and commit them to the record.
 
-Window and idle time-out are defined by `cut` in `record/batching.py`. The only stage that decides frames: state, detections,
-place in an event, feed rows, in one transaction per chunk that came down the stream. Exactly once in effect: a frame that comes again is skipped. One partition, because all chains
-meet in one record. With `-r` the snapshot is the last feed row passed on, so sinks behind it see each revision at least once.
+Window and idle time-out are defined by `cut` in `record/batching.py`. The only stage that decides frames: state,
+detections, place in an event, feed rows, in one transaction per chunk that came down the stream. Exactly once in effect:
+a frame that comes again is skipped. One partition, because all chains meet in one record. With `-r` the snapshot is the
+last feed row passed on, so sinks behind it see each revision at least once.
 """
 
 from __future__ import annotations
