@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hearthwatch.flows.graph import Graph, configured
-from hearthwatch.flows.only import listed
+from hearthwatch.flows.only import as_tuple
 from hearthwatch.schemas import Consumer, Job, Sink, Source
 
 SHAPES: dict[type, tuple[str, str]] = {
@@ -38,7 +38,7 @@ def mermaid(graph: Graph) -> Iterator[str]:
         )
         yield f'    {node.name}{opening}"{node.name}<br/>{node.label()}"{closing}'
     for edge, node, durable in graph.edges():
-        only = ", ".join(f"{field} {' or '.join(listed(asked))}" for field, asked in (node.only or {}).items())
+        only = ", ".join(f"{field} {' or '.join(as_tuple(asked))}" for field, asked in (node.only or {}).items())
         name, _, port = edge.partition(".")
         words = " ".join(filter(None, (port, only)))
         yield f"    {name} {'-.->' if durable else '-->'}{f'|{words}|' if words else ''} {node.name}"

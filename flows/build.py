@@ -22,7 +22,7 @@ from hearthwatch.flows.multiplex import Multiplexed
 from hearthwatch.flows.node import FLOW, Node
 from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import exit_on_user_error
-from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, Service, Services
+from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, ServiceThread, ServiceThreads
 from hearthwatch.flows.validate import is_durable_edge
 from hearthwatch.record import Record
 from hearthwatch.record.graph_description import store_description
@@ -57,7 +57,7 @@ class _Builder:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.flow = Dataflow(FLOW)
-        self.lifecycle, self.services = Lifecycle(), Services()
+        self.lifecycle, self.services = Lifecycle(), ServiceThreads()
         self.source = Multiplexed(self.lifecycle)
         self.items = op.input(SOURCES, self.flow, self.source)
         self.streams: dict[str, Stream[Any]] = {}
@@ -72,13 +72,13 @@ class _Builder:
         match node.component:
             case Source() as source:
                 self._source(node, source, ups)
-            case Stage() as stage if node.is_judge():
-                self._judge(node, stage, ups)
             case Stage() as stage:
                 self._stage(node, stage, ups)
             case Sink() as sink:
-                passing = {n for n in read if is_durable_edge(self.nodes[n.partition(".")[0]], node)}
-                self._sink(node, sink, [read[n] for n in read if n not in passing], [read[n] for n in passing])
+                stored = {n for n in read if is_durable_edge(self.nodes[n.partition(".")[0]], node)}
+                self._sink(
+                    node, sink, [read[n] for n in read if n not in stored], [read[n] for n in read if n in stored]
+                )
             case Consumer() | Job():
                 self._service(node, ups)
 
@@ -91,7 +91,7 @@ class _Builder:
         return self.streams[name]
 
     def _part(self, name: str, source: BytewaxSource[Any], follows: bool) -> Callable[[Stream[Any]], Stream[Any]]:
-        """Add a part to the one source; the function takes its items out of what the source gives."""
+        """Add a part to the one source; return the step that reads its items."""
         self.source.add(name, source, follows)
         return partial(op.flat_map_batch, "read", mapper=partial(_items_of, name))
 
@@ -101,7 +101,7 @@ class _Builder:
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
             if ups:
-                uploads = op.flat_map_batch("uploads", _merged(ups), _uploads)
+                uploads = op.flat_map_batch("uploads", _merge(ups), _uploads)
                 op.output("inbox", op.key_on("inbox_key", uploads, _one_key), Inbox(self.context))
             return op.flat_map_batch("declared", read(items), declared)
 
@@ -111,43 +111,42 @@ class _Builder:
         worker: StageWorker = build_worker(stage, self.context)
         self.stages[node.name] = process = Process(node.name, stage, worker)
         self.lifecycle.open_at_start(worker)
-        incoming = [kind for name in node.upstream() if (kind := self.nodes[name].emits())]
+        queue = self._queue(node) if node.is_judge() else None
+        declared = DeclaredTypes(
+            node.name, stage.emits, *filter(None, (self.nodes[n].emits() for n in node.upstream()))
+        )
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
-            up = _taken(node, _merged(ups))
+            up = queue(*ups) if queue else _filter(node, _merge(ups))
             if not attaches(worker):
                 out = op.flat_map_batch("process", up, process)
+            elif queue:
+                out = _attach(node, worker, up)
             else:
-                out = _attached(node, worker, up)
-                out = op.flat_map_batch("declared", out, DeclaredTypes(node.name, stage.emits, *incoming))
+                out = op.flat_map_batch("declared", _attach(node, worker, up), declared)
             op.output("close", out, StreamObserver(lambda: self.lifecycle.close(worker)))
             return out
 
-        self.streams[node.name] = _step(node.name, node.label(), build, *ups)
+        self.streams[node.name] = _step(node.name, node.label(), build, *((self.items,) if queue else ()), *ups)
 
-    def _judge(self, node: Node, stage: Stage, ups: tuple[Stream[Any], ...]) -> None:
-        """Wire a stage that reads the queue of the record, which is polled; of its edge nothing is taken."""
-        worker: StageWorker = build_worker(stage, self.context)
-        self.stages[node.name] = process = Process(node.name, stage, worker)
-        self.lifecycle.open_at_start(worker)
+    def _queue(self, node: Node) -> Callable[..., Stream[Any]]:
+        """Read the record's queue for a judge; what comes down its edge only wakes it."""
         read = None if node.off() else self._part(node.name, PendingEvents(self.context), follows=True)
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
-            woken = [op.flat_map_batch("woken", _merged(ups, "merge_ups"), _nothing)] if ups else []
-            up = _merged((*([read(items)] if read else []), *woken)) if read or woken else _none(items)
-            out = _attached(node, worker, up) if attaches(worker) else op.flat_map_batch("process", up, process)
-            op.output("close", out, StreamObserver(lambda: self.lifecycle.close(worker)))
-            return out
+            woken = [op.flat_map_batch("woken", _merge(ups, "merge_ups"), _drop)] if ups else []
+            streams = [*([read(items)] if read else []), *woken]
+            return _merge(streams) if streams else _empty(items)
 
-        self.streams[node.name] = _step(node.name, node.label(), build, self.items, *ups)
+        return build
 
-    def _sink(self, node: Node, sink: Sink, written: list[Stream[Any]], passing: list[Stream[Any]]) -> None:
-        """Wire a sink. Items that are in the record already only pass, and wake what reads behind it."""
+    def _sink(self, node: Node, sink: Sink, to_write: list[Stream[Any]], stored: list[Stream[Any]]) -> None:
+        """Wire a sink. Items that are in the record already only pass, and wake the readers behind it."""
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
-            mine = _merged(ups[: len(written)], "written") if written else _none(ups[0])
-            out = _merged((mine, *ups[len(written) :])) if written else _merged(ups)
-            mine = _taken(node, mine, node.accepts())
+            mine = _merge(ups[: len(to_write)], "written") if to_write else _empty(ups[0])
+            out = _merge((mine, *ups[len(to_write) :])) if to_write else _merge(ups)
+            mine = _filter(node, mine, node.accepts())
             if sink.off():
                 op.output("off", mine, StreamObserver(lambda: None))
                 return out
@@ -157,9 +156,9 @@ class _Builder:
             return out
 
         if node.is_store():
-            self.streams[node.name] = _step(node.name, node.label(), build, *written, *passing)
+            self.streams[node.name] = _step(node.name, node.label(), build, *to_write, *stored)
         else:
-            _last_step(node.name, node.label(), build, *written, *passing)
+            _last_step(node.name, node.label(), build, *to_write, *stored)
 
     def _service(self, node: Node, ups: tuple[Stream[Any], ...]) -> None:
         """Start a thread with the graph; the stream wakes it."""
@@ -171,11 +170,11 @@ class _Builder:
 
         def build(*ups: Stream[Any]) -> None:
             news = (self._poll(ups[0]), *ups[1:]) if waits and self._poll else ups
-            op.output("wake", _merged(news), StreamObserver(self.services.stop, self.services.wake))
+            op.output("wake", _merge(news), StreamObserver(self.services.stop, self.services.wake))
 
         _last_step(node.name, node.label(), build, *((self.items,) if waits else ()), *ups)
 
-    def _thread(self, node: Node) -> Service:
+    def _thread(self, node: Node) -> ServiceThread:
         if isinstance(node.component, Job):
             return JobThread(node.name, node.component, self.context)
         assert isinstance(node.component, Consumer)
@@ -195,15 +194,15 @@ def attaches(worker: StageWorker) -> bool:
     return type(worker).attach is not StageWorker.attach
 
 
-def _attached(node: Node, worker: StageWorker, up: Stream[Any]) -> Stream[Any]:
+def _attach(node: Node, worker: StageWorker, up: Stream[Any]) -> Stream[Any]:
     out = worker.attach(node.name, up)
     if not isinstance(out, Stream):
         raise UserError(f"`{node.name}`: `attach` returned {type(out).__name__}, not a stream")
     return out
 
 
-def _taken(node: Node, up: Stream[Any], accepts: tuple[type, ...] | None = None) -> Stream[Any]:
-    """Take what of a stream is meant for this node; with no `accepts`, what is not an event comes along."""
+def _filter(node: Node, up: Stream[Any], accepts: tuple[type, ...] | None = None) -> Stream[Any]:
+    """Keep what of a stream is for this node; without `accepts`, what is no event is kept, too."""
     only = node.only or {}
 
     def take(items: list[Any]) -> list[Any]:
@@ -221,12 +220,12 @@ def _uploads(items: list[Any]) -> list[Upload]:
     return [item for item in items if isinstance(item, Upload)]
 
 
-def _nothing(items: list[Any]) -> list[Any]:
+def _drop(items: list[Any]) -> list[Any]:
     return []
 
 
-def _none(up: Stream[Any]) -> Stream[Any]:
-    return op.flat_map_batch("none", up, _nothing)
+def _empty(up: Stream[Any]) -> Stream[Any]:
+    return op.flat_map_batch("none", up, _drop)
 
 
 def _one_key(item: object) -> str:
@@ -253,12 +252,12 @@ def _last_step(name: str, label: str, build: Callable[..., object], *ups: Stream
     operator(sink)(name, *ups)
 
 
-def _merged(ups: Sequence[Stream[Any]], step_id: str = "merge") -> Stream[Any]:
+def _merge(ups: Sequence[Stream[Any]], step_id: str = "merge") -> Stream[Any]:
     return op.merge(step_id, *ups) if len(ups) > 1 else ups[0]
 
 
 class Inbox(FixedPartitionedSink[Upload, None]):
-    """Leaves uploads of other nodes in the record, where the files source finds them. On disk before a commit."""
+    """Enqueues uploads of other nodes in the record, where the files source finds them. On disk before a commit."""
 
     def __init__(self, context: Context) -> None:
         self.path = context.record_path

@@ -94,7 +94,7 @@ class Graph:
 
     @property
     def context(self) -> Context:
-        """What all nodes share. A language model judges events if a node here asks one, or if the settings name one."""
+        """Return what all nodes share. A language model judges events if a node here asks one, or if the settings name one."""
         judged = any(node.is_judge() and node.component and not node.off() for node in self.nodes.values())
         return replace(self._context, analysis=self._context.analysis or judged)
 
@@ -114,7 +114,7 @@ class Graph:
         """Return the dataflow; starts nothing. Raises `GraphError` with every mistake."""
         if wrong := self.check():
             raise GraphError(wrong)
-        from hearthwatch.flows.build import build_dataflow  # loads Bytewax: for running a graph, not for reading one
+        from hearthwatch.flows.build import build_dataflow  # loads Bytewax: needed to run a graph, not to read one
 
         try:
             return build_dataflow([self.nodes[name] for name in self.run_here], self.context, self.describe())

@@ -43,7 +43,7 @@ class DeclaredTypes:
 
 
 def is_for(item: object, accepts: tuple[type, ...]) -> bool:
-    """Whether an item is for a component that accepts these: a Tick is only for who names it."""
+    """Whether an item is for a component that accepts these: a Tick is only for those that name it."""
     return isinstance(item, accepts) and (not isinstance(item, Tick) or Tick in accepts)
 
 
@@ -68,28 +68,28 @@ class Process:
 
     def __call__(self, items: list[Any]) -> list[Any]:
         with exit_on_user_error(1):
-            return self._lined_up(items) if self.one_to_one else self._in_runs(items)
+            return self._process_one_to_one(items) if self.one_to_one else self._process_runs(items)
 
-    def _lined_up(self, items: list[Any]) -> list[Any]:
-        """One call for all items of the stage's own, however many others stand between them."""
+    def _process_one_to_one(self, items: list[Any]) -> list[Any]:
+        """Process all items that the stage wants in one call; the others keep their place."""
         wanted = [self._wants(item) for item in items]
-        mine = [item for item, want in zip(items, wanted, strict=True) if want]
-        done = iter(self._tried(mine)) if mine else iter(())
-        return [next(done) if want else self._around(item) for item, want in zip(items, wanted, strict=True)]
+        own = [item for item, want in zip(items, wanted, strict=True) if want]
+        done = iter(self._try(own)) if own else iter(())
+        return [next(done) if want else self._pass_by(item) for item, want in zip(items, wanted, strict=True)]
 
-    def _in_runs(self, items: list[Any]) -> list[Any]:
-        """A call for each run of the stage's own items: it may return more or fewer, and ticks keep their place."""
+    def _process_runs(self, items: list[Any]) -> list[Any]:
+        """Process each run of items that the stage wants: it may return more or fewer, and ticks keep their place."""
         out: list[Any] = []
         for wanted, group in groupby(items, self._wants):
             run = list(group)
-            out += self._tried(run) if wanted else run
+            out += self._try(run) if wanted else run
         return out
 
     def _wants(self, item: object) -> bool:
         return isinstance(item, self.accepts) and not isinstance(item, Tick) and not is_decided(item)
 
-    def _around(self, item: object) -> object:
-        """An item that goes around; where detections flow out, a decided frame becomes what is known about it."""
+    def _pass_by(self, item: object) -> object:
+        """Pass an item by; where detections flow out, a decided frame becomes what is known about it."""
         if self.stage.emits is Detected and isinstance(item, Frame):
             if item.recorded is not None:
                 return replace(item.recorded, frame=item)
@@ -97,18 +97,18 @@ class Process:
                 return Detected(item, item.opened.width, item.opened.height, (), item.opened.error)
         return item
 
-    def _tried(self, items: list[Any]) -> list[Any]:
-        """The stage's answer; if it fails on several items, each is tried alone to find the one to blame."""
+    def _try(self, items: list[Any]) -> list[Any]:
+        """Process these; if that fails for several items, process each alone to find the one that fails."""
         try:
-            return self._answer(items)
+            return self._call(items)
         except (MemoryError, UserError):
-            raise  # the machine's or the user's fault, not this item's
+            raise  # not this item's fault
         except Exception as error:
             if len(items) > 1:
-                return [result for item in items for result in self._tried([item])]
-            return [self._dead(items[0], error)]
+                return [result for item in items for result in self._try([item])]
+            return [self._fail(items[0], error)]
 
-    def _answer(self, items: list[Any]) -> list[Any]:
+    def _call(self, items: list[Any]) -> list[Any]:
         results = self.worker.process(list(items))
         if not isinstance(results, Sequence):
             raise StageError(
@@ -136,20 +136,20 @@ class Process:
                     f"`{self.name}` returned frame {_frame(result).id} in the place of frame {_frame(item).id}: order has to stay"
                 )
 
-    def _dead(self, item: Any, error: Exception) -> object:
+    def _fail(self, item: Any, error: Exception) -> object:
         reason = str(error) if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
         if not isinstance(error, Reject):
-            log.warning("%s failed on %s", self.name, _what(item), exc_info=error)
+            log.warning("%s failed on %s", self.name, _describe(item), exc_info=error)
         if self.one_to_one:
-            return _failed(item, DeadLetter(self.name, reason))
-        log.warning("%s left out %s: %s", self.name, _what(item), reason)
-        return DeadLetter(self.name, f"{_what(item)}: {reason}")
+            return _as_failed(item, DeadLetter(self.name, reason))
+        log.warning("%s left out %s: %s", self.name, _describe(item), reason)
+        return DeadLetter(self.name, f"{_describe(item)}: {reason}")
 
     def failures(self, items: list[Any]) -> list[Any]:
-        """Of this stage's output, what failed in it: the port `errors`."""
-        return [item for item in items if self._failed_here(item)]
+        """Return what failed in this stage, of its output: the port `errors`."""
+        return [item for item in items if self._has_failed(item)]
 
-    def _failed_here(self, item: object) -> bool:
+    def _has_failed(self, item: object) -> bool:
         match item:
             case Detected(error=DeadLetter(stage=stage)):
                 return stage != DUPLICATE and (stage == self.name or Frame in self.accepts)
@@ -162,14 +162,14 @@ def _frame(item: Frame | Detected) -> Frame:
     return item if isinstance(item, Frame) else item.frame
 
 
-def _failed(item: Frame | Detected, letter: DeadLetter) -> Detected:
+def _as_failed(item: Frame | Detected, letter: DeadLetter) -> Detected:
     if isinstance(item, Detected):
         return replace(item, detections=(), error=letter)
     opened = item.opened
     return Detected(item, opened.width if opened else 0, opened.height if opened else 0, (), letter)
 
 
-def _what(item: object) -> str:
+def _describe(item: object) -> str:
     match item:
         case Event(id=id, revision=revision):
             return f"event {id} revision {revision}"

@@ -22,16 +22,16 @@ VALUES = {"type": get_args(EventType), "risk_level": get_args(RiskLevel), "analy
 def wants(only: Mapping[str, Any], item: Event | Message) -> bool:
     """Whether each field has one of the values asked for; of `object`, whether one was seen."""
     event = item.event if isinstance(item, Message) else item
-    return all(any(value in listed(asked) for value in FIELDS[field](event)) for field, asked in only.items())
+    return all(any(value in as_tuple(asked) for value in FIELDS[field](event)) for field, asked in only.items())
 
 
-def listed(asked: Any) -> tuple[Any, ...]:
-    """A single value stands for a list of one."""
+def as_tuple(asked: Any) -> tuple[Any, ...]:
+    """Return a list as a tuple; a single value stands for a list of one."""
     return tuple(asked) if isinstance(asked, list | tuple | set | frozenset) else (asked,)
 
 
 def mistakes(only: object) -> Iterator[str]:
-    """What is wrong with an `only`, in words; nothing if it is fine."""
+    """Yield what is wrong with an `only`."""
     if not isinstance(only, Mapping):
         yield f'`only` is {only!r}: write a table such as `only = {{ risk_level = ["high", "critical"] }}`'
         return
@@ -39,7 +39,7 @@ def mistakes(only: object) -> Iterator[str]:
         if field not in FIELDS:
             yield f"`only` has no field `{field}`{did_you_mean(field, FIELDS) or '.'} It knows {', '.join(FIELDS)}."
             continue
-        for value in listed(asked):
+        for value in as_tuple(asked):
             if not isinstance(value, str):
                 yield f"`only.{field}` = {value!r} has to be text"
             elif field in VALUES and value not in VALUES[field]:

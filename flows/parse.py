@@ -20,14 +20,14 @@ from hearthwatch.flows.node import Node
 from hearthwatch.flows.registry import load, names
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
+from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, read_flow_file
 from hearthwatch.schemas.settings import lookup, masked
 from hearthwatch.schemas.text import did_you_mean
 
 DEFAULT = Path(__file__).with_name("default.toml")
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 EXTENDS = "extends"
-RESERVED = ("use", "from", "only")
+NODE_KEYS = ("use", "from", "only")
 
 Where = Callable[[str], str]
 
@@ -45,7 +45,7 @@ class Parsed:
 def parse(file: FlowFile) -> Parsed:
     """Read the nodes of a flow file."""
     out = Parsed()
-    tables, where = _extended(file, out)
+    tables, where = _extend(file, out)
     rewrite_tables(tables, where, out.warnings)
     for name, table in tables.items():
         if node := _node(name, table, where(name), out):
@@ -53,16 +53,15 @@ def parse(file: FlowFile) -> Parsed:
     return out
 
 
-def _extended(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[str], Where]]:
+def _extend(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[str], Where]]:
     """Return the tables of all nodes, merged into the built-in ones if the file says so, and where each stands."""
     tables = {name: table for name, table in file.tables.items() if name != SETTINGS}
     if SETTINGS in file.tables and not isinstance(file.tables[SETTINGS], dict):
         out.mistakes.append(f"{file.where('', SETTINGS)}`{SETTINGS}` has to be a table: write `[{SETTINGS}]`")
     extends = tables.pop(EXTENDS, None)
-    if extends is None:
-        return tables, lambda name: lambda key: file.where(name, key)
-    if extends != "default":
+    if extends not in (None, "default"):
         out.mistakes.append(f'{file.where("", EXTENDS)}`{EXTENDS}` = {extends!r}: there is only "default" to extend')
+    if extends != "default":
         return tables, lambda name: lambda key: file.where(name, key)
     built_in = read_flow_file(DEFAULT)
 
@@ -71,10 +70,10 @@ def _extended(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[st
             name, key
         )
 
-    return _merged(built_in.tables, tables), where
+    return _merge(built_in.tables, tables), where
 
 
-def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Merge tables key by key; lists and `from` are replaced; `use = "none"` removes a node and the edges out of it."""
     out: dict[str, Any] = {name: dict(table) for name, table in ours.items()}
     for name, table in theirs.items():
@@ -103,7 +102,7 @@ def _node(name: str, table: Any, where: Where, out: Parsed) -> Node | None:
         )
         return None
     unset: dict[str, str] = {}
-    table = {key: _filled(value, key, unset) for key, value in table.items()}
+    table = {key: _fill(value, key, unset) for key, value in table.items()}
     for variable, key in sorted(unset.items()):
         out.mistakes.append(
             f"{where(key)}{name}: ${{{variable}}} is not set: set {variable} in the environment or in .env"
@@ -125,13 +124,13 @@ def _node(name: str, table: Any, where: Where, out: Parsed) -> Node | None:
     except UserError as error:
         out.mistakes.append(f"{node.at('use')}: {error}")
         return node
-    options = {key: value for key, value in table.items() if key not in RESERVED}
+    options = {key: value for key, value in table.items() if key not in NODE_KEYS}
     for fact in FACTS.keys() & options.keys() - node.kind.model_fields.keys():  # type: ignore[union-attr]
         out.facts.append((node, fact, options.pop(fact)))
     return node if unset else replace(node, component=_component(node, options, out.mistakes))
 
 
-def _filled(value: Any, key: str, unset: dict[str, str]) -> Any:
+def _fill(value: Any, key: str, unset: dict[str, str]) -> Any:
     """Replace every `${VAR}` in a value; the names of those that are not set are put into `unset`."""
 
     def replacement(match: re.Match[str]) -> str:
@@ -144,9 +143,9 @@ def _filled(value: Any, key: str, unset: dict[str, str]) -> Any:
         case str():
             return VARIABLE.sub(replacement, value)
         case list():
-            return [_filled(item, key, unset) for item in value]
+            return [_fill(item, key, unset) for item in value]
         case dict():
-            return {inner: _filled(item, key, unset) for inner, item in value.items()}
+            return {inner: _fill(item, key, unset) for inner, item in value.items()}
     return value
 
 
@@ -154,7 +153,7 @@ def _component(node: Node, options: dict[str, Any], mistakes: list[str]) -> Comp
     kind = node.kind
     assert kind is not None
     try:
-        return kind(**{key: _list(kind, key, value) for key, value in options.items()})
+        return kind(**{key: _split(kind, key, value) for key, value in options.items()})
     except ValidationError as error:
         for item in error.errors(include_url=False):
             option = str(item["loc"][0]) if item["loc"] else ""
@@ -164,7 +163,7 @@ def _component(node: Node, options: dict[str, Any], mistakes: list[str]) -> Comp
     return None
 
 
-def _list(kind: type[Component], option: str, value: Any) -> Any:
+def _split(kind: type[Component], option: str, value: Any) -> Any:
     """Split text with commas where a list is wanted: a setting that is a list is one text."""
     several = get_origin(_annotation(kind, option)) in (tuple, list)
     return [item.strip() for item in value.split(",")] if several and isinstance(value, str) else value
@@ -173,7 +172,7 @@ def _list(kind: type[Component], option: str, value: Any) -> Any:
 def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     option = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        hint = did_you_mean(option, [*kind.model_fields, *RESERVED])
+        hint = did_you_mean(option, [*kind.model_fields, *NODE_KEYS])
         return f"`{option}` is not an option of `{use}`{hint}".rstrip(".")
     if error["type"] == "missing":
         return f"`{option}` is missing"
@@ -191,6 +190,3 @@ def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
 def _annotation(kind: type[Component], option: str) -> Any:
     field = kind.model_fields.get(option.partition(".")[0])
     return field.annotation if field else None
-
-
-__all__ = ["DEFAULT", "FlowFileError", "Parsed", "parse"]

@@ -72,17 +72,21 @@ def names() -> dict[str, Entry]:
 
 
 def load(use: str) -> type[Component]:
-    """The class. Raises `RegistryError` with what to do about it."""
+    """Import and return the class.
+
+    Raises:
+        RegistryError: there is none, or it cannot be imported; with what to do about it.
+    """
     if ":" in use:
-        return _imported(use)
+        return _import(use)
     if use not in (known := names()):
         module, _, name = use.rpartition(".")
         hint = f". Did you mean `{module}:{name}`?" if module else did_you_mean(use, known) or "."
         raise RegistryError(f"there is no component `{use}`{hint} `hearthwatch components` lists all")
-    return _imported(known[use].target)
+    return _import(known[use].target)
 
 
-def _imported(target: str) -> type[Component]:
+def _import(target: str) -> type[Component]:
     module_name, _, name = target.partition(" ")[0].partition(":")
     try:
         with legacy_imports(module_name):

@@ -1,4 +1,4 @@
-"""Run consumers and jobs on threads of their kind: a slow one delays no other, and never the dataflow.
+"""Run consumers and jobs on separate threads: a slow one delays no other, and never the dataflow.
 
 Consumers read the feed at least once, in order, behind a durable cursor. The cursor moves after `deliver` returned; when it
 raises, the same messages come again after a while (full jitter, at most 30 s), and an outage is logged once. A new consumer
@@ -31,7 +31,7 @@ from hearthwatch.schemas.errors import UserError
 log = logging.getLogger(__name__)
 
 MESSAGES_MAX = 100  # per `deliver`: about 100 kB of JSON, and what is repeated at most after a failure
-RESUMED_MAX = 200  # messages shown again to a consumer that starts: notifications still open are among them
+RESUMED_MAX = 200  # messages passed to a consumer's `resume`: those of open notifications are among them
 IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
 RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after its interval if that is shorter
@@ -39,7 +39,7 @@ NICENESS = 10
 POLL = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
-class Service(Protocol):
+class ServiceThread(Protocol):
     """A thread that belongs to a node."""
 
     def start(self) -> None: ...
@@ -48,23 +48,23 @@ class Service(Protocol):
     def join(self, deadline: float) -> None: ...
 
 
-class Services:
+class ServiceThreads:
     """All consumers and jobs of a graph: started together, stopped together."""
 
     def __init__(self) -> None:
-        self._running: list[Service] = []
+        self._running: list[ServiceThread] = []
 
-    def start(self, service: Service) -> None:
+    def start(self, service: ServiceThread) -> None:
         service.start()
         self._running.append(service)
 
     def wake(self) -> None:
-        """Say that there is news in the record."""
+        """Wake all: the record may have changed."""
         for service in self._running:
             service.wake()
 
     def stop(self) -> None:
-        """Let each finish what is there already, for a bounded time; called once for each of them."""
+        """Stop all; each finishes what is there already, for a bounded time. Called once for each of them."""
         deadline = time.monotonic() + CONSUMERS_STOP_SECONDS_MAX
         for service in self._running:
             service.stop(deadline)
@@ -74,7 +74,7 @@ class Services:
 
 
 class FeedPoll(FixedPartitionedSource[int, None]):
-    """Emits the feed's newest number whenever it grew: news that passed no stream (verdicts, edits, other processes)."""
+    """Emits the feed's newest number whenever it grew: also by what passed no stream (verdicts, edits, other processes)."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -115,7 +115,7 @@ class ConsumerThread:
 
     def start(self) -> None:
         """Make the cursor, then the thread: whatever is written from now on will be delivered."""
-        self._news, self._stopping, self._until = threading.Event(), threading.Event(), 0.0
+        self._wake, self._stopping, self._until = threading.Event(), threading.Event(), 0.0
         self._record = Record(self.path)
         self._feed = Feed(self._record)
         self._cursor = self._feed.cursor(self.name)
@@ -123,12 +123,12 @@ class ConsumerThread:
         self._thread.start()
 
     def wake(self) -> None:
-        self._news.set()
+        self._wake.set()
 
     def stop(self, deadline: float) -> None:
         self._until = deadline
         self._stopping.set()
-        self._news.set()
+        self._wake.set()
 
     def join(self, deadline: float) -> None:
         self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -151,7 +151,7 @@ class ConsumerThread:
                 self._lock.release()
 
     def _acquire_lock(self) -> bool:
-        """Wait until no other process delivers for this consumer. False: it is time to stop."""
+        """Wait until no other process delivers for this consumer. Return False if it is time to stop."""
         warned = False
         while True:
             try:
@@ -166,15 +166,15 @@ class ConsumerThread:
                 return False
 
     def _resume(self) -> None:
-        """Show it what was delivered before. The feed may have gaps, where events were deleted."""
+        """Pass it what was delivered before. The feed may have gaps, where events were deleted."""
         self._cursor = self._feed.cursor(self.name)  # another process may have moved it
         if not isinstance(self.worker, Mirror):
             before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
             self.worker.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
 
     def _take(self) -> bool:
-        """Deliver what is new, or wait for news. False: it is time to stop."""
-        self._news.clear()
+        """Deliver new messages, or wait for some. Return False if it is time to stop."""
+        self._wake.clear()
         messages = self._feed.after(self._cursor, MESSAGES_MAX)
         if messages:
             self._deliver(messages)
@@ -182,8 +182,8 @@ class ConsumerThread:
         return self._wait()
 
     def _mirror(self) -> bool:
-        """Let a mirror read the feed itself. False: it is time to stop."""
-        self._news.clear()
+        """Let a mirror read the feed itself. Return False if it is time to stop."""
+        self._wake.clear()
         assert isinstance(self.worker, Mirror)
         self._advance(self.worker.catch_up())
         return self._wait(idle=False)
@@ -191,7 +191,7 @@ class ConsumerThread:
     def _wait(self, idle: bool = True) -> bool:
         if self._stopping.is_set():
             return False
-        if not self._news.wait(IDLE_SECONDS) and idle:
+        if not self._wake.wait(IDLE_SECONDS) and idle:
             self.worker.idle()
         return True
 
@@ -207,7 +207,7 @@ class ConsumerThread:
             self._cursor = seq
 
     def _retry(self, work: Callable[[], Any]) -> bool:
-        """Call until it does not raise; True unless it returned False or the stop came first."""
+        """Call until it does not raise. Return True unless it returned False or the stop came first."""
         failures, began = 0, time.monotonic()
         while True:
             try:

@@ -41,22 +41,29 @@ METHODS: dict[type[Component], tuple[str, ...]] = {
 """What each kind of component has to implement, one of these at least; the narrower kind comes first."""
 
 NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dots; `x_errors` is the tap of `x`
-TAKEN = ("feed", "none")
+RESERVED_NAMES = ("feed", "none")
 
 
 def find_mistakes(nodes: Nodes, run_here: tuple[str, ...] = ()) -> list[str]:
     """Return what keeps these nodes from being a dataflow, of which `run_here` run in this process (empty: all)."""
     if not nodes:
         return ["the graph has no nodes"]
-    found = [line for node in nodes.values() for line in (*_alone(node, nodes), *_edges(node, nodes))]
-    return [*found, *_cycles(nodes), *_frames(nodes), *_unused(nodes), *_unstored(nodes), *_cut(nodes, run_here)]
+    found = [line for node in nodes.values() for line in (*_node_mistakes(node, nodes), *_edge_mistakes(node, nodes))]
+    return [
+        *found,
+        *_cycles(nodes),
+        *_frame_mistakes(nodes),
+        *_unused_outputs(nodes),
+        *_unstored_verdicts(nodes),
+        *_cut_streams(nodes, run_here),
+    ]
 
 
-def _alone(node: Node, nodes: Nodes) -> Iterator[str]:
-    """What is wrong with a node whatever its neighbours are."""
+def _node_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
+    """Yield what is wrong with a node whatever its neighbours are."""
     if not NAME.fullmatch(node.name):
         yield f"{node}: `{node.name}` cannot be a name: letters, digits, `_` and `-` only, and no `_errors` at its end"
-    if node.name in TAKEN:
+    if node.name in RESERVED_NAMES:
         yield f"{node}: the name `{node.name}` is taken: use another name"
     kind = node.kind
     if kind is None:
@@ -90,7 +97,7 @@ def _kinds(node: Node) -> str:
     return " or ".join(name_of(kind) for kind in node.accepts())
 
 
-def _edges(node: Node, nodes: Nodes) -> Iterator[str]:
+def _edge_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
     at = node.at("from")
     for edge in node.after:
         name, _, port = edge.partition(".")
@@ -99,13 +106,13 @@ def _edges(node: Node, nodes: Nodes) -> Iterator[str]:
         elif port and (port != ERRORS or (nodes[name].kind and not nodes[name].is_kind(Stage))):
             yield f"{at}: `{name}` has no port `{port}`; a stage's is `{ERRORS}`"
         elif node.kind and nodes[name].kind:
-            yield from _types(node, edge, nodes)
+            yield from _type_mistakes(node, edge, nodes)
     if node.only is not None:
-        yield from _only(node, nodes)
+        yield from _only_mistakes(node, nodes)
 
 
-def _flowing(edge: str, nodes: Nodes) -> type | None:
-    """What flows along an edge; None if nothing does, or the node's component does not exist."""
+def _edge_type(edge: str, nodes: Nodes) -> type | None:
+    """Return what flows along an edge; None if nothing does, or the node's component does not exist."""
     name, _, port = edge.partition(".")
     if name not in nodes:
         return None
@@ -113,8 +120,8 @@ def _flowing(edge: str, nodes: Nodes) -> type | None:
     return DeadLetter if port and emits not in (Frame, Detected) else Detected if port else emits
 
 
-def _types(node: Node, edge: str, nodes: Nodes) -> Iterator[str]:
-    at, emitted = node.at("from"), _flowing(edge, nodes)
+def _type_mistakes(node: Node, edge: str, nodes: Nodes) -> Iterator[str]:
+    at, emitted = node.at("from"), _edge_type(edge, nodes)
     if node.is_durable():
         if not (nodes[edge.partition(".")[0]].kind or Component).durable or "." in edge:
             stores = [name for name, other in nodes.items() if other.is_store()]
@@ -128,13 +135,13 @@ def _types(node: Node, edge: str, nodes: Nodes) -> Iterator[str]:
         yield f"{at}: `{node.name}` accepts {_kinds(node)}, but `{edge}` emits {name_of(emitted)}"
 
 
-def _only(node: Node, nodes: Nodes) -> Iterator[str]:
+def _only_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
     at = node.at("only")
     if node.is_kind(Job) or node.is_judge():
         yield f"{at}: `only` chooses among events and messages, and `{node.name}` reads the record as a whole"
         return
     for edge in node.after if not node.is_kind(Consumer) else ():
-        if _flowing(edge, nodes) not in (Event, Message, None):
+        if _edge_type(edge, nodes) not in (Event, Message, None):
             yield f"{at}: `only` chooses among events and messages; between `files` and `batch` no item may vanish"
             return
     if node.is_kind(Consumer) and node.kind.whole:  # type: ignore[union-attr]
@@ -151,20 +158,20 @@ def _cycles(nodes: Nodes) -> Iterator[str]:
         yield f"{nodes[error.args[1][0]].where('from')}the graph goes round in a circle: {circle}"
 
 
-def _frames(nodes: Nodes) -> Iterator[str]:
-    """Frames come from one source, go down one line, and end in one batch."""
+def _frame_mistakes(nodes: Nodes) -> Iterator[str]:
+    """Check that frames come from one source, flow down one line, and end in one batch."""
     starts = [node for node in nodes.values() if node.is_kind(Source) and node.emits() is Frame]
-    ends = [node for node in nodes.values() if _decides(node)]
+    ends = [node for node in nodes.values() if _is_batch(node)]
     for several, role in ((starts, "hands out frames"), (ends, "makes events of them")):
         if len(several) > 1:
             listed = ", ".join(f"`{n.name}`" for n in several)
             yield f"{several[1].where('')}only one node {role}, but there are {len(several)}: {listed}"
     known = all(node.kind for node in nodes.values())
     for start in starts if known else ():
-        if not any(start.name in _above(end, nodes) for end in ends):
+        if not any(start.name in _ancestors(end, nodes) for end in ends):
             yield f"{start}: its frames reach no `batch`: nothing would ever be settled"
     for end in ends:
-        for node in (end, *(nodes[name] for name in sorted(_above(end, nodes)))):
+        for node in (end, *(nodes[name] for name in sorted(_ancestors(end, nodes)))):
             if len(node.after) > 1 and not node.is_kind(Source) and node.accepts() and _carries_frames(node):
                 yield f"{node.at('from')}: reads {len(node.after)} nodes, but merging streams does not keep order: between `files` and `batch` there is one line"
 
@@ -173,11 +180,11 @@ def _carries_frames(node: Node) -> bool:
     return any(issubclass(kind, Frame | Detected) for kind in node.accepts())
 
 
-def _decides(node: Node) -> bool:
+def _is_batch(node: Node) -> bool:
     return node.is_kind(Stage) and node.emits() is Event and Detected in node.accepts()
 
 
-def _above(node: Node, nodes: Nodes) -> set[str]:
+def _ancestors(node: Node, nodes: Nodes) -> set[str]:
     """Return the names of all nodes whose items reach this one."""
     found: set[str] = set()
     ahead = list(node.upstream())
@@ -189,8 +196,8 @@ def _above(node: Node, nodes: Nodes) -> set[str]:
     return found
 
 
-def _unused(nodes: Nodes) -> Iterator[str]:
-    """A source whose items go nowhere, a stage whose uploads do."""
+def _unused_outputs(nodes: Nodes) -> Iterator[str]:
+    """Find sources whose items no node reads, and stages whose uploads no node reads."""
     taken = {name for node in nodes.values() for name in node.upstream()}
     files = next((n.name for n in nodes.values() if n.is_kind(Source) and n.emits() is Frame), "files")
     for node in nodes.values():
@@ -201,16 +208,16 @@ def _unused(nodes: Nodes) -> Iterator[str]:
         yield f'{node}: nothing takes what it emits ({name_of(emits)}): add `from = "{node.name}"` to {where}'
 
 
-def _unstored(nodes: Nodes) -> Iterator[str]:
-    """A judge whose verdicts reach no record."""
+def _unstored_verdicts(nodes: Nodes) -> Iterator[str]:
+    """Find judges whose verdicts no node stores."""
     for node in nodes.values():
         readers = [other for other in nodes.values() if node.name in other.upstream()]
         if node.is_judge() and not any(reader.is_kind(Sink) and reader.is_store() for reader in readers):
             yield f'{node}: nothing stores its verdicts: add a `sqlite` node with `from = ["{node.name}"]`'
 
 
-def _cut(nodes: Nodes, run_here: tuple[str, ...]) -> Iterator[str]:
-    """Edges between processes have to be durable: a stream ends with its process."""
+def _cut_streams(nodes: Nodes, run_here: tuple[str, ...]) -> Iterator[str]:
+    """Find edges between processes that are not durable: a stream ends with its process."""
     for name in run_here:
         if name not in nodes:
             yield f"`nodes` names `{name}`, which is no node{did_you_mean(name, nodes)}".rstrip(".")
@@ -218,8 +225,8 @@ def _cut(nodes: Nodes, run_here: tuple[str, ...]) -> Iterator[str]:
         for name in node.upstream():
             if name not in nodes or (node.name in run_here) == (name in run_here) or is_durable_edge(nodes[name], node):
                 continue
-            there, here = (name, node.name) if node.name in run_here else (node.name, name)
-            yield f"{node.at('from')}: `nodes` cuts the stream from `{name}`: run `{there}` where `{here}` runs"
+            there, reader = (name, node.name) if node.name in run_here else (node.name, name)
+            yield f"{node.at('from')}: `nodes` cuts the stream from `{name}`: run `{there}` where `{reader}` runs"
 
 
 def is_durable_edge(up: Node, node: Node) -> bool:

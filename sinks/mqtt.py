@@ -30,18 +30,14 @@ from pydantic import AfterValidator, Field
 from hearthwatch.record import Record
 from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
-from hearthwatch.sinks.notifier import LEVELS, Notifier, NotifierWorker, is_old
+from hearthwatch.sinks.notifier import LEVELS, DeliveryError, Notifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that publishes `offline` for us
 OFF_SECONDS = 300  # Home Assistant turns occupancy off after this long, should the end of an event be lost
 
 
-class BrokerError(Exception):
-    """Not delivered; the text says why and names no secret."""
-
-
-def _url(url: str) -> str:
+def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.port == 0:
         raise ValueError("write mqtt://user:password@host:1883 or mqtts://host")
@@ -54,7 +50,7 @@ Topic = Annotated[str, Field(pattern=r"^[^#+\s/][^#+\s]*$")]
 class Mqtt(Notifier):
     """Publish events to an MQTT broker, for Home Assistant and others."""
 
-    url: Annotated[str, Field(repr=False), AfterValidator(_url)]
+    url: Annotated[str, Field(repr=False), AfterValidator(_check_url)]
     """The broker: `mqtt://user:password@host:1883`; `mqtts://` encrypts."""
     topic: Topic = "hearthwatch"
     """What all topics start with."""
@@ -77,37 +73,41 @@ class MqttWorker(NotifierWorker):
 
     def __init__(self, options: Mqtt, context: Context) -> None:
         super().__init__(options, context)
-        self._link: Link | None = None
+        self._broker: BrokerConnection | None = None
         self._retained: dict[str, str] = {}
         """Topic → payload that the broker should hold."""
         self._open_events: dict[str, set[int]] = {}
         """Camera id → its open events."""
         self._seq = 0
-        """The last message that was mirrored."""
+        """The last message that was published."""
 
     def open(self) -> None:
-        """Connect, and publish all that is to be retained. Raises `BrokerError`."""
-        self._connected()
+        """Connect, and publish all that is to be retained.
+
+        Raises:
+            DeliveryError: the broker cannot be reached, or refuses.
+        """
+        self._connect()
 
     def idle(self) -> None:
-        """Reconnect to a broker that went away or came back empty, although there is no news."""
-        self._connected()
+        """Reconnect to a broker that was down or came back empty, although there is no message."""
+        self._connect()
 
     def deliver(self, messages: Sequence[Message]) -> None:
         for message in messages:
             try:
                 if message.seq > self._seq:
-                    self._mirror(message)
+                    self._publish_state(message)
                     self._seq = message.seq
                 super().deliver([message])
-            except BrokerError:
+            except DeliveryError:
                 self.close()  # what is half sent must not overtake what comes again
                 raise
 
     def close(self) -> None:
-        if self._link:
-            self._link.close()
-            self._link = None
+        if self._broker:
+            self._broker.close()
+            self._broker = None
 
     def notify(self, message: Message) -> None:
         """Publish an alert."""
@@ -115,7 +115,7 @@ class MqttWorker(NotifierWorker):
 
     # -- state
 
-    def _mirror(self, message: Message) -> None:
+    def _publish_state(self, message: Message) -> None:
         event, payload = message.event, _json(message.as_dict())
         self._publish(f"{self.options.topic}/events", payload)
         if is_old(message, self.options):
@@ -128,7 +128,7 @@ class MqttWorker(NotifierWorker):
 
     def _announce(self, camera_id: str, name: str) -> None:
         if self.options.home_assistant:
-            for topic, entity in entities(self.options, self._connected().name, camera_id, name):
+            for topic, entity in entities(self.options, self._connect().name, camera_id, name):
                 if self._retained.get(topic) != entity:
                     self._retain(topic, entity)
 
@@ -137,41 +137,43 @@ class MqttWorker(NotifierWorker):
         self._publish(topic, payload, retain=True)
 
     def _publish(self, topic: str, payload: str, retain: bool = False) -> None:
-        self._connected().publish(topic, payload, retain)
+        self._connect().publish(topic, payload, retain)
 
     # -- the connection
 
-    def _connected(self) -> Link:
-        """The connection; a new one if there is none. Raises `BrokerError`."""
-        if self._link and not self._link.alive:
+    def _connect(self) -> BrokerConnection:
+        """Return the connection; make a new one if there is none. Raises `DeliveryError`."""
+        if self._broker and not self._broker.is_alive:
             self.close()
-        if self._link is None:
+        if self._broker is None:
             record = Record(self.context.record_path)
-            self._link = Link(self.options.url, f"hearthwatch-{record.store_id[:8]}", f"{self.options.topic}/available")
+            self._broker = BrokerConnection(
+                self.options.url, f"hearthwatch-{record.store_id[:8]}", f"{self.options.topic}/available"
+            )
             try:
                 for topic, payload in self._retained.items():
-                    self._link.publish(topic, payload, True)
+                    self._broker.publish(topic, payload, True)
                 for camera_id, name in record.rows("SELECT id, name FROM cameras ORDER BY id"):
                     self._announce(camera_id, name)
-            except BrokerError:
+            except DeliveryError:
                 self.close()
                 raise
             finally:
                 record.close()
-        return self._link
+        return self._broker
 
 
-class Link:
-    """One connection to one broker. `publish` returns when the broker has taken it; any failure is the link's end."""
+class BrokerConnection:
+    """One connection to one broker. `publish` returns when the broker has taken it; any failure ends the connection."""
 
     def __init__(self, url: str, name: str, available: str) -> None:
-        """Connect; `name` is the client's, two of one name would throw each other out. Raises `BrokerError`."""
+        """Connect; `name` is the client's, the broker disconnects the first of two with one name. Raises `DeliveryError`."""
         parts = urlsplit(url)
         self.name, self.host, self.available = name, str(parts.hostname), available
         self._answered, self._reason = threading.Event(), ""
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
         self._client.connect_timeout = CONNECT_SECONDS
-        self._client.on_connect = self._connected
+        self._client.on_connect = self._on_connect
         self._client.will_set(available, "offline", 1, retain=True)
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
@@ -182,27 +184,31 @@ class Link:
                 self.host, parts.port or (8883 if parts.scheme == "mqtts" else 1883), KEEPALIVE_SECONDS
             )
         except (OSError, ValueError) as error:
-            raise BrokerError(f"the broker at {self.host} cannot be reached: {error}") from None
+            raise DeliveryError(f"the broker at {self.host} cannot be reached: {error}") from None
         self._client.loop_start()
         if not self._answered.wait(ANSWER_SECONDS) or self._reason:
             self.close()
-            raise BrokerError(f"the broker at {self.host} {self._reason or 'does not answer'}")
+            raise DeliveryError(f"the broker at {self.host} {self._reason or 'does not answer'}")
         self.publish(available, "online", True)
 
-    def _connected(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._reason = f"refuses us: {reason}" if reason.is_failure else ""
         self._answered.set()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._client.is_connected()
 
     def publish(self, topic: str, payload: str, retain: bool) -> None:
-        """Raises `BrokerError` if the broker did not acknowledge it."""
-        if not self._acknowledged(self._client.publish(topic, payload, 1, retain)):
-            raise BrokerError(f"the broker at {self.host} did not take a message within {ANSWER_SECONDS:g} s")
+        """Publish, and wait for the acknowledgement.
 
-    def _acknowledged(self, sent: MQTTMessageInfo) -> bool:
+        Raises:
+            DeliveryError: there was none in time.
+        """
+        if not self._is_acknowledged(self._client.publish(topic, payload, 1, retain)):
+            raise DeliveryError(f"the broker at {self.host} did not take a message within {ANSWER_SECONDS:g} s")
+
+    def _is_acknowledged(self, sent: MQTTMessageInfo) -> bool:
         try:
             sent.wait_for_publish(ANSWER_SECONDS)
             return sent.is_published()
@@ -211,14 +217,14 @@ class Link:
 
     def close(self) -> None:
         """Publish `offline`; where the connection is gone, the broker does."""
-        if self.alive:
-            self._acknowledged(self._client.publish(self.available, "offline", 1, True))
+        if self.is_alive:
+            self._is_acknowledged(self._client.publish(self.available, "offline", 1, True))
         self._client.disconnect()
         self._client.loop_stop()
 
 
 def entities(options: Mqtt, client: str, camera_id: str, name: str) -> Iterator[tuple[str, str]]:
-    """A camera's entities as Home Assistant's discovery wants them: (topic, JSON)."""
+    """Yield a camera's entities in the form of Home Assistant's discovery: (topic, JSON)."""
     plain = camera_id if camera_id.isascii() else camera_id.encode().hex()  # ids hold a-z, 0-9, _ and - only
     node, where = f"{client.replace('-', '_')}_{plain}", f"{options.topic}/{camera_id}"
     shared = {

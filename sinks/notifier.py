@@ -1,7 +1,7 @@
-"""What all notifiers share: which events they send (the policy), and how they POST.
+"""Decide which events notifiers send (the notification policy), and POST them.
 
 At least once, in order: a `notify` that raises is called again with the same message, and what was sent before it is not
-sent twice. An event is sent once, and again only if its level has risen; old news is left out. After a restart the feed
+sent twice. An event is sent once, and again only if its level has risen; old events are left out. After a restart the feed
 says what was sent before; only the pause of a camera starts again.
 """
 
@@ -31,13 +31,13 @@ REFUSED = {400, 409, 413, 415, 422}  # the message's own fault: it would block a
 ANSWER_MAX = 200  # characters of an answer that are worth a log line
 
 
-def _hours(text: str | None) -> str | None:
+def _check_hours(text: str | None) -> str | None:
     if text is not None:
-        hours(text)
+        parse_hours(text)
     return text
 
 
-def hours(text: str) -> tuple[time, time]:
+def parse_hours(text: str) -> tuple[time, time]:
     """Read `22:00-06:30` as its two ends. Raises ValueError."""
     try:
         start, end = (time.fromisoformat(part) for part in re.split(r"\s*[-–]\s*", text.strip()))
@@ -49,14 +49,14 @@ def hours(text: str) -> tuple[time, time]:
 class Notifier(Consumer):
     """A consumer with a notification policy: implement `notify(message)`, which sends one message or raises."""
 
-    quiet_hours: Annotated[str | None, AfterValidator(_hours)] = None
+    quiet_hours: Annotated[str | None, AfterValidator(_check_hours)] = None
     """Send nothing between these times of day, such as `22:00-06:30`; unset: at all times."""
     quiet_below: RiskLevel = "critical"
     """What reaches this level is sent in quiet hours, too."""
     pause_seconds: Annotated[float, Field(ge=0)] = 60
     """After a notification, a camera's next ones are left out for so long, unless their level is higher."""
     delay_seconds_max: Annotated[float, Field(gt=0)] = 60
-    """Pictures that arrived later than this after they were taken are old news: nothing is sent about them."""
+    """Nothing is sent about pictures that arrived later than this after they were taken."""
 
     def notify(self, message: Message) -> None:
         """Send this one. Raise to be called again after a while."""
@@ -65,11 +65,11 @@ class Notifier(Consumer):
     def build(self, context: Context) -> ConsumerWorker:
         if type(self).deliver is not Consumer.deliver:
             return super().build(context)  # it has its own policy
-        return _OwnNotifier(self.copy_fresh(), context)
+        return _PluginWorker(self.copy_fresh(), context)
 
 
 class NotifierWorker(ConsumerWorker):
-    """Sends what the policy lets through: implement `notify`."""
+    """Sends what the policy allows: implement `notify`."""
 
     def __init__(self, options: Notifier, context: Context) -> None:
         self.options, self.context = options, context
@@ -91,7 +91,7 @@ class NotifierWorker(ConsumerWorker):
                 self.policy.record_sent(message, now)
 
 
-class _OwnNotifier(NotifierWorker):
+class _PluginWorker(NotifierWorker):
     """Runs a plug-in whose `notify` is on the component itself."""
 
     def __init__(self, plugin: Notifier, context: Context) -> None:
@@ -101,7 +101,7 @@ class _OwnNotifier(NotifierWorker):
 
 
 class NotificationPolicy:
-    """What was sent, and so what is worth sending. Time comes in from outside."""
+    """Remembers what was sent, and decides what to send. Time is passed in."""
 
     def __init__(self, options: Notifier, zone: tzinfo | None = None) -> None:
         self.options, self.zone = options, zone
@@ -163,7 +163,7 @@ def is_quiet(options: Notifier, zone: tzinfo | None, now: datetime) -> bool:
     """Whether these are quiet hours for this notifier."""
     if options.quiet_hours is None:
         return False
-    start, end = hours(options.quiet_hours)
+    start, end = parse_hours(options.quiet_hours)
     at = now.astimezone(zone).time()
     return start <= at < end if start <= end else at >= start or at < end
 
@@ -186,28 +186,28 @@ class DeliveryError(Exception):
     """Not delivered; the text says why and names no secret."""
 
 
-def _url(url: str) -> str:
+def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write http://host:port/… or https://host/…")
     return url
 
 
-HttpUrl = Annotated[str, AfterValidator(_url)]
+EndpointUrl = Annotated[str, AfterValidator(_check_url)]
 
 
 class HttpNotifier(Notifier):
-    """A notifier that POSTs."""
+    """A notifier that sends HTTP requests."""
 
     timeout_seconds: Seconds = 10
-    """How long connecting, and each silence of the other side, may last."""
+    """How long connecting, and each wait for the other side, may take."""
 
 
 class HttpWorker(NotifierWorker):
     """One client, kept alive. Anything but an answer 2xx is tried again with backoff, for as long as it takes.
 
-    A wrong token gets fixed, and then nothing is missing. Only an answer that is about this one message (`REFUSED`) ends it,
-    with an error in the log.
+    After a wrong token is fixed, nothing is missing. Only a message that the server refuses (`REFUSED`) is dropped, with an
+    error in the log.
     """
 
     _client: httpx.Client | None = None

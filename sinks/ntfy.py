@@ -1,7 +1,7 @@
 """Send notifications to a phone through ntfy, the public service or another server.
 
-At least once, in order. The level is the priority, so `critical` rings through. A topic on a public server is as good as a
-password: who knows it reads along.
+At least once, in order. The level is the priority, so `critical` rings through. A topic on a public server is like a
+password: who knows it can read everything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field
 from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
-from hearthwatch.sinks.notifier import HttpNotifier, HttpUrl, HttpWorker, title
+from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker, title
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
 TAGS = {"person": "walking", "dog": "dog", "cat": "cat", "bird": "bird", "package": "package", "bicycle": "bike"}
@@ -27,11 +27,11 @@ class Ntfy(HttpNotifier):
 
     topic: Annotated[str, Field(repr=False, pattern=r"^[-_A-Za-z0-9]{1,64}$")]
     """The topic that the phone subscribes to; choose a long random one."""
-    server: HttpUrl = "https://ntfy.sh"
+    server: EndpointUrl = "https://ntfy.sh"
     """The ntfy server."""
     token: Annotated[str | None, Field(repr=False, min_length=1)] = None
     """An access token of that server; unset: the topic needs none."""
-    page_url: HttpUrl | None = None
+    page_url: EndpointUrl | None = None
     """Where the phone reaches the Hearthwatch page: a tap opens the event, and its picture is shown; unset: words alone."""
 
     def label(self) -> str:
@@ -41,7 +41,7 @@ class Ntfy(HttpNotifier):
         return NtfyWorker(self, context)
 
     def note(self, message: Message) -> dict[str, object]:
-        """The message as ntfy's JSON."""
+        """Return the message as ntfy's JSON."""
         event = message.event
         note: dict[str, object] = {
             "topic": self.topic,

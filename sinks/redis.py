@@ -1,9 +1,9 @@
-"""Publish events to Redis: a pub/sub channel for who listens now, a stream for who wants to catch up.
+"""Publish events to Redis: a pub/sub channel for live readers, a stream for those that catch up.
 
 At least once, in order of `seq`; dedupe by (`event_id`, `revision`). The stream holds each row once, because its entry
-ids are the feed's numbers, and it holds about the last 10,000. It is a mirror: the relay resumes from the stream's own
+ids are the feed's numbers, and it holds about the last 10,000. It is a mirror that resumes from the stream's own
 last id, so whatever Redis lost (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
-hung or slow delays messages and nothing else. One relay for a stream.
+hung or slow delays messages and nothing else. One pipeline per stream.
 The message is `Message.as_dict` in `schemas/items.py`, the same for every receiver.
 """
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 STREAM_MAX = 10_000  # x 1 kB: Redis keeps a little more, whole nodes of about 100 entries
 ROWS_MAX = 200  # in one script: 1 ms in which Redis serves no other client
-PUBLISHED_MAX = 60_000_000  # microseconds; what is older is no news to who listens now, it goes to the stream alone
+PUBLISHED_MAX = 60_000_000  # microseconds; what is older is appended to the stream alone
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # redis-py's own retries would hold a call for 5 s on a dead server
 
 NOTHING = -1  # no stream ends there
@@ -84,8 +84,8 @@ class Redis(Consumer):
         except (redis.RedisError, OSError, ValueError) as error:
             raise UserError(f"{name}: {error}: start Redis, fix REDIS_URL, or unset it") from None
 
-    def build(self, context: Context) -> Relay:
-        return Relay(self, context)
+    def build(self, context: Context) -> RedisMirror:
+        return RedisMirror(self, context)
 
 
 def connect(url: str) -> redis.Redis:
@@ -94,7 +94,7 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, retry=retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS)
 
 
-class Relay(Mirror):
+class RedisMirror(Mirror):
     """The feed on one side, Redis on the other, and the number of the last row that is on both."""
 
     def __init__(self, options: Redis, context: Context) -> None:
@@ -107,39 +107,41 @@ class Relay(Mirror):
         assert self.options.url
         self.record = Record(self.context.record_path)
         self.client = connect(self.options.url)
-        self._push = self.client.register_script(PUSH)
+        self._script = self.client.register_script(PUSH)
 
     def catch_up(self) -> int:
-        """Bring the stream to the feed's end, from wherever it is; the number of its last row.
+        """Bring the stream to the feed's end, from wherever it is, and return the number of its last row.
 
-        Called when there is news, and once a second, so a Redis that came back empty is filled again.
-        Raises redis.RedisError; call again to continue.
+        Called when the feed grew, and once a second, so a Redis that came back empty is filled again.
+
+        Raises:
+            redis.RedisError: call again to continue.
         """
         while True:
-            newest = self._newest()
-            rows = self._after(self.last, newest)
+            newest = self._newest_seq()
+            rows = self._read_rows(self.last, newest)
             wanted = rows[-1][0] if rows else self.last
-            self.last = self._pushed(newest, rows)
+            self.last = self._push(newest, rows)
             if self.last == wanted and len(rows) < ROWS_MAX:
                 return self.last
 
-    def _newest(self) -> int:
-        """The highest number that the feed ever had, whatever of it was pruned."""
+    def _newest_seq(self) -> int:
+        """Return the highest number that the feed ever had, whatever of it was pruned."""
         (seq,) = self.record.one("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)")
         return int(seq)
 
-    def _after(self, seq: int, newest: int) -> list[tuple[int, str, int]]:
-        """What to append to a stream that ends at `seq`: (number, payload, whether to publish it, too)."""
+    def _read_rows(self, seq: int, newest: int) -> list[tuple[int, str, int]]:
+        """Read what to append to a stream that ends at `seq`: (number, payload, whether to publish it, too)."""
         since = max(seq, newest - STREAM_MAX)  # an empty stream gets no more than it can hold
         sql = "SELECT seq, payload, ? - at < ? FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
         return self.record.rows(sql, now(), PUBLISHED_MAX, since, ROWS_MAX)
 
-    def _pushed(self, newest: int, rows: Sequence[tuple[int, str, int]]) -> int:
-        """Append these if the stream ends where we think; the number of its last row."""
+    def _push(self, newest: int, rows: Sequence[tuple[int, str, int]]) -> int:
+        """Append these if the stream ends where we think, and return the number of its last row."""
         refused = self.last if self.last > newest else NOTHING  # a record restored from a backup has yet to come there
         head = (self.record.store_id, self.last, refused, STREAM_MAX, self.channel)
         keys = (self.stream, f"{self.stream}:store_id")
-        last, replaced = self._push(keys=keys, args=[*head, *(value for row in rows for value in row)])
+        last, replaced = self._script(keys=keys, args=[*head, *(value for row in rows for value in row)])
         if replaced:
             log.warning(
                 "%s held the events of another record, or of a later state of this one: it is replaced", self.stream

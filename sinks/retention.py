@@ -1,6 +1,6 @@
 """Delete what is too old or too much, every hour, in small steps, on a thread of low priority.
 
-What is deleted first and what never is: `record/retention/policy.py`. A kill at any step is finished by the next run, and
+What is deleted first, and what never: `record/retention/policy.py`. A kill at any step is finished by the next run, and
 thumbnails that a kill left undrawn are drawn at the first.
 """
 
@@ -44,8 +44,8 @@ class Retention(Job):
     def pause_seconds(self) -> float:
         return self.interval_minutes * 60
 
-    def rules(self, unreviewed: bool = False) -> RetentionPolicy:
-        """The options as the record's retention takes them; `unreviewed` as if that option were set."""
+    def policy(self, unreviewed: bool = False) -> RetentionPolicy:
+        """Return the options as a policy; `unreviewed` as if that option were set."""
         from hearthwatch.record.retention.policy import RetentionPolicy
 
         room = None if self.gigabytes is None else round(self.gigabytes * 1e9)
@@ -62,10 +62,12 @@ class RetentionWorker(JobWorker):
         from hearthwatch.record import Record  # and pyarrow: half a second that no start waits for
         from hearthwatch.record.retention.run import RetentionRun
 
-        self.keeper = RetentionRun(Record(context.record_path), context.data_dir, context.base_path, options.rules())
+        self.retention = RetentionRun(
+            Record(context.record_path), context.data_dir, context.base_path, options.policy()
+        )
 
     def run(self, now: datetime, stop: Callable[[], bool]) -> None:
-        outcome = self.keeper.run(to_microseconds(now), stop)
+        outcome = self.retention.run(to_microseconds(now), stop)
         if not outcome.deleted.is_empty():
             log.info("retention: %s", outcome)
         for problem in outcome.problems():

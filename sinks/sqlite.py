@@ -2,8 +2,9 @@
 
 Frames, detections and events are not written here: `batch` decides a frame and stores it, its detections, its place in an
 event and the feed rows in one transaction, because after a kill a frame without its event, or an event without its frames,
-would look like a lost one. So what comes from `batch` is in the record when it arrives here, and only passes. Exactly once in effect: a verdict applies only to the revision that it was asked for, so one that
-comes again, or too late, changes nothing. One partition: there is one record.
+would look like a lost one. So what comes from `batch` is in the record when it arrives here, and only passes. Exactly once
+in effect: a verdict applies only to the revision that it was asked for, so one that comes again, or too late, changes
+nothing. One partition: there is one record.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Stored = Event | FailedAttempt | GpuSample
 
 
 class Sqlite(Sink):
-    """The record: stores verdicts, attempts that missed, and samples of the machine; `batch` stores the rest."""
+    """The record: stores verdicts, failed attempts, and samples of the machine; `batch` stores the rest."""
 
     accepts: ClassVar[type | tuple[type, ...]] = (Event, FailedAttempt, GpuSample)
     durable = True

@@ -1,4 +1,4 @@
-"""Draw one thumbnail per frame with detections, beside the flow and never in front of an alert.
+"""Draw one thumbnail per frame with detections, in the background.
 
 At most once, out of order: a few threads of low priority draw what they can. What they cannot keep up with, what is
 waiting at a kill and what a full disk refuses is left out: a reader that finds a thumbnail missing draws it again from the
@@ -44,18 +44,18 @@ class Thumbnails(Sink):
         return f"{self.size[0]} × {self.size[1]} JPEG"
 
     def build(self, context: Context) -> DynamicSink[Detected]:
-        return _Built(self, context)
+        return _Sink(self, context)
 
 
-class _Built(DynamicSink[Detected]):
+class _Sink(DynamicSink[Detected]):
     def __init__(self, options: Thumbnails, context: Context) -> None:
         self.options, self.context = options, context
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> Pool:
-        return Pool(self.options, self.context)
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> DrawingThreads:
+        return DrawingThreads(self.options, self.context)
 
 
-class Pool(StatelessSinkPartition[Detected]):
+class DrawingThreads(StatelessSinkPartition[Detected]):
     """Threads that draw, and the pictures that wait for them, bounded in pixels."""
 
     def __init__(self, options: Thumbnails, context: Context) -> None:
@@ -64,17 +64,17 @@ class Pool(StatelessSinkPartition[Detected]):
         self._waiting: deque[Detected] = deque()
         self._pixels = 0
         self._drawing = 0
-        self._ends = self._fails = False
-        self._turn = threading.Condition()
+        self._is_ending = self._fails = False
+        self._condition = threading.Condition()
         for n in range(options.threads):  # daemons: a disk that hangs must not keep the process
             threading.Thread(target=self._run, name=f"thumbnails {n}", daemon=True).start()
 
     def write_batch(self, items: list[Detected]) -> None:
-        self.offer([item for item in items if item.detections and not item.error and item.frame.opened])
+        self.enqueue([item for item in items if item.detections and not item.error and item.frame.opened])
 
-    def offer(self, items: Sequence[Detected]) -> None:
-        """Have these drawn unless too many wait already; returns at once."""
-        with self._turn:
+    def enqueue(self, items: Sequence[Detected]) -> None:
+        """Enqueue these unless too many wait already; returns at once."""
+        with self._condition:
             for item in items:
                 pixels = item.width * item.height
                 if self._waiting and self._pixels + pixels > PIXELS_WAITING_MAX:
@@ -82,15 +82,15 @@ class Pool(StatelessSinkPartition[Detected]):
                 else:
                     self._waiting.append(item)
                     self._pixels += pixels
-            self._turn.notify(len(items))
+            self._condition.notify(len(items))
 
     def close(self) -> None:
         """Draw what waits, for a bounded time."""
         deadline = time.monotonic() + THUMBNAILS_STOP_SECONDS_MAX
-        with self._turn:
-            self._ends = True
-            self._turn.notify_all()
-            self._turn.wait_for(lambda: not self._waiting and not self._drawing, deadline - time.monotonic())
+        with self._condition:
+            self._is_ending = True
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: not self._waiting and not self._drawing, deadline - time.monotonic())
             self._leave_out(len(self._waiting))
             self._waiting.clear()
         if self.left_out:
@@ -102,19 +102,19 @@ class Pool(StatelessSinkPartition[Detected]):
         self.left_out += count
 
     def _run(self) -> None:
-        _yield_to_others()
+        _lower_priority()
         while (item := self._next()) is not None:
             try:
                 self._draw(item)
             finally:
-                with self._turn:
+                with self._condition:
                     self._drawing -= 1
-                    self._turn.notify_all()
+                    self._condition.notify_all()
             del item  # the picture, while this thread waits for the next one
 
     def _next(self) -> Detected | None:
-        with self._turn:
-            self._turn.wait_for(lambda: self._waiting or self._ends)
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._is_ending)
             if not self._waiting:
                 return None
             item = self._waiting.popleft()
@@ -124,21 +124,21 @@ class Pool(StatelessSinkPartition[Detected]):
 
     def _draw(self, item: Detected) -> None:
         frame = item.frame
-        there = self.data_dir / path(frame.id, to_microseconds(frame.captured_at))
+        file = self.data_dir / path(frame.id, to_microseconds(frame.captured_at))
         began = time.perf_counter()
         try:
-            write(there, draw(frame.picture(), item.detections, self.options.size))
+            write(file, draw(frame.picture(), item.detections, self.options.size))
             self.timings.add("draw", [time.perf_counter() - began])
             self._fails = False
         except OSError as error:
             if not self._fails:
-                log.warning("%s: %s; thumbnails are left out until this is fixed", there, error.strerror or error)
+                log.warning("%s: %s; thumbnails are left out until this is fixed", file, error.strerror or error)
             self._fails = True
-        except Exception:  # whatever is odd about one picture, the thread has others to draw
-            log.exception("%s could not be drawn", there)
+        except Exception:  # a picture that cannot be drawn must not end the thread
+            log.exception("%s could not be drawn", file)
 
 
-def _yield_to_others() -> None:
+def _lower_priority() -> None:
     """Lower this thread's priority: on Linux each has its own."""
     me = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
-from hearthwatch.sinks.notifier import HttpNotifier, HttpUrl, HttpWorker
+from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker
 
 SIGNATURE = "X-Hearthwatch-Signature"
 
@@ -24,7 +24,7 @@ SIGNATURE = "X-Hearthwatch-Signature"
 class Webhook(HttpNotifier):
     """POST each notification to a URL, as JSON."""
 
-    url: Annotated[HttpUrl, Field(repr=False)]
+    url: Annotated[EndpointUrl, Field(repr=False)]
     """Where to."""
     secret: Annotated[str | None, Field(repr=False, min_length=1)] = None
     """Signs the body: header `X-Hearthwatch-Signature: sha256=<HMAC-SHA256 of the body, in hex>`; unset: no signature."""

@@ -16,7 +16,7 @@ from pydantic import ConfigDict
 
 import hearthwatch.flows.services
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.services import ConsumerThread, Services
+from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
@@ -78,9 +78,9 @@ class Listening:
 
     def __init__(self, path: Path, consumer: Consumer, **only: Any) -> None:
         given = Context(path, path.parent, path.parent / "uploads")
-        self.services, self.thread = Services(), ConsumerThread("bell", consumer, only, given)
+        self.services, self.thread = ServiceThreads(), ConsumerThread("bell", consumer, only, given)
 
-    def __enter__(self) -> Services:
+    def __enter__(self) -> ServiceThreads:
         self.services.start(self.thread)
         return self.services
 

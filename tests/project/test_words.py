@@ -86,10 +86,12 @@ CLEAN = (
     "api",
     "demo",
     "deploy",
+    "flows",
     "gpu",
     "hearthwatch",
     "record",
     "scripts",
+    "sinks",
     "sources",
     "stages",
     "flow.py",
@@ -100,7 +102,7 @@ CLEAN = (
     "examples",
 )
 # Class names that still stand twice; only ever shorter.
-TWICE = {"Service", "Services"}
+TWICE: set[str] = set()
 # One meaning in two rooms: what the API serves and a sink writes is named after the thing in the record.
 SAME_MEANING = {
     "cameras": "rows of `cameras`, and the routes about them",

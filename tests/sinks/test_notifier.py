@@ -18,7 +18,7 @@ import pytest
 from pydantic import ValidationError
 
 from hearthwatch.flows.graph import Graph
-from hearthwatch.flows.services import ConsumerThread, Services
+from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
@@ -26,7 +26,7 @@ from hearthwatch.schemas import Detected, Detection, Message, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, to_microseconds
 from hearthwatch.schemas.testing import check_consumer, event
-from hearthwatch.sinks.mqtt import BrokerError, Mqtt
+from hearthwatch.sinks.mqtt import Mqtt
 from hearthwatch.sinks.notifier import DeliveryError, NotificationPolicy, Notifier
 from hearthwatch.sinks.ntfy import Ntfy
 from hearthwatch.sinks.webhook import Webhook, signature
@@ -277,8 +277,8 @@ def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Con
             assert ear.retained["hearthwatch/front_door/occupancy"] == "ON"
             assert ear.retained["hearthwatch/available"] == "online"
             assert len([topic for topic in ear.retained if topic.endswith("/config")]) == 3
-            assert mqtt._link
-            mqtt._link._client.socket().shutdown(2)  # as a machine that loses its network
+            assert mqtt._broker
+            mqtt._broker._client.socket().shutdown(2)  # as a machine that loses its network
             ear.until(lambda: ear.said["hearthwatch/available"] == ["offline"])
         mqtt.close()
 
@@ -292,7 +292,7 @@ def test_a_broker_that_was_killed_gets_everything_again(
         mqtt.open()
         mqtt.deliver([news(1)])
         broker.kill()
-        with pytest.raises(BrokerError, match=r"127\.0\.0\.1"):
+        with pytest.raises(DeliveryError, match=r"127\.0\.0\.1"):
             mqtt.deliver([news(2, 2)])
         broker.start()
         with Ear(broker) as ear:
@@ -310,7 +310,7 @@ def test_a_wrong_password_is_told_without_it(tmp_path: Path, here: Context) -> N
         wrong, right = (
             Mqtt(url=broker.url.replace("//", f"//hearth:{word}@")).build(here) for word in ("wr0ng", "right")
         )
-        with pytest.raises(BrokerError, match=r"refuses us: Not authorized") as caught:
+        with pytest.raises(DeliveryError, match=r"refuses us: Not authorized") as caught:
             wrong.open()
         assert "wr0ng" not in str(caught.value) and "wr0ng" not in repr(wrong.options)
         right.open()
@@ -325,7 +325,7 @@ def test_a_frozen_broker_is_given_up_and_nothing_is_lost(
         mqtt = Mqtt(url=broker.url).build(here)
         mqtt.open()
         broker.freeze()
-        with pytest.raises(BrokerError, match=r"did not take a message within 0.3 s"):
+        with pytest.raises(DeliveryError, match=r"did not take a message within 0.3 s"):
             mqtt.deliver([news(1)])
         broker.thaw()
         mqtt.deliver([news(1)])
@@ -343,7 +343,7 @@ def test_an_address_that_is_none_is_a_mistake(url: str) -> None:
 
 
 def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server_was_away(here: Context) -> None:
-    record, services = Record(here.record_path), Services()
+    record, services = Record(here.record_path), ServiceThreads()
     with HttpEar(503) as ear:
         hook = Webhook(url=ear.url)
         services.start(ConsumerThread("hook", hook.build(here), {"risk_level": ["low", "medium"]}, here))
@@ -354,7 +354,7 @@ def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server
         services.wake()
         services.stop()
         assert ear.heard, "it was asked at once"
-        again = Services()
+        again = ServiceThreads()
         again.start(ConsumerThread("hook", hook.build(here), {}, here))
         again.wake()
         again.stop()
@@ -367,7 +367,7 @@ def test_after_a_restart_an_event_that_goes_on_is_not_told_again(here: Context) 
     batching, ledger, began = Batching(record, partial(judge, zone=None)), Ledger(record), datetime.now(UTC)
 
     def run(ear: HttpEar, *items: Detected | Tick) -> None:
-        services = Services()
+        services = ServiceThreads()
         services.start(ConsumerThread("hook", Webhook(url=ear.url).build(here), {}, here))
         batching.write(items)
         services.wake()

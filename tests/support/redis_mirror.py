@@ -18,7 +18,7 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection
-from hearthwatch.sinks.redis import Redis, Relay
+from hearthwatch.sinks.redis import Redis, RedisMirror
 from hearthwatch.stages.rules import judge
 from tests.support.context import context
 from tests.support.redis_server import SECONDS_MAX, RedisServer
@@ -71,7 +71,7 @@ class House:
         return Redis(url=self.server.url, channel=CHANNEL, **options)
 
     @contextmanager
-    def relay(self) -> Iterator[Relay]:
+    def relay(self) -> Iterator[RedisMirror]:
         """The relay as it is, without the thread that drives it, caught up once."""
         relay = self.sink().build(self.context)
         relay.open()
