@@ -93,7 +93,11 @@ class _Builder:
     def _part(self, name: str, source: BytewaxSource[Any], follows: bool) -> Callable[[Stream[Any]], Stream[Any]]:
         """Add a part to the one source; return the step that reads its items."""
         self.source.add(name, source, follows)
-        return partial(op.flat_map_batch, "read", mapper=partial(_items_of, name))
+
+        def take(items: list[tuple[str, Any]]) -> list[Any]:
+            return [item for node, item in items if node == name]
+
+        return partial(op.flat_map_batch, "read", mapper=take)
 
     def _source(self, node: Node, source: Source, ups: tuple[Stream[Any], ...]) -> None:
         read = self._part(node.name, build_worker(source, self.context), source.follows)
@@ -101,7 +105,9 @@ class _Builder:
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
             if ups:
-                uploads = op.flat_map_batch("uploads", _merge(ups), _uploads)
+                uploads = op.flat_map_batch(
+                    "uploads", _merge(ups), lambda items: [i for i in items if isinstance(i, Upload)]
+                )
                 op.output("inbox", op.key_on("inbox_key", uploads, _one_key), Inbox(self.context))
             return op.flat_map_batch("declared", read(items), declared)
 
@@ -113,7 +119,7 @@ class _Builder:
         self.lifecycle.open_at_start(worker)
         queue = self._queue(node) if node.is_judge() else None
         declared = DeclaredTypes(
-            node.name, stage.emits, *filter(None, (self.nodes[n].emits() for n in node.upstream()))
+            node.name, stage.emits, *filter(None, (self.nodes[n].emits() for n in node.upstream() if n in self.nodes))
         )
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
@@ -134,9 +140,9 @@ class _Builder:
         read = None if node.off() else self._part(node.name, PendingEvents(self.context), follows=True)
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
-            woken = [op.flat_map_batch("woken", _merge(ups, "merge_ups"), _drop)] if ups else []
+            woken = [_drop_all("woken", _merge(ups, "merge_ups"))] if ups else []
             streams = [*([read(items)] if read else []), *woken]
-            return _merge(streams) if streams else _empty(items)
+            return _merge(streams) if streams else _drop_all("none", items)
 
         return build
 
@@ -144,7 +150,7 @@ class _Builder:
         """Wire a sink. Items that are in the record already only pass, and wake the readers behind it."""
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
-            mine = _merge(ups[: len(to_write)], "written") if to_write else _empty(ups[0])
+            mine = _merge(ups[: len(to_write)], "written") if to_write else _drop_all("none", ups[0])
             out = _merge((mine, *ups[len(to_write) :])) if to_write else _merge(ups)
             mine = _filter(node, mine, node.accepts())
             if sink.off():
@@ -212,20 +218,8 @@ def _filter(node: Node, up: Stream[Any], accepts: tuple[type, ...] | None = None
     return op.flat_map_batch("take", up, take) if accepts or only else up
 
 
-def _items_of(name: str, items: list[tuple[str, Any]]) -> list[Any]:
-    return [item for node, item in items if node == name]
-
-
-def _uploads(items: list[Any]) -> list[Upload]:
-    return [item for item in items if isinstance(item, Upload)]
-
-
-def _drop(items: list[Any]) -> list[Any]:
-    return []
-
-
-def _empty(up: Stream[Any]) -> Stream[Any]:
-    return op.flat_map_batch("none", up, _drop)
+def _drop_all(step_id: str, up: Stream[Any]) -> Stream[Any]:
+    return op.flat_map_batch(step_id, up, lambda items: [])
 
 
 def _one_key(item: object) -> str:

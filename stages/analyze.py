@@ -20,7 +20,7 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
-from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
+from hearthwatch.stages.llm_queue import LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 if TYPE_CHECKING:
@@ -93,12 +93,8 @@ class AnalyzeWorker(StageWorker):
 
     def open(self) -> None:
         """Make the client; the server may come later."""
-        o = self.options
-        if o.url:
-            asked = LlmOptions(
-                o.url, o.model, o.concurrency, o.timeout_seconds, o.attempts, o.prompt, self.context.zone
-            )
-            self.queue = LlmQueue(asked)
+        if self.options.url:
+            self.queue = LlmQueue(self.options, self.context.zone)
             self.context.in_flight.limit = self.queue.capacity
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:

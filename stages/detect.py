@@ -9,11 +9,10 @@ behind them, since order is kept; they stay discovered, so nothing is lost.
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.gpu.detector import Detector, InferenceResult
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.remote import RemoteDetector, probe_detector
@@ -23,18 +22,6 @@ from hearthwatch.schemas.items import DeadLetter, Detected, Frame
 from hearthwatch.schemas.settings import BATCH_MAX, HttpUrl, from_settings, masked
 
 log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """A detector, local or remote."""
-
-    model: str
-
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
-    def describe(self) -> str: ...
-    def infer(self, opened: list[DecodedPicture]) -> list[InferenceResult]: ...
-    def close(self) -> None: ...
 
 
 class RtDetr(Stage):
@@ -79,12 +66,12 @@ class DetectWorker(StageWorker):
 
     def __init__(self, options: RtDetr) -> None:
         self.options = options
-        self.backend: Backend | None = None
+        self.backend: Detector | RemoteDetector | None = None
 
     def open(self) -> None:
         """Load and warm the model: seconds, and a download at the first use of a hub id. A service may come later."""
         o = self.options
-        backend: Backend = (
+        backend = (
             RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou)
             if o.url
             else Detector(o.model, o.device, o.confidence, o.object_types, o.unique_iou, o.batch_max, o.switches)

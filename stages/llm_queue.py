@@ -15,13 +15,16 @@ import time
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import replace
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from hearthwatch.record.verdicts import Case, FailedAttempt
 from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.items import Event, Verdict
 from hearthwatch.stages import prompt, rules
 from hearthwatch.stages.llm_client import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
+
+if TYPE_CHECKING:
+    from hearthwatch.stages.analyze import Nemotron
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +57,12 @@ async def ask_for_verdict(
     return replace(verdict, model=client.model, prompt_version=version, latency_ms=round(took, 1))
 
 
-class LlmOptions(NamedTuple):
-    """Which server to ask, and how."""
-
-    url: str
-    model: str = "nemotron"
-    concurrency: int = 8
-    timeout_seconds: float = 60.0
-    attempts: int = 5
-    prompt: str = prompt.LATEST
-    zone: tzinfo | None = None
-
-
 class LlmQueue:
     """Asks one server. Call its methods from one thread."""
 
-    def __init__(self, options: LlmOptions, stage: str = "analyze") -> None:
-        self.options, self.stage = options, stage
+    def __init__(self, options: Nemotron, zone: tzinfo | None = None, stage: str = "analyze") -> None:
+        assert options.url
+        self.options, self.zone, self.stage = options, zone, stage
         self.client = Client(options.url, options.model, options.timeout_seconds, options.concurrency)
         self.breaker = Breaker()
         self._questions: dict[int, tuple[Case, Future[Verdict]]] = {}
@@ -146,7 +138,7 @@ class LlmQueue:
             self._last_answer = self._loop.time()
         self._tasks.add(task)
         try:
-            verdict = await ask_for_verdict(self.client, case, self.options.prompt, self.options.zone)
+            verdict = await ask_for_verdict(self.client, case, self.options.prompt, self.zone)
         except NemotronError as error:
             self.breaker.record_failure(error)
             self._report_recovery() if isinstance(error, Wrong) else self._report_outage(error)

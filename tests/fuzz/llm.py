@@ -8,7 +8,8 @@ import threading
 
 from hearthwatch.record.verdicts import FailedAttempt, Verdicts
 from hearthwatch.stages import prompt
-from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
+from hearthwatch.stages.analyze import Nemotron
+from hearthwatch.stages.llm_queue import LlmQueue
 from tests.fuzz.answers import Server, damaged, http
 from tests.support.events import Cameras
 
@@ -25,7 +26,7 @@ class Llm:
         (self.case,) = self.verdicts.due(8)
         self.ids = prompt.citable(self.case.facts)
         self.server = Server()
-        self.analyst = LlmQueue(LlmOptions(self.server.url, timeout_seconds=0.5, attempts=1_000_000_000))
+        self.analyst = LlmQueue(Nemotron(url=self.server.url, timeout_seconds=0.5, attempts=1_000_000_000))
 
     def make(self, rnd):
         said = {

@@ -18,7 +18,7 @@ from hearthwatch.schemas.testing import check_component, check_sink
 from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.pending import PendingEvents
 from hearthwatch.stages.analyze import Nemotron
-from hearthwatch.stages.llm_queue import LlmOptions, LlmQueue
+from hearthwatch.stages.llm_queue import LlmQueue
 from tests.support.context import context
 from tests.support.events import Cameras
 from tests.support.llm_server import Standin
@@ -162,7 +162,7 @@ def analyst():
     made = []
 
     def make(server, **options):
-        made.append(LlmQueue(LlmOptions(server.url, zone=UTC, **options)))
+        made.append(LlmQueue(Nemotron(url=server.url, **options), UTC))
         return made[-1]
 
     yield make

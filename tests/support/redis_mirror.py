@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from hearthwatch.flows.services import ConsumerThread, Services
+from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
@@ -82,9 +82,9 @@ class House:
             relay.close()
 
     @contextmanager
-    def running(self) -> Iterator[Services]:
+    def running(self) -> Iterator[ServiceThreads]:
         """The relay on its thread, as in a graph."""
-        services = Services()
+        services = ServiceThreads()
         services.start(ConsumerThread("redis", self.sink().build(self.context), {}, self.context))
         try:
             yield services
