@@ -75,5 +75,5 @@ def test_every_module_is_in_the_tree_of_contributing():
             named.setdefault(room, set()).update(found[1].split(", "))
     for room in ("api", "demo", "flows", "gpu", "record", "schemas", "sinks", "sources", "stages"):
         files = {path.name for path in (ROOT / room).glob("*.py") if not path.name.startswith("__")}
-        assert files - named[room] <= {"migrate.py"}, room
+        assert files - named[room] <= {"migrate.py"}, f"add a line to the tree of CONTRIBUTING.md below {room}/"
         assert not [name for name in named[room] if not (ROOT / room / name).exists()], room
