@@ -380,10 +380,11 @@ def test_a_silent_camera_is_offline_in_the_table_too_until_its_next_picture(tmp_
 
 
 @pytest.mark.slow
-def test_the_pipeline_notes_who_is_silent(tmp_path):
+def test_the_pipeline_notes_who_is_silent_and_describes_its_graph(tmp_path):
     home = story(Home(tmp_path / "home"))
     home.close()
-    p = Pipeline(tmp_path / "flow", HEARTHWATCH_DATA_DIR=str(home.data), FOSCAM_BASE_PATH=str(home.base))
+    folders = {"HEARTHWATCH_DATA_DIR": str(home.data), "FOSCAM_BASE_PATH": str(home.base)}
+    p = Pipeline(tmp_path / "flow", batch="window_seconds = 10", **folders)
     p.data, p.base, p.path = home.data, home.base, home.path
     try:
         p.start().until(
@@ -394,6 +395,9 @@ def test_the_pipeline_notes_who_is_silent(tmp_path):
         ).stop()
     finally:
         p.kill()
+    with serve(home.settings()) as served, served.client() as client:
+        assert get(client, "/api/system/config")["batch_window_seconds"] == 10
+        assert [node["name"] for node in get(client, "/api/system/graph")["nodes"]] == ["files", "detect", "batch"]
 
 
 def test_a_camera_is_made_before_its_first_picture(own):
