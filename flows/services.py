@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import StatefulSourcePartition
 
 from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import release_free_memory
@@ -27,6 +27,7 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.sources.one_partition import OnePartitionSource
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +74,11 @@ class ServiceThreads:
         self._running.clear()
 
 
-class FeedPoll(FixedPartitionedSource[int, None]):
+class FeedPoll(OnePartitionSource[int]):
     """Emits the feed's newest number whenever it grew: also by what passed no stream (verdicts, edits, other processes)."""
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def list_parts(self) -> list[str]:
-        return ["record"]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _FeedPollPartition:
-        return _FeedPollPartition(Record(self.context.record_path))
+        super().__init__("record", lambda _: _FeedPollPartition(Record(context.record_path)))
 
 
 class _FeedPollPartition(StatefulSourcePartition[int, None]):

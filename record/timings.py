@@ -6,11 +6,16 @@ begin with the process, as Prometheus expects of counters.
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+from hearthwatch.record import Record, now
+from hearthwatch.schemas.context import Timings
 
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
@@ -61,3 +66,9 @@ class StepHistograms:
                 for name, step in STEPS.items()
                 if step.chain == chain
             }
+
+
+def write_heartbeat(record: Record, chain: str, timings: Timings, counters: dict[str, Any]) -> None:
+    """Store that this chain (`see`, `judge`) is alive, with its counters and how long its steps took."""
+    row = (chain, os.getpid(), now(), json.dumps(counters | {"seconds": timings.summary(chain)}))
+    record.transact(lambda: record.execute("INSERT OR REPLACE INTO heartbeat VALUES (?,?,?,?)", *row))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.events import Facts, RevisionWriter, current_revision
@@ -175,11 +175,6 @@ class Verdicts:
         """Whether this revision has a shadow verdict of this model and prompt already."""
         sql = "SELECT 1 FROM event_history WHERE shadow AND event_id = ? AND revision = ? AND model = ? AND prompt_version = ?"
         return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None
-
-    def beat(self, pid: int, counters: dict[str, Any]) -> None:
-        """Write the chain's heartbeat."""
-        row = ("judge", pid, now(), json.dumps(counters))
-        self.record.transact(lambda: self.record.execute("INSERT OR REPLACE INTO heartbeat VALUES (?,?,?,?)", *row))
 
 
 def _no_rules(facts: Facts) -> Verdict:

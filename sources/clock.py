@@ -25,20 +25,15 @@ class Clock(Source):
         return f"every {self.interval_seconds:g} s"
 
     def build(self, context: Context) -> DynamicSource[Tick]:
-        return _Source(timedelta(seconds=self.interval_seconds))
+        return _Ticks(timedelta(seconds=self.interval_seconds))
 
 
-class _Source(DynamicSource[Tick]):
-    def __init__(self, interval: timedelta) -> None:
-        self.interval = interval
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[Tick]:
-        return _Part(self.interval)
-
-
-class _Part(StatelessSourcePartition[Tick]):
+class _Ticks(DynamicSource[Tick], StatelessSourcePartition[Tick]):
     def __init__(self, interval: timedelta) -> None:
         self.interval, self.due = interval, datetime.now(UTC)
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSourcePartition[Tick]:
+        return self
 
     def next_batch(self) -> list[Any]:
         at = datetime.now(UTC)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import StatefulSourcePartition
 from pydantic import Field
 
 from hearthwatch.gpu.decode import DecodedPicture
@@ -31,6 +32,7 @@ from hearthwatch.sources.discovery import Discovery, Intervals
 from hearthwatch.sources.duplicates import DuplicateFinder
 from hearthwatch.sources.inflight import BatchSizeController, FramesInFlight, is_poison
 from hearthwatch.sources.intake import STAGE, CaptureClock
+from hearthwatch.sources.one_partition import OnePartitionSource
 from hearthwatch.sources.prefetch import Prefetcher
 
 PREFETCH_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
@@ -63,19 +65,8 @@ class Files(Source):
     def label(self) -> str:
         return "pictures that cameras upload"
 
-    def build(self, context: Context) -> FixedPartitionedSource[Frame | Tick, Any]:
-        return _Source(self, context)
-
-
-class _Source(FixedPartitionedSource[Frame | Tick, Any]):
-    def __init__(self, options: Files, context: Context) -> None:
-        self.options, self.context = options, context
-
-    def list_parts(self) -> list[str]:
-        return ["ledger"]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> FilesPartition:
-        return FilesPartition(self.options, self.context, resume_state)
+    def build(self, context: Context) -> OnePartitionSource[Frame | Tick]:
+        return OnePartitionSource("ledger", partial(FilesPartition, self, context))
 
 
 class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):

@@ -1,4 +1,4 @@
-"""Events that wait for a verdict of the language model: the queue is the record, this only reads it.
+"""Read the events that wait for a verdict of the language model: the queue is the record.
 
 An event comes out as a `Case` once it is closed, pending and due, and not in flight in this process already; so nothing
 is remembered and nothing to snapshot. The oldest first, so that each is judged in turn; the newest when far behind. Emits
@@ -7,32 +7,26 @@ only as many as may be in flight: while the server is unavailable that is none, 
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.inputs import StatefulSourcePartition
 
 from hearthwatch.record import Record, acquire_lock
+from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.verdicts import Case, Verdicts
 from hearthwatch.schemas.context import Context
+from hearthwatch.sources.one_partition import OnePartitionSource
 
 POLL = timedelta(seconds=0.01)  # an indexed lookup of some 10 µs: 0.1 % of a CPU
 HEARTBEAT_SECONDS = 2.0
 
 
-class PendingEvents(FixedPartitionedSource[Case, None]):
+class PendingEvents(OnePartitionSource[Case]):
     """What a stage that accepts `Case` reads: one queue per record."""
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def list_parts(self) -> list[str]:
-        return ["record"]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> PendingPartition:
-        return PendingPartition(self.context)
+        super().__init__("record", lambda _: PendingPartition(context))
 
 
 class PendingPartition(StatefulSourcePartition[Case, None]):
@@ -66,11 +60,7 @@ class PendingPartition(StatefulSourcePartition[Case, None]):
         self.lock.release()
 
     def _write_heartbeat(self) -> None:
-        counters: dict[str, Any] = {
-            "waiting": self.verdicts.waiting(),
-            "in_flight": len(self.in_flight.ids),
-            "places": self.in_flight.limit(),
-            "seconds": self.timings.summary("judge"),
-        }
-        self.verdicts.beat(os.getpid(), counters)
+        waiting, in_flight = self.verdicts.waiting(), len(self.in_flight.ids)
+        counters = {"waiting": waiting, "in_flight": in_flight, "places": self.in_flight.limit()}
+        write_heartbeat(self.verdicts.record, "judge", self.timings, counters)
         self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS

@@ -8,8 +8,6 @@ last feed row passed on, so sinks behind it see each revision at least once.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +19,7 @@ from hearthwatch.record import WORKING_SET_KIB, Record, now
 from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.suppression import VEHICLES, Stillness
+from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Stage, StageWorker, Tick
 from hearthwatch.schemas.context import Context
@@ -125,7 +124,8 @@ class BatchWriter:
             self.seq = self.feed.last()
         self._add_timings(items, events, time.perf_counter() - began)
         if time.monotonic() >= self.heartbeat_due:
-            self._write_heartbeat()
+            write_heartbeat(self.record, "see", self.timings, self.record.counters())
+            self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS
         return missed + events
 
     def _read_missed(self) -> list[Event]:
@@ -148,12 +148,3 @@ class BatchWriter:
             if step := STEPS.get(event.type):
                 arrived = self.record.rows("SELECT arrived_at FROM frames WHERE id = ?", event.id)
                 self.timings.add(step, [max(0, at - t) / 1e6 for (t,) in arrived])
-
-    def _write_heartbeat(self) -> None:
-        counters = json.dumps({**self.record.counters(), "seconds": self.timings.summary("see")})
-        self.record.transact(
-            lambda: self.record.execute(
-                "INSERT OR REPLACE INTO heartbeat VALUES ('see', ?, ?, ?)", os.getpid(), now(), counters
-            )
-        )
-        self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS
