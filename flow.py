@@ -6,12 +6,12 @@ Every mistake is reported while this is imported, on standard error with exit co
 import logging
 import sys
 
-from hearthwatch.flows.graph import configured
+from hearthwatch.flows.graph import configured_graph
 from hearthwatch.flows.runtime import is_pipeline, prepare_process
 from hearthwatch.schemas.errors import UserError
 
 try:
-    graph = configured()
+    graph = configured_graph()
     flow = graph.build()
 except UserError as error:
     print(error, file=sys.stderr)  # noqa: T201  (a person started this)

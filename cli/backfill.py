@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from hearthwatch.cli.supervisor import PIPELINE, POLL_SECONDS, ChildProcess, is_pipeline_running, stop_event
-from hearthwatch.flows.graph import Graph, configured
+from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.schemas.errors import UserError
@@ -39,7 +39,7 @@ def backfill(
     """Process old pictures in the order in which they were taken; names and EXIF say when. Can be interrupted."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name one with old pictures in it")
-    graph = configured()
+    graph = configured_graph()
     files = graph.first(Files)
     if files is None:
         raise UserError("the flow has no `files` node: nothing would take the pictures in")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hearthwatch.api.security import open_host_mistake
-from hearthwatch.flows.graph import Graph, GraphError, configured
+from hearthwatch.flows.graph import Graph, GraphError, configured_graph
 from hearthwatch.schemas.settings import SettingsError, load_valid, warnings
 from hearthwatch.sources.files import Files
 
@@ -24,7 +24,7 @@ def check(
         print(f"warning: {warning}")
     mistakes = api_mistakes(flow)
     try:
-        graph = configured(flow)
+        graph = configured_graph(flow)
     except GraphError as error:
         raise GraphError([*error.mistakes, *mistakes]) from None
     for warning in (*graph.warnings, *upload_warnings(graph)):

@@ -8,7 +8,7 @@ import typer
 
 from hearthwatch.cli import machine_checks as checks
 from hearthwatch.cli.machine_checks import Finding
-from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured
+from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.schemas.settings import Settings, settings, warnings
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
@@ -32,7 +32,7 @@ def find(s: Settings) -> Iterator[Finding]:
     """Check everything, one finding after the other."""
     yield from (Finding("note", "settings", line) for line in warnings())
     try:
-        graph = configured()
+        graph = configured_graph()
         yield Finding("ok", "flow", "; ".join(f"{name} is off" for name in graph.off()) or "everything in it is on")
     except GraphError as error:
         yield from (Finding("wrong", "flow", mistake) for mistake in error.mistakes)

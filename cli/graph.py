@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hearthwatch.flows.graph import Graph, configured
+from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.flows.only import as_tuple
 from hearthwatch.schemas import Consumer, Job, Sink, Source
 
@@ -26,7 +26,7 @@ def graph(
     ] = None,
 ) -> None:
     """Print the graph as Mermaid text, for any Markdown page."""
-    print("\n".join(mermaid(configured(flow))))
+    print("\n".join(mermaid(configured_graph(flow))))
 
 
 def mermaid(graph: Graph) -> Iterator[str]:

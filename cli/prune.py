@@ -14,14 +14,14 @@ def prune(
     ] = False,
 ) -> None:
     """Delete what is older than RETENTION_DAYS, or over HEARTHWATCH_RETENTION_GB, now. A pipeline may be running."""
-    from hearthwatch.flows.graph import configured
+    from hearthwatch.flows.graph import configured_graph
     from hearthwatch.record import now, open_existing
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
     from hearthwatch.record.retention.run import RetentionRun, counted, gigabytes
     from hearthwatch.sinks.retention import Retention
 
-    graph = configured()
+    graph = configured_graph()
     context, rules = graph.context, (graph.first(Retention) or Retention()).policy(unreviewed)
     record = open_existing(context.record_path)
     keeper = RetentionRun(record, context.data_dir, context.base_path, rules)

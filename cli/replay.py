@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from hearthwatch.flows.graph import configured
+from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record
 from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas.errors import UserError
@@ -42,7 +42,7 @@ def replay(
     """Ask the language model about stored events again; its verdicts replace those in force, except with --shadow."""
     if prompt not in PROMPTS:
         raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
-    graph = configured()
+    graph = configured_graph()
     judge, zone = graph.first(Nemotron) or Nemotron(), graph.context.zone
     if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")

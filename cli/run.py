@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from hearthwatch.cli.supervisor import API, PIPELINE, RestartedProcess, stop_event, supervise
-from hearthwatch.flows.graph import configured
+from hearthwatch.flows.graph import configured_graph
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import reload, settings
 
@@ -32,7 +32,7 @@ def run(
         raise UserError(f"{model}: a model is for `--llm {model}`")
     if llm:
         _use_own_llm()
-    for name, reason in configured().off().items():
+    for name, reason in configured_graph().off().items():
         print(f"{name} is off: {reason}", flush=True)
     with stop_event() as stop:
         processes = [RestartedProcess(name, command) for name, command in commands(llm, model)]

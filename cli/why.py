@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hearthwatch.flows.graph import configured
+from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.read.lineage import EventFrame, EventRevision, FoundBox, Lineage, read_lineage
@@ -25,7 +25,7 @@ def why(
     event_id: Annotated[int, typer.Argument(help="The event; events are named after their first picture.")],
 ) -> None:
     """Show how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
-    graph = configured()
+    graph = configured_graph()
     record, zone = open_existing(graph.context.record_path), graph.context.zone
     rules = (graph.first(Batch) or Batch()).cut()
     found = read_lineage(record, event_id)

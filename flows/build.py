@@ -124,7 +124,7 @@ class _Builder:
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
             up = queue(*ups) if queue else _filter(node, _merge(ups))
-            if not attaches(worker):
+            if not has_own_steps(worker):
                 out = op.flat_map_batch("process", up, process)
             elif queue:
                 out = _attach(node, worker, up)
@@ -195,7 +195,7 @@ def _store_description(context: Context, description: object) -> None:
         record.close()
 
 
-def attaches(worker: StageWorker) -> bool:
+def has_own_steps(worker: StageWorker) -> bool:
     """Whether this stage builds its own steps instead of `process`."""
     return type(worker).attach is not StageWorker.attach
 

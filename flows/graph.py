@@ -168,7 +168,7 @@ class Graph:
         return {name: reason for name, node in self.nodes.items() if (reason := node.off())}
 
 
-def configured(path: Path | None = None) -> Graph:
+def configured_graph(path: Path | None = None) -> Graph:
     """Return the graph of `path`, else of HEARTHWATCH_FLOW, else the built-in one.
 
     Raises:

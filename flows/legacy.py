@@ -41,11 +41,11 @@ def rewrite_tables(tables: dict[str, Any], where: Where, warnings: list[str]) ->
     )
     for name, table in nodes.items():
         old = _edges(table)
-        new = list(_renamed(table, old, nodes, queues, clocks))
+        new = list(_rename_edges(table, old, nodes, queues, clocks))
         if new != old:
             line = where(name)("from")
-            now = f"`from = {_written(new)}`" if new else "no `from`"
-            warnings.append(f"{line}{name}: `from = {_written(old)}` is {now} now")
+            now = f"`from = {_as_toml(new)}`" if new else "no `from`"
+            warnings.append(f"{line}{name}: `from = {_as_toml(old)}` is {now} now")
             table["from"] = new
             if table.get("use") == "duckdb" and (clock := next((c for c in old if c in clocks), None)):
                 table.setdefault("interval_seconds", nodes[clock].get("interval_seconds", 20))
@@ -63,7 +63,7 @@ def _edges(table: dict[str, Any]) -> list[str]:
     return [after] if isinstance(after, str) else list(after) if isinstance(after, list) else []
 
 
-def _renamed(
+def _rename_edges(
     table: dict[str, Any], edges: list[str], nodes: dict[str, Any], queues: set[str], clocks: set[str]
 ) -> Iterator[str]:
     for edge in edges:
@@ -83,7 +83,7 @@ def _store(nodes: dict[str, Any]) -> list[str]:
     return (stores + others)[:1]
 
 
-def _written(edges: list[str]) -> str:
+def _as_toml(edges: list[str]) -> str:
     return f'"{edges[0]}"' if len(edges) == 1 else str(edges).replace("'", '"')
 
 

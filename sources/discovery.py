@@ -78,7 +78,7 @@ class Notes(NamedTuple):
 
 
 class Discovery(threading.Thread):
-    """`start()` it, read `new_rows`, `caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
+    """`start()` it, read `new_rows`, `is_caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
     def __init__(
         self, base: bytes, ledger: Ledger, intervals: Intervals, clock: CaptureClock, notify: bool = True
@@ -104,7 +104,7 @@ class Discovery(threading.Thread):
         self._sweep_due = self._inbox_due = self._silent_due = 0.0
 
     @property
-    def caught_up(self) -> bool:
+    def is_caught_up(self) -> bool:
         """Whether all that is known to be complete is in the ledger."""
         return not self._busy and self._hints.empty()
 

@@ -172,7 +172,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
 
     def _tick(self) -> list[Frame | Tick]:
         """Emit a tick if everything that arrived before it was emitted."""
-        if self.prefetcher or self.more or not self.discovery.caught_up or time.monotonic() < self.tick_due:
+        if self.prefetcher or self.more or not self.discovery.is_caught_up or time.monotonic() < self.tick_due:
             return []
         self.tick_due = time.monotonic() + TICK_SECONDS
         tick = self.ledger.tick(time.time_ns() // 1000)

@@ -86,7 +86,7 @@ class DetectWorker(StageWorker):
         assert self.backend is not None, "open() comes first"
         good = [frame for frame in items if frame.recorded is None and frame.opened and frame.opened.error is None]
         found = dict(zip(map(id, good), self.backend.infer([frame.opened for frame in good]), strict=True))
-        return [self._detected(frame, found.get(id(frame)), self.backend.model) for frame in items]
+        return [self._make_detected(frame, found.get(id(frame)), self.backend.model) for frame in items]
 
     def stop(self) -> None:
         """End a `process` that waits for a service, now: it raises `gpu.StoppedError`. Fit for a signal handler."""
@@ -99,7 +99,7 @@ class DetectWorker(StageWorker):
             self.backend.close()
             self.backend = None
 
-    def _detected(self, frame: Frame, found: InferenceResult | None, model: str) -> Detected:
+    def _make_detected(self, frame: Frame, found: InferenceResult | None, model: str) -> Detected:
         opened = frame.opened
         if frame.recorded is not None:
             return frame.recorded

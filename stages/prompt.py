@@ -140,7 +140,7 @@ def schema(facts: Facts) -> dict[str, Any]:
 
     Only detections in the line can be cited. What a grammar cannot promise is checked again in `verdict`.
     """
-    ids = citable(facts)
+    ids = citable_ids(facts)
     return {
         "type": "object",
         "properties": {
@@ -159,7 +159,7 @@ def schema(facts: Facts) -> dict[str, Any]:
     }
 
 
-def citable(facts: Facts) -> list[int]:
+def citable_ids(facts: Facts) -> list[int]:
     """Return the ids of the detections that the line names."""
     return sorted(s.id for kind in _kinds(facts) for s in _best(s for s in facts.sightings if s.object_type == kind))
 

@@ -22,7 +22,7 @@ from bytewax.visualize import to_mermaid
 from pydantic import SecretStr
 
 import hearthwatch.flows.lifecycle
-from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured
+from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.flows.guard import Process, StageError
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
@@ -573,7 +573,7 @@ def test_settings_and_graph_are_told_together(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RETENTION_DAYS", "0")
     monkeypatch.setenv("BATCH_WINDOW_SECONDS", "-1")
     with pytest.raises(GraphError) as error:
-        configured()
+        configured_graph()
     assert [line.partition(" ")[0] for line in error.value.mistakes] == [
         "BATCH_WINDOW_SECONDS",
         "RETENTION_DAYS",

@@ -24,7 +24,7 @@ class Llm:
         self.cameras = Cameras(folder / "llm.db").see(T, T + 5, labels=("person", "car")).close()
         self.verdicts = Verdicts(self.cameras.record)
         (self.case,) = self.verdicts.due(8)
-        self.ids = prompt.citable(self.case.facts)
+        self.ids = prompt.citable_ids(self.case.facts)
         self.server = Server()
         self.analyst = LlmQueue(Nemotron(url=self.server.url, timeout_seconds=0.5, attempts=1_000_000_000))
 

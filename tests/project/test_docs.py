@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hearthwatch.cli.graph import mermaid
-from hearthwatch.flows.graph import Graph, configured
+from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_the_readme_draws_the_graph_that_the_command_prints(monkeypatch, tmp_pat
     monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
     monkeypatch.setenv("NEMOTRON_URL", "http://localhost:8002")
     (drawn,) = re.findall(r"^```mermaid\n(.*?)\n```", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert drawn == "\n".join(mermaid(configured(None)))
+    assert drawn == "\n".join(mermaid(configured_graph(None)))
 
 
 def test_every_module_is_in_the_tree_of_contributing():

@@ -64,7 +64,7 @@ class House:
         thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify)
         thread.start()
         try:
-            until(lambda: thread.caught_up or thread.failure)
+            until(lambda: thread.is_caught_up or thread.failure)
             yield thread
         finally:
             thread.stop()
