@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from hearthwatch.cli.supervisor import is_pipeline_running
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.loading import MODEL_FILES, MODEL_TYPES, YARD
+from hearthwatch.gpu.loading import MODEL_FILES, YARD
+from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import camera_id
 from hearthwatch.schemas import Component

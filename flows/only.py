@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from hearthwatch.schemas.items import Analyzer, Event, EventType, Message, RiskLevel
+from hearthwatch.schemas.items import (
+    Analyzer,
+    Event,
+    EventType,
+    RiskLevel,
+)
+from hearthwatch.schemas.messages import Message
 from hearthwatch.schemas.text import did_you_mean
 
 FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {

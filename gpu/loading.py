@@ -5,15 +5,14 @@ Importing this file loads neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu.model_families import MODEL_TYPES, Preparation, read_preparation
 
 if TYPE_CHECKING:
     import torch
@@ -22,20 +21,7 @@ log = logging.getLogger(__name__)
 
 YARD = Path(__file__).parent / "models" / "yard"
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-MODEL_TYPES = ("rt_detr_v2", "rt_detr")  # one output format: scores by sigmoid, boxes as centre and size, 0 to 1
-BILINEAR = 2  # as PIL numbers it; all published checkpoints use it
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """How a picture becomes the model's input: resized to `height` x `width` pixels, scaled, perhaps normalised."""
-
-    height: int
-    width: int
-    factor: float = 1 / 255
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
 
 
 def load(model: str) -> tuple[Any, Preparation]:
@@ -60,7 +46,7 @@ def load(model: str) -> tuple[Any, Preparation]:
             raise DetectorError(
                 f"model `{model}` is a `{config.model_type}`: this detector runs {' and '.join(MODEL_TYPES)}"
             )
-        preparation = _preparation(model, cached_file(source, "preprocessor_config.json"))
+        preparation = read_preparation(model, cached_file(source, "preprocessor_config.json"))
         network, report = AutoModelForObjectDetection.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
@@ -87,29 +73,6 @@ def _source(model: str) -> str:
     if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise DetectorError(f"model folder `{model}` has no {', '.join(missing)}")
     return str(folder)
-
-
-def _preparation(model: str, path: str) -> Preparation:
-    config = json.loads(Path(path).read_text())
-    size = config.get("size", {})
-    unknown = [
-        f"{name} = {config[name]}"
-        for name, supported in (("do_resize", True), ("resample", BILINEAR), ("do_pad", False))
-        if config.get(name, supported) != supported
-    ]
-    if unknown or not {"height", "width"} <= size.keys():
-        raise DetectorError(
-            f"model `{model}`: preprocessor_config.json asks for {', '.join(unknown) or f'size = {size}'}, "
-            "but this detector resizes bilinearly to a fixed height and width, without padding"
-        )
-    normalises = config.get("do_normalize", False)
-    return Preparation(
-        height=size["height"],
-        width=size["width"],
-        factor=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
-        mean=tuple(config["image_mean"]) if normalises else None,
-        std=tuple(config["image_std"]) if normalises else None,
-    )
 
 
 def choose_device(device: str) -> torch.device:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hearthwatch.gpu.loading import Preparation
+from hearthwatch.gpu.model_families import Preparation
 
 LOW_PARTS = ("backbone", "encoder_input_proj", "encoder", "decoder_input_proj")
 

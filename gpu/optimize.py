@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from hearthwatch.gpu.loading import Preparation
+from hearthwatch.gpu.model_families import Preparation
 from hearthwatch.gpu.network import Network
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.parity import EXACT, LOW, compare, probe_pictures

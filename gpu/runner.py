@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hearthwatch.gpu.loading import Preparation
+from hearthwatch.gpu.model_families import Preparation
 from hearthwatch.gpu.optimize import optimize
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.resize import DeviceUploader

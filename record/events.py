@@ -21,11 +21,11 @@ from hearthwatch.schemas.items import (
     AnalysisStatus,
     Event,
     EventType,
-    Message,
     Verdict,
     from_microseconds,
     risk_level,
 )
+from hearthwatch.schemas.messages import Message
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from hearthwatch.record import Record
 from hearthwatch.record.units import BOXES_OF_FRAME
-from hearthwatch.schemas.items import Event, EventStatus, EventType, Message, Verdict
+from hearthwatch.schemas.items import (
+    Event,
+    EventStatus,
+    EventType,
+    Verdict,
+)
+from hearthwatch.schemas.messages import Message
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 

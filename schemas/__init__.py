@@ -23,7 +23,6 @@ from hearthwatch.schemas.items import (
     Detection,
     Event,
     Frame,
-    Message,
     Reject,
     RiskLevel,
     Tick,
@@ -31,6 +30,7 @@ from hearthwatch.schemas.items import (
     Verdict,
     risk_level,
 )
+from hearthwatch.schemas.messages import Message
 
 __all__ = [
     "DUPLICATE",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import Event, Message
+from hearthwatch.schemas.items import Event
+from hearthwatch.schemas.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

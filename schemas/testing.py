@@ -37,11 +37,11 @@ from hearthwatch.schemas.items import (
     Detection,
     Event,
     Frame,
-    Message,
     Reject,
     Tick,
     Verdict,
 )
+from hearthwatch.schemas.messages import Message
 
 if TYPE_CHECKING:
     from PIL.Image import Image

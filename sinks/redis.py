@@ -4,7 +4,7 @@ At least once, in order of `seq`; dedupe by (`event_id`, `revision`). The stream
 ids are the feed's numbers, and it holds about the last 10,000. It is a mirror that resumes from the stream's own
 last id, so whatever Redis lost (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
 hung or slow delays messages and nothing else. One pipeline per stream.
-The message is `Message.as_dict` in `schemas/items.py`, the same for every receiver.
+The message is `Message.as_dict` in `schemas/messages.py`, the same for every receiver.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import pytest
 
 from hearthwatch.cli.demo import UNIQUE_IOU, Balance, environment, flow, line
 from hearthwatch.flows.graph import DEFAULT, Graph
-from hearthwatch.schemas.items import EPOCH, Event, Message, Verdict
+from hearthwatch.schemas.items import EPOCH, Event, Verdict
+from hearthwatch.schemas.messages import Message
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
