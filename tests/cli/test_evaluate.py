@@ -195,11 +195,11 @@ def test_labels_and_points_in_the_docs_are_those_of_the_code():
         assert plot == "quiet" or f"| `{plot}` | {meaning.day} | {meaning.night} | {meaning.why} |" in PAGE
     points = {
         "each further one": (rules.MORE, rules.MORE_MAX),
-        "in view for": tuple(n for _, n in reversed(rules.STAYS)),
+        "in view for": tuple(n for _, n in reversed(rules.STAY)),
         "on the camera's clock": (rules.NIGHT_PERSON, rules.NIGHT_VEHICLE),
-        "does not leave": (rules.ABOUT, rules.ABOUT_MORE, rules.ABOUT_MAX),
-        "the same at night": (rules.ABOUT_NIGHT,),
-        "a package that lay": (rules.TAKEN,),
+        "does not leave": (rules.LOITER, rules.LOITER_MORE, rules.LOITER_MAX),
+        "the same at night": (rules.LOITER_NIGHT,),
+        "a package that lay": (rules.PACKAGE_TAKEN,),
     }
     for term, numbers in points.items():
         (cell,) = re.findall(rf"^\| [^|]*{term}[^|]*\| ([^|]*) \|$", PAGE, re.MULTILINE)

@@ -50,7 +50,8 @@ def run_of(script: Path, timeout: float) -> subprocess.Popen[bytes]:
         "-c",
         ROOT / "pyproject.toml",
     ]
-    return subprocess.Popen([*command, f"--timeout={timeout}", script], cwd=ROOT, stdout=subprocess.PIPE)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return subprocess.Popen([*command, f"--timeout={timeout}", script], cwd=ROOT, env=alone, stdout=subprocess.PIPE)
 
 
 def left(script: Path) -> list[list[str]]:
