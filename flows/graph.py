@@ -16,6 +16,7 @@ from hearthwatch.flows.legacy import check_facts
 from hearthwatch.flows.node import Node
 from hearthwatch.flows.parse import DEFAULT as DEFAULT
 from hearthwatch.flows.parse import parse
+from hearthwatch.flows.runtime import has_recovery_store
 from hearthwatch.flows.validate import find_mistakes, is_durable_edge
 from hearthwatch.record.timings import StepHistograms
 from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
@@ -47,7 +48,8 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.settings = chosen or settings()
         self.warnings: list[str] = []
-        self._context = context or Context.from_settings(self.settings, StepHistograms())
+        ours = Context.from_settings(self.settings, StepHistograms())
+        self._context = context or replace(ours, has_recovery_store=has_recovery_store())
         self._mistakes: list[str] = []
 
     def add(

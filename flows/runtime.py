@@ -30,6 +30,13 @@ def is_pipeline() -> bool:
     return spec is not None and spec.name == "bytewax.run"
 
 
+def has_recovery_store() -> bool:
+    """Whether `python -m bytewax.run` was given a recovery store, by option or environment."""
+    options = ("-r", "--recovery-directory")
+    given = any(argument == option or argument.startswith(f"{option}=") for argument in sys.argv for option in options)
+    return is_pipeline() and (given or "BYTEWAX_RECOVERY_DIRECTORY" in os.environ)
+
+
 def prepare_process(debug: bool) -> None:
     """Set up logging, and make every end of this process say in words what happened."""
     global _is_ours

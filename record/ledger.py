@@ -243,6 +243,11 @@ class Ledger:
             )
         return [self._entry(*row) for row in rows]
 
+    def last_settled(self) -> int:
+        """Return the id before the first undecided frame; the newest id if all are decided."""
+        sql = "SELECT coalesce((SELECT min(id) - 1 FROM frames WHERE state = 'discovered'), (SELECT max(id) FROM frames), 0)"
+        return int(self.record.one(sql)[0])
+
     def _entry(
         self, id: int, uid: str, camera_id: str, path: str, captured_at: int, arrived_at: int,
         mtime_ns: int, size: int, attempt: int, starts: int, state: str,

@@ -69,6 +69,8 @@ class Context:
     """The zone of the cameras' clocks; None: the system's."""
     analysis: bool = False
     """Whether a language model judges closed events, too."""
+    has_recovery_store: bool = False
+    """Whether Bytewax keeps snapshots of this run (`-r`)."""
     timings: Timings = field(default_factory=NoTimings, compare=False)
     in_flight: InFlight = field(default_factory=InFlight, compare=False)
 
@@ -79,6 +81,5 @@ class Context:
 
         s = settings() if chosen is None else chosen
         zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
-        return cls(
-            s.database_path, s.hearthwatch_data_dir, s.foscam_base_path, zone, s.analysis, timings or NoTimings()
-        )
+        folders = s.database_path, s.hearthwatch_data_dir, s.foscam_base_path
+        return cls(*folders, zone, s.analysis, timings=timings or NoTimings())

@@ -23,6 +23,7 @@ from pydantic import Field
 from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock
 from hearthwatch.record.ledger import KnownPicture, Ledger, LedgerEntry
+from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
@@ -98,8 +99,9 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.duplicates = DuplicateFinder(self.ledger.recent_pictures)
         self.batch_size = BatchSizeController(options.batch_max)
         self.in_flight = FramesInFlight(self.ledger)
-        self.resumed = resumed[1] if resumed else None
-        self.fetched, self.emitted = 0, resumed[1] if resumed else 0
+        begin, recovers = self.ledger.last_settled, context.has_recovery_store
+        self.resumed = find_resume_point(record, "files", resumed[1] if resumed else None, begin, recovers)
+        self.fetched, self.emitted = 0, self.resumed or 0
         self.more = True
         self.tick_due = 0.0
         self.awake: datetime | None = None

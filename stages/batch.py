@@ -18,6 +18,7 @@ from pydantic import Field
 from hearthwatch.record import WORKING_SET_KIB, Record, now
 from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.suppression import VEHICLES, Stillness
 from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
@@ -111,6 +112,7 @@ class BatchWriter:
         rules, still = partial(judge, zone=context.zone), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still)
         self.feed = Feed(self.record)
+        resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)
         self.seq = self.feed.last() if resumed is None else resumed
         self.is_behind = resumed is not None
         self.heartbeat_due = 0.0

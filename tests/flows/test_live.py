@@ -121,6 +121,23 @@ def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, n
     check(p.record)
 
 
+@pytest.mark.parametrize("commit", [5, 6, 7, 8])
+def test_a_death_before_the_first_snapshot_loses_nothing_for_an_own_sink(pipeline, nursery, tmp_path, commit):
+    """Without a snapshot a resumed run looks like a first one, and what was committed had not reached the sinks."""
+    seen, events = tmp_path / "seen", tmp_path / "events"
+    sinks = f'[seen]\nuse = "tests.support.own_sink:Lines"\nfrom = "detect"\npath = "{seen}"\n'
+    sinks += f'[events]\nuse = "tests.support.own_sink:Lines"\nfrom = "batch"\npath = "{events}"\n'
+    p = old(pipeline(more=sinks, files="batch_max = 3", nursery=nursery), 40)
+    for _ in range(2):
+        assert p.start(resume=True, DIE_AT=f"after:{commit}").wait() == 9, p.said()
+    p.run(resume=True)
+    assert set(seen.read_text().split()) == {Path(path).name for (path,) in p.rows("SELECT path FROM frames")}
+    revisions = {f"{event}.{revision}" for event, revision in p.rows("SELECT event_id, revision FROM feed")}
+    assert set(events.read_text().split()) == revisions
+    p.run(resume=True)
+    assert p.rows("SELECT * FROM meta WHERE key LIKE 'resume.%'") == [], "a start with a snapshot removes the note"
+
+
 def test_a_picture_that_kills_the_process_is_found_and_quarantined(pipeline, nursery):
     p = old(pipeline(nursery=nursery), 10)
     p.upload("cam0", name(T + 4.5, "abort"), mtime=T + 4.5)

@@ -81,6 +81,8 @@ def test_a_plug_in_of_0_1_finds_schemas_by_its_old_name(tmp_path, monkeypatch, c
         "from schemas import Consumer\nfrom schemas.settings import from_settings\nfrom sinks.notify import Notifier\n"
         "class Chime(Consumer):\n    def deliver(self, messages): ...\n"
     )
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("schemas", "sinks")]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have loaded such a plug-in
     monkeypatch.syspath_prepend(tmp_path)
     assert issubclass(load("old_times:Chime"), Consumer)
     assert "old_times imports `schemas`: write `hearthwatch.schemas`" in caplog.text
