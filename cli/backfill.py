@@ -93,7 +93,7 @@ class Backfill:
 
     def __init__(self, record: Record, graph: Graph, stop: threading.Event, console: Console) -> None:
         self.record, self.data_dir, self.stop = record, graph.context.data_dir, stop
-        batch = graph.first(Batch) or Batch()
+        batch = graph.options_of(Batch)
         self.closed_seconds = batch.idle_timeout_seconds + batch.lateness_seconds + 10
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),

@@ -22,7 +22,7 @@ def prune(
     from hearthwatch.sinks.retention import Retention
 
     graph = configured_graph()
-    context, rules = graph.context, (graph.first(Retention) or Retention()).policy(unreviewed)
+    context, rules = graph.context, graph.options_of(Retention).policy(unreviewed)
     record = open_existing(context.record_path)
     keeper = RetentionRun(record, context.data_dir, context.base_path, rules)
     at = now()

@@ -43,7 +43,7 @@ def replay(
     if prompt not in PROMPTS:
         raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
     graph = configured_graph()
-    judge, zone = graph.first(Nemotron) or Nemotron(), graph.context.zone
+    judge, zone = graph.options_of(Nemotron), graph.context.zone
     if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")
     start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0

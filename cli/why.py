@@ -27,7 +27,7 @@ def why(
     """Show how an event came about: pictures, boxes, window, prompt, verdicts, messages."""
     graph = configured_graph()
     record, zone = open_existing(graph.context.record_path), graph.context.zone
-    rules = (graph.first(Batch) or Batch()).cut()
+    rules = graph.options_of(Batch).cut()
     found = read_lineage(record, event_id)
     for part in (headline(found, zone), pictures(found, zone), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")

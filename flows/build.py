@@ -136,7 +136,7 @@ class _Builder:
         self.streams[node.name] = _step(node.name, node.label(), build, *((self.items,) if queue else ()), *ups)
 
     def _queue(self, node: Node) -> Callable[..., Stream[Any]]:
-        """Read the record's queue for a judge; what comes down its edge only wakes it."""
+        """Read the record's queue for a judge, which is polled; nothing is taken from its edge."""
         read = None if node.off() else self._part(node.name, PendingEvents(self.context), follows=True)
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:

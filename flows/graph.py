@@ -82,8 +82,8 @@ class Graph:
             file = read_flow_file(source)
             chosen, mistakes = load_valid(flow=file)
         except (FlowFileError, SettingsError) as error:
-            graph = cls()
-            graph._mistakes = list(dict.fromkeys([*wrong, str(error)]))
+            graph = cls(chosen=Settings())  # those in force may be the very ones that cannot be read
+            graph._mistakes = list(dict.fromkeys([*wrong, *str(error).splitlines()]))
             return graph
         with in_force(chosen):
             graph, parsed = cls(chosen=chosen), parse(file)
@@ -136,7 +136,7 @@ class Graph:
 
     def describe(self) -> dict[str, Any]:
         """Describe the graph for the API, which reads it in the record: nodes, edges, and the options that it shows."""
-        batch, retention = self.first(Batch) or Batch(), self.first(Retention) or Retention()
+        batch, retention = self.options_of(Batch), self.options_of(Retention)
         kinds = (Source, Stage, Sink, Consumer, Job)
         return {
             "nodes": [
@@ -164,6 +164,11 @@ class Graph:
     def first(self, kind: type[C]) -> C | None:
         """Return the component of the first node of this kind."""
         return next((node.component for node in self.nodes.values() if isinstance(node.component, kind)), None)
+
+    def options_of(self, kind: type[C]) -> C:
+        """Return the component of the first node of this kind, else what it would be by this graph's settings."""
+        with in_force(self.settings):
+            return self.first(kind) or kind()
 
     def off(self) -> dict[str, str]:
         """Return the nodes that do nothing, and why."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from bytewax.testing import TestingSource, run_main
 
+from hearthwatch import ROOT
 from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.flows.guard import StageError
 from hearthwatch.schemas import Context, Detected, Frame, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.settings import load, reload, variables
 from hearthwatch.schemas.testing import detected
+from hearthwatch.sinks.retention import Retention
 from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.batch import Batch
 from tests.support.pipeline import Pipeline
@@ -457,3 +460,21 @@ def test_a_node_that_is_added_later_counts_too() -> None:
     graph.add("analyze", Nemotron(url="http://localhost:1"))
     assert graph.context.analysis
     assert graph.context.timings is graph.context.timings
+
+
+@pytest.mark.parametrize(("file", "says"), [("missing.toml", "cannot be read"), ("bad.toml", "is not TOML")])
+def test_a_flow_file_that_cannot_be_read_ends_the_pipeline_in_words(folder: Path, file: str, says: str) -> None:
+    (folder / "bad.toml").write_text("[files\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", "flow"], cwd=folder, text=True, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HEARTHWATCH_FLOW": file, "RETENTION_DAYS": "0"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    flow, days = sorted(done.stderr.splitlines(), key=lambda line: line.startswith("RETENTION"))
+    assert file in flow and says in flow
+    assert days.startswith("RETENTION_DAYS = 0: ")
+
+
+def test_options_without_a_node_are_those_of_the_graphs_settings() -> None:
+    graph = from_text('[settings]\nretention_days = 5\n[files]\nuse = "files"\n')
+    assert graph.options_of(Retention).days == 5
