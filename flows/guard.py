@@ -15,8 +15,9 @@ from typing import Any
 
 from hearthwatch.flows.node import name_of, types
 from hearthwatch.flows.runtime import exit_on_user_error
-from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Event, Frame, Reject, Stage, StageWorker, Tick
+from hearthwatch.schemas import DeadLetter, Detected, Event, Frame, Reject, Stage, StageWorker, Tick
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import has_failed
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ def is_decided(item: object) -> bool:
     """Whether this frame needs no processing: it failed, or was decided before a resume."""
     match item:
         case Frame(opened=opened, recorded=recorded):
-            return recorded is not None or (opened is not None and opened.error is not None)
+            return recorded is not None or (opened is not None and has_failed(opened.error))
         case Detected(frame=frame, error=error):
-            return error is not None or frame.recorded is not None
+            return has_failed(error) or frame.recorded is not None
     return False
 
 
@@ -116,8 +117,8 @@ class Process:
             )
         if self.one_to_one:
             self._check(items, results)
-        else:
-            self.declared(list(results))
+            return list(map(_keep_error, items, results))
+        self.declared(list(results))
         return list(results)
 
     def _check(self, items: list[Any], results: Sequence[Any]) -> None:
@@ -151,8 +152,8 @@ class Process:
 
     def _has_failed(self, item: object) -> bool:
         match item:
-            case Detected(error=DeadLetter(stage=stage)):
-                return stage != DUPLICATE and (stage == self.name or Frame in self.accepts)
+            case Detected(error=DeadLetter(stage=stage) as error):
+                return not error.is_settled and (stage == self.name or Frame in self.accepts)
             case DeadLetter(stage=stage):
                 return stage == self.name
         return False
@@ -167,6 +168,12 @@ def _as_failed(item: Frame | Detected, letter: DeadLetter) -> Detected:
         return replace(item, detections=(), error=letter)
     opened = item.opened
     return Detected(item, opened.width if opened else 0, opened.height if opened else 0, (), letter)
+
+
+def _keep_error(item: Frame | Detected, result: Frame | Detected) -> Frame | Detected:
+    """Keep the error of a picture that was processed all the same."""
+    error = item.error if isinstance(item, Detected) else item.opened and item.opened.error
+    return replace(result, error=error) if error and isinstance(result, Detected) and not result.error else result
 
 
 def _describe(item: object) -> str:

@@ -24,6 +24,7 @@ from hearthwatch.schemas.items import (
     Detection,
     Event,
     Tick,
+    has_failed,
     to_microseconds,
 )
 
@@ -140,9 +141,9 @@ class Batching:
         frame, error = item.frame, self._resolve_duplicate(item.error)
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
         self._close(arrived)
-        state = "settled" if error is None or error.stage == DUPLICATE else "quarantined"
+        state = "settled" if error is None or error.is_settled else "quarantined"
         counts[state] += 1
-        boxes = () if error else item.detections
+        boxes = () if has_failed(error) else item.detections
         if len(boxes) > PER_FRAME:
             log.warning("%s: %d detections, the %d surest are kept", frame.path, len(boxes), PER_FRAME)
             boxes = tuple(sorted(boxes, key=lambda d: -d.confidence)[:PER_FRAME])
@@ -150,7 +151,7 @@ class Batching:
         counts["detections"] += len(kept)
         opened = frame.opened
         event_id = self._place(frame.id, frame.camera_id, captured, arrived) if kept else None
-        thumbnail = None if error or not item.detections else thumbnail_path(frame.id, captured)
+        thumbnail = None if has_failed(error) or not item.detections else thumbnail_path(frame.id, captured)
         self.record.execute(
             "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
             "model = ?, detect_ms = ?, thumbnail_path = ? WHERE id = ?",

@@ -19,6 +19,11 @@ MICROSECOND = timedelta(microseconds=1)
 PER_FRAME = 512  # a detection's id is frame_id * 512 + n: more boxes than any detector returns (RT-DETR: 300)
 DUPLICATE = "duplicate"
 """`DeadLetter.stage` of a picture that was processed before: it is settled without detections, not quarantined."""
+SUPERSEDED = "superseded"
+"""The same for an upload that a newer one replaced before it was read."""
+CUT_SHORT = "cut_short"
+"""`DeadLetter.stage` of a picture that lacks its last rows: it is processed all the same, and settled with its detections."""
+SETTLED_STAGES = frozenset((DUPLICATE, SUPERSEDED, CUT_SHORT))
 
 RiskLevel = Literal["low", "medium", "high", "critical"]
 RISK_FLOORS: dict[RiskLevel, int] = {"low": 0, "medium": 30, "high": 60, "critical": 85}
@@ -54,6 +59,16 @@ class DeadLetter:
 
     stage: str
     reason: str
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the frame is settled all the same; otherwise it is quarantined."""
+        return self.stage in SETTLED_STAGES
+
+
+def has_failed(error: DeadLetter | None) -> bool:
+    """Whether there is nothing to detect in, or no detection that counts: any error but a picture that was cut short."""
+    return error is not None and error.stage != CUT_SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +140,11 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """ "Nothing that arrived earlier is waiting", sent by a source that has caught up."""
+    """ "Nothing that arrived earlier is waiting", but of these cameras."""
 
     now: datetime
+    behind: frozenset[str] = frozenset()
+    """Cameras that have frames waiting."""
 
 
 @dataclass(frozen=True, slots=True)

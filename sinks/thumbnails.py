@@ -22,7 +22,7 @@ from hearthwatch.record.thumbnail_drawing import SIZE, draw
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import Detected, Sink
 from hearthwatch.schemas.context import THUMBNAILS_STOP_SECONDS_MAX, Context
-from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.schemas.items import has_failed, to_microseconds
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class DrawingThreads(StatelessSinkPartition[Detected]):
             threading.Thread(target=self._run, name=f"thumbnails {n}", daemon=True).start()
 
     def write_batch(self, items: list[Detected]) -> None:
-        self.enqueue([item for item in items if item.detections and not item.error and item.frame.opened])
+        self.enqueue([item for item in items if item.detections and not has_failed(item.error) and item.frame.opened])
 
     def enqueue(self, items: Sequence[Detected]) -> None:
         """Enqueue these unless too many wait already; returns at once."""

@@ -40,6 +40,7 @@ from hearthwatch.schemas import (
     Tick,
     Upload,
 )
+from hearthwatch.schemas.items import CUT_SHORT
 from hearthwatch.schemas.testing import START, Picture, detected, event, frame
 from hearthwatch.sinks.notifier import Notifier
 
@@ -200,6 +201,12 @@ def test_a_frame_that_was_decided_before_is_not_looked_at_again() -> None:
     (out,) = run(Look(), Look2(), items=[again])
     assert out.detections == known.detections
     assert out.frame.recorded is known
+
+
+def test_a_picture_cut_short_is_looked_at_and_filtered_and_keeps_its_error() -> None:
+    error = DeadLetter(CUT_SHORT, "cut short")
+    (out,) = run(Look(), Look2(), items=[frame(1, opened=Picture(error=error))])
+    assert (len(out.detections), out.model, out.error) == (1, "second look", error)
 
 
 class Look2(Stage):

@@ -13,7 +13,17 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching, Cut, cut
 from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.schemas.items import (
+    CUT_SHORT,
+    DUPLICATE,
+    SUPERSEDED,
+    DeadLetter,
+    Detected,
+    Detection,
+    Tick,
+    Verdict,
+    from_microseconds,
+)
 from tests.support.invariants import check_conservation, check_record
 
 S = 1_000_000
@@ -261,6 +271,22 @@ def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
     assert record.rows("SELECT DISTINCT state, error_stage, error FROM frames") == [
         ("quarantined", "detect", "the detector raised")
     ]
+    check_record(record)
+
+
+def test_a_picture_cut_short_keeps_its_detections_and_a_superseded_one_is_settled_without():
+    record = Record(":memory:")
+    batching, items = decide(
+        record,
+        (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), PERSON, DeadLetter(CUT_SHORT, "cut short")),
+        (FoundFile("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), PERSON, DeadLetter(SUPERSEDED, "superseded")),
+    )
+    batching.write(items)
+    assert record.rows("SELECT state, error, event_id, thumbnail_path IS NOT NULL FROM frames ORDER BY id") == [
+        ("settled", "cut short", 1, 1),
+        ("settled", "superseded", None, 0),
+    ]
+    assert record.rows("SELECT object_type FROM detections") == [("person",)]
     check_record(record)
 
 
