@@ -48,7 +48,7 @@ PLACING = [
     ("old news is announced early", "early=arrival - at < LATE", "early=True"),
     ("a tick that closed something is forgotten", "if by_tick:", "if False:"),
     ("events are opened by frames without detections", "arrived) if kept else None", "arrived) if not error else None"),
-    ("duplicates keep their boxes", "boxes = () if error else item.detections", "boxes = item.detections"),
+    ("duplicates keep their boxes", "boxes = () if has_failed(error) else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
     ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays in flight", "difference_update(v.event_id if isinstance(v, FailedAttempt) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, FailedAttempt))"),
