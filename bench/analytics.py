@@ -103,7 +103,7 @@ def delete_a_day(record: Record, data: Path) -> None:
     report_waits("the record was locked", mine.held)
     report_waits("another writer waited", others)
     mine.close()
-    with wait_for_lock(data, "lake"):
+    with wait_for_lock("lake", data / "hearthwatch.db", data):
         report("export of what it emptied", timed(lambda: Lake(record, data).export()))
 
 

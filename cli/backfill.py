@@ -123,7 +123,7 @@ class Backfill:
     @contextmanager
     def _pipeline(self) -> Iterator[ChildProcess | None]:
         """Start a pipeline; None: one is running already."""
-        if is_pipeline_running(self.data_dir):
+        if is_pipeline_running(self.record.path, self.data_dir):
             self.progress.console.print("a pipeline is running: it takes the pictures in between live ones")
             yield None
             return
@@ -148,7 +148,7 @@ class Backfill:
         """
         if child:
             child.check()
-        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not is_pipeline_running(self.data_dir):
+        elif time.monotonic() - moved > AWAY_SECONDS_MAX and not is_pipeline_running(self.record.path, self.data_dir):
             raise UserError(
                 "the pipeline that took the pictures in has ended: start it again, or run this command without it"
             )

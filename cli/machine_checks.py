@@ -131,7 +131,7 @@ def check_record(s: Settings) -> Iterator[Finding]:
         counters, store = opened.counters(), opened.store_id
         newest = opened.one("SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1")
         opened.close()
-        is_running = is_pipeline_running(s.hearthwatch_data_dir)
+        is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
     except RecordError as error:
         yield Finding("wrong", "record", str(error))
         return

@@ -191,14 +191,14 @@ def supervise(processes: Sequence[RestartedProcess], stop: threading.Event, stop
     return 0 if all(ended_well) else 1
 
 
-def is_pipeline_running(data_dir: Path) -> bool:
-    """Whether a pipeline holds this data folder's lock.
+def is_pipeline_running(record_path: Path, data_dir: Path) -> bool:
+    """Whether a pipeline holds the locks of this record or data folder.
 
     Raises:
         RecordError: the lock cannot be tried.
     """
     try:
-        acquire_lock(data_dir, "see").release()
+        acquire_lock("see", record_path, data_dir).release()
     except RecordError as error:
         if isinstance(error.__cause__, BlockingIOError):
             return True

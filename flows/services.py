@@ -150,7 +150,7 @@ class ConsumerThread:
         warned = False
         while True:
             try:
-                self._lock = acquire_lock(self.path.parent, f"deliver.{quote(self.name, safe='')}")
+                self._lock = acquire_lock(f"deliver.{quote(self.name, safe='')}", self.path)
             except RecordError as error:
                 if not warned:
                     log.warning("%s: %s; until then nothing is delivered from here", self.name, error)

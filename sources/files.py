@@ -79,7 +79,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         Raises:
             RecordError: another process holds the record, or the snapshot belongs to another one.
         """
-        self.lock: Lock = acquire_lock(context.data_dir, "see")
+        self.lock: Lock = acquire_lock("see", context.record_path, context.data_dir)
         record = Record(context.record_path, WORKING_SET_KIB)
         if resumed and resumed[0] != record.store_id:
             self.lock.release()

@@ -33,7 +33,7 @@ class PendingPartition(StatefulSourcePartition[Case, None]):
     """Holds the lock that keeps a second judge of this record out."""
 
     def __init__(self, context: Context) -> None:
-        self.lock = acquire_lock(context.data_dir, "judge")
+        self.lock = acquire_lock("judge", context.record_path, context.data_dir)
         self.verdicts = Verdicts(Record(context.record_path), context.zone)
         self.in_flight, self.timings = context.in_flight, context.timings
         self.in_flight.ids.clear()

@@ -86,7 +86,7 @@ def export(lake: Lake, stop: Callable[[], bool] = lambda: False) -> int:
         RecordError: another process exports, or the record cannot be read.
         OSError: a file cannot be written.
     """
-    with wait_for_lock(lake.data_dir, "lake"):
+    with wait_for_lock("lake", lake.record.path, lake.data_dir):
         lake.seed()
         write_catalogue(lake.data_dir)
         return lake.export(stop)

@@ -85,7 +85,7 @@ class RetentionRun:
         Raises:
             RecordError: another process does so, or the record cannot be used.
         """
-        with wait_for_lock(self.data_dir, LOCK):
+        with wait_for_lock(LOCK, self.record.path, self.data_dir):
             self.deleter.counts = DeletionCounts()
             self.deleter.finish()
             boundary = self._boundary(now)
@@ -171,7 +171,7 @@ class RetentionRun:
 
     def _shrink(self, stop: Callable[[], bool]) -> None:
         """Release free pages to the file system, and rewrite the hours that lost rows."""
-        with wait_for_lock(self.data_dir, "lake"):
+        with wait_for_lock("lake", self.record.path, self.data_dir):
             self.lake.seed()
             self.lake.export(stop)
         while self._free() and not stop():

@@ -103,7 +103,7 @@ def test_the_record(tmp_path: Path) -> None:
     assert "will be made" in found(checks.check_record, s)[1] and not s.database_path.exists()
     record = Record(s.database_path)
     assert "not running" in found(checks.check_record, s)[1]
-    lock = acquire_lock(s.hearthwatch_data_dir, "see")
+    lock = acquire_lock("see", s.database_path, s.hearthwatch_data_dir)
     assert "\nrunning" in found(checks.check_record, s)[1]
     lock.release()
     future = now() + 3600 * 10**6

@@ -115,10 +115,10 @@ def test_a_child_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -
 
 
 def test_whether_a_pipeline_runs(tmp_path: Path) -> None:
-    assert not is_pipeline_running(tmp_path)
-    lock = acquire_lock(tmp_path, "see")
-    assert is_pipeline_running(tmp_path)
+    assert not is_pipeline_running(tmp_path / "a.db", tmp_path)
+    lock = acquire_lock("see", tmp_path / "a.db", tmp_path)
+    assert is_pipeline_running(tmp_path / "a.db", tmp_path)
     lock.release()
     (tmp_path / "file").touch()
-    with pytest.raises(RecordError, match="the lock cannot be made"):
-        is_pipeline_running(tmp_path / "file")
+    with pytest.raises(RecordError, match="the folder cannot be made"):
+        is_pipeline_running(tmp_path / "a.db", tmp_path / "file")

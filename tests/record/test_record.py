@@ -3,18 +3,15 @@
 import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 
 import pytest
 
 import hearthwatch.record.connection as record_module
-from hearthwatch.record import SCHEMA_VERSION, Record, RecordError, acquire_lock
+from hearthwatch.record import SCHEMA_VERSION, Record, RecordError
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger, frame_uid
 from hearthwatch.record.migrate import _scripts, upgrade
-from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import DeadLetter, Upload
 
 S = 1_000_000
@@ -137,18 +134,6 @@ def test_work_that_raises_is_rolled_back(record):
     with pytest.raises(KeyError):
         record.transact(half)
     assert record.rows("SELECT * FROM cursors") == []
-
-
-def test_a_second_pipeline_is_refused_with_the_pid_of_the_first(tmp_path):
-    code = "import sys; from pathlib import Path; from hearthwatch.record import acquire_lock; acquire_lock(Path(sys.argv[1]), 'see'); print('held', flush=True); input()"
-    first = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert first.stdout.readline() == b"held\n"
-    with pytest.raises(UserError, match=f"pid {first.pid}"):
-        acquire_lock(tmp_path, "see")
-    acquire_lock(tmp_path, "judge").release()  # another chain
-    first.kill()
-    first.communicate()
-    acquire_lock(tmp_path, "see").release()  # the kernel let go of it, kill -9 or not
 
 
 # -- the ledger

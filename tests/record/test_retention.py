@@ -325,8 +325,8 @@ def test_a_thumbnail_whose_frame_is_not_decided_yet_stays(house):
 
 def test_one_at_a_time(house):
     with (
-        wait_for_lock(house.data, "keep"),
+        wait_for_lock("keep", house.path, house.data),
         pytest.raises(RecordError, match=str(os.getpid())),
-        wait_for_lock(house.data, "keep", 0.05),
+        wait_for_lock("keep", house.path, house.data, 0.05),
     ):
         pass

@@ -64,7 +64,7 @@ def until_free(pipeline: Pipeline) -> None:
     until = time.monotonic() + 20
     while True:
         try:
-            return acquire_lock(pipeline.data, "see").release()
+            return acquire_lock("see", pipeline.path, pipeline.data).release()
         except RecordError:
             assert time.monotonic() < until, "the pipeline outlives the backfill that started it"
             time.sleep(0.02)
