@@ -30,14 +30,15 @@ QUEUE_MAX = 1000  # messages of about 700 bytes, shared by all clients; a client
 ROWS_MAX = 500  # rows of the feed read at once
 CLIENTS_MAX = 1000
 
-_AFTER = "SELECT seq, payload FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_AFTER = "SELECT seq, payload, kind FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 
 
 class FeedRow(NamedTuple):
-    """A row of the feed: `payload` is the message of the contract, as JSON."""
+    """A row of the feed: `payload` is the message of the contract, as JSON; `kind` is `event` or `system`."""
 
     seq: int
     payload: str
+    kind: str
 
 
 class Subscriber:

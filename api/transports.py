@@ -44,7 +44,7 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": f"retry: {RETRY_MS}\n\n".encode(), "more_body": True})
         async for rows, status in self.hub.stream(self.subscriber, self.after):
-            parts = [f"id: {row.seq}\nevent: event\ndata: {row.payload}\n\n" for row in rows]
+            parts = [f"id: {row.seq}\nevent: {row.kind}\ndata: {row.payload}\n\n" for row in rows]
             if status:
                 parts.append(f"event: status\ndata: {status}\n\n")
             async with asyncio.timeout(SEND_SECONDS_MAX):
@@ -74,7 +74,7 @@ async def _run_until_first_ends(*works: Any) -> None:
 
 
 async def serve_websocket(hub: FeedHub, socket: WebSocket, after: int | None) -> None:
-    """Send `{"type":"event","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
+    """Send `{"type":"event|system","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
     subscriber = hub.subscribe()
     await socket.accept()
     try:
@@ -96,7 +96,7 @@ async def _send_messages(hub: FeedHub, subscriber: Subscriber, socket: WebSocket
     async for rows, _ in hub.stream(subscriber, after):
         for row in rows:
             async with asyncio.timeout(SEND_SECONDS_MAX):
-                await socket.send_text(f'{{"type":"event","data":{row.payload}}}')
+                await socket.send_text(f'{{"type":"{row.kind}","data":{row.payload}}}')
 
 
 async def _answer_pings(socket: WebSocket) -> None:

@@ -195,7 +195,8 @@ def make(record: Record, begin: int, frames: int) -> None:
         for revision, type in enumerate(("event.opened", "event.closed"), 1):
             messages = [(i, revision, type, at) for i, at, _ in events]
             record.many(
-                "INSERT INTO feed(event_id, revision, type, payload, at) VALUES (?,?,?,hex(zeroblob(250)),?)", messages
+                "INSERT INTO feed(subject_id, revision, type, payload, at) VALUES (?,?,?,hex(zeroblob(250)),?)",
+                messages,
             )
             record.many(
                 "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, analyzer, at) "

@@ -94,7 +94,7 @@ def write(record: Record, rows: list[dict]) -> None:
         ],
     )
     record.many(
-        "INSERT INTO feed(event_id, revision, type, payload, at) VALUES (?,2,'event.closed',?,?)",
+        "INSERT INTO feed(subject_id, revision, type, payload, at) VALUES (?,2,'event.closed',?,?)",
         [
             (
                 r["id"],

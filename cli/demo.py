@@ -25,8 +25,8 @@ from hearthwatch.flows.graph import DEFAULT
 from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.paths import escape
-from hearthwatch.schemas import Message
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.schemas.settings import variables
 
 HOME = Path("demo-data")
@@ -157,7 +157,7 @@ class DemoRun(NamedTuple):
         mine, one, counters = (self.last_frame,), self.record.one, self.record.counters()
         of_events = (
             "SELECT status, count(*) FROM events WHERE status <> 'merged' AND id IN"
-            " (SELECT event_id FROM frames WHERE id > ? UNION SELECT event_id FROM feed WHERE seq > ?) GROUP BY status"
+            " (SELECT event_id FROM frames WHERE id > ? UNION SELECT event_id FROM feed WHERE seq > ? AND kind = 'event') GROUP BY status"
         )
         return Balance(
             states=self.states(),
@@ -234,8 +234,10 @@ def flow(built_in: str) -> str:
     return re.sub(r"^# unique_iou = .*$", f"unique_iou = {UNIQUE_IOU}", built_in, count=1, flags=re.MULTILINE)
 
 
-def line(message: Message, at: datetime) -> str:
+def line(message: AnyMessage, at: datetime) -> str:
     """Write a message as `12:03:07  Front Door    opened   low 12    1 person at the front door, 12:03`."""
+    if isinstance(message, SystemMessage):
+        return f"{at:%H:%M:%S}  {message.severity:<12}  {message.message}"
     event, verdict = message.event, message.event.verdict
     what = message.type.removeprefix("event.")
     risk = f"{verdict.risk_level} {verdict.risk_score}"

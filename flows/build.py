@@ -184,7 +184,8 @@ class _Builder:
         if isinstance(node.component, Job):
             return JobThread(node.name, node.component, self.context)
         assert isinstance(node.component, Consumer)
-        return ConsumerThread(node.name, build_worker(node.component, self.context), node.only or {}, self.context)
+        worker = build_worker(node.component, self.context)
+        return ConsumerThread(node.name, worker, node.only or {}, self.context, node.accepts())
 
 
 def _store_description(context: Context, description: object) -> None:

@@ -11,7 +11,7 @@ from hearthwatch.schemas.items import (
     EventType,
     RiskLevel,
 )
-from hearthwatch.schemas.messages import Message
+from hearthwatch.schemas.messages import AnyMessage, Message, SystemKind, SystemMessage
 from hearthwatch.schemas.text import did_you_mean
 
 FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
@@ -22,11 +22,18 @@ FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
     "analyzer": lambda event: (event.verdict.analyzer,),
     "object": lambda event: tuple(event.objects),
 }
-VALUES = {"type": get_args(EventType), "risk_level": get_args(RiskLevel), "analyzer": get_args(Analyzer)}
+TYPES = (*get_args(EventType), *(f"system.{kind}" for kind in get_args(SystemKind)))
+VALUES = {"type": TYPES, "risk_level": get_args(RiskLevel), "analyzer": get_args(Analyzer)}
 
 
-def wants(only: Mapping[str, Any], item: Event | Message) -> bool:
-    """Whether each field has one of the values asked for; of `object`, whether one was seen."""
+def wants(only: Mapping[str, Any], item: Event | AnyMessage) -> bool:
+    """Whether each field has one of the values asked for; of `object`, whether one was seen.
+
+    A system message has a type and, some of them, a camera: what else is asked for is about events.
+    """
+    if isinstance(item, SystemMessage):
+        own = {"type": item.type, "camera_id": item.camera_id}
+        return all(field not in own or own[field] in as_tuple(asked) for field, asked in only.items())
     event = item.event if isinstance(item, Message) else item
     return all(any(value in as_tuple(asked) for value in FIELDS[field](event)) for field, asked in only.items())
 

@@ -27,6 +27,7 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.messages import AnyMessage
 from hearthwatch.sources.one_partition import OnePartitionSource
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,16 @@ class _FeedPollPartition(StatefulSourcePartition[int, None]):
 class ConsumerThread:
     """One consumer, its thread and its cursor."""
 
-    def __init__(self, name: str, worker: ConsumerWorker, only: Mapping[str, Any], context: Context) -> None:
+    def __init__(
+        self,
+        name: str,
+        worker: ConsumerWorker,
+        only: Mapping[str, Any],
+        context: Context,
+        accepts: tuple[type, ...] = (Message,),
+    ) -> None:
         self.name, self.worker, self.only, self.path = name, worker, only, context.record_path
+        self.accepts = accepts
         self._lock: Lock | None = None
 
     def start(self) -> None:
@@ -165,7 +174,7 @@ class ConsumerThread:
         self._cursor = self._feed.cursor(self.name)  # another process may have moved it
         if not isinstance(self.worker, Mirror):
             before = self._feed.after(self._cursor - RESUMED_MAX, RESUMED_MAX)
-            self.worker.resume([m for m in before if m.seq <= self._cursor and wants(self.only, m)])
+            self.worker.resume(self._wanted([m for m in before if m.seq <= self._cursor]))
 
     def _take(self) -> bool:
         """Deliver new messages, or wait for some. Return False if it is time to stop."""
@@ -190,8 +199,11 @@ class ConsumerThread:
             self.worker.idle()
         return True
 
-    def _deliver(self, messages: list[Message]) -> None:
-        wanted = [message for message in messages if wants(self.only, message)]
+    def _wanted(self, messages: list[AnyMessage]) -> list[AnyMessage]:
+        return [m for m in messages if isinstance(m, self.accepts) and wants(self.only, m)]
+
+    def _deliver(self, messages: list[AnyMessage]) -> None:
+        wanted = self._wanted(messages)
         if wanted:
             self.worker.deliver(wanted)
         self._advance(messages[-1].seq)

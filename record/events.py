@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
+from hearthwatch.record.feed import append
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.schemas.items import (
@@ -203,9 +204,7 @@ class RevisionWriter:
 
     def _append(self, e: Event) -> None:
         v, at = e.verdict, now()
-        (seq,) = self.record.one("SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)")
-        payload = json.dumps(Message(seq, e.type, e.delay_seconds, e).as_dict(), ensure_ascii=False)
-        self.record.execute("INSERT INTO feed VALUES (?,?,?,?,?,?)", seq, e.id, e.revision, e.type, payload, at)
+        append(self.record, "event", e.id, e.revision, at, lambda seq: Message(seq, e.type, e.delay_seconds, e))
         self.record.execute(
             "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, reasoning, evidence, analyzer, "
             "model, prompt_version, analysis_status, frame_count, latency_ms, at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -228,7 +227,7 @@ def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], 
         "SELECT count(*) FROM events WHERE id IN (SELECT value FROM json_each(?)) AND status = 'merged'",
         json.dumps(list(events)),
     )
-    record.many("DELETE FROM feed WHERE event_id = ?", keys)
+    record.many("DELETE FROM feed WHERE kind = 'event' AND subject_id = ?", keys)
     record.many("DELETE FROM event_history WHERE event_id = ? AND NOT shadow", keys)
     record.many("DELETE FROM event_history WHERE event_id = ? AND shadow", keys)  # each half has its own index
     record.many("DELETE FROM events WHERE id = ?", keys)

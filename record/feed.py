@@ -1,13 +1,15 @@
-"""Read the feed, one row per revision of an event in order, and keep the consumers' cursors.
+"""Write and read the feed, the messages of the pipeline in order, and keep the consumers' cursors.
 
-At least once: a consumer's cursor moves after it has taken the messages; dedupe by (event id, revision).
+A message is a revision of an event, or a condition that began or ended. At least once: a consumer's cursor moves after it
+has taken the messages; dedupe by (event id, revision), system messages by `seq`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from hearthwatch.record import Record
 from hearthwatch.record.units import BOXES_OF_FRAME
@@ -17,7 +19,7 @@ from hearthwatch.schemas.items import (
     EventType,
     Verdict,
 )
-from hearthwatch.schemas.messages import Message
+from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
 
@@ -26,9 +28,26 @@ _BOXES = f"SELECT d.id FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE
 END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0)"
 
 _ROWS = """
-SELECT f.seq, f.type, f.payload, h.reasoning, h.evidence, h.model, h.prompt_version, h.latency_ms
+SELECT f.kind, f.seq, f.type, f.payload, h.reasoning, h.evidence, h.model, h.prompt_version, h.latency_ms
 FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision = f.revision AND NOT h.shadow
 WHERE f.seq > ? ORDER BY f.seq LIMIT ?"""
+
+
+def append(
+    record: Record,
+    kind: Literal["event", "system"],
+    subject: int,
+    revision: int,
+    at: int,
+    make: Callable[[int], AnyMessage],
+) -> None:
+    """Append the message that `make` makes of its number; inside a transaction."""
+    (last,) = record.one(f"SELECT {END}")
+    message = make(last + 1)
+    record.execute(
+        "INSERT INTO feed(seq, kind, subject_id, revision, type, payload, at) VALUES (?,?,?,?,?,?,?)",
+        message.seq, kind, subject, revision, message.type, json.dumps(message.as_dict(), ensure_ascii=False), at,
+    )  # fmt: skip
 
 
 class Feed:
@@ -41,9 +60,10 @@ class Feed:
         """Return the newest `seq` ever given; it never moves back, whatever is deleted. 0 on a new feed."""
         return int(self.record.one(f"SELECT {END}")[0])
 
-    def after(self, seq: int, limit: int) -> list[Message]:
+    def after(self, seq: int, limit: int) -> list[AnyMessage]:
         """Read the messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
-        return [self._message(*row) for row in self.record.rows(_ROWS, seq, limit)]
+        rows = self.record.rows(_ROWS, seq, limit)
+        return [self._message(*row) if kind == "event" else _system_message(row[2]) for kind, *row in rows]
 
     def cursor(self, name: str) -> int:
         """How far this consumer has read. A new consumer starts at the feed's end."""
@@ -84,3 +104,11 @@ class Feed:
             analysis_status=p["analysis_status"], merged_into=p["merged_into"], delay_seconds=p["delay_seconds"], thumbnail=p["thumbnail"],
         )  # fmt: skip
         return Message(seq, type, p["delay_seconds"], event)
+
+
+def _system_message(payload: str) -> SystemMessage:
+    p: dict[str, Any] = json.loads(payload)
+    return SystemMessage(
+        p["seq"], p["kind"], p["state"], p["severity"], p["camera_id"], p["subject"], p["message"],
+        datetime.fromisoformat(p["since"]), datetime.fromisoformat(p["at"]),
+    )  # fmt: skip

@@ -30,7 +30,7 @@ from hearthwatch.schemas.items import (
     Verdict,
     risk_level,
 )
-from hearthwatch.schemas.messages import Message
+from hearthwatch.schemas.messages import Message, SystemMessage
 
 __all__ = [
     "DUPLICATE",
@@ -53,6 +53,7 @@ __all__ = [
     "Source",
     "Stage",
     "StageWorker",
+    "SystemMessage",
     "Tick",
     "Upload",
     "Verdict",

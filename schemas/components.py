@@ -115,11 +115,11 @@ class ConsumerWorker:
     def open(self) -> None:
         """Connect. Called on the consumer's own thread before the first `deliver`; raise = try again later."""
 
-    def resume(self, messages: Sequence[Message]) -> None:
+    def resume(self, messages: Sequence[Any]) -> None:
         """Take the newest messages that were delivered before, in an earlier run too. Called once after `open`."""
 
-    def deliver(self, messages: Sequence[Message]) -> None:
-        """Deliver these messages, oldest first. Raise to get the same ones again after a while."""
+    def deliver(self, messages: Sequence[Any]) -> None:
+        """Deliver these messages, of the types that it `accepts`, oldest first. Raise to get the same ones again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a consumer: it needs `deliver(messages)`")
 
     def idle(self) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from hearthwatch.schemas.items import Event, EventType, iso
+
+Severity = Literal["info", "warning", "error"]
+SystemKind = Literal[
+    "behind", "camera_clock", "camera_silent", "clock_stepped", "detector_down", "disk_low", "files_unreadable", "lake_down",
+    "llm_down", "notifier_down", "part_restarted", "quarantine", "record_locked", "record_restored", "redis_down",
+    "same_picture", "uploads_missing", "watch_off",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One row of the feed. At least once, in order of `seq`; (`event.id`, `event.revision`) is unique."""
+    """A revision of an event in the feed. At least once, in order of `seq`; (`event.id`, `event.revision`) is unique."""
 
     seq: int
     type: EventType
@@ -42,3 +50,45 @@ class Message:
             "merged_into": event.merged_into,
             "thumbnail": event.thumbnail,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMessage:
+    """In the feed: something is wrong (`on`), or is right again (`off`). At least once, in order of `seq`, which is unique."""
+
+    seq: int
+    kind: SystemKind
+    state: Literal["on", "off"]
+    severity: Severity
+    camera_id: str | None
+    subject: str
+    """What has it: a camera, a node of the graph, or an empty text."""
+    message: str
+    """One sentence for people."""
+    since: datetime
+    """When it began; of what is over, too."""
+    at: datetime
+    """When the pipeline noticed that it began, or ended."""
+
+    @property
+    def type(self) -> str:
+        return f"system.{self.kind}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the message as it is published: schema `hearthwatch.system.v1`, JSON types only."""
+        return {
+            "schema": "hearthwatch.system.v1",
+            "seq": self.seq,
+            "type": self.type,
+            "kind": self.kind,
+            "state": self.state,
+            "severity": self.severity,
+            "camera_id": self.camera_id,
+            "subject": self.subject,
+            "message": self.message,
+            "since": iso(self.since),
+            "at": iso(self.at),
+        }
+
+
+AnyMessage = Message | SystemMessage

@@ -22,7 +22,7 @@ from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.suppression import VEHICLES, Stillness
 from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
-from hearthwatch.schemas import Detected, Event, Stage, StageWorker, Tick
+from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.stages.rules import judge
@@ -134,7 +134,8 @@ class BatchWriter:
         """Read what was written before the process died but after the snapshot that it resumed from."""
         out: list[Event] = []
         while messages := self.feed.after(self.seq, RESUME_CHUNK):
-            out += [m.event for m in messages if m.type in ("event.opened", "event.closed", "event.merged")]
+            events = (message.event for message in messages if isinstance(message, Message))
+            out += [event for event in events if event.type in ("event.opened", "event.closed", "event.merged")]
             self.seq = messages[-1].seq
         self.is_behind = False
         return out

@@ -195,7 +195,8 @@ SELECT json_group_array(json_array(e.id, e.batch_id, e.camera_id, coalesce(c.nam
   e.prompt_version, e.revision, e.reviewed, e.notes, e.frame_count, json(coalesce(e.objects, '{{}}')),
   json((SELECT json_group_array(d.id) FROM frames f CROSS JOIN detections d
     ON {BOXES_OF_FRAME} WHERE f.event_id = e.id)),
-  coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed WHERE event_id = e.id AND revision = e.revision),
+  coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed
+    WHERE kind = 'event' AND subject_id = e.id AND revision = e.revision),
     (SELECT '/api/media/' || thumbnail_path FROM frames WHERE event_id = e.id AND thumbnail_path IS NOT NULL LIMIT 1))))
 FROM json_each(?) wanted CROSS JOIN events e ON e.id = wanted.value LEFT JOIN cameras c ON c.id = e.camera_id
 WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""

@@ -143,7 +143,9 @@ def _revisions(record: Record, event: int) -> list[EventRevision]:
 
 def _messages(record: Record, event: int) -> list[PublishedMessage]:
     cursors = record.rows("SELECT name, seq FROM cursors ORDER BY name")
-    rows = record.rows("SELECT seq, type, revision, payload, at FROM feed WHERE event_id = ? ORDER BY seq", event)
+    rows = record.rows(
+        "SELECT seq, type, revision, payload, at FROM feed WHERE kind = 'event' AND subject_id = ? ORDER BY seq", event
+    )
     return [
         PublishedMessage(
             seq, type, revision, json.loads(payload)["delay_seconds"], at,

@@ -61,9 +61,9 @@ ROWS = {
         SELECT e.id, revision, (SELECT count(*) FROM event_history WHERE event_id = e.id AND NOT shadow) AS n
         FROM events e WHERE n <> revision""",
     "event {} is at revision {}, but the feed has {} messages of it": """
-        SELECT e.id, revision, (SELECT count(*) FROM feed WHERE event_id = e.id) AS n FROM events e WHERE n <> revision""",
+        SELECT e.id, revision, (SELECT count(*) FROM feed WHERE kind = 'event' AND subject_id = e.id) AS n FROM events e WHERE n <> revision""",
     "message {} is about event {}, which does not exist": """
-        SELECT seq, event_id FROM feed WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
+        SELECT seq, event_id FROM feed WHERE kind = 'event' AND NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
     "the history has event {}, which does not exist": """
         SELECT DISTINCT event_id FROM event_history WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
 }  # fmt: skip

@@ -4,6 +4,8 @@ import sqlite3
 
 import pytest
 
+from hearthwatch.record import Record
+from hearthwatch.record.feed import Feed
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade
 from hearthwatch.record.read import verify
 from tests.support.data_dir import House
@@ -35,9 +37,9 @@ def written_by(version, house, path):
     old = sqlite3.connect(path, isolation_level=None)
     upgrade(old, version)
     for table in STORED:
-        names = [column[0] for column in old.execute(f"SELECT * FROM {table}").description]
+        names = [name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")]  # without those that are computed
         rows = house.record.rows(f"SELECT {', '.join(names)} FROM {table}")
-        old.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})", rows)
+        old.executemany(f"INSERT INTO {table}({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows)
     old.executemany(
         "UPDATE counters SET n = ? WHERE name = ?", [(n, name) for name, n in house.record.counters().items()]
     )
@@ -65,3 +67,19 @@ def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, versi
     again.export()
     assert record.one("SELECT count(*) FROM dirty_hours") == (0,)
     again.close()
+
+
+@pytest.mark.parametrize("last", [None, 0, 17])
+def test_the_feeds_numbers_go_on_where_all_of_its_messages_are_deleted(tmp_path, last):
+    path = tmp_path / "record.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    upgrade(old, 4)
+    if last is not None:
+        old.execute("INSERT INTO feed VALUES (?, 1, 1, 'event.opened', '{}', 0)", (last,))
+        old.execute("DELETE FROM feed")
+    old.execute("INSERT INTO cursors VALUES ('redis', ?)", (last or 0,))
+    old.close()
+    feed = Feed(Record(path))
+    assert feed.last() == (last or 0) == feed.cursor("redis") and feed.after(0, 9) == []
+    feed.record.execute("INSERT INTO feed(subject_id, revision, type, payload, at) VALUES (1, 1, '', '', 0)")
+    assert feed.last() == (last or 0) + 1

@@ -244,7 +244,7 @@ def test_starts_are_counted_for_the_frame_that_was_reached(record):
 
 
 def test_a_new_consumer_starts_at_the_feeds_end_and_a_cursor_never_moves_back(record):
-    record.execute("INSERT INTO feed VALUES (7, 1, 1, 'event.opened', '{}', 0)")
+    record.execute("INSERT INTO feed VALUES (7, 'event', 1, 1, 'event.opened', '{}', 0)")
     feed = Feed(record)
     assert feed.cursor("mine") == 7
     feed.advance("mine", 9)
@@ -253,7 +253,7 @@ def test_a_new_consumer_starts_at_the_feeds_end_and_a_cursor_never_moves_back(re
 
 
 def test_the_feeds_end_stays_where_it_is_when_its_newest_rows_are_removed(record):
-    record.execute("INSERT INTO feed VALUES (7, 1, 1, 'event.opened', '{}', 0)")
+    record.execute("INSERT INTO feed VALUES (7, 'event', 1, 1, 'event.opened', '{}', 0)")
     record.execute("DELETE FROM feed")
     assert Feed(record).last() == Feed(record).cursor("mine") == 7
 

@@ -87,7 +87,7 @@ DAMAGE = {
     "DELETE FROM event_history WHERE event_id = 1 AND revision = 1": "event 1 is at revision 2, but 1 of them are in its history",
     "DELETE FROM feed WHERE event_id = 1 AND revision = 2": "event 1 is at revision 2, but the feed has 1 messages of it",
     "INSERT INTO event_history(event_id, revision, type, at) VALUES (77, 1, 'event.opened', 0)": "the history has event 77",
-    "INSERT INTO feed VALUES (0, 77, 1, 'event.opened', '{}', 0)": "message 0 is about event 77",
+    "INSERT INTO feed VALUES (0, 'event', 77, 1, 'event.opened', '{}', 0)": "message 0 is about event 77",
 }
 
 

@@ -62,4 +62,4 @@ class Cameras:
         return self.record.rows(f"SELECT {columns} FROM events ORDER BY id")
 
     def feed(self):
-        return self.record.rows("SELECT event_id, revision, type FROM feed ORDER BY seq")
+        return self.record.rows("SELECT event_id, revision, type FROM feed WHERE kind = 'event' ORDER BY seq")

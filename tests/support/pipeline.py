@@ -341,6 +341,8 @@ def content(record):
 
     feed = {batch_id: [] for batch_id in batch.values()}
     for row in _table(record, "feed"):
+        if row["kind"] != "event":
+            continue
         feed[batch[row["event_id"]]].append({**same(json.loads(row["payload"])), "type": row["type"]})
     return Content(
         {key[f["id"]]: same(f) for f in frames},

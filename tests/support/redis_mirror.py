@@ -62,7 +62,11 @@ class House:
         rows = [
             (last + n, 10**6 + last + n, 1, "event.closed", f'{{"seq":{last + n}}}', at) for n in range(1, count + 1)
         ]
-        self.record.transact(lambda: self.record.many("INSERT INTO feed VALUES (?,?,?,?,?,?)", rows))
+        self.record.transact(
+            lambda: self.record.many(
+                "INSERT INTO feed(seq, subject_id, revision, type, payload, at) VALUES (?,?,?,?,?,?)", rows
+            )
+        )
 
     def told(self) -> list[int]:
         return [seq for (seq,) in self.record.rows("SELECT seq FROM feed ORDER BY seq")]
