@@ -1,21 +1,27 @@
 """Group frames into events: each frame is decided exactly once, in one transaction.
 
 Its state, its detections, its place in an event and the feed rows that publish it are written together. Membership
-of events is a function of (order of ids, capture time, arrival time, has detections) and of nothing else: not of how
-frames are grouped into transactions, of ticks, of restarts or of the wall clock.
+of events is a function of their own camera's frames (order of ids, capture time, arrival time, `behind`, has detections)
+and of nothing else: not of other cameras, of how frames are grouped into transactions, of ticks, of restarts or of the
+wall clock.
+
+While a camera has a backlog, its live frames are placed first and those of the backlog (`behind`) in order of capture
+behind them. Until that is through, the camera's events close but are not sealed, so a re-cut gives what the frames in
+order of capture would have given.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record
 from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter
 from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.thumbnails import path as thumbnail_path
-from hearthwatch.record.units import NEVER, SECOND, box_ids
+from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
 from hearthwatch.schemas.items import (
     DUPLICATE,
     PER_FRAME,
@@ -93,54 +99,57 @@ class Batching:
         self.rules = rules or Cut()
         self.writer = RevisionWriter(record, judge, analysis=analysis)
         self.suppression = Suppression(record, stillness or Stillness())
-        self.due = self._next_due()
+        self._due: dict[str, int] | None = None
+        """Camera → when its first open event has to close, on the arrival clock; None: not read yet."""
+        self._behind: set[str] = set()
+        """Cameras whose newest decided frame has `behind`."""
 
     def write(self, items: Sequence[Detected | Tick]) -> list[Event]:
         """Decide these frames and close what is due; the revisions of events that came of it, as the feed has them.
 
         One transaction, or none if there is nothing to do. A frame that was decided before is skipped.
         """
-        if not items or (self._only_early_ticks(items)):
+        if not items or all(isinstance(item, Tick) and not self._closes(item) for item in items):
             return []
         try:
             return self.record.transact(lambda: self._write(items))
         except BaseException:
-            self.due = -1  # the transaction was rolled back: read it again next time
+            self._due = None  # the transaction was rolled back: read it again next time
             raise
 
-    def _only_early_ticks(self, items: Sequence[Detected | Tick]) -> bool:
-        last = items[-1]
-        return (
-            isinstance(last, Tick) and to_microseconds(last.now) < self.due and all(isinstance(i, Tick) for i in items)
-        )
+    def _closes(self, tick: Tick) -> bool:
+        """Whether an event is due at this tick."""
+        if self._due is None:
+            return True
+        clock = to_microseconds(tick.now)
+        return any(due <= clock and camera not in tick.behind for camera, due in self._due.items())
 
     def _write(self, items: Sequence[Detected | Tick]) -> list[Event]:
-        self.due = self._next_due()
+        self._due = self._read_due()
+        self._behind = {camera for (camera,) in self.record.rows("SELECT id FROM cameras WHERE behind")}
         self.writer.begin()
         undecided = self._undecided(items)
         counts = dict.fromkeys(("settled", "quarantined", "detections"), 0)
         for item in items:
             if isinstance(item, Tick):
-                self._close(to_microseconds(item.now), by_tick=True)
-            elif item.frame.id in undecided:
-                undecided.discard(item.frame.id)
-                self._decide(item, counts)
+                self._close_by_tick(item)
+            elif (behind := undecided.pop(item.frame.id, None)) is not None:
+                self._decide(item, behind, counts)
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
         return self.writer.revisions
 
-    def _undecided(self, items: Sequence[Detected | Tick]) -> set[int]:
+    def _undecided(self, items: Sequence[Detected | Tick]) -> dict[int, int]:
+        """Return `behind` of each of these frames that is not decided."""
         ids = [item.frame.id for item in items if isinstance(item, Detected)]
         if not ids:
-            return set()
-        rows = self.record.rows(
-            "SELECT id FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?", min(ids), max(ids)
-        )
-        return {i for (i,) in rows}
+            return {}
+        sql = "SELECT id, behind FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
+        return dict(self.record.rows(sql, min(ids), max(ids)))
 
-    def _decide(self, item: Detected, counts: dict[str, int]) -> None:
+    def _decide(self, item: Detected, behind: int, counts: dict[str, int]) -> None:
         frame, error = item.frame, self._resolve_duplicate(item.error)
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
-        self._close(arrived)
+        self._close_by_frame(frame.camera_id, captured, arrived, behind)
         state = "settled" if error is None or error.is_settled else "quarantined"
         counts[state] += 1
         boxes = () if has_failed(error) else item.detections
@@ -208,20 +217,48 @@ class Batching:
 
     # -- closing
 
-    def _next_due(self) -> int:
-        return int(self.record.one("SELECT coalesce(min(close_at), ?) FROM events WHERE status = 'open'", NEVER)[0])
+    def _read_due(self) -> dict[str, int]:
+        return dict(self.record.rows("SELECT camera_id, min(close_at) FROM events WHERE status = 'open' GROUP BY 1"))
 
-    def _close(self, clock: int, *, by_tick: bool = False) -> None:
-        if clock < self.due:
+    def _close_by_tick(self, tick: Tick) -> None:
+        """Close what is due of the cameras that have nothing waiting."""
+        if not self._closes(tick):
             return
-        ripe = self.record.rows(
-            "SELECT id FROM events WHERE status = 'open' AND close_at <= ? ORDER BY close_at, id", clock
-        )
-        for (event_id,) in ripe:
-            self.writer.close(event_id)
-        if by_tick:  # a frame that is discovered later must not be stamped earlier, not even after a restart
-            self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
-        self.due = self._next_due()
+        clock = to_microseconds(tick.now)
+        where = "close_at <= ? AND camera_id NOT IN (SELECT value FROM json_each(?)) ORDER BY close_at, id"
+        self._close(where, clock, json.dumps(sorted(tick.behind)))
+        # a frame that is discovered later must not be stamped earlier, not even after a restart
+        self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
+
+    def _close_by_frame(self, camera: str, captured: int, arrived: int, behind: int) -> None:
+        """Close what is due of this frame's camera, before the frame is placed."""
+        changes = bool(behind) != (camera in self._behind)
+        if changes:
+            self._behind ^= {camera}
+            self.record.execute("UPDATE cameras SET behind = ? WHERE id = ?", bool(behind), camera)
+        if arrived >= self._due_of(camera):
+            self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)
+        if behind == BACKLOG:  # its frames come in order of capture: what ended before this one gets no other
+            passed, rules = captured - self.rules.lateness, self.rules
+            where = "camera_id = ? AND started_at <= ? AND min(started_at + ?, last_at + ?) <= ? ORDER BY started_at"
+            self._close(where, camera, passed, rules.window, rules.idle, passed)
+        elif changes and not behind:
+            sql = "UPDATE events SET sealed = 1 WHERE camera_id = ? AND status = 'closed' AND NOT sealed"
+            self.record.execute(sql, camera)
+
+    def _close(self, where: str, *args: Any) -> None:
+        ripe = self.record.rows(f"SELECT id, camera_id FROM events WHERE status = 'open' AND {where}", *args)
+        for event, camera in ripe:
+            self.writer.close(event, seal=camera not in self._behind)
+        if ripe:
+            self._due = self._read_due()
+
+    def _due_of(self, camera: str) -> int:
+        return (self._due or {}).get(camera, NEVER)
+
+    def _note_due(self, camera: str, close_at: int) -> None:
+        if self._due is not None:
+            self._due[camera] = min(self._due_of(camera), close_at)
 
     # -- placing
 
@@ -241,11 +278,11 @@ class Batching:
             and not (joins and before and before.sealed)
             and after.first < rules.deadline(first, last)
         ):
-            return self._recut(id, camera, at, arrival, first)
+            return self._recut(id, camera, at, arrival, first, last)
         if joins and before:
-            return self._join(before.id, first, last, arrival, at)
+            return self._join(before.id, camera, first, last, arrival, at)
         if after and after.sealed and after.first - at < rules.idle and after.last - at < rules.window:
-            return self._join(after.id, at, after.last, arrival, at)
+            return self._join(after.id, camera, at, after.last, arrival, at)
         self._open([(at, id)], camera, arrival, arrival - at)
         self.writer.open(id)
         return id
@@ -254,41 +291,60 @@ class Batching:
         row = self.record.one(sql, camera, at)
         return None if row is None else Neighbour(*row)
 
-    def _join(self, event: int, first: int, last: int, arrival: int, at: int) -> int:
+    def _join(self, event: int, camera: str, first: int, last: int, arrival: int, at: int) -> int:
         close_at = self.rules.close_at(first, last, arrival)
         self.record.execute(
             "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
-            "close_at = max(close_at, ?), status = 'open' WHERE id = ?",
-            first, last, arrival - at, close_at, event,
+            "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
+            first, last, arrival - at, close_at, close_at, event,
         )  # fmt: skip
-        self.due = min(self.due, close_at)
+        self._note_due(camera, close_at)
         return event
 
-    def _recut(self, id: int, camera: str, at: int, arrival: int, start: int) -> int:
-        """Cut the unsealed events from here up to the next sealed one again: a frame came out of order."""
-        (wall,) = self.record.one(
-            "SELECT coalesce(min(started_at), ?) FROM events WHERE camera_id = ? AND status <> 'merged' AND sealed AND started_at > ?",
-            NEVER, camera, start,
-        )  # fmt: skip
-        live = "SELECT id FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
-        old = [event for (event,) in self.record.rows(live, camera, start, wall)]
-        marks = ",".join("?" * len(old))
-        frames = self.record.rows(f"SELECT captured_at, id FROM frames WHERE event_id IN ({marks})", *old)
+    def _recut(self, id: int, camera: str, at: int, arrival: int, start: int, reach: int) -> int:
+        """Cut the unsealed events from `start` on again, because a frame came out of order.
+
+        Up to the next sealed one or the first idle gap behind `reach`, where the next event begins anyway.
+        """
+        now = {event: self._frames(event) for event in self._recut_events(camera, start, reach)}
+        frames = [frame for event in now for frame in now[event]]
         parts = {min(i for _, i in part): part for part in cut([*frames, (at, id)], self.rules)}
-        self.record.execute(
-            f"UPDATE events SET status = 'merged' WHERE id IN ({marks})", *old
-        )  # makes room: first is unique
-        for event, part in parts.items():
-            self._open(part, camera, arrival, arrival - at)
-            self._move(event, [i for _, i in part if i != id])
-            if event not in old:
-                self.writer.open(event, early=arrival - at < LATE)
         mine: int = next(event for event, part in parts.items() if (at, id) in part)
+        old = [event for event in now if parts.get(event) != now[event]]  # the others stay as they are
+        for event in old:  # makes room: (camera, first) is unique
+            self.record.execute("UPDATE events SET status = 'merged' WHERE id = ?", event)
+        for event, part in parts.items():
+            if now.get(event) != part:
+                self._open(part, camera, arrival, arrival - at)
+                self._move(event, [i for _, i in part if i != id])
+                if event not in now:
+                    self.writer.open(event, early=arrival - at < LATE)
         for event in old:
             if event not in parts:
                 into = self.record.one("SELECT event_id FROM frames WHERE id = ?", event)[0]
                 self.writer.merge(event, into)
         return mine
+
+    def _recut_events(self, camera: str, start: int, reach: int) -> list[int]:
+        wall = self.record.one(
+            "SELECT coalesce(min(started_at), ?) FROM events WHERE camera_id = ? AND status <> 'merged' AND sealed AND started_at > ?",
+            NEVER, camera, start,
+        )[0]  # fmt: skip
+        out: list[int] = []
+        for event, first, last in self.record.execute(
+            "SELECT id, started_at, last_at FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? "
+            "AND started_at < ? ORDER BY started_at", camera, start, wall,
+        ):  # fmt: skip
+            if first - reach >= self.rules.idle:
+                break
+            out.append(event)
+            reach = max(reach, last)
+        return out
+
+    def _frames(self, event: int) -> list[tuple[int, int]]:
+        """Return (captured_at, id) of the event's frames, in order."""
+        sql = "SELECT captured_at, id FROM frames WHERE event_id = ? ORDER BY captured_at, id"
+        return [(at, i) for at, i in self.record.rows(sql, event)]
 
     def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int) -> None:
         """Write the row of an event that consists of these (captured_at, id)."""
@@ -298,7 +354,7 @@ class Batching:
         row = (first, len(part), last, close_at, delay, event)
         if not self.record.execute(EVENT_AGAIN, *row).rowcount:
             self.record.execute(EVENT_NEW, *row, self.writer.batch_id(uid), camera)
-        self.due = min(self.due, close_at)
+        self._note_due(camera, close_at)
 
     def _move(self, event: int, frames: Sequence[int]) -> None:
         self.record.many(

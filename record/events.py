@@ -120,8 +120,11 @@ class RevisionWriter:
             publish()
         self._later.clear()
 
-    def close(self, event: int) -> None:
-        """Close an event that no frame can join on time any more, with the rules' verdict over the whole batch."""
+    def close(self, event: int, *, seal: bool = True) -> None:
+        """Close an event that no frame can join on time any more, with the rules' verdict over the whole batch.
+
+        Unless sealed, a frame that comes out of order can re-cut it.
+        """
         if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
             self._opened(event)
         analyzer = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
@@ -129,8 +132,8 @@ class RevisionWriter:
         facts = self.facts(event)
         self._publish(
             facts, "event.closed", None if keep else self.judge(facts),
-            "status = 'closed', sealed = 1, ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, retry_at = 0",
-            now(), self.verdict_due,
+            "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
+            "retry_at = 0", seal, now(), self.verdict_due,
         )  # fmt: skip
 
     def analyzed(self, event: int, verdict: Verdict) -> None:

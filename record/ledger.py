@@ -1,20 +1,23 @@
 """Keep the ledger: every file that was ever discovered, exactly once, in the order in which it is processed.
 
 A row is written at discovery, before the picture is read; a restart emits again what is still undecided. The ledger stamps
-arrival: never decreasing with the id, and never before a tick that was sent.
+arrival, never before a tick that was sent. Arrival follows elapsed time: a step of the wall clock changes `correction`, and
+when nothing is open or undecided it becomes 0 again. So it may be earlier than that of a frame before.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import escape, unescape
-from hearthwatch.record.units import NEVER, box_ids
+from hearthwatch.record.units import BACKLOG, NEVER, box_ids
 from hearthwatch.schemas.items import (
     DUPLICATE,
     DeadLetter,
@@ -27,7 +30,11 @@ from hearthwatch.schemas.items import (
     to_microseconds,
 )
 
+log = logging.getLogger(__name__)
+
 DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are processed once
+STEP_MIN = 1_000_000  # microseconds; NTP slews a clock by less
+STEP_KEPT = 60_000_000  # microseconds for which a correction stays at least: health reports it
 CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can hold later times, calendars cannot
 LOOKUP_KEYS_MAX = 300  # keys per query: three parameters each, below SQLite's oldest limit of 999
 
@@ -44,6 +51,8 @@ class FoundFile(NamedTuple):
     arrived: int
     error: DeadLetter | None = None
     attempt: int = 1
+    behind: int = 0
+    """1: its camera has a backlog; 2: it is of that, and arrives when it is taken in."""
 
 
 class LedgerEntry(NamedTuple):
@@ -66,15 +75,38 @@ class KnownPicture(NamedTuple):
 
 
 class ArrivalClock:
-    """The arrival clock, shared by the threads of one source: it only moves forward."""
+    """The arrival clock, shared by the threads of one source: the wall clock plus `correction`. Microseconds.
 
-    def __init__(self, at: int) -> None:
-        self.at = at
+    It moves forward only, until it is set to the wall clock again.
+    """
+
+    def __init__(self, at: int, correction: int = 0) -> None:
+        self.at, self.correction = at, correction
         self.turn = threading.Lock()
+        self._wall = self._elapsed = self._stepped = 0
+
+    def follow(self, wall: int, elapsed: int) -> int:
+        """Return by how much the wall clock was set since the last call, 0 for less than a second; correct for it."""
+        step = wall - self._wall - (elapsed - self._elapsed) if self._elapsed else min(0, wall + self.correction - self.at)
+        self._wall, self._elapsed, self._stepped = wall, elapsed, self._stepped or elapsed
+        if abs(step) <= STEP_MIN:
+            return 0
+        self.correction -= step
+        self._stepped = elapsed
+        return step
+
+    def may_reset(self, elapsed: int) -> bool:
+        """Whether the last step was long enough ago to be known to everybody."""
+        return self.correction != 0 and elapsed - self._stepped > STEP_KEPT
 
     def forward(self, at: int) -> int:
         self.at = max(self.at, at)
         return self.at
+
+
+def read_elapsed() -> int:
+    """Microseconds since the machine started, time asleep included."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
 def frame_uid(found: FoundFile) -> str:
@@ -92,14 +124,56 @@ class Ledger:
 
     def __init__(self, record: Record, clock: ArrivalClock | None = None) -> None:
         self.record = record
-        self.clock = clock or ArrivalClock(self._last_arrival())
+        self.clock = clock or ArrivalClock(self._last_arrival(), self._stored("clock_correction"))
 
     def _last_arrival(self) -> int:
-        (at,) = self.record.one(
-            "SELECT max(coalesce((SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1), 0), "
-            "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'clock'), 0))"
+        newest = self.record.one("SELECT coalesce((SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1), 0)")[0]
+        return max(int(newest), self._stored("clock"))
+
+    def _stored(self, key: str) -> int:
+        row = self.record.one("SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", key)
+        return int(row[0]) if row else 0
+
+    # -- the clock
+
+    def now(self) -> int:
+        """Read the wall clock, in microseconds. When it was set, move the record's times that wait for it."""
+        wall, elapsed = time.time_ns() // 1000, read_elapsed()
+        with self.clock.turn:
+            if step := self.clock.follow(wall, elapsed):
+                self.record.transact(lambda: self._store_step(step))
+                log.warning(
+                    "the server's clock was set %s by %.0f s: order, closes and alerts follow elapsed time",
+                    "back" if step < 0 else "forward", abs(step) / 1e6,
+                )  # fmt: skip
+        return wall
+
+    def _store_step(self, step: int) -> None:
+        self._store_clock()
+        self.record.execute("UPDATE cameras SET last_seen_at = last_seen_at + ?", step)
+        self.record.execute(
+            "UPDATE events SET retry_at = retry_at + ? WHERE status = 'closed' AND analysis_status = 'pending' AND retry_at > 0",
+            step,
         )
-        return int(at)
+
+    def _store_clock(self) -> None:
+        values = [("clock", str(self.clock.at)), ("clock_correction", str(self.clock.correction))]
+        self.record.many("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
+
+    def reset_clock(self, wall: int) -> None:
+        """Let arrival be the wall clock again, a minute after it was set, if nothing is open or undecided."""
+        with self.clock.turn:
+            if self.clock.may_reset(read_elapsed()):
+                self.record.transact(lambda: self._reset_clock(wall))
+
+    def _reset_clock(self, wall: int) -> None:
+        (busy,) = self.record.one(
+            "SELECT EXISTS (SELECT 1 FROM frames WHERE state = 'discovered') "
+            "OR EXISTS (SELECT 1 FROM events WHERE status = 'open')"
+        )
+        if not busy:
+            self.clock.at, self.clock.correction = wall, 0
+            self._store_clock()
 
     # -- discovery
 
@@ -129,36 +203,34 @@ class Ledger:
         return new
 
     def _insert(self, found: Sequence[FoundFile], now: int, taken: list[int]) -> tuple[int, int]:
-        at, new, bad, cameras = self._newest(), 0, 0, {}
+        at, new, bad = self.clock.at, 0, 0
+        cameras: dict[str, tuple[str | None, int]] = {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
+            arrived = min(f.arrived, now)
+            stamp = max(at, (now if f.behind == BACKLOG else arrived) + self.clock.correction)
             if f.camera_id is not None and f.error is None:
-                cameras[f.camera_id] = f.folder
-            stamp = max(at, min(f.arrived, now))
+                seen = arrived if f.behind == BACKLOG else stamp - self.clock.correction
+                cameras[f.camera_id] = f.folder, max(seen, cameras.get(f.camera_id, ("", 0))[1])
             error = f.error or DeadLetter("", "")
             rows = self.record.execute(
                 "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
-                "discovered_at, state, error_stage, error) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                "discovered_at, state, error_stage, error, behind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 frame_uid(f), f.camera_id, f.path, f.mtime_ns, f.size, f.attempt, f.captured_at, stamp, now,
-                "quarantined" if f.error else "discovered", error.stage or None, error.reason or None,
+                "quarantined" if f.error else "discovered", error.stage or None, error.reason or None, f.behind,
             ).rowcount  # fmt: skip
             if rows:
                 at, new, bad = stamp, new + 1, bad + (f.error is not None)
-        for camera_id, folder in cameras.items():
+        for camera_id, (folder, seen) in cameras.items():
             self.record.execute(
                 "INSERT INTO cameras(id, name, folder_path, status, created_at, last_seen_at) VALUES (?,?,?,'online',?,?) "
                 "ON CONFLICT(id) DO UPDATE SET status = 'online', folder_path = excluded.folder_path, "
                 "last_seen_at = max(coalesce(last_seen_at, 0), excluded.last_seen_at)",
-                camera_id, folder, folder, now, at,
+                camera_id, folder, folder, now, seen,
             )  # fmt: skip
         self.record.many("DELETE FROM inbox WHERE id = ?", [(i,) for i in taken])
         self.record.count(discovered=new - bad, quarantined=bad)
         return new, at
-
-    def _newest(self) -> int:
-        """Read the arrival clock inside a transaction: another process may have stamped a later frame."""
-        row = self.record.one("SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1")
-        return max(self.clock.at, row[0] if row else 0)
 
     def retry(self, frame_id: int, now: int) -> int:
         """Take a quarantined picture in again as a new frame.
@@ -189,7 +261,7 @@ class Ledger:
             "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
         )
         new = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
-        at = max(self._newest(), now)
+        at = max(self.clock.at, self._stored("clock"), now + self._stored("clock_correction"))
         new_id = self.record.execute(
             "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
             "VALUES (?,?,?,?,?,?,?,?,?)",
@@ -219,10 +291,10 @@ class Ledger:
 
     # -- emitting
 
-    def tick(self, now: int) -> Tick:
-        """Move the arrival clock; no later frame is stamped earlier than this tick."""
+    def tick(self, now: int, behind: frozenset[str] = frozenset()) -> Tick:
+        """Move the arrival clock to this time of the wall clock; no later frame is stamped earlier than this tick."""
         with self.clock.turn:
-            return Tick(from_microseconds(self.clock.forward(now)))
+            return Tick(from_microseconds(self.clock.forward(now + self.clock.correction)), behind)
 
     def todo(self, after: int, limit: int, replay_after: int | None = None) -> list[LedgerEntry]:
         """Read what to emit next, in order of id: undecided frames beyond `after`.

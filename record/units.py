@@ -8,6 +8,7 @@ SECOND = 1_000_000  # microseconds, the unit of every time in the record
 QUARTER = 900 * SECOND  # of an hour: time zones differ by quarters, so counts by quarter add up to anyone's day
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
+BACKLOG = 2  # `frames.behind` of a picture that waited on disk behind live ones; 1: a live one of such a camera
 NEVER = 1 << 62  # later than any time, larger than any id
 
 LEVELS: tuple[str, ...] = tuple(RISK_FLOORS)

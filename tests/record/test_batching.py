@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections import deque
 from itertools import pairwise
 from pathlib import Path
 
@@ -233,6 +234,105 @@ def test_a_late_frame_joins_its_closed_event_which_is_closed_again():
     assert run.sets() == [[1, 2, 4], [3]]
     types = [t for (t,) in run.record.rows("SELECT type FROM feed WHERE event_id = 1 ORDER BY seq")]
     assert types == ["event.opened", "event.closed", "event.closed"]
+
+
+class Cameras:
+    """Several cameras' pictures, each as (captured, arrived, behind) in seconds, their rows in the order given."""
+
+    def __init__(self, rows):
+        self.record = Record(":memory:")
+        self.ledger = Ledger(self.record)
+        for i, (camera, captured, at, behind) in enumerate(rows):
+            found = FoundFile(camera, camera, f"{camera}/{i}.jpg", 0, 1, round(captured * S), round(at * S), behind=behind)
+            self.ledger.discover([found], round(at * S))
+        self.frames = [entry.frame for entry in self.ledger.todo(0, 10**6)]
+        self.batching = Batching(self.record, judge)
+
+    def decide(self, rnd, ticks=True):
+        """Decide them in chunks, with ticks that leave out the cameras that have a picture waiting."""
+        waiting = deque(self.frames)
+        while waiting:
+            part = [Detected(waiting.popleft(), 640, 360, PERSON) for _ in range(min(len(waiting), rnd.randint(1, 5)))]
+            if ticks and waiting and rnd.random() < 0.7:
+                at = rnd.choice(waiting).arrived_at
+                behind = frozenset(f.camera_id for f in waiting if f.arrived_at < at or rnd.random() < 0.1)
+                part.append(Tick(at, behind))
+            self.batching.write(part)
+            if rnd.random() < 0.2:
+                self.batching = Batching(self.record, judge)
+        check_conservation(self.record)
+        return self
+
+    def events(self):
+        """Camera → its events as sorted lists of capture times."""
+        out = {}
+        for camera, event, at in self.record.rows(
+            "SELECT camera_id, event_id, captured_at FROM frames WHERE event_id IS NOT NULL ORDER BY captured_at, id"
+        ):
+            out.setdefault(camera, {}).setdefault(event, []).append(at)
+        return {camera: sorted(events.values()) for camera, events in out.items()}
+
+
+@pytest.mark.slow
+@thorough
+@given(st.lists(st.tuples(gaps, st.sampled_from([20, 60, 200])), min_size=2, max_size=3), randoms)
+def test_a_cameras_events_are_the_same_however_others_are_interleaved(cameras, rnd):
+    """The others' pictures, ticks, chunks and restarts move no picture of a camera to another event."""
+    lines = {}
+    for n, (gap_list, by) in enumerate(cameras):
+        times = [(t, t + rnd.choice([0, by, rnd.uniform(0, by)])) for t in sequence(gap_list, 1000.0 + n)]
+        lines[f"c{n}"] = sorted(times, key=lambda time: time[1])
+    alone = {name: Cameras([(name, t, at, 0) for t, at in line]).decide(rnd, ticks=False).events() for name, line in lines.items()}
+    queues = {name: deque(line) for name, line in lines.items()}
+    rows = []
+    while queues:
+        name = rnd.choice(sorted(queues))
+        rows.append((name, *queues[name].popleft(), 0))
+        queues = {name: queue for name, queue in queues.items() if queue}
+    together = Cameras([])
+    for i, (name, captured, at, _) in enumerate(rows):  # each in its own time: the others' stamps do not move it
+        together.ledger.clock.at = 0
+        found = FoundFile(name, name, f"{name}/{i}.jpg", 0, 1, round(captured * S), round(at * S))
+        together.ledger.discover([found], round(at * S))
+    together.frames = [entry.frame for entry in together.ledger.todo(0, 10**6)]
+    assert together.decide(rnd).events() == {name: events[name] for name, events in alone.items()}
+
+
+@pytest.mark.slow
+@thorough
+@given(gaps, gaps, randoms, st.sampled_from([0.001, 0.1, 0.9]), st.sampled_from([0, 5, 29, 31, 80, 4000]))
+def test_live_pictures_before_their_cameras_backlog_give_the_events_of_the_sorted_run(old, new, rnd, speed, away):
+    """Motion across the seam too: live events are closed and published, and cut again until the backlog is through."""
+    before = sequence(old, 1000.0)
+    live = sequence(new, before[-1] + away + rnd.choice([0.5, 3, 20]))
+    taken = [live[0] + 0.1 + n * speed * rnd.choice([1, 1, 40]) for n in range(len(before))]
+    taken = [max(taken[: n + 1]) for n in range(len(taken))]
+    rows = sorted(
+        [(at, "c", t, at, 2) for t, at in zip(before, taken, strict=True)]
+        + [(t, "c", t, t, 1 if t <= taken[-1] else 0) for t in live]
+    )
+    rows.append((0, "c", 1e6, 1e6, 0))
+    run = Cameras([row[1:] for row in rows]).decide(rnd, ticks=False)
+    run.batching.write([END])
+    wanted = [[round(t * S) for t, in part] for part in cut([(t,) for t in [*before, *live, 1e6]], Cut(90, 30, 5))]
+    assert run.events()["c"] == wanted
+    check_record(run.record)
+
+
+def test_a_tick_closes_no_event_of_a_camera_that_is_behind():
+    run = Cameras([("a", 100, 100, 0), ("b", 100, 100, 0)])
+    run.batching.write([Detected(frame, 640, 360, PERSON) for frame in run.frames])
+    late = from_microseconds(900 * S)
+    assert run.batching.write([Tick(late, frozenset("ab"))]) == []
+    assert [e.camera_id for e in run.batching.write([Tick(late, frozenset("a"))])] == ["b"]
+    assert [e.camera_id for e in run.batching.write([Tick(late)])] == ["a"]
+
+
+def test_a_backlog_of_hours_leaves_no_more_than_its_last_event_open():
+    run = Cameras([("c", 1000.0 + 40 * n, 9000.0 + n / 100, 2) for n in range(200)])
+    for frame in run.frames:
+        run.batching.write([Detected(frame, 640, 360, PERSON)])
+        assert run.record.one("SELECT count(*) FROM events WHERE status = 'open'") == (1,)
 
 
 def decide(record, *found, at=100 * S):
