@@ -87,7 +87,9 @@ class ArrivalClock:
 
     def follow(self, wall: int, elapsed: int) -> int:
         """Return by how much the wall clock was set since the last call, 0 for less than a second; correct for it."""
-        step = wall - self._wall - (elapsed - self._elapsed) if self._elapsed else min(0, wall + self.correction - self.at)
+        step = (
+            wall - self._wall - (elapsed - self._elapsed) if self._elapsed else min(0, wall + self.correction - self.at)
+        )
         self._wall, self._elapsed, self._stepped = wall, elapsed, self._stepped or elapsed
         if abs(step) <= STEP_MIN:
             return 0

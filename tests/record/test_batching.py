@@ -243,7 +243,9 @@ class Cameras:
         self.record = Record(":memory:")
         self.ledger = Ledger(self.record)
         for i, (camera, captured, at, behind) in enumerate(rows):
-            found = FoundFile(camera, camera, f"{camera}/{i}.jpg", 0, 1, round(captured * S), round(at * S), behind=behind)
+            found = FoundFile(
+                camera, camera, f"{camera}/{i}.jpg", 0, 1, round(captured * S), round(at * S), behind=behind
+            )
             self.ledger.discover([found], round(at * S))
         self.frames = [entry.frame for entry in self.ledger.todo(0, 10**6)]
         self.batching = Batching(self.record, judge)
@@ -282,7 +284,10 @@ def test_a_cameras_events_are_the_same_however_others_are_interleaved(cameras, r
     for n, (gap_list, by) in enumerate(cameras):
         times = [(t, t + rnd.choice([0, by, rnd.uniform(0, by)])) for t in sequence(gap_list, 1000.0 + n)]
         lines[f"c{n}"] = sorted(times, key=lambda time: time[1])
-    alone = {name: Cameras([(name, t, at, 0) for t, at in line]).decide(rnd, ticks=False).events() for name, line in lines.items()}
+    alone = {
+        name: Cameras([(name, t, at, 0) for t, at in line]).decide(rnd, ticks=False).events()
+        for name, line in lines.items()
+    }
     queues = {name: deque(line) for name, line in lines.items()}
     rows = []
     while queues:
@@ -314,7 +319,7 @@ def test_live_pictures_before_their_cameras_backlog_give_the_events_of_the_sorte
     rows.append((0, "c", 1e6, 1e6, 0))
     run = Cameras([row[1:] for row in rows]).decide(rnd, ticks=False)
     run.batching.write([END])
-    wanted = [[round(t * S) for t, in part] for part in cut([(t,) for t in [*before, *live, 1e6]], Cut(90, 30, 5))]
+    wanted = [[round(t * S) for (t,) in part] for part in cut([(t,) for t in [*before, *live, 1e6]], Cut(90, 30, 5))]
     assert run.events()["c"] == wanted
     check_record(run.record)
 

@@ -92,7 +92,17 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
         for table in TABLES:
             types = {row[0]: row[1] for row in db.execute(f"DESCRIBE {table}").fetchall()}
             columns = {row[1] for row in house.rows(f"PRAGMA table_info({table})")}
-            inner = {"pruned", "starts", "behind", "retry_at", "last_at", "close_at", "delay", "sealed", "clock_offset_ms"}
+            inner = {
+                "pruned",
+                "starts",
+                "behind",
+                "retry_at",
+                "last_at",
+                "close_at",
+                "delay",
+                "sealed",
+                "clock_offset_ms",
+            }
             assert set(types) - {"date", "history"} == columns - inner
             assert {t for c, t in types.items() if c.endswith("_at")} == {"TIMESTAMP WITH TIME ZONE"}
         row = db.execute(
