@@ -1,7 +1,7 @@
 """Group frames into events: each frame is decided exactly once, in one transaction.
 
 Its state, its detections, its place in an event and the feed rows that publish it are written together. Membership
-of events is a function of their own camera's frames (order of ids, capture time, arrival time, `behind`, has detections)
+of events is a function of the frames of one camera (order of ids, capture time, arrival time, `behind`, has detections)
 and of nothing else: not of other cameras, of how frames are grouped into transactions, of ticks, of restarts or of the
 wall clock.
 

@@ -98,7 +98,7 @@ class ArrivalClock:
         return step
 
     def may_reset(self, elapsed: int) -> bool:
-        """Whether the last step was long enough ago to be known to everybody."""
+        """Whether the last step was long enough ago that health has reported it."""
         return self.correction != 0 and elapsed - self._stepped > STEP_KEPT
 
     def forward(self, at: int) -> int:
