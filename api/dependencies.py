@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 from hearthwatch.api.cache import ResponseCache
 from hearthwatch.api.feed_hub import FeedHub
 from hearthwatch.api.health import Health
+from hearthwatch.api.security import SessionAttempts
 from hearthwatch.record import Record, now
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas.items import to_microseconds
@@ -41,6 +42,7 @@ class AppState:
         self.reader = SnapshotReader(settings.database_path)
         self.health = Health(settings, self.reader)
         self.hub = FeedHub(self.reader, self.cached_status_line)
+        self.session_attempts = SessionAttempts()
         self.started = time.monotonic()
         self.slow_threads = CapacityLimiter(SLOW_THREADS)
         self._cache = ResponseCache(self.reader)

@@ -75,11 +75,15 @@ class MediaErrorResponse(Model):
 COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The body is no JSON, or the Host header is not allowed."},
     401: {"model": ErrorResponse, "description": "A token is required."},
-    403: {"model": ErrorResponse, "description": "A page of another origin may change nothing."},
+    403: {"model": ErrorResponse, "description": "A page of another site may change nothing."},
     413: {"model": ErrorResponse, "description": "The body is too long."},
     503: {"model": ErrorResponse, "description": "The record is unavailable."},
 }
 INVALID: dict[str, Any] = {"model": ErrorResponse, "description": "Something in the request is not valid."}
+TOO_MANY: dict[str, Any] = {
+    "model": ErrorResponse,
+    "description": "Too many attempts: try again after `Retry-After` seconds.",
+}
 NOT_FOUND: dict[str, Any] = {"model": ErrorResponse, "description": "Not found."}
 EVENT_NOT_FOUND: dict[str, Any] = {"model": EventNotFound, "description": "There is no such event, or it was merged."}
 

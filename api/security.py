@@ -12,6 +12,7 @@ import ipaddress
 import json
 import socket
 import time
+from collections import OrderedDict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,10 @@ COOKIE = "hearthwatch_session"
 SESSION_SECONDS = 30 * 86_400
 PUBLIC_PATHS = ("/", "/health", "/api/session")
 WRITE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+TOKEN_CHARACTERS_MIN = 16  # off loopback, where anyone in the network may guess
+DELAY_SECONDS, DELAY_SECONDS_MAX = 0.5, 8.0  # between attempts after one wrong token, and after many
+FORGET_SECONDS = 600.0
+CLIENTS_MAX = 1024  # with wrong tokens, remembered; beyond, the longest quiet one is removed
 
 CSP = (
     "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; "
@@ -72,8 +77,11 @@ class AccessMiddleware:
         given = [value.decode("latin-1") for value in headers.get(b"host", [])]
         if len(given) != 1 or not self.hosts.is_allowed(given[0]):
             return 400, f"the Host header {', '.join(given) or '(none)'} is not this server's: set HEARTHWATCH_API_HOST"
-        if (scope["type"] == "websocket" or scope["method"] in WRITE_METHODS) and self._is_foreign(headers):
-            return 403, "another web page may not do this: list its origin in HEARTHWATCH_CORS_ORIGINS"
+        if self._is_foreign(scope, headers, given[0]):
+            return (
+                403,
+                "a page of another site may not do this: if it is yours, list its origin in HEARTHWATCH_CORS_ORIGINS",
+            )
         path = scope["path"]
         if path not in PUBLIC_PATHS and not path.startswith("/static/") and not self.session.is_authenticated(headers):
             return 401, "a token is needed: Authorization: Bearer …, or POST /api/session"
@@ -82,10 +90,18 @@ class AccessMiddleware:
             return 413, f"a body may have {BODY_BYTES_MAX} bytes"
         return None
 
-    def _is_foreign(self, headers: dict[bytes, list[bytes]]) -> bool:
-        """Whether a browser sends this on behalf of another web page."""
+    def _is_foreign(self, scope: Scope, headers: dict[bytes, list[bytes]], host: str) -> bool:
+        """Whether a browser sends a write, or opens a WebSocket, for a page of another site; other programs send no such headers."""
         origin = headers.get(b"origin", [b""])[-1].decode("latin-1")
-        return bool(origin) and not self.hosts.is_allowed_origin(origin)
+        if origin in self.hosts.origins:
+            return False
+        if scope["type"] == "websocket":
+            return bool(origin) and not self.hosts.is_allowed_origin(origin)
+        if scope["method"] not in WRITE_METHODS:
+            return False
+        if site := headers.get(b"sec-fetch-site", [b""])[-1]:
+            return site not in (b"same-origin", b"none")
+        return bool(origin) and urlsplit(origin).netloc.lower() != host.lower()
 
     def _add_headers(self, scope: Scope, send: Send) -> Send:
         head = scope["method"] == "HEAD"
@@ -180,9 +196,13 @@ def is_loopback(host: str) -> bool:
 
 
 def open_host_mistake(settings: Settings) -> str | None:
-    """Say what is wrong if other machines could connect without a token."""
-    host = settings.hearthwatch_api_host
-    if settings.hearthwatch_api_token or is_loopback(host):
+    """Say what is wrong if other machines could connect without a token, or guess it."""
+    host, token = settings.hearthwatch_api_host, settings.hearthwatch_api_token
+    if is_loopback(host):
+        return None
+    if token and len(token) < TOKEN_CHARACTERS_MIN:
+        return f"HEARTHWATCH_API_TOKEN has {len(token)} characters, and with HEARTHWATCH_API_HOST = {host} other machines can guess it: use at least {TOKEN_CHARACTERS_MIN} (`openssl rand -hex 24`), or leave the host at 127.0.0.1"
+    if token:
         return None
     return f"HEARTHWATCH_API_HOST = {host} is open to other machines, and without HEARTHWATCH_API_TOKEN anyone there could see your cameras: set a token, or leave the host at 127.0.0.1"
 
@@ -218,6 +238,30 @@ class Session:
 
     def _signature(self, ends: str) -> str:
         return hmac.new((self.token or "").encode(), f"session {ends}".encode(), hashlib.sha256).hexdigest()
+
+
+class SessionAttempts:
+    """Slow down a client that sends wrong tokens; in constant memory, and no other client waits for it."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """By address: wrong tokens, and when the next attempt is allowed (monotonic seconds)."""
+
+    def wait_seconds(self, client: str, now: float) -> float:
+        """Return how long this client's next attempt has to wait; 0: it may try now."""
+        return max(0.0, self._clients.get(client, (0, 0.0))[1] - now)
+
+    def failed(self, client: str, now: float) -> None:
+        """Note a wrong token: the wait grows from DELAY_SECONDS to DELAY_SECONDS_MAX."""
+        count, until = self._clients.pop(client, (0, now))
+        count = 1 if now - until > FORGET_SECONDS else count + 1
+        delay = min(DELAY_SECONDS * 2 ** min(count - 1, 10), DELAY_SECONDS_MAX)
+        self._clients[client] = count, now + delay
+        if len(self._clients) > CLIENTS_MAX:
+            self._clients.popitem(last=False)
+
+    def succeeded(self, client: str) -> None:
+        self._clients.pop(client, None)
 
 
 def _digest(text: str) -> bytes:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import errno
 import logging
+import resource
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from hearthwatch.api.app import create
+from hearthwatch.api.connections import Connections, LimitedProtocol, connections_max
 from hearthwatch.api.security import open_host_mistake
 from hearthwatch.record import Record
+from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import Settings, SettingsError, settings
 
@@ -52,8 +56,10 @@ def serve(chosen: Settings) -> None:
 
 
 def uvicorn_config(chosen: Settings) -> uvicorn.Config:
+    limits = Connections(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     return uvicorn.Config(
         create(chosen), log_level="debug" if chosen.debug else "warning", access_log=chosen.debug, server_header=False, proxy_headers=False,
+        http=partial(LimitedProtocol, limits),  # type: ignore[arg-type]  # only called
         ws="websockets-sansio", ws_ping_interval=PING_SECONDS, ws_ping_timeout=PING_SECONDS, ws_max_size=MESSAGE_BYTES_MAX,
         timeout_graceful_shutdown=STOP_SECONDS_MAX, backlog=BACKLOG,
     )  # fmt: skip
@@ -97,6 +103,7 @@ def _exit(sig: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
+    process.prepare()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _exit)  # uvicorn stops cleanly, and then raises the signal once more
     try:

@@ -39,6 +39,9 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=docstring[1] if docstring else "")
 
     def make_context(self, info_name: str | None, *arguments: Any, **more: Any) -> Any:
+        from hearthwatch.schemas import process
+
+        process.prepare()
         return load(self.name or "").make_context(info_name, *arguments, **more)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,17 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
     import pyarrow as pa
 
+FILES = typer.Option(
+    "--allow-files", help="Let the query read and write other files: COPY … TO, read_csv, ATTACH, extensions, SET."
+)
+WRITES = re.compile(
+    r"\b(ATTACH|COPY|EXPORT)\b", re.IGNORECASE
+)  # wherever it stands: DuckDB 2 takes COPY inside of WITH
 ROWS_MAX = 1000  # of a table for people; --csv and --json print everything
 
 
@@ -23,11 +33,12 @@ def sql(
     query: Annotated[str, typer.Argument(help="DuckDB SQL over frames, detections, events, gpu_stats, cameras, …")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, one object for each row.")] = False,
+    allow_files: Annotated[bool, FILES] = False,
 ) -> None:
     """Query the analytics views, after an export of what is new in the record; docs/analytics.md has examples."""
     if as_csv and as_json:
         raise UserError("--csv and --json: choose one")
-    table = answer(query)
+    table = answer(query, allow_files)
     if as_json:
         print(json.dumps(_rows(table), default=_iso, ensure_ascii=False))
     elif as_csv:
@@ -38,11 +49,11 @@ def sql(
         _show(table)
 
 
-def answer(query: str) -> pa.Table:
-    """Return the rows of one query.
+def answer(query: str, allow_files: bool = False) -> pa.Table:
+    """Return the rows of one query, which reads nothing but the lake and writes nothing unless `allow_files`.
 
     Raises:
-        UserError: there is no record yet, or DuckDB refuses the query.
+        UserError: there is no record yet, or the query is refused.
     """
     import duckdb
 
@@ -53,15 +64,36 @@ def answer(query: str) -> pa.Table:
     data_dir, path = settings().hearthwatch_data_dir, settings().database_path
     if not path.exists():
         raise UserError(f"{path}: there is no record yet; start the pipeline, or set HEARTHWATCH_DATA_DIR")
+    if not allow_files and (found := WRITES.search(query)):
+        raise UserError(
+            f"{found[0]} opens or writes files: with --allow-files a query may; to print rows use --csv or --json"
+        )
     export(Lake(Record(path), data_dir))
     try:
         with duckdb.connect(data_dir / FILE, read_only=True) as db:
             if (zone := settings().hearthwatch_timezone) is not None:
                 db.execute("SET TimeZone = ?", [zone])
+            if not allow_files:
+                _confine(db, data_dir / "lake")
             result = db.sql(query)
             return result.to_arrow_table() if result is not None else db.sql("SELECT 'done' AS answer").to_arrow_table()
     except duckdb.Error as error:
-        raise UserError(str(error)) from None
+        refused = not allow_files and re.search(
+            "disabled (by|through) configuration|configuration has been locked", str(error)
+        )
+        hint = (
+            "\nA query reads the lake and nothing else; with --allow-files it may use other files and settings."
+            if refused
+            else ""
+        )
+        raise UserError(f"{error}{hint}") from None
+
+
+def _confine(db: duckdb.DuckDBPyConnection, lake: Path) -> None:
+    """Let this connection's queries open files of the lake and no others, for good."""
+    db.execute("SET allowed_directories = ?", [[f"{lake.resolve()}/"]])
+    db.execute("SET enable_external_access = false")
+    db.execute("SET lock_configuration = true")
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -38,9 +39,10 @@ def has_recovery_store() -> bool:
 
 
 def prepare_process(debug: bool) -> None:
-    """Set up logging, and make every end of this process say in words what happened."""
+    """Set up logging, limits and permissions, and make every end of this process say in words what happened."""
     global _is_ours
     _is_ours = True
+    process.prepare()
     os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's panics name no line of ours
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=FORMAT, stream=sys.stderr)
     for name in NOISY:

@@ -236,7 +236,7 @@ class Settings(BaseModel):
     hearthwatch_api_token: Annotated[
         str | None, Field(repr=False, pattern=r"^[\x21-\x7e]+$"), Allowed("printable ASCII without spaces, or nothing")
     ] = None
-    """Token that clients send (`Authorization: Bearer …`; the page asks for it once); unset: no token is needed."""
+    """Token that clients send (`Authorization: Bearer …`; the page asks for it once); unset: no token is needed. At least 16 characters where HEARTHWATCH_API_HOST is not loopback."""
     hearthwatch_cors_origins: Annotated[
         tuple[str, ...],
         BeforeValidator(_labels),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from hearthwatch.api import models
+from hearthwatch.api.connections import client_address
 from hearthwatch.api.dependencies import State
 from hearthwatch.api.security import COOKIE, SESSION_SECONDS, Session
 
@@ -52,13 +55,22 @@ async def root(request: Request) -> Response:
     "/api/session",
     tags=["system"],
     response_model=models.OkResponse,
-    responses={401: models.NOT_FOUND, 422: models.INVALID},
+    responses={401: models.NOT_FOUND, 422: models.INVALID, 429: models.TOO_MANY},
 )
 async def begin_session(state: State, body: models.SessionRequest, request: Request) -> Response:
-    """Exchange the token for a cookie that scripts cannot read."""
-    session = Session(state.settings.hearthwatch_api_token)
+    """Exchange the token for a cookie that scripts cannot read. After wrong tokens a client's next attempt waits for seconds."""
+    session, attempts = Session(state.settings.hearthwatch_api_token), state.session_attempts
+    client = client_address(request.client)
+    if wait := attempts.wait_seconds(client, time.monotonic()):
+        await asyncio.sleep(wait)
+    if wait := attempts.wait_seconds(client, time.monotonic()):  # another attempt of this client was first
+        raise HTTPException(
+            429, "too many attempts from this address: try again later", {"retry-after": str(ceil(wait))}
+        )
     if not session.is_token(body.token):
+        attempts.failed(client, time.monotonic())
         raise HTTPException(401, "the token is wrong", {"www-authenticate": "Bearer"})
+    attempts.succeeded(client)
     response = JSONResponse({"status": "ok"})
     if session.token is not None:
         response.set_cookie(

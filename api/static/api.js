@@ -36,7 +36,7 @@ function signIn() {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: form.elements.token.value }),
       }).catch(() => null);
       wrong.hidden = Boolean(response?.ok);
-      wrong.textContent = response ? "The token is wrong." : "The server does not respond.";
+      wrong.textContent = response ? response.status === 429 ? "Too many attempts: try again in a few seconds." : "The token is wrong." : "The server does not respond.";
       if (!response?.ok) return form.elements.token.select();
       form.reset(); dialog.close(); signingIn = null; done();
     };

@@ -131,7 +131,8 @@ def test_another_page_can_neither_change_nor_read_anything(open_, guarded):
             ("https://evil.example", 403),
             ("null", 403),
             (open_.url, 200),
-            (f"http://localhost:{open_.port}", 200),
+            (f"http://localhost:{open_.port}", 403),
+            (f"http://127.0.0.1:{open_.port + 1}", 403),
         ):
             assert (
                 client.patch("/api/events/1", json={"notes": None}, headers={"origin": origin}).status_code == code

@@ -1,0 +1,73 @@
+"""Promise: a query of `hearthwatch sql` reads the lake, and nothing else; it writes nothing, unless files were allowed."""
+
+import pytest
+
+from hearthwatch.cli import sql
+from hearthwatch.schemas.errors import UserError
+from tests.support.api_record import Home, story
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = story(Home(tmp_path_factory.mktemp("asked")))
+    home.close()
+    return home
+
+
+@pytest.fixture
+def ask(home, monkeypatch):
+    monkeypatch.setattr(sql, "settings", lambda: home.settings(HEARTHWATCH_TIMEZONE="Europe/Berlin"))
+    return sql.answer
+
+
+def everything(folder):
+    """All files, and the rows of the lake; an export before each query touches the others."""
+    rows = {path: path.read_bytes() for path in folder.rglob("date=*/*.parquet")}
+    return {path for path in folder.rglob("*") if path.suffix not in (".db-wal", ".db-shm")}, rows
+
+
+READS = (
+    "SELECT * FROM read_text('{secret}')", "FROM read_csv('{secret}')", "FROM '{secret}'", "FROM read_blob('{secret}')", "FROM sniff_csv('{secret}')",
+    "FROM read_json('{secret}')", "FROM glob('{home}/*')", "FROM read_text('{lake}/../secret.csv')", "FROM read_text('{lake}/../*.csv')",
+    "ATTACH '{secret}' AS s", "INSTALL httpfs", "LOAD httpfs", "LOAD sqlite", "FROM read_csv('https://localhost/x.csv')", "FROM 'http://localhost/x.parquet'",
+    "SET enable_external_access = true", "RESET enable_external_access", "SET allowed_directories = ['/']", "PRAGMA profiling_output = '{home}/out'",
+    "SET temp_directory = '{home}/out'", "CALL enable_logging(storage = 'file', storage_path = '{home}/out')", "IMPORT DATABASE '{home}'", "SELECT 1; FROM read_text('{secret}')",
+)  # fmt: skip
+WRITES = (
+    "COPY events TO '{home}/out'", "copy (SELECT 1) to '{lake}/out.parquet'", "EXPLAIN ANALYZE COPY events TO '{lake}/out.csv'", "EXPORT DATABASE '{home}/out'",
+    "WITH c AS (COPY events TO '{lake}/out.csv') FROM c", "PREPARE p AS COPY events TO '{lake}/out.csv'; EXECUTE p", "SELECT 1;/**/COPY/**/events TO '{lake}/out.csv'",
+    "ATTACH '{lake}/out.duckdb' (READ_WRITE)", "ATTACH '{home}/out.duckdb' (READ_WRITE)", "CREATE TABLE out AS SELECT 1", "DROP VIEW events",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("query", [*READS, *WRITES])
+def test_a_query_gets_no_further_than_the_lake(home, ask, query):
+    ask("SELECT 1")
+    secret = home.data / "secret.csv"
+    secret.write_text("word\nhunter2\n")
+    before = everything(home.data.parent)
+    with pytest.raises(UserError) as refused:
+        ask(query.format(secret=secret, home=home.data, lake=home.data / "lake"))
+    assert "hunter2" not in str(refused.value)
+    assert everything(home.data.parent) == before
+
+
+def test_what_is_refused_says_how_it_is_allowed(home, ask):
+    for query in ("FROM read_text('/etc/passwd')", "COPY events TO '/nowhere/x'", "SET threads = 1", "LOAD httpfs"):
+        with pytest.raises(UserError, match="--allow-files"):
+            ask(query)
+    with pytest.raises(UserError, match="SELEC") as bad:
+        ask("SELEC 1")
+    assert "--allow-files" not in str(bad.value)
+
+
+def test_questions_are_answered(ask):
+    for query in ("SELECT count(*) AS n FROM frames", "FROM hourly", "SUMMARIZE events", "EXPLAIN SELECT 1", "PIVOT detections ON object_type USING count(*)",
+                  "CREATE TEMP TABLE t AS FROM events; SELECT count(*) FROM t", "SELECT current_setting('TimeZone')"):  # fmt: skip
+        assert len(ask(query)) > 0, query
+
+
+def test_with_files_allowed_a_query_writes_and_reads_them(home, ask):
+    out = home.data.parent / "out.csv"
+    ask(f"COPY (SELECT count(*) AS n FROM frames) TO '{out}'", allow_files=True)
+    assert ask(f"FROM read_csv('{out}')", allow_files=True).to_pylist() == [{"n": 8}]
