@@ -26,6 +26,8 @@ def check(
     try:
         graph = configured_graph(flow)
     except GraphError as error:
+        for warning in error.warnings:
+            print(f"warning: {warning}")
         raise GraphError([*error.mistakes, *mistakes]) from None
     for warning in (*graph.warnings, *upload_warnings(graph)):
         print(f"warning: {warning}")

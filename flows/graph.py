@@ -34,10 +34,10 @@ C = TypeVar("C", bound=Component)
 
 
 class GraphError(UserError):
-    """A graph that cannot run. `mistakes` holds one line each; the text is all of them."""
+    """A graph that cannot run. `mistakes` holds one line each; the text is all of them. `warnings` are not in the text."""
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = list(mistakes)
+    def __init__(self, mistakes: Sequence[str], warnings: Sequence[str] = ()) -> None:
+        self.mistakes, self.warnings = list(mistakes), list(warnings)
         super().__init__("\n".join(self.mistakes))
 
 
@@ -187,5 +187,5 @@ def configured_graph(path: Path | None = None) -> Graph:
         raise GraphError(error.mistakes) from None
     graph = Graph.from_toml(path or chosen.hearthwatch_flow or DEFAULT, wrong)
     if wrong := graph.check():
-        raise GraphError(wrong)
+        raise GraphError(wrong, graph.warnings)
     return graph

@@ -126,6 +126,13 @@ def test_check_warns_of_an_upload_tree_that_is_missing(folder: Path) -> None:
     assert "warning: nowhere cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH\n" in done.stdout
 
 
+def test_check_warns_of_old_lines_beside_mistakes(folder: Path) -> None:
+    (folder / "flow.toml").write_text('extends = "default"\n[redis]\nfrom = "feed"\nchanel = "x"\n')
+    done = hearthwatch(folder, "check", "flow.toml")
+    assert done.returncode == 2 and "`chanel` is not an option" in done.stderr
+    assert 'warning: flow.toml:3: redis: `from = "feed"` is' in done.stdout
+
+
 def test_components_shows_one(folder: Path) -> None:
     shown = hearthwatch(folder, "components", "night")
     assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "night  (Detected → Detected)  from porch")
