@@ -1,7 +1,8 @@
-"""Probe the database, Redis, detector, language model and pipeline, within three seconds; results are cached for one.
+"""Say how the job goes: what the pipeline's monitor found, and what only this server can know.
 
-The pipeline is alive if its heartbeat is recent, not because this server runs. A failing database is unhealthy, any other
-failure degrades; what is not configured is `disabled` and degrades nothing.
+That is whether the record can be read and whether the pipeline lives: by its heartbeat, not because this server runs. A
+failing database is unhealthy, any other failure degrades; what is not configured is `disabled` and what is `starting`
+degrades nothing. Only Redis is asked from here, while no pipeline asks it. Results are cached for a second.
 """
 
 from __future__ import annotations
@@ -9,29 +10,44 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from hearthwatch.api import models
 from hearthwatch.record import Record, RecordError, now
+from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
-from hearthwatch.record.read.events import iso
+from hearthwatch.record.read.conditions import StandingCondition
+from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas.settings import Settings, masked
+from hearthwatch.schemas.text import plural
 
-PROBE_SECONDS = 2.0  # a service that needs longer for this counts as down
-ALL_SECONDS = 3.0
+READ_SECONDS_MAX = 3.0  # a disk that needs longer for the record counts as down
 BEHIND_SECONDS = 60.0  # alerts are late by more than this; a burst of pictures is processed sooner
 FRESH_SECONDS = 1.0  # requests within this get the same result
-STATUS_PROBE_SECONDS = 10.0  # the status line uses the last results, and has them probed again this often
+ASK_SECONDS = 2.0  # a Redis that needs longer counts as down
 
 ServiceStatus = dict[str, Any]
+
+STATUS_OF_SEVERITY = {"error": "unhealthy", "warning": "degraded", "info": "healthy"}
+NODES = {"redis": "redis", "detector": "rtdetr", "nemotron": "nemotron", "lake": "duckdb", "retention": "retention"}
+"""The services that are a node of the graph, and its component."""
+KINDS = {
+    "database": ("disk_low", "record_locked", "record_restored"), "redis": ("redis_down",), "detector": ("detector_down",),
+    "nemotron": ("llm_down",), "lake": ("lake_down",), "consumers": ("notifier_down",),
+    "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
+    "cameras": ("camera_silent", "camera_clock", "quarantine", "same_picture"),
+}  # fmt: skip
+"""The kinds of conditions that each service shows; another one is of the node that it names, else of the pipeline."""
+SERVICE_OF_KIND = {kind: service for service, kinds in KINDS.items() for kind in kinds}
+NOT_RUNNING = "the pipeline, which uses it, is not running"
 
 
 def service_status(status: str, message: str, **details: Any) -> ServiceStatus:
@@ -39,187 +55,71 @@ def service_status(status: str, message: str, **details: Any) -> ServiceStatus:
 
 
 class Health:
-    """Probes services for all requests, and remembers when the pipeline last made progress."""
+    """Reads the state for all requests, and remembers when the pipeline last made progress."""
 
     def __init__(self, settings: Settings, reader: SnapshotReader) -> None:
         self.settings, self.reader = settings, reader
-        self._pool = ThreadPoolExecutor(6, thread_name_prefix="probe")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="health")
         self._lock = threading.Lock()
-        self._last: dict[str, ServiceStatus] = {}
-        self._probed = self._requested = -STATUS_PROBE_SECONDS
+        self._last: dict[str, Any] = {}
+        self._read_at = -FRESH_SECONDS
         self._decided, self._progress_at = -1, time.monotonic()
 
-    def services(self) -> dict[str, ServiceStatus]:
-        """Probe all services."""
+    def report(self) -> dict[str, Any]:
+        """Return `status`, `services`, `conditions` and `timestamp`, at most a second old."""
         with self._lock:
-            if time.monotonic() - self._probed > FRESH_SECONDS:
-                self._last, self._probed = self._probe(), time.monotonic()
+            if time.monotonic() - self._read_at > FRESH_SECONDS:
+                self._last, self._read_at = self._report(), time.monotonic()
             return self._last
 
-    def last_services(self) -> dict[str, ServiceStatus]:
-        """Return the last results without waiting; empty at first."""
-        if time.monotonic() - self._requested > STATUS_PROBE_SECONDS:
-            self._requested = time.monotonic()
-            self._pool.submit(self.services)
-        return self._last
-
-    def _probe(self) -> dict[str, ServiceStatus]:
-        probes: dict[str, Callable[[], ServiceStatus]] = {
-            "database": self._database, "redis": self._redis, "detector": self._detector, "nemotron": self._nemotron, "pipeline": self._pipeline,
-        }  # fmt: skip
-        running = {name: self._pool.submit(probe) for name, probe in probes.items()}
-        wait(running.values(), timeout=ALL_SECONDS)
-        return {name: self._result(future) for name, future in running.items()}
-
-    def _result(self, future: Any) -> ServiceStatus:
-        if not future.done():
-            return service_status("unhealthy", f"no response within {ALL_SECONDS:g} s")
+    def _report(self) -> dict[str, Any]:
         try:
-            result: ServiceStatus = future.result()
-        except (sqlite3.Error, RecordError, OSError) as error:
-            return service_status("unhealthy", f"the record cannot be read: {error}")
-        return result
+            services, wrong = self._pool.submit(self._read).result(READ_SECONDS_MAX)
+        except (sqlite3.Error, RecordError, OSError, TimeoutError) as error:
+            why = str(error) or f"no response within {READ_SECONDS_MAX:g} s"
+            unread = service_status("unhealthy", f"the record cannot be read: {why}")
+            services, wrong = dict.fromkeys(models.Services.model_fields, unread), []
+        if self.settings.redis_url and services["redis"]["message"] == NOT_RUNNING:
+            services["redis"] = _ask_redis(self.settings.redis_url)
+        return {
+            "status": overall_status(services), "services": services, "conditions": [c.as_dict() for c in wrong], "timestamp": iso(now()),
+        }  # fmt: skip
 
-    # -- each service
-
-    def _database(self) -> ServiceStatus:
+    def _read(self) -> tuple[dict[str, ServiceStatus], list[StandingCondition]]:
         began = time.perf_counter()
-        if not self.reader.exists():
-            return service_status(
-                "healthy", "no record yet: the pipeline creates it at its start", path=str(self.reader.path)
-            )
         with self.reader.snapshot() as record:
-            counters, (version,) = record.counters(), record.one("SELECT value FROM meta WHERE key = 'schema_version'")
-            record.one("SELECT count(*) FROM (SELECT 1 FROM events LIMIT 1)")
+            view = self._view(record, now())
+            services = view.services()
         took = round((time.perf_counter() - began) * 1e3, 2)
-        return service_status(
-            "healthy", "the record can be read", latency_ms=took, schema_version=int(version), **counters
-        )
+        services["database"]["details"] |= {"latency_ms": took, "path": str(self.reader.path)}
+        if not self.reader.exists():
+            services["database"]["message"] = "no record yet: the pipeline creates it at its start"
+        return services, view.wrong
 
-    def _redis(self) -> ServiceStatus:
-        if not self.settings.redis_url:
-            return service_status("disabled", "REDIS_URL is not set: events are not published")
-        try:
-            client = Redis.from_url(
-                self.settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS,
-            )  # fmt: skip
-            with client:
-                version = client.info("server")["redis_version"]
-        except (RedisError, OSError, ValueError) as error:
-            where = masked("REDIS_URL", self.settings.redis_url)
-            return service_status(
-                "unhealthy", f"{where} does not respond ({type(error).__name__}): events wait in the feed"
-            )
-        return service_status("healthy", "Redis responds", redis_version=version)
-
-    def _detector(self) -> ServiceStatus:
-        with self.reader.snapshot() as record:
-            last, alive = queries.last_detected(record), self._is_alive(record)
-        if url := self.settings.rtdetr_url:
-            try:
-                code = httpx.get(f"{url}/health", timeout=PROBE_SECONDS).status_code
-            except (httpx.HTTPError, OSError) as error:
-                where = masked("RTDETR_URL", url)
-                return service_status(
-                    "unhealthy",
-                    f"{where} does not respond ({type(error).__name__}): pictures wait",
-                    last_inference=last,
-                )
-            status = "healthy" if code < 500 else "unhealthy"
-            return service_status(status, f"the RT-DETR service responds with {code}", last_inference=last)
-        if not alive:
-            return service_status("unhealthy", "it runs in the pipeline, which is not running", last_inference=last)
-        if self._is_stalled():
-            return service_status("unhealthy", "pictures wait and none was processed for a minute", last_inference=last)
-        return service_status(
-            "healthy", "detects in the pipeline" if last else "has processed no picture yet", last_inference=last
-        )
-
-    def _nemotron(self) -> ServiceStatus:
-        if not self.settings.nemotron_url:
-            return service_status("disabled", "NEMOTRON_URL is not set: rules alone judge")
-        with self.reader.snapshot() as record:
-            last, pending = queries.last_verdict(record), queries.pending(record)
-        url, model = self.settings.nemotron_url.removesuffix("/v1"), self.settings.hearthwatch_nemotron_model
-        try:
-            found = httpx.get(f"{url}/v1/models", timeout=PROBE_SECONDS).raise_for_status().json()
-            models = [str(each["id"]) for each in found["data"]]
-        except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            where = masked("NEMOTRON_URL", url)
-            return service_status("unhealthy", f"{where} does not respond as a vLLM server ({type(error).__name__}): {pending} events wait", last_verdict=last, pending=pending)  # fmt: skip
-        if model not in models:
-            return service_status("unhealthy", f"it serves {', '.join(models) or 'nothing'}, not {model}: set HEARTHWATCH_NEMOTRON_MODEL", last_verdict=last, pending=pending)  # fmt: skip
-        return service_status("healthy", f"serves {model}", models=models, last_verdict=last, pending=pending)
-
-    def _pipeline(self) -> ServiceStatus:
-        with self.reader.snapshot() as record:
-            self.note_progress(record)
-            beat, backlog, oldest, at = (
-                queries.heartbeats(record).get("see"),
-                queries.backlog(record),
-                queries.oldest_waiting(record),
-                now(),
-            )
-        if beat is None:
-            return service_status(
-                "unhealthy", "has not run yet: start `hearthwatch run`", alive=False, stalled=False, backlog=backlog
-            )
-        alive, stalled, behind = at - beat["at"] < queries.ALIVE, self._is_stalled(), _seconds(oldest, at)
-        details = {
-            "alive": alive, "stalled": stalled, "backlog": backlog, "last_heartbeat": iso(beat["at"]), "pid": beat["pid"],
-            "oldest_unprocessed_seconds": behind, "counters": {name: n for name, n in beat["counters"].items() if name != "seconds"},
-        }  # fmt: skip
-        if not alive:
-            return service_status(
-                "unhealthy", f"no heartbeat since {iso(beat['at'])}; pictures wait on disk", **details
-            )
-        if stalled:
-            return service_status(
-                "unhealthy", f"{backlog} pictures wait and none was processed for a minute", **details
-            )
-        if behind is not None and behind > BEHIND_SECONDS:
-            return service_status("degraded", f"{backlog} pictures wait, the oldest for {behind:.0f} s: more arrive than can be processed", **details)  # fmt: skip
-        return service_status("healthy", f"{backlog} pictures wait" if backlog else "has caught up", **details)
-
-    # -- progress of the pipeline
-
-    def note_progress(self, record: Record) -> None:
-        """Note whether the pipeline decided pictures since the last call; called every two seconds."""
+    def _view(self, record: Record, at: int) -> PipelineView:
+        """Note whether the pipeline decided pictures since the last call, which comes every two seconds; read how it is."""
         counters = record.counters()
         decided = counters["settled"] + counters["quarantined"]
         if decided != self._decided or not counters["discovered"]:
             self._decided, self._progress_at = decided, time.monotonic()
-
-    def _is_stalled(self) -> bool:
-        return time.monotonic() - self._progress_at > queries.STALLED / 1e6
-
-    def _is_alive(self, record: Record) -> bool:
-        beat = queries.heartbeats(record).get("see")
-        return beat is not None and now() - beat["at"] < queries.ALIVE
+        return PipelineView(record, self.settings, at, time.monotonic() - self._progress_at > queries.STALLED / 1e6)
 
     def status_line(self, record: Record, at: int, midnight: int) -> dict[str, Any]:
         """Read the page's first line."""
-        self.note_progress(record)
-        probed, beat = self.last_services(), queries.heartbeats(record).get("see")
+        view, gpu = self._view(record, at), queries.gpu(record)
         cameras = queries.cameras(record, at, midnight)
-        gpu = queries.gpu(record)
+        problems = [condition for condition in view.wrong if condition.severity != "info"]
         return {
-            "at": iso(beat["at"]) if beat else None, "now": iso(at), "needs_person": queries.needs_person(record), "to_review": queries.to_review(record),
-            "cameras_online": sum(c["status"] == "online" for c in cameras), "cameras_total": len(cameras), "backlog": queries.backlog(record),
-            "behind_seconds": _seconds(queries.oldest_waiting(record), at), "llm": _short_status(probed.get("nemotron"), bool(self.settings.nemotron_url)), "detector": _short_status(probed.get("detector"), True),
+            "at": iso(view.seen_at), "now": iso(at), "needs_person": queries.needs_person(record), "to_review": queries.to_review(record),
+            "cameras_online": sum(c["status"] == "online" for c in cameras), "cameras_total": len(cameras), "backlog": view.backlog,
+            "behind_seconds": view.behind, "llm": SHORT[view.service("nemotron")["status"]], "detector": SHORT[view.service("detector")["status"]],
             "gpu_percent": gpu[0]["gpu_utilization"] if gpu else None, "today": queries.today(record, midnight) if cameras else None,
-            "stalled": self._is_stalled(), "watching": str(self.settings.foscam_base_path),
+            "stalled": view.is_stalled, "watching": str(self.settings.foscam_base_path), "starting": view.is_starting,
+            "problem": problems[0].as_dict() if problems else None, "problems": len(problems),
         }  # fmt: skip
 
 
-def _seconds(since: int | None, at: int) -> float | None:
-    return None if since is None else max(0.0, (at - since) / 1e6)
-
-
-def _short_status(probed: ServiceStatus | None, configured: bool) -> str:
-    if probed is None:
-        return "ok" if configured else "disabled"
-    return {"healthy": "ok", "degraded": "slow", "unhealthy": "down", "disabled": "disabled"}[probed["status"]]
+SHORT = {"healthy": "ok", "degraded": "slow", "unhealthy": "down", "disabled": "disabled", "starting": "starting"}
 
 
 def overall_status(services: dict[str, ServiceStatus]) -> str:
@@ -227,3 +127,116 @@ def overall_status(services: dict[str, ServiceStatus]) -> str:
     if services["database"]["status"] == "unhealthy":
         return "unhealthy"
     return "degraded" if any(s["status"] in ("unhealthy", "degraded") for s in services.values()) else "healthy"
+
+
+class PipelineView:
+    """What one snapshot of the record says of the pipeline and its services."""
+
+    def __init__(self, record: Record, settings: Settings, at: int, stalled: bool) -> None:
+        self.record, self.settings, self.at = record, settings, at
+        self.beat = queries.heartbeats(record).get("see")
+        self.found = known.services(record)
+        self.seen_at = max((beat["at"] for beat in (self.beat, self.found) if beat), default=None)
+        self.is_alive = self.seen_at is not None and at - self.seen_at < queries.ALIVE
+        self.is_starting = self.is_alive and bool(self.found.get("starting"))
+        self.is_stalled = stalled and self.is_alive and not self.is_starting
+        self.backlog, oldest = queries.backlog(record), queries.oldest_waiting(record)
+        self.behind = None if oldest is None else max(0.0, (at - oldest) / 1e6)
+        self.waits = f"{plural(self.backlog, 'picture')} {'waits' if self.backlog == 1 else 'wait'}"
+        self.nodes = {node["use"]: node for node in (read_description(record) or {}).get("nodes", ())}
+        standing = known.conditions(record) if self.is_alive else []
+        own = [condition for condition in self._own() if condition.kind not in {other.kind for other in standing}]
+        self.wrong = known.worst_first([*own, *standing])
+
+    def _own(self) -> list[StandingCondition]:
+        """Find what shows in the record without a monitor: no pipeline, no progress, too much to do."""
+        if not self.is_alive:
+            never = "has not run yet: start `hearthwatch run`"
+            says = f"no heartbeat since {iso(self.seen_at)}; pictures wait on disk" if self.seen_at else never
+            return [StandingCondition("pipeline_down", "", "error", None, says, self.seen_at or self.at)]
+        if self.is_stalled:
+            says = f"{self.waits} and none was processed for a minute"
+            return [StandingCondition("stalled", "", "error", None, says, self.at - queries.STALLED)]
+        if self.behind is not None and self.behind > BEHIND_SECONDS:
+            says = f"{self.waits}, the oldest for {self.behind:.0f} s: more arrive than can be processed"
+            return [StandingCondition("behind", "", "warning", None, says, round(self.at - self.behind * 1e6))]
+        return []
+
+    def services(self) -> dict[str, ServiceStatus]:
+        """Each service's status; the database's is that it could be read."""
+        record, beat = self.record, self.beat
+        (version,) = record.one("SELECT value FROM meta WHERE key = 'schema_version'")
+        last, pending = queries.last_detected(record), queries.pending(record)
+        cameras, consumers, notes = known.cameras(record, self.at), known.consumers(record), known.notes(record)
+        return {
+            "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
+            "redis": self.service("redis", "events are published"),
+            "detector": self.service("detector", "detects" if last else "has processed no picture yet", last_inference=last),
+            "nemotron": self.service("nemotron", "judges closed events", last_verdict=queries.last_verdict(record), pending=pending),
+            "pipeline": self.service(
+                "pipeline", self.waits if self.backlog else "has caught up", alive=self.is_alive, stalled=self.is_stalled, backlog=self.backlog,
+                oldest_unprocessed_seconds=self.behind, last_heartbeat=iso(self.seen_at), pid=beat["pid"] if beat else None,
+                counters={name: n for name, n in beat["counters"].items() if name != "seconds"} if beat else {},
+            ),
+            "uploads": self.service("uploads", _uploads_message(notes), **notes),
+            "cameras": self.service("cameras", _cameras_message(cameras), **cameras),
+            "consumers": self.service("consumers", _consumers_message(consumers), **consumers),
+            "lake": self.service("lake", "events are exported"),
+            "retention": self.service("retention", "deletes what is too old"),
+        }  # fmt: skip
+
+    def service(self, name: str, message: str = "", **details: Any) -> ServiceStatus:
+        """Return what is wrong with it, else why it does nothing, else `message`."""
+        node = self.nodes.get(NODES.get(name, ""))
+        answer = self.found.get("services", {}).get(node["name"], {}) if node else {}
+        details |= answer.get("details", {})
+        wrong = [condition for condition in self.wrong if self._service_of(condition) == name]
+        if off := self._off(name, node):
+            return service_status("disabled", off, **details)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
+            return service_status(STATUS_OF_SEVERITY[wrong[0].severity], wrong[0].message + more, **details)
+        if not self.is_alive and name != "database":
+            return service_status("unhealthy", NOT_RUNNING, **details)
+        if self.is_starting and name != "database":
+            return service_status("starting", answer.get("message") or "the pipeline is starting", **details)
+        return service_status("healthy", answer.get("message") or message, **details)
+
+    def _service_of(self, condition: StandingCondition) -> str:
+        named = {self.nodes[use]["name"]: service for service, use in NODES.items() if use in self.nodes}
+        return SERVICE_OF_KIND.get(condition.kind) or named.get(condition.subject, "pipeline")
+
+    def _off(self, name: str, node: Row | None) -> str | None:
+        """Why a service does nothing here; None: it works."""
+        if node or name not in NODES:
+            return node["off"] if node else None
+        if self.nodes:
+            return None if name == "detector" else "the graph has no such node"
+        unset = {"redis": self.settings.redis_url, "nemotron": self.settings.nemotron_url}
+        return f"{name.upper()}_URL is not set" if not unset.get(name, True) else None
+
+
+def _uploads_message(notes: Row) -> str:
+    found = {"ignored": "ignored", "doubted_clocks": "with a doubted clock"}
+    counts = [f"{plural(notes[key], 'file')} {words}" for key, words in found.items() if notes.get(key)]
+    return "; ".join(["the tree is watched", *counts])
+
+
+def _cameras_message(cameras: dict[str, Row]) -> str:
+    silent = sum(camera["silent"] for camera in cameras.values())
+    return f"{plural(len(cameras), 'camera')}, {silent} silent" if cameras else "no camera yet"
+
+
+def _consumers_message(consumers: dict[str, Row]) -> str:
+    lag = max((consumer["lag"] for consumer in consumers.values()), default=0)
+    return f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"
+
+
+def _ask_redis(url: str) -> ServiceStatus:
+    once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS}
+    try:
+        with Redis.from_url(url, **once) as client:
+            return service_status("healthy", "Redis responds", redis_version=client.info("server")["redis_version"])
+    except (RedisError, OSError, ValueError) as error:
+        says = f"{masked('REDIS_URL', url)} does not respond ({type(error).__name__})"
+        return service_status("unhealthy", says)

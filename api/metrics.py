@@ -1,15 +1,21 @@
-"""Collect Prometheus metrics: counters of the record, and those in the pipeline's heartbeat."""
+"""Collect Prometheus metrics: what the record counts, conditions, and the numbers of the pipeline's heartbeat.
+
+What retention deletes leaves the counts of the record, so those are gauges; counters never decrease.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from hearthwatch.api.dependencies import product_version
 from hearthwatch.record import Record, RecordError, now
+from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.timings import STEPS, StepHistograms
 
@@ -30,6 +36,8 @@ class Collector:
                 yield from _families(record)
         except (sqlite3.Error, RecordError, OSError):
             yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 0)
+        yield _many("hearthwatch_build_info", "The version of this server.", "version", {product_version(): 1})
+        yield _one("hearthwatch_disk_free_bytes", "Free space of the data folder's disk.", _free_bytes(self.state))
 
 
 def render(state: AppState) -> tuple[bytes, str]:
@@ -42,8 +50,9 @@ def render(state: AppState) -> tuple[bytes, str]:
 def _families(record: Record) -> Iterator[Metric]:
     totals, at = queries.totals(record), now()
     counters = totals["counters"]
-    decided = counters["settled"] + counters["quarantined"]
-    yield _one("hearthwatch_pictures_total", "Pictures discovered.", decided + counters["discovered"], counter=True)
+    yield _one(
+        "hearthwatch_pictures_total", "Pictures found since the record began.", queries.pictures_found(record), counter=True
+    )  # fmt: skip
     yield _one("hearthwatch_detections", "Boxes in the record.", counters["detections"])
     yield _many("hearthwatch_events", "Events in the record by level.", "level", totals["levels"])
     yield _many(
@@ -58,17 +67,64 @@ def _families(record: Record) -> Iterator[Metric]:
     yield _one("hearthwatch_cameras", "Cameras.", totals["cameras"])
     yield _one("hearthwatch_verdicts_pending", "Events that wait for the language model.", totals["pending"])
     yield _one("hearthwatch_feed_seq", "Newest message of the feed.", totals["feed"])
-    lag = {name: max(0, totals["feed"] - seq) for name, seq in totals["cursors"].items()}
-    yield _many("hearthwatch_consumer_lag", "Messages that a consumer of the feed has not processed.", "consumer", lag)
+    yield from _cameras(record, at)
+    yield from _consumers(known.consumers(record))
+    yield from _conditions(record)
     beats = queries.heartbeats(record)
     yield from _histograms(beats)
+    ages = {chain: max(0.0, (at - beat["at"]) / 1e6) for chain, beat in beats.items()}
+    yield _many("hearthwatch_heartbeat_age_seconds", "Seconds since a chain's last heartbeat.", "chain", ages)
+    family = GaugeMetricFamily("hearthwatch_chain", "A number from a chain's heartbeat.", labels=["chain", "name"])
     for chain, beat in beats.items():
-        age = GaugeMetricFamily(
-            "hearthwatch_heartbeat_age_seconds", "Seconds since a chain's last heartbeat.", labels=["chain"]
-        )
-        age.add_metric([chain], max(0.0, (at - beat["at"]) / 1e6))
-        yield age
-        yield from _chain_numbers(chain, beat["counters"])
+        for name, value in beat["counters"].items():
+            if isinstance(value, int | float):
+                family.add_metric([chain, name], value)
+    yield family
+
+
+def _cameras(record: Record, at: int) -> Iterator[Metric]:
+    counts, cameras = queries.count_by_camera(record), known.cameras(record, at)
+    for name, help in {
+        "pictures": "Pictures in the record by camera.",
+        "detections": "Boxes in the record by camera.",
+        "events": "Events in the record by camera.",
+        "quarantined": "Quarantined pictures in the record by camera.",
+    }.items():
+        numbers = {camera: counts[name].get(camera, 0) for camera in cameras}
+        yield _many(f"hearthwatch_camera_{name}", help, "camera", numbers)
+    ages = {id: age for id, camera in cameras.items() if (age := camera["last_picture_age_seconds"]) is not None}
+    yield _many("hearthwatch_camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", ages)
+    offsets = {id: camera["clock_offset_seconds"] or 0.0 for id, camera in cameras.items()}
+    yield _many("hearthwatch_camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", offsets)
+
+
+def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
+    for name, help in {
+        "delivered": "Messages delivered.",
+        "failed": "Deliveries that failed; they come again.",
+    }.items():
+        family = CounterMetricFamily(f"hearthwatch_consumer_{name}", help, labels=["consumer"])
+        for consumer, row in consumers.items():
+            family.add_metric([consumer], row[name])
+        yield family
+    lag = {consumer: row["lag"] for consumer, row in consumers.items()}
+    yield _many("hearthwatch_consumer_lag", "Messages that a consumer of the feed has not processed.", "consumer", lag)
+
+
+def _conditions(record: Record) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "hearthwatch_condition", "Whether this is wrong now.", labels=["kind", "subject", "severity"]
+    )
+    for kind, subject, severity, state in record.rows(
+        "SELECT kind, subject, severity, state FROM conditions ORDER BY 1, 2"
+    ):
+        family.add_metric([kind, subject, severity], state == "on")
+    yield family
+
+
+def _free_bytes(state: AppState) -> int:
+    folder = state.settings.hearthwatch_data_dir.absolute()
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
 def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
@@ -81,22 +137,13 @@ def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
         )
 
 
-def _chain_numbers(chain: str, counters: dict[str, Any]) -> Iterator[Metric]:
-    """Numbers of a chain's heartbeat."""
-    numbers = {name: value for name, value in counters.items() if isinstance(value, int | float)}
-    family = GaugeMetricFamily("hearthwatch_chain", "A number from a chain's heartbeat.", labels=["chain", "name"])
-    for name, value in numbers.items():
-        family.add_metric([chain, name], value)
-    yield family
-
-
 def _one(name: str, help: str, value: float, *, counter: bool = False) -> Metric:
     return (CounterMetricFamily if counter else GaugeMetricFamily)(
         name.removesuffix("_total") if counter else name, help, value
     )
 
 
-def _many(name: str, help: str, label: str, values: dict[str, int]) -> Metric:
+def _many(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, help, labels=[label])
     for key, value in values.items():
         family.add_metric([str(key)], value)

@@ -18,7 +18,8 @@ Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
 Notes = Annotated[str | None, Field(max_length=10_000)]
 Folder = Annotated[str | None, Field(min_length=1, max_length=500)]
 Share = Annotated[float, Field(ge=0, le=1)]
-ShortStatus = Literal["ok", "slow", "down", "disabled"]
+ShortStatus = Literal["ok", "slow", "down", "disabled", "starting"]
+Severity = Literal["info", "warning", "error"]
 
 CameraId = Annotated[str, Field(description="The camera: its folder's name, lower-cased.", examples=["front_door"])]
 CameraName = Annotated[str, Field(description="The camera's name.", examples=["Front door"])]
@@ -455,8 +456,8 @@ class Timeline(Model):
 
 
 class Service(Model):
-    status: Literal["healthy", "degraded", "unhealthy", "disabled"]
-    """`disabled`: it is not configured, which is no problem."""
+    status: Literal["healthy", "degraded", "unhealthy", "disabled", "starting"]
+    """`disabled`: it is not configured; `starting`: it loads. Neither is a problem."""
     message: str
     """The status in words."""
     details: dict[str, Any]
@@ -474,6 +475,31 @@ class Services(Model):
     """The language model that judges events."""
     pipeline: Service
     """The pipeline, by its heartbeat."""
+    uploads: Service
+    """The upload tree: what discovery can read, ignores or doubts."""
+    cameras: Service
+    """The cameras. Details by camera: `silent`, `clock_offset_seconds`, `quarantined_share` of the last hour, …"""
+    consumers: Service
+    """The consumers of the feed. Details by consumer: `delivered`, `failed`, `last_success`, `last_failure`, `error`, `lag`."""
+    lake: Service
+    """The export to Parquet and DuckDB."""
+    retention: Service
+    """The deletion of what is too old."""
+
+
+class ConditionResponse(Model):
+    kind: str
+    """What is wrong: as in `system.<kind>` of the feed, or `pipeline_down`, `stalled`, which only this server knows."""
+    subject: str
+    """The camera, node or file that it is about; empty: the whole."""
+    severity: Severity
+    """`info` degrades nothing."""
+    camera_id: Annotated[str | None, Field(examples=["front_door"])]
+    """The camera; null: it is not about one."""
+    message: str
+    """In words."""
+    since: Time
+    """When it began."""
 
 
 class SystemHealth(Model):
@@ -483,8 +509,47 @@ class SystemHealth(Model):
     """`unhealthy`: the database fails; `degraded`: anything else does."""
     services: Services
     """Each service."""
+    conditions: list[ConditionResponse]
+    """What is wrong now, the worst first."""
     timestamp: Time
-    """When the services were probed."""
+    """When this was read."""
+
+
+class SystemMessageResponse(Model):
+    model_config = with_examples(examples.SYSTEM_MESSAGE)
+
+    schema_: Annotated[Literal["hearthwatch.system.v1"], Field(alias="schema")]
+    """The shape of the message."""
+    seq: int
+    """Its number in the feed."""
+    type: str
+    """`system.` and the kind."""
+    kind: str
+    """What began or ended."""
+    state: Literal["on", "off"]
+    """`off`: it is over."""
+    severity: Severity
+    """How bad it is."""
+    camera_id: Annotated[str | None, Field(examples=["front_door"])]
+    """The camera; null: it is not about one."""
+    subject: str
+    """The camera, node or file that it is about; empty: the whole."""
+    message: str
+    """In words."""
+    since: Time
+    """When it began."""
+    at: Time
+    """When the pipeline noticed that it began, or ended."""
+
+
+class SystemMessages(Model):
+    model_config = with_examples({"messages": [examples.SYSTEM_MESSAGE], "limit": 50, "next_cursor": None})
+
+    messages: list[SystemMessageResponse]
+    """This page, newest first."""
+    limit: Limit
+    next_cursor: str | None
+    """Send it as `cursor` for the next page; null: this is the last one."""
 
 
 class Gpu(Model):
@@ -647,7 +712,7 @@ class SystemStats(Model):
     images_per_s: float
     """Pictures found per second, over the last minute."""
     images_per_s_history: list[float]
-    """Pictures taken per second in each of the last 60 quarters of an hour, oldest first."""
+    """Pictures found per second in each of the last 60 quarters of an hour, oldest first."""
     stages: list[StageTimes]
     """How long each step takes, and how much waits for it."""
     llm: LanguageModel
@@ -715,6 +780,8 @@ class Today(Model):
     """Pictures of the events that began."""
     events: int
     """Events that began."""
+    to_review: int
+    """Those of them that are not reviewed."""
 
 
 class StatusLine(Model):
@@ -737,9 +804,9 @@ class StatusLine(Model):
     behind_seconds: float | None
     """Seconds that the oldest waiting picture has waited; null: none waits."""
     llm: ShortStatus
-    """The language model, as last probed; `disabled`: none is configured."""
+    """The language model; `disabled`: none is configured."""
     detector: ShortStatus
-    """The detector, as last probed."""
+    """The detector."""
     gpu_percent: float | None
     """GPU utilization of the newest sample, percent; null: no GPU, or no sample."""
     today: Today | None
@@ -748,6 +815,12 @@ class StatusLine(Model):
     """Pictures wait and none was processed for a minute."""
     watching: str
     """The upload tree."""
+    starting: bool
+    """The pipeline is starting: it loads a model, or lists the upload tree for the first time."""
+    problem: ConditionResponse | None
+    """The worst thing that is wrong; null: all is well."""
+    problems: int
+    """How many things are wrong, mere information apart."""
 
 
 class SessionRequest(Model):

@@ -120,8 +120,12 @@ _PIPELINE = {
     "alive": True, "stalled": False, "backlog": 0, "last_heartbeat": "2026-11-22T08:17:19.000000Z", "pid": 4211,
     "oldest_unprocessed_seconds": None, "counters": {},
 }  # fmt: skip
+_CONDITION = {
+    "kind": "quarantine", "subject": "front_door", "severity": "warning", "camera_id": "front_door",
+    "message": "28 of 29 pictures of Front door in the last hour could not be used", "since": "2026-11-22T07:40:00.000000Z",
+}  # fmt: skip
 HEALTH = {
-    "status": "healthy",
+    "status": "degraded",
     "services": {
         "database": {"status": "healthy", "message": "the record can be read", "details": {"latency_ms": 0.4}},
         "redis": {"status": "disabled", "message": "REDIS_URL is not set: events are not published", "details": {}},
@@ -132,8 +136,28 @@ HEALTH = {
         },
         "nemotron": {"status": "healthy", "message": "serves nemotron", "details": {"models": ["nemotron"], "pending": 0}},
         "pipeline": {"status": "healthy", "message": "has caught up", "details": _PIPELINE},
+        "uploads": {"status": "healthy", "message": "the tree is watched; 3 files ignored", "details": {"ignored": 3}},
+        "cameras": {
+            "status": "degraded", "message": _CONDITION["message"], "details": {"front_door": {
+                "name": "Front door", "status": "online", "silent": False, "last_picture": "2026-11-22T08:15:42.190000Z",
+                "last_picture_age_seconds": 97.8, "clock_offset_seconds": 0.2, "pictures": 29, "quarantined": 28, "quarantined_share": 0.9655,
+            }},
+        },
+        "consumers": {
+            "status": "healthy", "message": "1 consumer, 0 messages to deliver", "details": {"webhook": {
+                "delivered": 17, "failed": 0, "last_success": NOW, "last_failure": None, "error": None, "lag": 0,
+            }},
+        },
+        "lake": {"status": "healthy", "message": "events are exported", "details": {}},
+        "retention": {"status": "healthy", "message": "deletes what is too old", "details": {}},
     },
+    "conditions": [_CONDITION],
     "timestamp": NOW,
+}  # fmt: skip
+SYSTEM_MESSAGE = {
+    "schema": "hearthwatch.system.v1", "seq": 18, "type": "system.quarantine", "kind": "quarantine", "state": "on",
+    **{name: _CONDITION[name] for name in ("severity", "camera_id", "subject", "message", "since")},
+    "at": "2026-11-22T07:40:10.000000Z",
 }  # fmt: skip
 GPU = {
     "gpu_utilization": 41.0, "memory_used": 3_221_225_472, "memory_total": 25_769_803_776, "temperature": 52.0,
@@ -174,7 +198,8 @@ QUARANTINED = {
 STATUS = {
     "at": "2026-11-22T08:17:19.000000Z", "now": NOW, "needs_person": {"event_id": 5, "level": "high", "camera_id": "front_door"},
     "to_review": 2, "cameras_online": 1, "cameras_total": 1, "backlog": 0, "behind_seconds": None, "llm": "ok", "detector": "ok",
-    "gpu_percent": 41.0, "today": {"images": 112, "with_objects": 7, "events": 4}, "stalled": False, "watching": "/export/foscam",
+    "gpu_percent": 41.0, "today": {"images": 112, "with_objects": 7, "events": 4, "to_review": 2}, "stalled": False, "watching": "/export/foscam",
+    "starting": False, "problem": _CONDITION, "problems": 1,
 }  # fmt: skip
 
 # -- the live stream

@@ -142,3 +142,19 @@ def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
             "cursor", f"not a cursor of sort={sort}: send next_cursor of the previous page, with the same filters"
         )
     return PageCursor(*(int(number) for number in text.split(".")[1:]))
+
+
+def format_message_cursor(seq: int) -> str:
+    """Format where the next page of messages begins: behind this one."""
+    return f"s.{seq}"
+
+
+def parse_message_cursor(text: str | None) -> int:
+    """Parse a cursor of messages; without one, a number larger than any.
+
+    Raises:
+        RequestValidationError: it is none.
+    """
+    if text and not re.fullmatch(r"s\.\d{1,18}", text):
+        raise query_error("cursor", "not a cursor of messages: send next_cursor of the previous page")
+    return int(text[2:]) if text else NEVER

@@ -10,9 +10,17 @@ from hearthwatch.cli import machine_checks as checks
 from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.schemas.settings import Settings, settings, warnings
+from hearthwatch.schemas.text import plural
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    *(checks.check_uploads, checks.check_inotify, checks.check_data, checks.check_record, checks.check_clock),
+    *(
+        checks.check_uploads,
+        checks.check_inotify,
+        checks.check_data,
+        checks.check_record,
+        checks.check_pipeline,
+        checks.check_clock,
+    ),
 )
 SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
@@ -23,7 +31,7 @@ def doctor() -> None:
     for finding in find(settings()):
         print(f"{SIGNS[finding.health]}  {finding.subject:<10}{finding.words}", flush=True)
         problems += finding.health == "wrong"
-    print(f"{problems} problem{'s' if problems > 1 else ''}" if problems else "no problems")
+    print(plural(problems, "problem") if problems else "no problems")
     if problems:
         raise typer.Exit(1)
 

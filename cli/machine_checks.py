@@ -1,4 +1,4 @@
-"""The checks of `hearthwatch doctor`: folders, limits, disk, record, clock, and what the graph's nodes need.
+"""The checks of `hearthwatch doctor`: folders, limits, disk, record, pipeline, clock, and what the graph's nodes need.
 
 Each check yields findings. It changes nothing but for a probe file that it removes, and waits for a service 5 s at most.
 """
@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from hearthwatch.api.health import SERVICE_OF_KIND
 from hearthwatch.cli.supervisor import is_pipeline_running
 from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.loading import MODEL_FILES, YARD
 from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import camera_id
+from hearthwatch.record.read import conditions as known
+from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import Settings
+from hearthwatch.schemas.text import plural
 from hearthwatch.stages.detect import RtDetr
 
 FREE_BYTES_MIN = 1 << 30  # the record waits a minute on a full disk, then ends
@@ -35,6 +39,12 @@ CLOCK_SECONDS_AHEAD = 60
 EARLIEST = 1_767_225_600  # 2026: this program did not exist before
 INOTIFY = Path("/proc/sys/fs/inotify")
 MOUNTS = Path("/proc/self/mounts")
+
+PROBED = ("uploads_missing", "disk_low", "redis_down", "detector_down", "llm_down")  # by the other checks, too
+COUNTED = {
+    "ignored": "ignored: no pictures, or they lead out of the tree",
+    "doubted_clocks": "whose camera's clock cannot be right; they count as taken when they were modified",
+}
 
 Health = Literal["ok", "note", "wrong"]
 
@@ -68,7 +78,9 @@ def check_uploads(s: Settings) -> Iterator[Finding]:
             "wrong", "uploads", f"{base}: two folders are one camera ({', '.join(twice)}): rename one of them"
         )
     if folders and not closed:
-        yield Finding("ok", "uploads", f"{base}: {len(folders)} cameras: {', '.join(entry.name for entry in folders)}")
+        yield Finding(
+            "ok", "uploads", f"{base}: {plural(len(folders), 'camera')}: {', '.join(entry.name for entry in folders)}"
+        )
     elif not folders:
         yield Finding("note", "uploads", f"{base} is empty: cameras upload into {base}/<camera>/")
 
@@ -92,7 +104,7 @@ def check_inotify(s: Settings, limits: Path = INOTIFY) -> Iterator[Finding]:
                 "wrong", "inotify", f"max_user_{name} is {limit}, {folders} folders need {needed}: `sysctl fs.inotify.max_user_{name}={max(2 * needed, 1024)}`"
             )  # fmt: skip
             return
-    yield Finding("ok", "inotify", f"{folders} folders, {watches} watches allowed")
+    yield Finding("ok", "inotify", f"{plural(folders, 'folder')}, {watches} watches allowed")
 
 
 def check_data(s: Settings) -> Iterator[Finding]:
@@ -145,9 +157,47 @@ def check_record(s: Settings) -> Iterator[Finding]:
     frames = sum(counters[state] for state in ("discovered", "settled", "quarantined"))
     quarantined = f", {counters['quarantined']} of them quarantined" if counters["quarantined"] else ""
     yield Finding(
-        "ok", "record", f"{s.database_path}: {frames} pictures{quarantined}, {counters['events']} events, store {store}"
+        "ok",
+        "record",
+        f"{s.database_path}: {plural(frames, 'picture')}{quarantined}, {plural(counters['events'], 'event')}, store {store}",
     )
     yield Finding("ok", "pipeline", "running" if is_running else "not running: start it with `hearthwatch run`")
+
+
+def check_pipeline(s: Settings) -> Iterator[Finding]:
+    """Say what the pipeline finds wrong, or found when it last ran; what it ignored, doubted and could not use."""
+    if not s.database_path.exists():
+        return
+    try:
+        with SnapshotReader(s.database_path).snapshot() as record:
+            (at,) = record.one("SELECT discovered_at FROM frames ORDER BY id DESC LIMIT 1") or (0,)
+            conditions, notes = known.conditions(record), known.notes(record)
+            shares, consumers = known.shares(record, at), known.consumers(record)
+        is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
+    except RecordError:  # `check_record` reports it
+        return
+    for condition in conditions:
+        if condition.kind not in PROBED:
+            health: Health = "note" if condition.severity == "info" or not is_running else "wrong"
+            words = condition.message if is_running else f"when the pipeline last ran: {condition.message}"
+            yield Finding(health, SERVICE_OF_KIND.get(condition.kind, "pipeline"), words)
+    known_already = {condition.subject for condition in conditions}
+    for name, consumer in consumers.items():
+        if consumer["error"] and name not in known_already:
+            yield Finding(
+                "wrong" if is_running else "note",
+                name,
+                f"{consumer['error']}; {plural(consumer['lag'], 'message')} to deliver",
+            )
+    for camera, (pictures, bad) in shares.items():
+        if bad and camera not in known_already:
+            which = f"{bad} of {plural(pictures, 'picture')} of {camera or 'no camera'}"
+            yield Finding(
+                "note", "cameras", f"{which} in the last hour could not be used: GET /api/system/quarantine says why"
+            )
+    for key, words in COUNTED.items():
+        if n := notes.get(key):
+            yield Finding("note", "uploads", f"{plural(n, 'file')} {words}")
 
 
 def check_clock(s: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Suggest the nearest known name in messages about an unknown one."""
+"""Write messages: counts with their noun, and the nearest known name for an unknown one."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def did_you_mean(name: str, known: Iterable[str], similarity: float = 0.6) -> st
     """Return `. Did you mean `channel`?`, to end a sentence with; nothing if no known name is that similar (0 to 1)."""
     near = get_close_matches(name, list(known), n=1, cutoff=similarity)
     return f". Did you mean `{near[0]}`?" if near else ""
+
+
+def plural(n: int, noun: str) -> str:
+    """Return `1 picture`, `2 pictures`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 
 from hearthwatch.api import metrics, models
 from hearthwatch.api.dependencies import AppState, State, json_response, product_version, run_on_slow_threads
-from hearthwatch.api.health import overall_status
-from hearthwatch.api.params import FrameId, Limit, Offset, Start
+from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_message_cursor, parse_message_cursor
 from hearthwatch.record import Record, now
 from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.read import conditions
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.units import DAY, QUARTER, SECOND
@@ -25,9 +25,22 @@ router = APIRouter(tags=["system"])
 @router.get("/api/system/health", response_model=models.SystemHealth)
 @run_on_slow_threads
 def health(state: State) -> Response:
-    """Probe every service; always 200. Only a failing database makes the whole unhealthy."""
-    services = state.health.services()
-    return json_response({"status": overall_status(services), "services": services, "timestamp": iso(now())})
+    """Get the status of every service and what is wrong; always 200. Only a failing database makes the whole unhealthy."""
+    return json_response(state.health.report())
+
+
+@router.get("/api/system/messages", response_model=models.SystemMessages, responses={422: models.INVALID})
+def messages(
+    state: State,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+) -> Response:
+    """List what began to be wrong and what ended, newest first: the feed's system messages."""
+    before = parse_message_cursor(cursor)
+    with state.reader.snapshot() as record:
+        found = conditions.messages(record, limit + 1, before)
+    more = format_message_cursor(found[limit - 1]["seq"]) if len(found) > limit else None
+    return json_response({"messages": found[:limit], "limit": limit, "next_cursor": more})
 
 
 @router.get("/api/system/gpu", response_model=models.Gpu)
@@ -80,7 +93,7 @@ def stats(state: State) -> Response:
         stages, ledger, at = queries.stages(record), queries.ledger(record), now()
         content = {
             "total_cameras": cameras, "total_events": counters["events"], "total_detections": counters["detections"],
-            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": ledger["discovered"],
+            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": queries.backlog(record),
             "open_events": next(s["waiting"] for s in stages if s["name"] == "close"), "images_per_s": queries.rate(record, at),
             "images_per_s_history": queries.rate_history(record, at), "stages": stages, "llm": _llm(state, record, beats), "disk": _disk(state, record, at),
         }  # fmt: skip

@@ -1,8 +1,8 @@
-// The health drawer: the ledger, the services, the graph, how long each stage takes, quarantined files.
+// The health drawer: what is wrong, the ledger, services, cameras, consumers, the graph, how long each stage takes, quarantined files.
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { graph } from "./graph.js";
-import { ago, bytes, number, plural, seconds } from "./text.js";
+import { ago, bytes, capital, number, plural, seconds, span } from "./text.js";
 
 const EVERY_MS = 5000;
 let timer;
@@ -19,13 +19,27 @@ export async function openHealth() {
 async function loadHealth() {
   try {
     const [health, stats, gpu, set, running] = await Promise.all(["health", "stats", "gpu", "quarantine", "graph"].map((what) => request("GET", `api/system/${what}`)));
-    put($("health"), top(health.timestamp), ledger(stats.ledger), services(health.services), graph(running), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));
+    put($("health"), top(health.timestamp), conditions(health), ledger(stats.ledger), services(health.services), cameras(health.services.cameras.details), consumers(health.services.consumers.details), graph(running), stages(stats.stages), pair(stats, gpu), quarantined(set.frames));
   } catch (error) { put($("health"), top(), h("section", h("p", error.message))); }
 }
 
 const top = (at) => h("header", h("h2", { id: "health-title" }, "Health"), at && h("p", ago(at)),
   h("button.quiet", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc")));
 
+function conditions({ status, conditions: all }) {
+  return h("section", h("h3", "Problems"), all.length ? h("ul.conditions", all.map((c) => h("li", { class: c.severity !== "info" && "warn", data: { key: `${c.kind}/${c.subject}` } },
+    h("span", capital(c.message)), " ", h("small", "for ", ago(c.since, ""))))) : h("p", status === "healthy" ? "All is well." : "None is known."));
+}
+/** A table of what there is several of: a row for each name, a column for each head. */
+function table(title, heads, rows) {
+  return rows.length > 0 && h("section", h("h3", title), h("table.stages.plain", h("thead", h("tr", h("th", { scope: "col" }, h("span.sr", "Name")), heads.map((head) => h("th", { scope: "col" }, head)))),
+    h("tbody", rows.map(([name, bad, ...cells]) => h("tr", { class: bad && "warn", data: { key: name } }, h("th", { scope: "row" }, name), cells.map((cell) => h("td", cell)))))));
+}
+const cameras = (all) => table("Cameras, last hour", ["last picture", "pictures", "unusable", "clock"], Object.values(all).map((c) => [c.name, c.silent || c.quarantined_share > 0.5,
+  c.last_picture ? ago(c.last_picture) : "none yet", number(c.pictures), number(c.quarantined), offset(c.clock_offset_seconds)]));
+const offset = (s) => s === null || Math.abs(s) < 1 ? "right" : `${span(Math.abs(s))} ${s > 0 ? "slow" : "fast"}`;
+const consumers = (all) => table("Consumers", ["last success", "delivered", "failed", "waiting"], Object.entries(all).map(([name, c]) => [name, Boolean(c.error),
+  c.last_success ? ago(c.last_success) : "none yet", number(c.delivered), number(c.failed), number(c.lag)]));
 /** The page adds up the states itself, so that it shows a server's wrong count. */
 function ledger(l) {
   const parts = ["settled", "discovered", "quarantined"], off = l.files - parts.reduce((sum, name) => sum + l[name], 0);
@@ -36,7 +50,7 @@ function ledger(l) {
 }
 function services(all) {
   return h("section", h("h3", "Services"), h("ul.services", Object.entries(all).map(([name, s]) =>
-    h("li", { class: ["healthy", "ok", "disabled"].includes(s.status) ? "" : "warn" }, h("b", name), h("span", s.status === "disabled" ? "off" : s.status), h("p", s.message ?? "")))));
+    h("li", { class: ["healthy", "starting", "disabled"].includes(s.status) ? "" : "warn" }, h("b", name), h("span", s.status === "disabled" ? "off" : s.status), h("p", s.message ?? "")))));
 }
 function stages(all) {
   if (!all?.length) return null;
@@ -52,8 +66,8 @@ function pair(stats, gpu) {
   const speed = stats.images_per_s_history ?? [], peak = Math.max(...speed, 0.01), d = stats.disk, l = stats.llm;
   return h("section.pair",
     h("div", h("h3", "Pictures"), h("p", h("b", (stats.images_per_s ?? 0).toFixed(2)), " per second"),
-      speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last 15 hours" },
-        h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last 15 hours, peak ${peak.toFixed(2)}`)]),
+      speed.length > 1 && [h("svg.spark", { viewBox: "0 0 240 36", preserveAspectRatio: "none", role: "img", "aria-label": "Pictures per second in the last 15 hours, by quarters" },
+        h("polyline", { points: speed.map((v, i) => `${i * 240 / (speed.length - 1)},${34 - v / peak * 32}`).join(" ") })), h("small", `last 15 hours, busiest quarter ${peak.toFixed(2)}`)]),
     l && h("div", h("h3", "Language model"), h("p", l.model ? [h("b", number(l.pending ?? 0)), " pending"] : "off, only the rules judge events"),
       l.model && h("small", l.model)),
     gpu?.gpu_utilization !== null && gpu?.gpu_utilization !== undefined

@@ -34,7 +34,8 @@ export function drawStatus() {
     bad
       ? h("li.head.bad", { data: { level: bad.level } }, h("a", { href: href({ event: bad.event_id }), data: { event: bad.event_id } },
         glyph("critical"), ` ${capital(bad.level)} at ${cameraName(bad.camera_id)}`))
-      : h("li.head", { class: old && "off" }, h("i.dot"), old ? "Not live" : s.cameras_total ? "All quiet" : "Ready"),
+      : (old || !s.problem) && h("li.head", { class: old && "off" }, h("i.dot"), old ? "Not live" : s.starting ? "Starting" : s.cameras_total ? "All well" : "Ready"),
+    !old && s.problem && problem(s.problems, s.problem),
     h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
       h("b", number(s.to_review)), " to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
@@ -45,10 +46,15 @@ export function drawStatus() {
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
 }
+/** The worst problem in words, and how many there are. */
+function problem(count, { message }) {
+  return h("li.warn.problem", h("a", { href: href({ health: "1" }), data: { do: "health" }, title: message },
+    h("i.dot"), h("b", count > 1 ? `${number(count)} problems: ${message}` : capital(message))));
+}
 /** The detector is shown only when it fails; a language model is optional, so "off" is no warning. */
 function part(label, is) {
-  if (label === "detector" && (is === "ok" || !is)) return null;
-  return h("li", { class: !["ok", "disabled", "off"].includes(is ?? "off") && "warn" }, `${label} `, h("b", is === "disabled" || !is ? "off" : is));
+  if (label === "detector" && (["ok", "starting"].includes(is) || !is)) return null;
+  return h("li", { class: !["ok", "disabled", "off", "starting"].includes(is ?? "off") && "warn" }, `${label} `, h("b", is === "disabled" || !is ? "off" : is));
 }
 function drawBanner(old) {
   $("banner").hidden = !old;
@@ -62,6 +68,6 @@ function drawBanner(old) {
 
 export function drawFunnel() {
   const t = state.status?.today, n = (value, label, kind) => h("li", { class: kind }, h("b", number(value)), ` ${label}`);
-  put($("funnel"), t && [h("h2", "Since midnight"), h("ol", n(t.images, "pictures"), n(t.with_objects, "with objects"),
-    n(t.events, t.events === 1 ? "event" : "events"), n(state.status.to_review, "to review", "yours"))]);
+  put($("funnel"), t && [h("h2", "Since midnight"), h("ol", n(t.images, t.images === 1 ? "picture" : "pictures"), n(t.with_objects, "with objects"),
+    n(t.events, t.events === 1 ? "event" : "events"), n(t.to_review, "to review", "yours"))]);
 }

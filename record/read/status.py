@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from hearthwatch.record import Record
@@ -122,22 +123,37 @@ def last_detected(record: Record) -> Row | None:
     )
 
 
+def found_before(record: Record, at: int) -> int:
+    """Count the pictures found before a time, since the record began: the greatest id of them. A search of 20 index lookups.
+
+    Ids are given in order of discovery, so the difference of two of these is what was found between, whatever was deleted since.
+    """
+    low, high = 0, pictures_found(record)
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = record.one("SELECT id, discovered_at FROM frames WHERE id >= ? ORDER BY id LIMIT 1", middle)
+        if row is not None and row[1] < at:
+            low = min(row[0], high)
+        else:
+            high = middle - 1
+    return low
+
+
+def pictures_found(record: Record) -> int:
+    """Count the pictures found since the record began; it never decreases."""
+    row = record.one("SELECT seq FROM sqlite_sequence WHERE name = 'frames'")
+    return int(row[0]) if row else 0
+
+
 def rate(record: Record, now: int) -> float:
     """Pictures found per second, over the last minute."""
-    (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
-    found = "SELECT count(*) FROM frames WHERE id > ? AND discovered_at > ?"
-    return int(record.one(found, last - RATE_SECONDS * 1000, now - RATE_SECONDS * SECOND)[0]) / RATE_SECONDS
+    return (pictures_found(record) - found_before(record, now - RATE_SECONDS * SECOND)) / RATE_SECONDS
 
 
 def rate_history(record: Record, now: int, quarters: int = 60) -> list[float]:
-    """Pictures captured per second in each of the last quarters of an hour, oldest first."""
-    last = now // QUARTER
-    found = dict(
-        record.rows(
-            "SELECT quarter, sum(n) FROM pictures WHERE quarter > ? AND quarter <= ? GROUP BY 1", last - quarters, last
-        )
-    )
-    return [found.get(q, 0) * SECOND / QUARTER for q in range(last - quarters + 1, last + 1)]
+    """Pictures found per second in each of so many quarters of an hour until now, oldest first."""
+    found = [found_before(record, now - n * QUARTER) for n in range(quarters, 0, -1)] + [pictures_found(record)]
+    return [(after - before) * SECOND / QUARTER for before, after in pairwise(found)]
 
 
 def stages(record: Record) -> list[Row]:
@@ -189,7 +205,10 @@ def today(record: Record, midnight: int) -> Row:
         "SELECT count(*), coalesce(sum(e.frame_count), 0) FROM facets f CROSS JOIN events e ON e.id = f.event_id WHERE f.object_type = '' AND f.started_at >= ?",
         midnight,
     )
-    return {"images": images(record, midnight), "with_objects": int(with_objects), "events": int(n)}
+    to_review = sum(count_levels(record, Filter(reviewed=False, start=midnight)).values())
+    return {
+        "images": images(record, midnight), "with_objects": int(with_objects), "events": int(n), "to_review": to_review,
+    }  # fmt: skip
 
 
 def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
@@ -232,6 +251,18 @@ def quarantine(record: Record, limit: int, offset: int) -> list[Row]:
     return out
 
 
+def count_by_camera(record: Record) -> dict[str, dict[str, int]]:
+    """Count pictures, boxes, events and quarantined pictures of the record, each by camera."""
+    return {
+        "pictures": dict(record.rows("SELECT camera_id, sum(n) FROM pictures GROUP BY 1")),
+        "detections": dict(record.rows("SELECT camera_id, sum(n) FROM detection_counts GROUP BY 1")),
+        "events": dict(record.rows("SELECT camera_id, sum(n) FROM event_counts WHERE object_type = '' GROUP BY 1")),
+        "quarantined": dict(
+            record.rows("SELECT coalesce(camera_id, ''), count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1")
+        ),
+    }
+
+
 def reasons(record: Record) -> dict[str, int]:
     """Dead letters by stage."""
     return dict(
@@ -261,7 +292,6 @@ def totals(record: Record) -> dict[str, Any]:
     """Read what the metrics show."""
     levels = count_levels(record, Filter())
     return {
-        "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record),
-        "feed": Feed(record).last(), "cursors": dict(record.rows("SELECT name, seq FROM cursors")),
+        "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record), "feed": Feed(record).last(),
         "cameras": record.one("SELECT count(*) FROM cameras")[0],
     }  # fmt: skip

@@ -49,7 +49,7 @@ def test_uploads(tmp_path: Path) -> None:
     assert found(checks.check_uploads, s)[0] == "note"
     (s.foscam_base_path / "Front Door").mkdir()
     health, words = found(checks.check_uploads, s)
-    assert health == "ok" and "1 cameras: Front Door" in words
+    assert health == "ok" and "1 camera: Front Door" in words
     (s.foscam_base_path / "front-door").mkdir()
     health, words = found(checks.check_uploads, s)
     assert health == "wrong" and "front_door" in words

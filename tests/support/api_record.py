@@ -92,6 +92,16 @@ class Home:
         row = ("see", 4242, now() - round(ago * S), "{}")
         self.record.transact(lambda: self.record.execute("INSERT OR REPLACE INTO heartbeat VALUES (?,?,?,?)", *row))
 
+    def wrong(
+        self, kind: str, message: str, *, subject: str = "", severity: str = "warning", camera: str | None = None
+    ) -> None:
+        """A condition that began a minute ago, as the monitor writes it."""
+        row = (kind, subject, "on", severity, camera, message, now() - 60 * S, now(), 1)
+        columns = "kind, subject, state, severity, camera_id, message, since, changed_at, revision"
+        self.record.transact(
+            lambda: self.record.execute(f"INSERT INTO conditions({columns}) VALUES (?,?,?,?,?,?,?,?,?)", *row)
+        )
+
     def settings(self, **environ: str):
         """The settings of this home and no others."""
         given = {"FOSCAM_BASE_PATH": str(self.base), "HEARTHWATCH_DATA_DIR": str(self.data)} | environ

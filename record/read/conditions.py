@@ -1,0 +1,117 @@
+"""Read what the pipeline knows about itself: conditions, deliveries, its services, discovery's notes, each camera's share.
+
+The pipeline writes and this only reads, so that health, page, metrics and `doctor` say the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from hearthwatch.record import Record
+from hearthwatch.record.cameras import silence_max
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.read.events import Row, iso
+from hearthwatch.record.read.status import found_before
+from hearthwatch.record.units import NEVER, SECOND
+
+SEVERITIES = ("error", "warning", "info")
+SHARE_SECONDS = 3600  # the share of a camera's pictures that could not be used is of those found in this time
+
+
+class StandingCondition(NamedTuple):
+    """Something that is wrong now; `since` in microseconds."""
+
+    kind: str
+    subject: str
+    severity: str
+    camera_id: str | None
+    message: str
+    since: int
+
+    def as_dict(self) -> Row:
+        return self._asdict() | {"since": iso(self.since)}
+
+
+def conditions(record: Record) -> list[StandingCondition]:
+    """Read what is wrong, the worst first, the oldest first among equals."""
+    rows = record.rows(
+        "SELECT kind, subject, severity, camera_id, message, since FROM conditions WHERE state = 'on' ORDER BY since, id"
+    )
+    return worst_first([StandingCondition(*row) for row in rows])
+
+
+def worst_first(found: list[StandingCondition]) -> list[StandingCondition]:
+    return sorted(found, key=lambda condition: SEVERITIES.index(condition.severity))
+
+
+def consumers(record: Record) -> dict[str, Row]:
+    """Read what each consumer of the running graph delivered; before a graph has run, each one that has a cursor."""
+    last, cursors = Feed(record).last(), dict(record.rows("SELECT name, seq FROM cursors ORDER BY name"))
+    graph = read_description(record) or {}
+    running = [node["name"] for node in graph.get("nodes", ()) if node["kind"] == "consumer" and not node["off"]]
+    found = {
+        name: {
+            "delivered": n,
+            "failed": failed,
+            "last_success": iso(at),
+            "last_failure": iso(failed_at),
+            "error": error,
+        }
+        for name, n, failed, at, failed_at, error in record.rows(
+            "SELECT consumer, delivered, failed, delivered_at, failed_at, error FROM deliveries"
+        )
+    }
+    never = {"delivered": 0, "failed": 0, "last_success": None, "last_failure": None, "error": None}
+    return {
+        name: found.get(name, never) | {"lag": max(0, last - cursors.get(name, last))}
+        for name in (running if graph else cursors)
+    }
+
+
+def notes(record: Record) -> dict[str, Any]:
+    """Read what discovery knows of the upload tree."""
+    return _json(record, "discovery")
+
+
+def services(record: Record) -> dict[str, Any]:
+    """Read what the pipeline's monitor last found out about its services: `at`, `services`; empty before it ran."""
+    return _json(record, "services")
+
+
+def _json(record: Record, key: str) -> dict[str, Any]:
+    row = record.one("SELECT value FROM meta WHERE key = ?", key)
+    return dict(json.loads(row[0])) if row else {}
+
+
+def shares(record: Record, at: int) -> dict[str | None, tuple[int, int]]:
+    """Count, for each camera, the pictures of the last hour and those of them that could not be used; None: of no camera."""
+    rows = record.rows(
+        "SELECT camera_id, count(*), sum(state = 'quarantined') FROM frames WHERE id > ? GROUP BY 1",
+        found_before(record, at - SHARE_SECONDS * SECOND),
+    )
+    return {camera: (n, quarantined) for camera, n, quarantined in rows}
+
+
+def cameras(record: Record, at: int) -> dict[str, Row]:
+    """Read how each camera is: silent, its clock, its pictures of the last hour and how many of them could not be used."""
+    found, out = shares(record, at), {}
+    for id, name, status, seen, offset in record.rows(
+        "SELECT id, name, status, last_seen_at, clock_offset_ms FROM cameras ORDER BY id"
+    ):
+        pictures, quarantined = found.get(id, (0, 0))
+        out[id] = {
+            "name": name, "status": status, "silent": seen is not None and at - seen > silence_max(record, id, at),
+            "last_picture": iso(seen), "last_picture_age_seconds": None if seen is None else max(0.0, (at - seen) / 1e6), "clock_offset_seconds": None if offset is None else offset / 1000,
+            "pictures": pictures, "quarantined": quarantined, "quarantined_share": quarantined / pictures if pictures else 0.0,
+        }  # fmt: skip
+    return out
+
+
+def messages(record: Record, limit: int, before: int = NEVER) -> list[Row]:
+    """Read the system messages of the feed as they were published, newest first, older than number `before`."""
+    rows = record.rows(
+        "SELECT payload FROM feed WHERE kind = 'system' AND +seq < ? ORDER BY +seq DESC LIMIT ?", before, limit
+    )  # `+`: they are few, and found by the index of kinds
+    return [json.loads(payload) for (payload,) in rows]
