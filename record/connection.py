@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade, version
+from hearthwatch.record.witness import Witness, given_numbers
 from hearthwatch.schemas.errors import UserError
 
 # Before pyarrow is imported: its allocator keeps the 80 MB that an export needs for a moment.
@@ -50,6 +51,7 @@ class Record:
 
     def __init__(self, path: Path | str, cache_kib: int = CACHE_KIB) -> None:
         self.path, self._cache_kib = Path(path), cache_kib
+        self.witness, self.store_id = Witness(self.path), ""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
@@ -57,7 +59,7 @@ class Record:
                 self._write_lock = _write_locks.setdefault(str(self.path.resolve()), threading.RLock())
             with self._write_lock:
                 self._prepare()
-            self.store_id: str = self.one("SELECT value FROM meta WHERE key = 'store_id'")[0]
+            self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
         except sqlite3.DatabaseError as error:
             if _code(error) != sqlite3.SQLITE_NOTADB:
                 raise RecordError(f"{self.path}: {_reason(error)}") from error
@@ -119,12 +121,13 @@ class Record:
         with self._write_lock:
             self.db.execute("BEGIN IMMEDIATE")
             try:
-                result = work()
+                result, numbers = work(), given_numbers(self.db)
                 self.db.execute("COMMIT")
             except BaseException:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
+            self.witness.note(self.store_id, numbers)
             return result
 
     def count(self, **changes: int) -> None:
@@ -139,6 +142,7 @@ class Record:
 
     def close(self) -> None:
         self.db.close()
+        self.witness.close()
 
 
 def open_existing(path: Path) -> Record:

@@ -10,12 +10,14 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
+from hearthwatch.record.witness import Restored, last_restore
 from hearthwatch.schemas.items import (
     PER_FRAME,
     RISK_FLOORS,
@@ -99,6 +101,10 @@ class RevisionWriter:
         self.revisions: list[Event] = []
         self.born = 0
         self._later: list[Callable[[], None]] = []
+
+    @cached_property
+    def _restored(self) -> Restored:
+        return last_restore(self.record)
 
     @staticmethod
     def batch_id(uid: str) -> str:
@@ -189,8 +195,9 @@ class RevisionWriter:
         self, event: int, type: EventType, verdict: Verdict | None, seen: Sequence[Sighting], changes: str, *args: Any
     ) -> None:
         row = self.record.one(
-            f"UPDATE events SET revision = revision + 1, {changes} WHERE id = ? RETURNING {_ROW}", *args, event
-        )
+            f"UPDATE events SET revision = max(revision, ?) + 1, {changes} WHERE id = ? RETURNING {_ROW}",
+            self._restored.revision if event <= self._restored.frame else 0, *args, event,
+        )  # fmt: skip
         name = self.record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", row[2], row[2])[0]
         revised = _event(row, type, name, seen, verdict)
         self._append(revised)

@@ -132,7 +132,10 @@ class RedisMirror(Mirror):
 
     def _read_rows(self, seq: int, newest: int) -> list[tuple[int, str, int]]:
         """Read what to append to a stream that ends at `seq`: (number, payload, whether to publish it, too)."""
-        since = max(seq, newest - STREAM_MAX)  # an empty stream gets no more than it can hold
+        since = seq
+        if newest - seq > STREAM_MAX:  # it gets no more than it can hold; numbers have gaps
+            oldest = self.record.one("SELECT seq FROM feed ORDER BY seq DESC LIMIT 1 OFFSET ?", STREAM_MAX)
+            since = max(seq, oldest[0] if oldest else 0)
         sql = "SELECT seq, payload, ? - at < ? FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
         return self.record.rows(sql, now(), PUBLISHED_MAX, since, ROWS_MAX)
 

@@ -21,9 +21,10 @@ from bytewax.inputs import StatefulSourcePartition
 from pydantic import Field
 
 from hearthwatch.gpu.decode import DecodedPicture
-from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock
+from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.ledger import KnownPicture, Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
+from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
@@ -87,6 +88,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
                 f"the recovery store belongs to record {resumed[0]}, but {context.record_path} is record "
                 f"{record.store_id}: run without `-r`, or with the recovery store that was made with this record"
             )
+        continue_above(record, now())
         base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         intervals = Intervals(options.sweep_seconds, options.settle_seconds, options.still_seconds)
         self.timings = context.timings
