@@ -1,15 +1,20 @@
-"""Promise: what lies in deploy/ is well-formed and names only things that exist. No container is built here."""
+"""Promise: what lies in deploy/ is well-formed and names only things that exist. The unit's command runs as systemd
+would run it; no container is built here."""
 
-import configparser
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from hearthwatch.schemas.settings import variables
+from tests.support.api_record import wait_for
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -60,13 +65,124 @@ def test_the_compose_file_is_yaml_and_its_services_fit_together():
     assert named == set(compose["volumes"])
 
 
+def unit():
+    """Sections of the unit: (name, value) pairs, since a name may come twice."""
+    sections, pairs = {}, []
+    for line in (DEPLOY / "hearthwatch.service").read_text().splitlines():
+        if line.startswith("["):
+            pairs = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            pairs.append((name, value))
+    return sections
+
+
+def service(name):
+    return [value for key, value in unit()["Service"] if key == name]
+
+
+def unit_environment():
+    return dict(word.split("=", 1) for line in service("Environment") for word in line.split())
+
+
 def test_the_unit_is_well_formed_and_starts_a_command_that_exists():
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str
-    unit.read_string((DEPLOY / "hearthwatch.service").read_text())
-    assert unit["Service"]["ExecStart"].endswith("/hearthwatch run")
-    assert (ROOT / "cli/run.py").exists()
-    assert unit["Service"]["Environment"].partition("=")[0] in SETTINGS
+    assert list(unit()) == ["Unit", "Service", "Install"]
+    assert service("ExecStart") == ["/opt/hearthwatch/.venv/bin/hearthwatch run"] and (ROOT / "cli/run.py").exists()
+    given = unit_environment()
+    assert {name for name in given if name.startswith("HEARTHWATCH")} <= SETTINGS
+    writable = {"/var/lib/hearthwatch": service("StateDirectory"), "/var/cache/hearthwatch": service("CacheDirectory")}
+    assert set(map(tuple, writable.values())) == {("hearthwatch",)}
+    assert all(path.startswith(tuple(writable)) for path in given.values())
+    waits = dict(unit()["Unit"])
+    assert {"network-online.target", "time-sync.target"} <= set(waits["After"].split()) & set(waits["Wants"].split())
+    assert service("RestartPreventExitStatus") == ["2"] and service("Restart") == ["always"]
+
+
+AS_SYSTEMD = """set -e
+mount --make-rprivate /
+mount --bind "$TMPDIR" "$TMPDIR"
+mount -t tmpfs none /var/lib; mount -t tmpfs none /var/cache
+mount -o remount,bind,ro /
+for folder in /var/lib /var/cache; do
+  mkdir $folder/hearthwatch
+  mount --bind $folder/hearthwatch $folder/hearthwatch
+  mount -o remount,bind,ro $folder
+done
+cd /var/lib/hearthwatch
+if touch "$CHECKOUT/flow.py" 2>/dev/null; then exit 9; fi
+exec "$@"
+"""  # what the unit's ProtectSystem, PrivateTmp, StateDirectory and CacheDirectory make of the file system
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the unit's command, or another one, with the unit's environment and nothing else to write to."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("needs mount namespaces")
+    temporary, uploads = tmp_path / "tmp", tmp_path / "uploads"
+    temporary.mkdir()
+    (uploads / "front_door").mkdir(parents=True)
+
+    def start(*command, **environ):
+        given = {
+            "PATH": os.environ["PATH"],
+            "FOSCAM_BASE_PATH": str(uploads),
+            "HEARTHWATCH_DETECTOR_MODEL": "yard",
+        } | unit_environment()
+        inner = {"TMPDIR": str(temporary), "CHECKOUT": str(ROOT)}
+        (wanted,) = service("ExecStart")
+        line = command or wanted.replace("/opt/hearthwatch/.venv/bin/", f"{Path(sys.executable).parent}/").split()
+        return subprocess.Popen(
+            ["unshare", "--mount", "bash", "-c", AS_SYSTEMD, "bash", *line], env=given | inner | environ, cwd="/",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    start.uploads = uploads
+    return start
+
+
+@pytest.mark.slow
+def test_the_unit_starts_and_detects_with_only_its_own_folders_writable(start):
+    port = free_port()
+    (start.uploads / "front_door" / "2026-11-22_08-00-00.jpg").write_bytes(
+        (ROOT / "gpu/models/yard/probe1.jpg").read_bytes()
+    )
+    running = start(HEARTHWATCH_API_PORT=str(port))
+
+    def is_settled():
+        try:
+            return (
+                httpx.get(f"http://127.0.0.1:{port}/api/system/stats", trust_env=False).json()["ledger"]["settled"] == 1
+            )
+        except httpx.TransportError:
+            assert running.poll() is None, "it ended"
+            return False
+
+    try:
+        wait_for(is_settled, 60)
+    finally:
+        running.terminate()
+        said, _ = running.communicate(timeout=20)
+    assert running.returncode == 0 and "Read-only" not in said and "Permission" not in said, said
+
+
+def test_a_mistake_in_the_settings_ends_the_unit_for_good(start):
+    ran = start(HEARTHWATCH_API_HOST="0.0.0.0", HEARTHWATCH_API_TOKEN="short")
+    said, _ = ran.communicate(timeout=60)
+    assert str(ran.returncode) in service("RestartPreventExitStatus") and "at least 16" in said, said
+
+
+def test_the_caches_of_libraries_are_in_the_units_cache_folder(start):
+    code = """
+import os, pathlib, torch._inductor.runtime.cache_dir_utils as torch_cache
+from huggingface_hub.constants import HF_HUB_CACHE
+print(HF_HUB_CACHE, pathlib.Path.home(), os.environ["XDG_CACHE_HOME"])
+for folder in (HF_HUB_CACHE, torch_cache.cache_dir()):
+    os.makedirs(folder, exist_ok=True)
+"""
+    ran = start(sys.executable, "-c", code)
+    said, _ = ran.communicate(timeout=60)
+    assert ran.returncode == 0 and all(path.startswith("/var/cache/hearthwatch") for path in said.split()), said
 
 
 def test_the_unit_stands_in_one_file():
