@@ -10,6 +10,7 @@ import typer
 
 from hearthwatch.api.security import open_host_mistake
 from hearthwatch.flows.graph import Graph, GraphError, configured_graph
+from hearthwatch.flows.validate import find_warnings
 from hearthwatch.schemas.settings import SettingsError, load_valid, warnings
 from hearthwatch.sources.files import Files
 
@@ -29,7 +30,7 @@ def check(
         for warning in error.warnings:
             print(f"warning: {warning}")
         raise GraphError([*error.mistakes, *mistakes]) from None
-    for warning in (*graph.warnings, *upload_warnings(graph)):
+    for warning in (*graph.warnings, *find_warnings(graph.nodes), *upload_warnings(graph)):
         print(f"warning: {warning}")
     if mistakes:
         raise GraphError(mistakes)

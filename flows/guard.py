@@ -1,13 +1,14 @@
 """Run a stage's `process` inside the dataflow: other items go around it, in order; what fails continues as a value.
 
 Ticks, dead letters, pictures that could not be read and frames that were decided before a resume never reach `process`.
-Where frames flow, as many items come out as went in, for the same frames. An item of a type that its node does not declare
-ends the pipeline with a message that names the node.
+Where frames flow, as many items come out as went in, for the same frames; a node that breaks this ends the pipeline with a
+message that names it. Elsewhere an item of a type that its node does not declare becomes a dead letter, and an error in the log.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -21,26 +22,37 @@ from hearthwatch.schemas.items import has_failed
 
 log = logging.getLogger(__name__)
 
+LOG_SECONDS = 60.0  # between two lines about one type of one node
+
 
 class StageError(UserError):
     """A node broke its promise: items vanished, changed places or changed type."""
 
 
 class DeclaredTypes:
-    """Passes items of the types that a node declares; any other ends the pipeline."""
+    """Passes items of the types that a node declares; any other becomes a dead letter, or ends a pipeline whose frames it holds."""
 
     def __init__(self, node: str, emits: type | None, *others: type) -> None:
         self.node, self.emits = node, emits
         self.allowed = tuple(filter(None, (emits, DeadLetter, Tick, *others)))
+        self._refused: dict[str, tuple[int, float]] = {}
+        """By type: how many, and when that was logged (monotonic seconds)."""
 
     def __call__(self, items: list[Any]) -> list[Any]:
-        for item in items:
-            if not isinstance(item, self.allowed):
-                with exit_on_user_error(1):
-                    raise StageError(
-                        f"`{self.node}` emitted {type(item).__name__} but declares `emits = {name_of(self.emits)}`"
-                    )
-        return items
+        return [item if isinstance(item, self.allowed) else self._refuse(item) for item in items]
+
+    def _refuse(self, item: object) -> DeadLetter:
+        kind = type(item).__name__
+        words = f"emitted {kind} but declares `emits = {name_of(self.emits)}`"
+        if self.emits and issubclass(self.emits, Frame | Detected):
+            with exit_on_user_error(1):
+                raise StageError(f"`{self.node}` {words}")
+        count, logged = self._refused.get(kind, (0, -LOG_SECONDS))
+        if time.monotonic() - logged >= LOG_SECONDS:
+            logged = time.monotonic()
+            log.error("`%s` %s: no node gets it (%d so far)", self.node, words, count + 1)
+        self._refused[kind] = count + 1, logged
+        return DeadLetter(self.node, words)
 
 
 def is_for(item: object, accepts: tuple[type, ...]) -> bool:
@@ -118,8 +130,7 @@ class Process:
         if self.one_to_one:
             self._check(items, results)
             return list(map(_keep_error, items, results))
-        self.declared(list(results))
-        return list(results)
+        return self.declared(list(results))
 
     def _check(self, items: list[Any], results: Sequence[Any]) -> None:
         if len(results) != len(items):

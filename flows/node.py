@@ -62,11 +62,11 @@ class Node:
 
     def accepts(self) -> tuple[type, ...]:
         """Return the item types that may flow in."""
-        return types(self.kind.accepts) if self.kind else ()
+        return tuple(kind for kind in types(self.kind.accepts) if isinstance(kind, type)) if self.kind else ()
 
     def emits(self) -> type | None:
         """Return the item type that flows out."""
-        return self.kind.emits if self.kind else None
+        return self.kind.emits if self.kind and isinstance(self.kind.emits, type) else None
 
     def is_judge(self) -> bool:
         """Whether it asks about events that wait in the record: a stage that accepts `Case`."""

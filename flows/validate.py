@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from hearthwatch.flows.node import ERRORS, Node, name_of
+from hearthwatch.flows.node import ERRORS, Node, name_of, types
 from hearthwatch.flows.only import mistakes as only_mistakes
 from hearthwatch.schemas import (
     Component,
@@ -23,6 +23,7 @@ from hearthwatch.schemas import (
     Sink,
     Source,
     Stage,
+    SystemMessage,
     Upload,
 )
 from hearthwatch.schemas.text import did_you_mean
@@ -44,6 +45,29 @@ NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dot
 RESERVED_NAMES = ("feed", "none")
 
 
+MESSAGES = (Message, SystemMessage)
+FILES = "hearthwatch.sources.files"
+
+
+def find_warnings(nodes: Nodes) -> list[str]:
+    """Return what may be meant, but loses items if it is not."""
+    taken = {name for node in nodes.values() for name in node.upstream()}
+    found = []
+    for node in nodes.values():
+        if (
+            node.is_kind(Stage)
+            and node.name not in taken
+            and not (node.kind or Component).durable
+            and not _emits(node, Upload)
+        ):
+            found.append(f"{node}: no node reads what it emits ({name_of(node.emits())})")
+        if node.is_kind(Source) and _emits(node, Frame) and (node.kind or Component).__module__ != FILES:
+            found.append(
+                f"{node}: frames that it makes without a row in the ledger are never settled: emit Upload instead"
+            )
+    return found
+
+
 def find_mistakes(nodes: Nodes, run_here: tuple[str, ...] = ()) -> list[str]:
     """Return what keeps these nodes from being a dataflow, of which `run_here` run in this process (empty: all)."""
     if not nodes:
@@ -55,6 +79,7 @@ def find_mistakes(nodes: Nodes, run_here: tuple[str, ...] = ()) -> list[str]:
         *_frame_mistakes(nodes),
         *_unused_outputs(nodes),
         *_unstored_verdicts(nodes),
+        *_unstored_events(nodes),
         *_cut_streams(nodes, run_here),
     ]
 
@@ -81,10 +106,23 @@ def _node_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
         yield f"{node}: the class {kind.__name__} does not say what it `accepts`"
     if base is Stage and kind.emits is None:
         yield f"{node}: the class {kind.__name__} does not say what it `emits`"
-    if base is Source and kind.emits is Frame and Upload not in node.accepts():
-        yield f"{node}: {kind.__name__} emits Frame, but only the ledger makes frames: emit Upload, and let `files` read it"
+    if kind.emits is not None and not isinstance(kind.emits, type):
+        yield f"{node}: {kind.__name__} has `emits = {kind.emits}`: it has to be a class"
+    elif makes_frames(node):
+        yield f"{node}: {kind.__name__} emits {name_of(kind.emits)}, but only the ledger makes frames: emit Upload, and let `files` read it"
+    if odd_types := [a for a in types(kind.accepts) if not isinstance(a, type)]:
+        yield f"{node}: {kind.__name__} has {odd_types} in `accepts`: each has to be a class"
+    if base in (Consumer, Notifier) and (odd := [name_of(a) for a in node.accepts() if a not in MESSAGES]):
+        yield f"{node}: {kind.__name__} accepts {' or '.join(odd)}, but a consumer gets messages: {' or '.join(map(name_of, MESSAGES))}"
     if base is not Source and not node.after and not _may_lack_from(node, nodes):
         yield f"{node}: `from` is missing: it accepts {_kinds(node)}; which node does it read?"
+
+
+def makes_frames(node: Node) -> bool:
+    """Whether it emits frames that do not come out of the ledger, so that they would never be settled."""
+    if not (_emits(node, Frame) or _emits(node, Detected)):
+        return False
+    return not (_carries_frames(node) or (_emits(node, Frame) and Upload in node.accepts() and node.is_kind(Source)))
 
 
 def _may_lack_from(node: Node, nodes: Nodes) -> bool:
@@ -160,7 +198,7 @@ def _cycles(nodes: Nodes) -> Iterator[str]:
 
 def _frame_mistakes(nodes: Nodes) -> Iterator[str]:
     """Check that frames come from one source, flow down one line, and end in one batch."""
-    starts = [node for node in nodes.values() if node.is_kind(Source) and node.emits() is Frame]
+    starts = [node for node in nodes.values() if node.is_kind(Source) and _emits(node, Frame)]
     ends = [node for node in nodes.values() if _is_batch(node)]
     for several, role in ((starts, "hands out frames"), (ends, "makes events of them")):
         if len(several) > 1:
@@ -176,8 +214,12 @@ def _frame_mistakes(nodes: Nodes) -> Iterator[str]:
                 yield f"{node.at('from')}: reads {len(node.after)} nodes, but merging streams does not keep order: between `files` and `batch` there is one line"
 
 
+def _emits(node: Node, kind: type) -> bool:
+    return issubclass(node.emits() or Component, kind)
+
+
 def _carries_frames(node: Node) -> bool:
-    return any(issubclass(kind, Frame | Detected) for kind in node.accepts())
+    return any(isinstance(kind, type) and issubclass(kind, Frame | Detected) for kind in node.accepts())
 
 
 def _is_batch(node: Node) -> bool:
@@ -199,12 +241,17 @@ def _ancestors(node: Node, nodes: Nodes) -> set[str]:
 def _unused_outputs(nodes: Nodes) -> Iterator[str]:
     """Find sources whose items no node reads, and stages whose uploads no node reads."""
     taken = {name for node in nodes.values() for name in node.upstream()}
-    files = next((n.name for n in nodes.values() if n.is_kind(Source) and n.emits() is Frame), "files")
+    files = next((n.name for n in nodes.values() if n.is_kind(Source) and _emits(n, Frame)), "files")
     for node in nodes.values():
         emits = node.emits()
-        if node.name in taken or emits in (None, Frame) or not (node.is_kind(Source) or emits is Upload):
+        if (
+            node.name in taken
+            or emits is None
+            or _emits(node, Frame)
+            or not (node.is_kind(Source) or _emits(node, Upload))
+        ):
             continue
-        where = f"`{files}`" if emits is Upload else "a node"
+        where = f"`{files}`" if _emits(node, Upload) else "a node"
         yield f'{node}: nothing takes what it emits ({name_of(emits)}): add `from = "{node.name}"` to {where}'
 
 
@@ -214,6 +261,19 @@ def _unstored_verdicts(nodes: Nodes) -> Iterator[str]:
         readers = [other for other in nodes.values() if node.name in other.upstream()]
         if node.is_judge() and not any(reader.is_kind(Sink) and reader.is_store() for reader in readers):
             yield f'{node}: nothing stores its verdicts: add a `sqlite` node with `from = ["{node.name}"]`'
+
+
+def _unstored_events(nodes: Nodes) -> Iterator[str]:
+    """Find events that a store would ignore: it knows those that `batch` made, and no others."""
+    for node in nodes.values():
+        for name in node.upstream() if node.is_store() and node.is_kind(Sink) else ():
+            up = nodes.get(name)
+            if up is None or up.kind is None or up.emits() is not Event or Event not in node.accepts():
+                continue
+            if not any(
+                other.kind is None or other.kind.durable for other in (up, *(nodes[n] for n in _ancestors(up, nodes)))
+            ):
+                yield f"{node.at('from')}: `{node.name}` stores what comes of events that `batch` made, and `{name}` makes its own: let another sink read them"
 
 
 def _cut_streams(nodes: Nodes, run_here: tuple[str, ...]) -> Iterator[str]:
