@@ -410,6 +410,13 @@ class CameraCreate(Model):
     """Notes."""
 
 
+class CameraMerge(Model):
+    model_config = with_examples({"into": "front_door"})
+
+    into: Annotated[str, Field(min_length=1, max_length=255)]
+    """The id of the camera that this one is."""
+
+
 class CameraUpdate(Model):
     model_config = with_examples({"name": "Front door", "notes": "next to the bins", "ignore_zones": [examples.ZONE]})
 

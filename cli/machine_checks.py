@@ -21,6 +21,7 @@ from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.loading import MODEL_FILES, YARD
 from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
+from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import camera_id
 from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read.snapshot import SnapshotReader
@@ -173,6 +174,8 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
             (at,) = record.one("SELECT discovered_at FROM frames ORDER BY id DESC LIMIT 1") or (0,)
             conditions, notes = known.conditions(record), known.notes(record)
             shares, consumers = known.shares(record, at), known.consumers(record)
+            newest = read_copy(record, record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
+            first = newest and original(record, newest)
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
     except RecordError:  # `check_record` reports it
         return
@@ -195,6 +198,9 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
             yield Finding(
                 "note", "cameras", f"{which} in the last hour could not be used: GET /api/system/quarantine says why"
             )
+    if newest and first and newest.id != first.id:
+        words = f"the newest, {newest.path}, is {first.describe(None)} ({first.path}): the same bytes are not detected again"
+        yield Finding("note", "uploads", words)
     for key, words in COUNTED.items():
         if n := notes.get(key):
             yield Finding("note", "uploads", f"{plural(n, 'file')} {words}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.batching import Cut
+from hearthwatch.record.copies import Copy, find_file
 from hearthwatch.record.read.lineage import EventFrame, EventRevision, FoundBox, Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import from_microseconds
@@ -29,7 +30,12 @@ def why(
     record, zone = open_existing(graph.context.record_path), graph.context.zone
     rules = graph.options_of(Batch).cut()
     found = read_lineage(record, event_id)
-    for part in (headline(found, zone), pictures(found, zone), window(found, rules, zone)):
+    now = {
+        p.id: copy
+        for p, _ in found.frames
+        if (copy := find_file(record, graph.context.base_path, p.id)) and copy.id != p.id
+    }
+    for part in (headline(found, zone), pictures(found, zone, now), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")
     if asked := prompt(found, record, zone):
         print("\n".join(asked), end="\n\n")
@@ -55,13 +61,16 @@ def headline(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
         yield f"  {'Reviewed' if e['reviewed'] else 'Not reviewed'}. {e['notes'] or ''}".rstrip()
 
 
-def pictures(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
+def pictures(story: Lineage, zone: tzinfo | None, now: Mapping[int, Copy]) -> Iterator[str]:
+    """Show each picture; `now`: where those are that were moved, or came again."""
     n = len(story.frames)
     yield f"Pictures: {n} with something in {'it' if n == 1 else 'them'}"
     half = PICTURES_MAX // 2
     for i, (frame, boxes) in enumerate(story.frames):
         if n <= PICTURES_MAX or i < half or i >= n - half:
             yield from _picture(frame, boxes, set(story.evidence), zone)
+            if frame.id in now:
+                yield f"    the same picture came again as frame {now[frame.id].id}, {now[frame.id].path}"
         elif i == half:
             yield f"  … {n - PICTURES_MAX} more …"
     if story.evidence:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record
@@ -23,9 +24,7 @@ from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
 from hearthwatch.schemas.items import (
-    DUPLICATE,
     PER_FRAME,
-    DeadLetter,
     Detected,
     Detection,
     Event,
@@ -133,21 +132,24 @@ class Batching:
         for item in items:
             if isinstance(item, Tick):
                 self._close_by_tick(item)
-            elif (behind := undecided.pop(item.frame.id, None)) is not None:
+            elif found := undecided.pop(item.frame.id, None):
+                behind, camera = found
+                if camera != item.frame.camera_id:  # merged into another one while the frame was in flight
+                    item = replace(item, frame=replace(item.frame, camera_id=camera))
                 self._decide(item, behind, counts)
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
         return self.writer.revisions
 
-    def _undecided(self, items: Sequence[Detected | Tick]) -> dict[int, int]:
-        """Return `behind` of each of these frames that is not decided."""
+    def _undecided(self, items: Sequence[Detected | Tick]) -> dict[int, tuple[int, str]]:
+        """Return `behind` and camera of each of these frames that is not decided."""
         ids = [item.frame.id for item in items if isinstance(item, Detected)]
         if not ids:
             return {}
-        sql = "SELECT id, behind FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
-        return dict(self.record.rows(sql, min(ids), max(ids)))
+        sql = "SELECT id, behind, camera_id FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
+        return {id: (behind, camera) for id, behind, camera in self.record.rows(sql, min(ids), max(ids))}
 
     def _decide(self, item: Detected, behind: int, counts: dict[str, int]) -> None:
-        frame, error = item.frame, self._resolve_duplicate(item.error)
+        frame, error = item.frame, item.error
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
         self._close_by_frame(frame.camera_id, captured, arrived, behind)
         state = "settled" if error is None or error.is_settled else "quarantined"
@@ -204,16 +206,6 @@ class Batching:
             ],
         )
         return [(id, d) for id, d, reason in numbered if not reason]
-
-    def _resolve_duplicate(self, error: DeadLetter | None) -> DeadLetter | None:
-        """Replace the error of a duplicate whose original was quarantined by that one's."""
-        if error is None or error.stage != DUPLICATE:
-            return error
-        row = self.record.one(
-            "SELECT error_stage, error FROM frames WHERE id = ? AND state = 'quarantined'",
-            int(error.reason.rsplit(" ", 1)[-1]),
-        )
-        return error if row is None else DeadLetter(*row)
 
     # -- closing
 

@@ -7,6 +7,7 @@ not taken in again. The ledger balances at every commit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.events import delete_events
-from hearthwatch.record.units import DAY, QUARTER, SECOND
+from hearthwatch.record.units import DAY, QUARTER, SECOND, box_ids
 
 EVENTS_AT_ONCE = 500  # in one transaction: tens of milliseconds for which the pipeline waits
+FRAMES_AT_ONCE = 200  # the same, with all their boxes
+PAUSE_SECONDS = 0.01  # between two transactions, for other writers
 REMOVED = "its camera was removed"
 HABIT_DAYS = 7  # the week that says what is usual for a camera
 HABIT_QUARTERS_MIN = 8  # with less to go by, a camera is silent after an hour
@@ -76,7 +79,65 @@ def _delete_camera(record: Record, camera: str) -> None:
     for table in ("suppressed", "spots"):
         record.execute(f"DELETE FROM {table} WHERE camera_id = ?", camera)
     record.execute("DELETE FROM inbox WHERE camera = (SELECT folder_path FROM cameras WHERE id = ?)", camera)
+    record.execute("DELETE FROM camera_aliases WHERE into_id = ?", camera)
     record.execute("DELETE FROM cameras WHERE id = ?", camera)
+
+
+def merged_into(record: Record, id: str) -> str | None:
+    """Return the camera that this one was merged into; None: it was not."""
+    row = record.one("SELECT into_id FROM camera_aliases WHERE id = ?", id)
+    return row and str(row[0])
+
+
+def merge_camera(record: Record, id: str, into: str) -> bool:
+    """Make all that is known of a camera another one's, its folder included; False if one of the two does not exist.
+
+    In short transactions, the first of which sends new pictures to the other camera; a second call finishes what a kill cut short.
+    """
+    if not record.transact(lambda: _add_alias(record, id, into)):
+        return False
+    while record.transact(lambda: _move_some(record, id, into)):
+        time.sleep(PAUSE_SECONDS)
+    record.transact(lambda: _finish_merge(record, id, into))
+    return True
+
+
+def _add_alias(record: Record, id: str, into: str) -> bool:
+    if record.one("SELECT count(*) FROM cameras WHERE id IN (?, ?)", id, into) != (2,):
+        return False
+    record.execute("UPDATE camera_aliases SET into_id = ? WHERE into_id = ?", into, id)
+    record.execute(
+        "INSERT OR REPLACE INTO camera_aliases SELECT id, ?, folder_path FROM cameras WHERE id = ?", into, id
+    )
+    return True
+
+
+def _move_some(record: Record, id: str, into: str) -> bool:
+    """Move some frames with their boxes, and some events; whether there may be more. Each query reads an index."""
+    frames = [
+        frame
+        for state in ("settled", "quarantined", "discovered")
+        for (frame,) in record.rows(
+            f"SELECT id FROM frames WHERE state = '{state}' AND camera_id = ? LIMIT ?", id, FRAMES_AT_ONCE
+        )
+    ]
+    events = record.rows("SELECT id FROM events WHERE camera_id = ? LIMIT ?", id, EVENTS_AT_ONCE)
+    record.many("UPDATE frames SET camera_id = ? WHERE id = ?", [(into, frame) for frame in frames])
+    for table in ("detections", "suppressed"):
+        sql = f"UPDATE {table} SET camera_id = ? WHERE id BETWEEN ? AND ?"
+        record.many(sql, [(into, *box_ids(frame)) for frame in frames])
+    record.many("UPDATE events SET camera_id = ? WHERE id = ?", [(into, event) for (event,) in events])
+    return bool(frames or events)
+
+
+def _finish_merge(record: Record, id: str, into: str) -> None:
+    while _move_some(record, id, into):  # what the pipeline decided meanwhile
+        pass
+    record.execute("UPDATE spots SET camera_id = ? WHERE camera_id = ?", into, id)
+    both = "FROM cameras WHERE id IN (?1, ?2)"
+    sql = f"UPDATE cameras SET created_at = (SELECT min(created_at) {both}), last_seen_at = (SELECT max(last_seen_at) {both}) WHERE id = ?2"
+    record.execute(sql, id, into)
+    record.execute("DELETE FROM cameras WHERE id = ?", id)
 
 
 def silence_max(record: Record, camera: str, at: int) -> int:

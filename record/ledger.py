@@ -19,7 +19,6 @@ from hearthwatch.record import Record, RecordError
 from hearthwatch.record.paths import escape, unescape
 from hearthwatch.record.units import BACKLOG, NEVER, box_ids
 from hearthwatch.schemas.items import (
-    DUPLICATE,
     DeadLetter,
     Detected,
     Detection,
@@ -32,7 +31,6 @@ from hearthwatch.schemas.items import (
 
 log = logging.getLogger(__name__)
 
-DUPLICATE_SECONDS = 300  # identical bytes of one camera that arrive within this time are processed once
 STEP_MIN = 1_000_000  # microseconds; NTP slews a clock by less
 STEP_KEPT = 60_000_000  # microseconds for which a correction stays at least: health reports it
 CAPTURED_MAX = 253_402_300_799_999_999  # the end of the year 9999: file systems can hold later times, calendars cannot
@@ -63,15 +61,6 @@ class LedgerEntry(NamedTuple):
     size: int
     attempt: int
     starts: int
-
-
-class KnownPicture(NamedTuple):
-    """The content of a decided frame: a later one may be a duplicate of it."""
-
-    camera_id: str
-    content_hash: str
-    frame_id: int
-    arrived_at: int
 
 
 class ArrivalClock:
@@ -118,6 +107,7 @@ def frame_uid(found: FoundFile) -> str:
     return f"{found.captured_at // 1000 & 0xFFFF_FFFF_FFFF:012x}{digest}"
 
 
+_MERGED = "SELECT a.id, c.id, c.folder_path FROM camera_aliases a JOIN cameras c ON c.id = a.into_id"
 _ENTRY = "id, uid, camera_id, path, captured_at, arrived_at, mtime_ns, size, attempt, starts, state"
 
 
@@ -206,9 +196,12 @@ class Ledger:
 
     def _insert(self, found: Sequence[FoundFile], now: int, taken: list[int]) -> tuple[int, int]:
         at, new, bad = self.clock.at, 0, 0
+        merged = {id: into for id, *into in self.record.rows(_MERGED)}
         cameras: dict[str, tuple[str | None, int]] = {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
+            if f.camera_id in merged:
+                f = f._replace(camera_id=merged[f.camera_id][0], folder=merged[f.camera_id][1])
             arrived = min(f.arrived, now)
             stamp = max(at, (now if f.behind == BACKLOG else arrived) + self.clock.correction)
             if f.camera_id is not None and f.error is None:
@@ -347,17 +340,6 @@ class Ledger:
         letter = None if error is None else DeadLetter(stage, error)
         return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
 
-    def recent_pictures(self, since: int) -> list[KnownPicture]:
-        """Read decided pictures that arrived at or after `since` (microseconds) and are not duplicates themselves."""
-        (first,) = self.record.one(
-            "SELECT coalesce((SELECT id FROM frames WHERE arrived_at < ? ORDER BY id DESC LIMIT 1), 0)", since
-        )
-        rows = self.record.rows(
-            "SELECT camera_id, content_hash, id, arrived_at FROM frames WHERE id > ? AND content_hash IS NOT NULL "
-            "AND coalesce(error_stage, '') <> ? ORDER BY id", first, DUPLICATE,
-        )  # fmt: skip
-        return [KnownPicture(*row) for row in rows]
-
     def count_start(self, frame_id: int) -> int:
         """Count that this start of the pipeline reached the frame; return how many starts have."""
 
@@ -370,8 +352,10 @@ class Ledger:
     # -- cameras
 
     def cameras(self) -> dict[str, str]:
-        """Return the upload folder of each camera id."""
-        return dict(self.record.rows("SELECT id, folder_path FROM cameras"))
+        """Return the upload folder of each camera id, those included that were merged into another one."""
+        return dict(
+            self.record.rows("SELECT id, folder_path FROM camera_aliases UNION SELECT id, folder_path FROM cameras")
+        )
 
     def set_camera_status(self, camera_id: str, status: str) -> None:
         self.record.transact(

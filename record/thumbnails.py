@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from hearthwatch.record import Record, RecordError
+from hearthwatch.record.copies import find_file
 from hearthwatch.record.paths import unescape
 from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.units import box_ids
@@ -39,7 +40,7 @@ def url(path: str) -> str:
 
 
 def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
-    """Return the thumbnail of this frame; draw it from the upload below `base` if it is missing or torn.
+    """Return the thumbnail of this frame; draw it from its upload below `base`, wherever that is now, if it is missing or torn.
 
     Raises:
         ThumbnailError: there is none and it cannot be drawn.
@@ -49,7 +50,9 @@ def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
         raise ThumbnailError(f"frame {frame_id} {'does not exist' if row is None else 'has no detections'}")
     there = data_dir / str(row[0])
     if not is_whole(there):
-        picture = _upload(base / os.fsdecode(unescape(row[1])), row[2], row[3])
+        there_now = find_file(record, base, frame_id)
+        path, mtime_ns, size = (there_now.path, there_now.mtime_ns, there_now.size) if there_now else row[1:]
+        picture = _upload(base / os.fsdecode(unescape(path)), mtime_ns, size)
         write(there, draw(picture, detections(record, frame_id)))
     return there
 

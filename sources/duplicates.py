@@ -1,54 +1,83 @@
-"""Find the first of identical pictures of one camera within five minutes: the others are not processed.
+"""Find the picture that a file repeats: same camera and same bytes are the same picture, whatever time lies between.
 
-A function of id order, arrival and content alone, so every restart decides alike. Holds the pictures that arrived in
-the last five minutes and nothing older: 300 bytes each, 600 a minute for a busy home.
+A function of the record and of the order of ids, so every restart decides alike: a frame whose bytes are those of one in
+flight waits until that one is decided, since a quarantined picture is no original. Bytes of another camera whose file is gone
+are that picture moved; where both files are there they are two.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections import deque
+from datetime import tzinfo
+from pathlib import Path
 
-from hearthwatch.record.ledger import DUPLICATE_SECONDS, KnownPicture
+from hearthwatch.gpu.decode import DecodedPicture
+from hearthwatch.record import Record
+from hearthwatch.record.copies import Copy, find_original
+from hearthwatch.record.ledger import LedgerEntry
+from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, has_failed
 
-WINDOW_MICROSECONDS = DUPLICATE_SECONDS * 1_000_000  # of arrival
+log = logging.getLogger(__name__)
+
+EMITTED_MAX = 4096  # x 200 bytes; far more than may be in flight, so the oldest of them is decided
+LOG_SECONDS = 60.0  # of one camera; what was not logged meanwhile is counted
+
+Ready = tuple[LedgerEntry, DecodedPicture | None]
 
 
 class DuplicateFinder:
-    """Asked frame by frame, in id order. `before` returns what was decided before this run, since a time of arrival."""
+    """Takes entries in id order; of one thread."""
 
-    def __init__(self, before: Callable[[int], Iterable[KnownPicture]]) -> None:
-        self._before: Callable[[int], Iterable[KnownPicture]] | None = before
-        self._seen: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-        """Picture → its frame and when it arrived, the oldest in front; a plain dict is slow to find that again."""
+    def __init__(self, record: Record, base: Path, zone: tzinfo | None = None) -> None:
+        self.record, self.base, self.zone = record, base, zone
+        self._emitted: dict[str, int] = {}
+        """Content → the frame that was emitted with it to be processed."""
+        self._logged: dict[str, tuple[float, int]] = {}
+        """Camera → when its next duplicate is logged, and how many were not."""
 
-    def find_original(self, frame: KnownPicture, first_attempt: bool = True) -> int | None:
-        """Return the id of the frame that this one repeats; None: it is the first, and later ones may repeat it.
+    def take(self, ready: deque[Ready]) -> list[Ready]:
+        """Take entries from the front until one has to wait; duplicates among them get that error.
 
         A retry, which a person asked for, is no duplicate.
         """
-        if self._before:
-            for seen in self._before(frame.arrived_at - WINDOW_MICROSECONDS):
-                if seen.frame_id < frame.frame_id:
-                    self._keep(seen)
-            self._before = None
-        self._drop_before(frame.arrived_at - WINDOW_MICROSECONDS)
-        first = self._seen.get(_key(frame))
-        if first and first_attempt:
-            return first[0]
-        self._keep(frame)
-        return None
+        out: list[Ready] = []
+        while ready and not self._must_wait(*ready[0]):
+            entry, opened = ready.popleft()
+            out.append((entry, opened))
+            if opened and (content_hash := _content_hash(entry, opened)):
+                original = entry.attempt == 1 and find_original(
+                    self.record, self.base, entry.frame.camera_id, content_hash
+                )
+                if original:
+                    opened.error = DeadLetter(DUPLICATE, f"duplicate of {original.id}")
+                    self._log(entry.frame, original)
+                else:
+                    self._emitted.pop(content_hash, None)
+                    self._emitted[content_hash] = entry.frame.id
+        while len(self._emitted) > EMITTED_MAX:
+            del self._emitted[next(iter(self._emitted))]
+        return out
 
-    def _keep(self, seen: KnownPicture) -> None:
-        key = _key(seen)
-        self._seen[key] = seen.frame_id, seen.arrived_at
-        self._seen.move_to_end(key)
+    def _must_wait(self, entry: LedgerEntry, opened: DecodedPicture | None) -> bool:
+        """Whether a frame with this content is in flight: only its decision shows what this one is."""
+        first = self._emitted.get(_content_hash(entry, opened) or "") if opened else None
+        return first is not None and bool(
+            self.record.one("SELECT 1 FROM frames WHERE id = ? AND state = 'discovered'", first)
+        )
 
-    def _drop_before(self, since: int) -> None:
-        while self._seen and next(iter(self._seen.values()))[1] < since:
-            self._seen.popitem(last=False)
+    def _log(self, frame: Frame, original: Copy) -> None:
+        due, more = self._logged.get(frame.camera_id, (0.0, 0))
+        now = time.monotonic()
+        if now < due:
+            self._logged[frame.camera_id] = due, more + 1
+            return
+        self._logged[frame.camera_id] = now + LOG_SECONDS, 0
+        others = f"; so were {more} more of this camera" if more else ""
+        log.info("%s is %s (%s): not detected again%s", frame.path, original.describe(self.zone), original.path, others)
 
 
-def _key(seen: KnownPicture) -> bytes:
-    """Half the memory of the two strings."""
-    return bytes.fromhex(seen.content_hash) + seen.camera_id.encode()
+def _content_hash(entry: LedgerEntry, opened: DecodedPicture) -> str | None:
+    """Return the hash of a picture that is to be processed."""
+    return None if entry.frame.recorded or has_failed(opened.error) else opened.content_hash

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, ClassVar
@@ -22,16 +23,16 @@ from pydantic import Field
 
 from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
-from hearthwatch.record.ledger import KnownPicture, Ledger, LedgerEntry
+from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, Tick, Upload, to_microseconds
+from hearthwatch.schemas.items import DeadLetter, Frame, Tick, Upload
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.sources.capture_time import Mode
 from hearthwatch.sources.discovery import Discovery, Intervals
-from hearthwatch.sources.duplicates import DuplicateFinder
+from hearthwatch.sources.duplicates import DuplicateFinder, Ready
 from hearthwatch.sources.inflight import BatchSizeController, FramesInFlight, is_poison
 from hearthwatch.sources.intake import STAGE, CaptureClock
 from hearthwatch.sources.one_partition import OnePartitionSource
@@ -98,7 +99,9 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify
         )
         self.prefetcher = Prefetcher(base, options.decode_threads, context.timings)
-        self.duplicates = DuplicateFinder(self.ledger.recent_pictures)
+        self.duplicates = DuplicateFinder(record, context.base_path, context.zone)
+        self.ready = deque[Ready]()
+        """Decoded and not emitted: the first one waits for the decision about a frame with the same content."""
         self.batch_size = BatchSizeController(options.batch_max)
         self.in_flight = FramesInFlight(self.ledger)
         begin, recovers = self.ledger.last_settled, context.has_recovery_store
@@ -116,7 +119,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.discovery.inbox_limit = self.batch_size.limit
         self._prefetch()
         frames = self._take_frames()
-        self.awake = None if frames or self.prefetcher else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
+        at_once = frames or (self.prefetcher and not self.ready)
+        self.awake = None if at_once else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
         return frames or self._tick()
 
     def next_awake(self) -> datetime | None:
@@ -147,11 +151,14 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
                 self.fetched = entry.frame.id
 
     def _room(self) -> int:
-        soon = PREFETCH_BATCHES * self.batch_size.limit + self.prefetcher.threads - len(self.prefetcher)
-        return max(0, min(soon, self.prefetcher.room(), self.in_flight.room(len(self.prefetcher))))
+        ahead = len(self.prefetcher) + len(self.ready)
+        soon = PREFETCH_BATCHES * self.batch_size.limit + self.prefetcher.threads - ahead
+        return max(0, min(soon, self.prefetcher.room(), self.in_flight.room(ahead)))
 
     def _take_frames(self) -> list[Frame | Tick]:
-        ready = self.prefetcher.take(self.batch_size.limit, WAIT_SECONDS)
+        if not self.ready:
+            self.ready.extend(self.prefetcher.take(self.batch_size.limit, WAIT_SECONDS))
+        ready = self.duplicates.take(self.ready)
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:
             self.emitted = max(self.emitted, ready[-1][0].frame.id)
@@ -168,15 +175,12 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if opened is None:
             opened = DecodedPicture()
             opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in flight")
-        elif opened.error is None and opened.content_hash is not None:
-            seen = KnownPicture(f.camera_id, opened.content_hash, f.id, to_microseconds(f.arrived_at))
-            if first := self.duplicates.find_original(seen, entry.attempt == 1):
-                opened.error = DeadLetter(DUPLICATE, f"duplicate of {first}")
         return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)
 
     def _tick(self) -> list[Frame | Tick]:
         """Emit a tick if everything that arrived before it was emitted."""
-        if self.prefetcher or self.more or not self.discovery.is_caught_up or time.monotonic() < self.tick_due:
+        waits = self.ready or self.prefetcher or self.more
+        if waits or not self.discovery.is_caught_up or time.monotonic() < self.tick_due:
             return []
         self.tick_due = time.monotonic() + TICK_SECONDS
         tick = self.ledger.tick(time.time_ns() // 1000)

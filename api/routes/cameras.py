@@ -15,6 +15,7 @@ from hearthwatch.api.file_serving import REVALIDATE, FileRefused, open_file, par
 from hearthwatch.api.params import CameraName
 from hearthwatch.record import Record, now
 from hearthwatch.record import cameras as stored
+from hearthwatch.record.copies import Copy, find_moved
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
@@ -51,6 +52,8 @@ def add_camera(state: State, body: models.CameraCreate) -> Response:
     """Add a camera before its first picture. Its id comes from its folder; 409 if this id exists."""
     folder = _folder(state, body.folder_path or body.name or "")
     id, name = camera_id(folder), body.name or folder
+    if other := _merged_into(state, id):
+        raise HTTPException(409, f"Camera {id} was merged into {other}, to which its folder delivers")
     if not state.write(lambda record: stored.add_camera(record, id, name, folder, body.status, body.notes)):
         raise HTTPException(409, f"Camera with id {id} already exists")
     return json_response(_camera(state, id), 201)
@@ -85,6 +88,30 @@ def remove_camera(state: State, camera_id: CameraName) -> Response:
     return Response(status_code=204)
 
 
+@router.post(
+    "/cameras/{camera_id}/merge",
+    response_model=models.CameraResponse,
+    responses={404: models.NOT_FOUND, 409: models.NOT_FOUND, 422: models.INVALID},
+)
+@run_on_slow_threads
+def merge_camera(state: State, camera_id: CameraName, body: models.CameraMerge) -> Response:
+    """Declare that this camera is another one, as when its folder was renamed: all that is known of it becomes the other's.
+
+    Its folder delivers to the other camera from now on. Events stay as they are. May be called again if it was cut short.
+    """
+    if camera_id == body.into:
+        raise HTTPException(422, f"Camera {camera_id} cannot be merged into itself")
+    already = _merged_into(state, camera_id)
+    if already not in (None, body.into):
+        raise HTTPException(409, f"Camera {camera_id} was merged into {already}")
+    if other := _merged_into(state, body.into):
+        raise HTTPException(409, f"Camera {body.into} was merged into {other}: merge {camera_id} into that one")
+    _camera(state, body.into)
+    if not state.write(lambda record: stored.merge_camera(record, camera_id, body.into)) and already is None:
+        raise _not_found(camera_id)
+    return json_response(_camera(state, body.into))
+
+
 @router.get(
     "/cameras/{camera_id}/snapshot",
     response_class=Response,
@@ -94,14 +121,15 @@ def remove_camera(state: State, camera_id: CameraName) -> Response:
 def snapshot(state: State, camera_id: CameraName, request: Request) -> Response:
     """Get the newest picture of the camera."""
     _camera(state, camera_id)
+    base = state.settings.foscam_base_path
     with state.reader.snapshot() as record:
-        newest = queries.newest_pictures(record, camera_id, SNAPSHOTS_TRIED)
-    for picture in newest:
-        try:
-            file = open_file(state.settings.foscam_base_path, parse_filename(picture["path"]), picture["path"])
-        except FileRefused:
-            continue  # deleted: the one before may exist
-        return serve_file(file, request, REVALIDATE)
+        for picture in queries.newest_pictures(record, camera_id, SNAPSHOTS_TRIED):
+            path = (find_moved(record, base, picture["path"], None) or Copy(0, "", **picture, captured_at=0)).path
+            try:
+                file = open_file(base, parse_filename(path), path)
+            except FileRefused:
+                continue  # deleted: the one before may exist
+            return serve_file(file, request, REVALIDATE)
     raise HTTPException(404, f"Camera {camera_id} has no picture")
 
 
@@ -138,6 +166,11 @@ def _camera(state: AppState, id: str) -> dict[str, Any]:
     return found[0]
 
 
+def _merged_into(state: AppState, id: str) -> str | None:
+    with state.reader.snapshot() as record:
+        return stored.merged_into(record, id)
+
+
 def _not_found(id: str) -> HTTPException:
     return HTTPException(404, f"Camera with id {id} not found")
 
@@ -171,7 +204,11 @@ def _changes(state: AppState, id: str, given: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def camera_folder(record: Record, id: str) -> bytes | None:
-    """Read the folder of a camera below the upload tree."""
-    row = record.one("SELECT folder_path FROM cameras WHERE id = ?", id)
-    return None if row is None else unescape(row[0])
+def camera_folders(record: Record, id: str) -> list[bytes]:
+    """Read the folders of a camera below the upload tree: its own, then those of cameras that were merged into it."""
+    rows = record.rows(
+        "WITH this(id) AS (SELECT coalesce((SELECT into_id FROM camera_aliases WHERE id = ?1), ?1)) "
+        "SELECT folder_path FROM cameras WHERE id IN this UNION ALL SELECT folder_path FROM camera_aliases WHERE into_id IN this",
+        id,
+    )
+    return [unescape(folder) for (folder,) in rows]

@@ -22,8 +22,10 @@ from hearthwatch.api.file_serving import (
     serve_file,
 )
 from hearthwatch.api.params import CameraName, FilePath, ThumbnailPath
-from hearthwatch.api.routes.cameras import camera_folder
+from hearthwatch.api.routes.cameras import camera_folders
 from hearthwatch.record import thumbnails
+from hearthwatch.record.copies import find_moved
+from hearthwatch.record.paths import escape, unescape
 
 router = APIRouter(prefix="/api/media", tags=["media"])
 
@@ -66,16 +68,31 @@ def upload(
     name = parse_filename(filename)
     if b"\0" in os.fsencode(camera_id) or camera_id in (".", ".."):
         raise FileRefused(403, "a path may not leave its folder", filename)
+    file = _upload(state, camera_id, name, filename, v)
+    return serve_file(file, request, REVALIDATE if v is None else FOREVER.replace("public", "private"))
+
+
+def _upload(state: AppState, camera_id: str, name: bytes, shown: str, version: str | None) -> OpenFile:
+    """Open it where it was uploaded; or, if it was moved or replaced, where the same bytes are now."""
+    base, refused = state.settings.foscam_base_path, FileRefused(404, "there is no such file", shown)
     with state.reader.snapshot() as record:
-        folder = camera_folder(record, camera_id)
-    base = state.settings.foscam_base_path
-    file = open_file(None if folder is None else base / os.fsdecode(folder), name, filename)
-    if v is None:
-        return serve_file(file, request, REVALIDATE)
-    if v != file.version:
+        folders = camera_folders(record, camera_id)
+    for folder in folders:
+        try:
+            file = open_file(base / os.fsdecode(folder), name, shown)
+        except FileRefused as error:
+            if error.status_code != 404:
+                raise
+            continue
+        if version in (None, file.version):
+            return file
         os.close(file.descriptor)
-        raise FileRefused(404, "a newer upload replaced this file", filename)
-    return serve_file(file, request, FOREVER.replace("public", "private"))
+        refused = FileRefused(404, "a newer upload replaced this file", shown)
+    with state.reader.snapshot() as record:
+        for folder in folders:
+            if moved := find_moved(record, base, escape(folder + b"/" + name), version):
+                return open_file(base, unescape(moved.path), shown)
+    raise refused
 
 
 @router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=RESPONSES)

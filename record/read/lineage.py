@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, RecordError
+from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import upload_url
 from hearthwatch.record.read.detections import detections_of_frame
 from hearthwatch.record.read.events import Row, iso
@@ -118,6 +119,9 @@ def _frame_hint(record: Record, frame: int) -> str:
     row = record.one("SELECT event_id, pruned FROM frames WHERE id = ?", frame)
     if row and row[0]:
         return f", but frame {frame} belongs to event {row[0]}"
+    copy = read_copy(record, frame)
+    if copy and (first := original(record, copy)).id != frame:
+        return f": frame {frame} ({copy.path}) is {first.describe(None)} ({first.path}); ask for {first.event_id or first.id}"
     return ": retention deleted it" if row and row[1] else ""
 
 

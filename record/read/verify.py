@@ -40,6 +40,10 @@ ROWS = {
     "frame {} belongs to event {} but has no detections": f"""
         SELECT id, event_id FROM frames f WHERE event_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM detections d WHERE {BOXES_OF_FRAME})""",
+    "frame {} is settled as a duplicate of frame {}, which is {}, later or another picture": """
+        SELECT f.id, o.id, o.state FROM frames f JOIN frames o ON o.id = CAST(substr(f.error, 14) AS INTEGER)
+        WHERE f.error_stage = 'duplicate' AND f.state = 'settled'
+        AND (o.state <> 'settled' OR o.id >= f.id OR o.content_hash IS NOT f.content_hash)""",
     "detection {} belongs to frame {} and event {}, which do not match": f"""
         SELECT d.id, d.frame_id, d.event_id FROM detections d LEFT JOIN frames f ON f.id = d.id / {PER_FRAME}
         WHERE f.id IS NULL OR d.frame_id <> f.id OR d.event_id IS NOT f.event_id OR d.event_id IS NULL""",

@@ -5,7 +5,10 @@ import io
 import itertools
 import json
 import re
+import shutil
 import sqlite3
+from collections import deque
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +21,18 @@ from hearthwatch.api import openapi_examples as examples
 from hearthwatch.api.app import create
 from hearthwatch.api.models import all_models
 from hearthwatch.flows.graph import Graph
+from hearthwatch.gpu.decode import open_picture
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import SILENT_NEW, mark_silent_cameras
 from hearthwatch.record.graph_description import store_description
+from hearthwatch.record.ledger import FoundFile
+from hearthwatch.record.paths import camera_id
 from hearthwatch.record.read import status as pulse
 from hearthwatch.record.timings import StepHistograms
+from hearthwatch.schemas import DeadLetter, Detected
 from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.settings import load
+from hearthwatch.sources.duplicates import DuplicateFinder
 from tests.support.api_record import Home, S, serve, start, story, wait_for
 from tests.support.pipeline import Pipeline
 from tests.support.pipeline import name as taken
@@ -454,6 +462,96 @@ def test_a_removed_camera_is_forgotten_its_uploads_stay_and_are_not_taken_in_aga
     home.batching.due = -1
     event = home.picture("Front Door", 0, "person")
     assert ids(get(client, "/api/events", camera_id="front_door")) == [event]
+    balanced(home.record)
+
+
+def move(home, old, new):
+    """Move a picture as `mv` does, and take it in as its duplicate."""
+    (home.base / new).parent.mkdir(parents=True, exist_ok=True)
+    (home.base / old).rename(home.base / new)
+    found = (home.base / new).stat()
+    folder = new.partition("/")[0]
+    home.ledger.discover(
+        [
+            FoundFile(
+                camera_id(folder), folder, new, found.st_mtime_ns, found.st_size, found.st_mtime_ns // 1000, home.at
+            )
+        ],
+        home.at,
+    )
+    entry = home.ledger.todo(0, 1)[0]
+    ready = DuplicateFinder(home.record, home.base).take(deque([(entry, open_picture(home.base / new))]))
+    frame = replace(entry.frame, opened=ready[0][1])
+    home.batching.write([Detected(frame, 64, 48, (), frame.opened.error)])
+    return home.record.one("SELECT error FROM frames WHERE id = ?", frame.id)[0]
+
+
+def test_what_was_moved_is_shown_from_where_it_is(own):
+    home, client = own
+    frame = get(client, "/api/events/1")["frames"][0]
+    content = client.get(frame["image_url"]).content
+    thumbnail = client.get(frame["thumbnail_url"]).content
+    assert move(home, frame["path"], "Front Door/archive/1.jpg") == "duplicate of 1"
+    assert move(home, "Front Door/archive/1.jpg", "Entrance/1.jpg") == "duplicate of 1"
+    shutil.rmtree(home.data / "thumbnails")
+    assert client.get(frame["image_url"]).content == content
+    assert client.get(frame["image_url"].partition("?")[0]).content == content
+    assert client.get("/api/media/cameras/front_door/archive/1.jpg").content == content
+    assert client.get(frame["thumbnail_url"]).content == thumbnail
+    assert client.get(f"/api/detections/{frame['detections'][0]['id']}/image").content == thumbnail
+    newest = home.record.one(
+        "SELECT path FROM frames WHERE camera_id = 'front_door' ORDER BY captured_at DESC LIMIT 1"
+    )[0]
+    content = (home.base / newest).read_bytes()
+    move(home, newest, "Entrance/2.jpg")
+    assert client.get("/api/cameras/front_door/snapshot").content == content
+    home.picture("Front Door", 3, "person", name=Path(frame["path"]).name)  # another picture took the first one's place
+    assert client.get(frame["image_url"]).content != (home.base / frame["path"]).read_bytes()
+    (home.base / "Entrance/1.jpg").unlink()
+    gone = client.get(frame["image_url"])
+    assert (gone.status_code, gone.json()["detail"]["error"]) == (404, "a newer upload replaced this file")
+
+
+def test_a_renamed_folder_is_declared_the_same_camera(own):
+    home, client = own
+    move(home, get(client, "/api/events/1")["frames"][0]["path"], "Front Gate/1.jpg")
+    home.picture("Front Gate", 5, "bear")
+    home.waiting("Front Gate")
+    events = {event["id"] for event in get(client, "/api/events")["events"]}
+    into = {"into": "front_door"}
+    merge = "/api/cameras/front_gate/merge"
+    assert client.post(merge, json={"into": "front_gate"}).status_code == 422
+    assert client.post(merge, json={}).status_code == 422
+    assert client.post(merge, json={"into": "nobody"}).json()["detail"] == "Camera with id nobody not found"
+    assert client.post("/api/cameras/nobody/merge", json=into).status_code == 404
+    for _ in range(2):  # the second call says the same
+        merged = client.post(merge, json=into)
+        assert (merged.status_code, merged.json()["id"], merged.json()["folder_path"]) == (
+            200,
+            "front_door",
+            "Front Door",
+        )
+    assert (
+        client.post(merge, json={"into": "driveway"}).json()["detail"] == "Camera front_gate was merged into front_door"
+    )
+    assert client.post("/api/cameras/driveway/merge", json={"into": "front_gate"}).status_code == 409
+    assert client.post("/api/cameras", json={"name": "Front Gate"}).status_code == 409
+    assert [c["id"] for c in get(client, "/api/cameras")["cameras"]] == ["driveway", "front_door"]
+    assert {event["id"] for event in get(client, "/api/events")["events"]} == events
+    for frame in get(client, f"/api/events/{max(events)}")["frames"]:  # its own folder's, under either name
+        assert client.get(frame["image_url"]).status_code == 200
+        assert client.get(frame["image_url"].replace("front_door", "front_gate")).status_code == 200
+    assert home.record.one("SELECT count(*) FROM frames WHERE camera_id = 'front_gate'") == (0,)
+    assert get(client, "/api/detections", camera_id="front_gate")["count"] == 0
+    balanced(home.record)
+    home.batching.write([Detected(home.ledger.todo(0, 1)[0].frame, 1, 1, (), DeadLetter("decode", "it waited"))])
+    home.picture("Front Gate", 1, "person")  # its folder delivers to the other camera
+    newest = home.record.one("SELECT camera_id, path FROM frames ORDER BY id DESC LIMIT 1")
+    assert newest[0] == "front_door" and newest[1].startswith("Front Gate/")
+    assert [c["folder_path"] for c in get(client, "/api/cameras")["cameras"]] == ["Driveway", "Front Door"]
+    assert client.delete("/api/cameras/front_door").status_code == 204
+    home.picture("Front Gate", 0, "person")
+    assert [c["id"] for c in get(client, "/api/cameras")["cameras"]] == ["driveway", "front_gate"]
     balanced(home.record)
 
 

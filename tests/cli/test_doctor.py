@@ -195,3 +195,14 @@ def test_the_command_counts_problems(tmp_path: Path, uploads: str, code: int) ->
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout.endswith("no problems\n" if code == 0 else "1 problem\n")
+
+
+def test_a_picture_that_came_before_is_said_to_be_the_same(tmp_path: Path) -> None:
+    s = settings(tmp_path)
+    record = Record(s.database_path)
+    Ledger(record).discover([FoundFile("c", "c", f"c/{n}.jpg", n, 9, 10**15, n) for n in (1, 2)], 9)
+    sql = "UPDATE frames SET state = 'settled', content_hash = 'ab12', error_stage = iif(id = 2, 'duplicate', NULL), error = 'duplicate of 1'"
+    record.transact(lambda: record.execute(sql))
+    record.close()
+    health, words = found(checks.check_pipeline, s)
+    assert health == "note" and "the newest, c/2.jpg, is the same picture as 1 of Sunday 09 September 2001" in words

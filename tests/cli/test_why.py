@@ -10,9 +10,10 @@ import pytest
 
 from hearthwatch.record import RecordError
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.ledger import FoundFile
 from hearthwatch.record.read.lineage import read_lineage
 from hearthwatch.record.verdicts import Verdicts
-from hearthwatch.schemas import Detection, Verdict
+from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Detection, Verdict
 from tests.support.data_dir import START, House, S, in_memory
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +47,8 @@ def judged(house):
     return house
 
 
-def why(house, event):
-    environment = {**os.environ, "HEARTHWATCH_DATA_DIR": str(house.data), "HEARTHWATCH_TIMEZONE": "Europe/Berlin"}
+def why(house, event, environment=os.environ):
+    environment = {**environment, "HEARTHWATCH_DATA_DIR": str(house.data), "HEARTHWATCH_TIMEZONE": "Europe/Berlin"}
     command = [sys.executable, "-m", "hearthwatch.cli", "why", str(event)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -127,3 +128,22 @@ def test_times_are_those_of_the_record(house):
     assert [frame.captured_at for frame, _ in found.frames] == [START + i * S for i in (0, 4, 8, 12)]
     assert [(step.revision, step.shadow) for step in found.revisions] == [(1, False), (2, False), (2, True), (3, False)]
     assert [told.seq for told in found.messages] == [1, 2, 3]
+
+
+def test_a_picture_that_came_again_is_named_and_leads_to_its_event(house):
+    house.see("front_door", 0).close_events()
+    house.record.execute("UPDATE frames SET content_hash = 'ab12'")
+    at = START + 60 * S
+    house.ledger.discover([FoundFile("front_door", "front_door", "front_door/test.jpg", at * 1000, 9, at, at)], at)
+    entry = house.ledger.todo(0, 1)[0]
+    house.batching.write([Detected(entry.frame, 8, 8, (), DeadLetter(DUPLICATE, "duplicate of 1"))])
+    again = house.base / "front_door/test.jpg"
+    again.write_bytes(b"123456789")
+    os.utime(again, ns=(at * 1000, at * 1000))
+    house.record.execute("UPDATE frames SET content_hash = 'ab12'")
+    environment = {**os.environ, "FOSCAM_BASE_PATH": str(house.base), "HEARTHWATCH_TIMEZONE": "UTC"}
+    done = why(house, 2, environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "frame 2 (front_door/test.jpg) is the same picture as 1 of Sunday 22 November 2026, " in done.stderr
+    assert done.stderr.rstrip().endswith(f"(front_door/{START}.jpg); ask for 1")
+    assert "the same picture came again as frame 2, front_door/test.jpg" in why(house, 1, environment).stdout

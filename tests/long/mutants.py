@@ -40,7 +40,7 @@ PLACING = [
     ("re-cuts across a closed event", "AND sealed AND started_at > ?", "AND sealed AND started_at > ? AND 0"),
     ("never joins a closed event backwards", "after.first - at < rules.idle", "False"),
     ("joins backwards beyond the window", "and after.last - at < rules.window", "and True"),
-    ("a replayed frame is counted again", "elif (behind := undecided.pop(item.frame.id, None)) is not None:", "elif (behind := undecided.get(item.frame.id, 0)) is not None:"),
+    ("a replayed frame is counted again", "elif found := undecided.pop(item.frame.id, None):", "elif found := undecided.get(item.frame.id, (0, item.frame.camera_id)):"),
     ("a join does not move the last frame", "(before.first, max(before.last, at)) if joins", "(before.first, before.last) if joins"),
     ("forgets to close before placing", "if arrived >= self._due_of(camera):", "if False:"),
     ("a frame closes other cameras' events", 'self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)', 'self._close("close_at <= ? ORDER BY close_at, id", arrived)'),
@@ -60,8 +60,10 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),
     ("record/lake/parquet.py", "record/test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
     ("record/lake/parquet.py", "record/test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
-    ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "if self.prefetcher or self.more or not", "if self.more or not"),
-    ("sources/duplicates.py", "sources/test_files.py", "duplicates are found for a little too short", "[1] < since:", "[1] <= since:"),
+    ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "self.ready or self.prefetcher or self.more", "self.more"),
+    ("sources/duplicates.py", "sources/test_duplicates.py", "a copy does not wait for its original", "while ready and not self._must_wait(*ready[0]):", "while ready:"),
+    ("sources/duplicates.py", "sources/test_duplicates.py", "a retry is a duplicate", "original = entry.attempt == 1 and", "original ="),
+    ("record/copies.py", "sources/test_duplicates.py", "a copy on another camera is that picture moved", "known and not any(copy.has_file(base) for copy in known)", "known"),
     ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip
 

@@ -365,20 +365,6 @@ def test_a_duplicate_is_settled_without_detections_and_says_of_which_frame():
     check_record(record)
 
 
-def test_a_duplicate_of_a_bad_picture_is_bad_for_the_same_reason():
-    record = Record(":memory:")
-    batching, items = decide(
-        record,
-        (FoundFile("c", "C", "a.jpg", 0, 1, 100 * S, 100 * S), (), DeadLetter("detect", "the detector raised")),
-        (FoundFile("c", "C", "b.jpg", 0, 1, 101 * S, 100 * S), (), DeadLetter(DUPLICATE, "duplicate of 1")),
-    )
-    batching.write(items)
-    assert record.rows("SELECT DISTINCT state, error_stage, error FROM frames") == [
-        ("quarantined", "detect", "the detector raised")
-    ]
-    check_record(record)
-
-
 def test_a_picture_cut_short_keeps_its_detections_and_a_superseded_one_is_settled_without():
     record = Record(":memory:")
     batching, items = decide(

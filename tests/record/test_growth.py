@@ -7,6 +7,7 @@ import pytest
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.copies import find_original
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Tick
@@ -48,7 +49,7 @@ def a_day(path):
     cost["todo"], entries = steps(record, lambda: ledger.todo(last, 256))
     cost["todo after a resume"], _ = steps(record, lambda: ledger.todo(last, 256, last + 20))
     cost["start"], _ = steps(record, lambda: (Ledger(record), Batching(record, judge), record.counters()))
-    cost["recently seen"], _ = steps(record, lambda: ledger.recent_pictures(T - 300 * S))
+    cost["same picture"], _ = steps(record, lambda: find_original(record, path.parent, "cam1", "ab" * 16))
     cost["reached"], _ = steps(record, lambda: ledger.count_start(entries[0].frame.id))
     detected = [Detected(e.frame, 640, 360, (BOX, BOX)) for e in entries]
     cost["write"], _ = steps(record, lambda: batching.write(detected))

@@ -76,6 +76,7 @@ DAMAGE = {
     "UPDATE frames SET event_id = NULL WHERE id = 2": "event 1 has frame_count 2, but 1 frames belong to it",
     "DELETE FROM frames WHERE id = 3": "detection 1536 belongs to frame 3 and event 3, which do not match",
     "DELETE FROM frames WHERE id = 4": "garden/{7}.jpg was uploaded while the pipeline ran, but is not in the ledger",
+    "UPDATE frames SET error_stage = 'duplicate', error = 'duplicate of 5' WHERE id = 4": "frame 4 is settled as a duplicate of frame 5, which is quarantined",
     "DELETE FROM detections WHERE frame_id = 3": "frame 3 belongs to event 3 but has no detections",
     "UPDATE detections SET event_id = 3 WHERE id = 512": "detection 512 belongs to frame 1 and event 3",
     "UPDATE detections SET detected_at = 0 WHERE id = 512": "detection 512 has another time than its frame 1",

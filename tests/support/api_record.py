@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 from PIL import Image
 
+from hearthwatch.gpu.decode import open_picture
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
@@ -62,7 +64,7 @@ class Home:
         os.utime(file, ns=(at * 1000, at * 1000))
         size = file.stat().st_size
         self.ledger.discover([FoundFile(camera_id(camera), camera, path, at * 1000, size, at, at)], at)
-        frame = self.ledger.todo(0, 1)[0].frame
+        frame = replace(self.ledger.todo(0, 1)[0].frame, opened=open_picture(file))
         found = tuple(Detection(label, 0.9 - 0.1 * n, (10 * n, 5, 20, 30)) for n, label in enumerate(labels))
         error = DeadLetter("decode", bad) if bad else None
         self.batching.write([Detected(frame, 64, 48, found, error, model="yard", detect_ms=12.5)])
