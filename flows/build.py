@@ -18,6 +18,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from hearthwatch.flows.guard import DeclaredTypes, Process, is_for
 from hearthwatch.flows.lifecycle import Lifecycle, StreamObserver
+from hearthwatch.flows.monitor import Monitor
 from hearthwatch.flows.multiplex import Multiplexed
 from hearthwatch.flows.node import FLOW, Node
 from hearthwatch.flows.only import wants
@@ -46,8 +47,14 @@ def build_dataflow(nodes: Sequence[Node], context: Context, description: object 
     builder = _Builder(context)
     if any(node.is_store() for node in nodes):
         builder.lifecycle.on_start.append(lambda: _store_description(context, description))
+    monitor = Monitor(context, nodes, builder.services)
+    if reads_record := any(node.is_store() or node.is_durable() for node in nodes):
+        builder.lifecycle.on_start.append(monitor.start)
+        builder.lifecycle.on_end.append(monitor.stop)
     for node in nodes:
         builder.add(node)
+    if reads_record:
+        builder.lifecycle.on_start.append(monitor.end_start)
     return builder.flow
 
 

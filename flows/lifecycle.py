@@ -45,6 +45,8 @@ class Lifecycle:
     def __init__(self) -> None:
         self.on_start: list[Callable[[], None]] = []
         """Called in this order before the first frame is handed out."""
+        self.on_end: list[Callable[[], None]] = []
+        """Called when the last source has ended."""
         self.stopping = False
         self._turn = threading.RLock()
         self._partitions: list[SourcePartition] = []
@@ -92,6 +94,8 @@ class Lifecycle:
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
                 self._handlers.clear()
+                for end in self.on_end:
+                    end()
 
     def has_to_end(self, partition: SourcePartition) -> bool:
         """Whether this source has to end now: the graph is stopping, or those that it follows have ended."""

@@ -9,11 +9,11 @@ and continues where that stopped. Jobs run at their interval, at low priority; o
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -22,8 +22,9 @@ from bytewax.inputs import StatefulSourcePartition
 
 from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import release_free_memory
-from hearthwatch.record import Lock, Record, RecordError, acquire_lock
+from hearthwatch.record import Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.thread_priority import lower_priority
 from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
@@ -37,7 +38,6 @@ RESUMED_MAX = 200  # messages passed to a consumer's `resume`: those of open not
 IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
 RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after its interval if that is shorter
-NICENESS = 10
 POLL = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
@@ -64,6 +64,10 @@ class ServiceThreads:
         """Wake all: the record may have changed."""
         for service in self._running:
             service.wake()
+
+    def running(self) -> list[ServiceThread]:
+        """List those that run."""
+        return list(self._running)
 
     def stop(self) -> None:
         """Stop all; each finishes what is there already, for a bounded time. Called once for each of them."""
@@ -102,7 +106,49 @@ class _FeedPollPartition(StatefulSourcePartition[int, None]):
         self.record.close()
 
 
-class ConsumerThread:
+class SupervisedThread:
+    """A thread that is started again, with backoff, when anything but a stop ends it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.restarted: float | None = None
+        """When it was last started again, on the monotonic clock."""
+        self.died_of = ""
+        self.failing_since: float | None = None
+        """Since when it fails, or is busy with one call, on the monotonic clock."""
+        self.error = ""
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(
+            target=self._keep_running, name=self.name, daemon=True
+        )  # a disk that hangs keeps no process
+        self._thread.start()
+
+    def _join(self, seconds: float) -> bool:
+        """Wait until it has ended; return whether it has."""
+        if self._thread:
+            self._thread.join(max(0.0, seconds))
+        return self._thread is None or not self._thread.is_alive()
+
+    def _keep_running(self) -> None:
+        deaths = 0
+        while True:
+            try:
+                return self._run()
+            except BaseException as error:  # a library that panics, or ends the thread: none may end it in silence
+                deaths += 1
+                self.restarted, self.died_of = time.monotonic(), f"{type(error).__name__}: {error}"
+                log.error("the thread of %s ended (%s); it is started again", self.name, self.died_of, exc_info=True)
+            if self._stopping.wait(_backoff_seconds(deaths)):
+                return None
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class ConsumerThread(SupervisedThread):
     """One consumer, its thread and its cursor."""
 
     def __init__(
@@ -113,18 +159,19 @@ class ConsumerThread:
         context: Context,
         accepts: tuple[type, ...] = (Message,),
     ) -> None:
-        self.name, self.worker, self.only, self.path = name, worker, only, context.record_path
-        self.accepts = accepts
+        super().__init__(name)
+        self.worker, self.only, self.path, self.accepts = worker, only, context.record_path, accepts
+        self._wake, self._until = threading.Event(), 0.0
         self._lock: Lock | None = None
 
     def start(self) -> None:
         """Make the cursor, then the thread: whatever is written from now on will be delivered."""
-        self._wake, self._stopping, self._until = threading.Event(), threading.Event(), 0.0
-        self._record = Record(self.path)
-        self._feed = Feed(self._record)
-        self._cursor = self._feed.cursor(self.name)
-        self._thread = threading.Thread(target=self._run, name=f"consumer {self.name}", daemon=True)
-        self._thread.start()
+        record = Record(self.path)
+        try:
+            Feed(record).cursor(self.name)
+        finally:
+            record.close()
+        super().start()
 
     def wake(self) -> None:
         self._wake.set()
@@ -135,24 +182,28 @@ class ConsumerThread:
         self._wake.set()
 
     def join(self, deadline: float) -> None:
-        self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._thread.is_alive():
+        if not self._join(deadline - time.monotonic()):
             log.warning("%s is still delivering: its messages will come again at the next start", self.name)
 
     def _run(self) -> None:
         take = self._mirror if isinstance(self.worker, Mirror) else self._take
+        self._record = Record(self.path)
+        self._feed = Feed(self._record)
+        opened = False
         try:
             opened = self._acquire_lock() and self._retry(self.worker.open) and self._retry(self._resume)
             while opened and self._retry(take):
                 pass
-            if opened:
-                self.worker.close()
-        except Exception:
-            log.exception("%s could not be closed", self.name)
         finally:
+            try:
+                if opened:
+                    self.worker.close()
+            except Exception:
+                log.exception("%s could not be closed", self.name)
             self._record.close()
             if self._lock:
                 self._lock.release()
+                self._lock = None
 
     def _acquire_lock(self) -> bool:
         """Wait until no other process delivers for this consumer. Return False if it is time to stop."""
@@ -189,13 +240,16 @@ class ConsumerThread:
         """Let a mirror read the feed itself. Return False if it is time to stop."""
         self._wake.clear()
         assert isinstance(self.worker, Mirror)
-        self._advance(self.worker.catch_up())
+        seq = self.worker.catch_up()
+        self._advance(seq, max(0, seq - self._cursor))
         return self._wait(idle=False)
 
     def _wait(self, idle: bool = True) -> bool:
         if self._stopping.is_set():
             return False
+        self.failing_since = None
         if not self._wake.wait(IDLE_SECONDS) and idle:
+            self.failing_since = time.monotonic()
             self.worker.idle()
         return True
 
@@ -206,62 +260,66 @@ class ConsumerThread:
         wanted = self._wanted(messages)
         if wanted:
             self.worker.deliver(wanted)
-        self._advance(messages[-1].seq)
+        self._advance(messages[-1].seq, len(wanted))
 
-    def _advance(self, seq: int) -> None:
+    def _advance(self, seq: int, delivered: int) -> None:
         if seq != self._cursor:
-            self._feed.advance(self.name, seq)
+            self._feed.advance(self.name, seq, delivered, now())
             self._cursor = seq
 
     def _retry(self, work: Callable[[], Any]) -> bool:
         """Call until it does not raise. Return True unless it returned False or the stop came first."""
         failures, began = 0, time.monotonic()
         while True:
+            self.failing_since = self.failing_since or time.monotonic()  # a call that hangs counts
             try:
                 result = work()
             except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
                 if not failures:
-                    log.warning("%s: %s: %s; trying again until it works", self.name, type(error).__name__, error)
+                    log.warning("%s: %s; trying again until it works", self.name, self.error)
                 failures += 1
-                if self._stopping.wait(min(BACKOFF_SECONDS_MAX, 2.0**failures / 4) * random.random()):
+                if not isinstance(error, RecordError):
+                    with suppress(RecordError):
+                        self._feed.count_failure(self.name, self.error, now())
+                if self._stopping.wait(_backoff_seconds(failures) * random.random()):
                     return False
             else:
+                self.failing_since, self.error = None, ""
                 if failures:
                     log.info("%s works again after %.0f s", self.name, time.monotonic() - began)
+                    self._feed.count_failure(self.name, None, now())
                 return result is not False
 
 
-class JobThread:
+class JobThread(SupervisedThread):
     """One job and its thread, of low priority."""
 
     def __init__(self, name: str, job: Job, context: Context) -> None:
-        self.name, self.job, self.context = name, job, context
-        self._ends, self._deadline, self._fails = threading.Event(), 0.0, False
-
-    def start(self) -> None:
-        self._thread = threading.Thread(
-            target=self._run, name=self.name, daemon=True
-        )  # a disk that hangs keeps no process
-        self._thread.start()
+        super().__init__(name)
+        self.job, self.context = job, context
+        self._deadline, self._fails = 0.0, False
+        self.worked_at: int | None = None
+        self.failed_at: int | None = None
+        """When it last worked and failed, in microseconds."""
 
     def wake(self) -> None:
         """Do nothing: a job has an interval."""
 
     def stop(self, deadline: float) -> None:
         self._deadline = time.monotonic() + JOBS_STOP_SECONDS_MAX
-        self._ends.set()
+        self._stopping.set()
 
     def join(self, deadline: float) -> None:
-        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        self._join(self._deadline - time.monotonic())
 
     def _run(self) -> None:
-        thread = threading.get_native_id()  # on Linux each thread has a priority
-        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        lower_priority()
         worker: JobWorker | None = None
         pause = self.job.pause_seconds()
         while True:
-            worker = self._try(worker, lambda made: made.run(datetime.now(UTC), self._ends.is_set))
-            if self._ends.wait(min(pause, RETRY_SECONDS) if self._fails else pause):
+            worker = self._try(worker, lambda made: made.run(datetime.now(UTC), self._stopping.is_set))
+            if self._stopping.wait(min(pause, RETRY_SECONDS) if self._fails else pause):
                 break
         if worker:
             self._try(worker, lambda made: made.finish(datetime.now(UTC), lambda: time.monotonic() > self._deadline))
@@ -270,13 +328,21 @@ class JobThread:
         try:
             worker = worker or self.job.build(self.context)
             work(worker)
-            self._fails = False
+            self._fails, self.failing_since, self.error, self.worked_at = False, None, "", now()
         except (UserError, OSError) as error:
             if not self._fails:
                 log.warning("%s: %s; trying again until it works", self.name, error)
-            self._fails = True
-        except Exception:
+            self._note_failure(error)
+        except Exception as error:
             log.exception("%s failed; trying again", self.name)
-            self._fails = True
+            self._note_failure(error)
         release_free_memory()
         return worker
+
+    def _note_failure(self, error: Exception) -> None:
+        self._fails, self.error, self.failed_at = True, str(error) or type(error).__name__, now()
+        self.failing_since = self.failing_since or time.monotonic()
+
+
+def _backoff_seconds(failures: int) -> float:
+    return min(BACKOFF_SECONDS_MAX, 2.0 ** min(failures, 16) / 4)  # a float ends at 2 ** 1024, after hours of an outage

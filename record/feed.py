@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hearthwatch.record import Record
 from hearthwatch.record.units import BOXES_OF_FRAME
@@ -33,14 +33,12 @@ FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision 
 WHERE f.seq > ? ORDER BY f.seq LIMIT ?"""
 
 
+M = TypeVar("M", Message, SystemMessage)
+
+
 def append(
-    record: Record,
-    kind: Literal["event", "system"],
-    subject: int,
-    revision: int,
-    at: int,
-    make: Callable[[int], AnyMessage],
-) -> None:
+    record: Record, kind: Literal["event", "system"], subject: int, revision: int, at: int, make: Callable[[int], M]
+) -> M:
     """Append the message that `make` makes of its number; inside a transaction."""
     (last,) = record.one(f"SELECT {END}")
     message = make(last + 1)
@@ -48,6 +46,7 @@ def append(
         "INSERT INTO feed(seq, kind, subject_id, revision, type, payload, at) VALUES (?,?,?,?,?,?,?)",
         message.seq, kind, subject, revision, message.type, json.dumps(message.as_dict(), ensure_ascii=False), at,
     )  # fmt: skip
+    return message
 
 
 class Feed:
@@ -75,11 +74,29 @@ class Feed:
         row = self.record.one("SELECT seq FROM cursors WHERE name = ?", name)
         return int(row[0]) if row else self.record.transact(find_or_make)
 
-    def advance(self, name: str, seq: int) -> None:
-        """Move a consumer's cursor to `seq`; never backwards."""
-        self.record.transact(
-            lambda: self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", seq, name)
+    def advance(self, name: str, seq: int, delivered: int = 0, at: int = 0) -> None:
+        """Move a consumer's cursor to `seq`, never backwards, and count what it delivered in the same transaction."""
+
+        def write() -> None:
+            self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", seq, name)
+            if delivered:
+                self.record.execute(
+                    "INSERT INTO deliveries(consumer, delivered, delivered_at) VALUES (?,?,?) ON CONFLICT DO UPDATE SET "
+                    "delivered = delivered + excluded.delivered, delivered_at = excluded.delivered_at, error = NULL",
+                    name, delivered, at,
+                )  # fmt: skip
+
+        self.record.transact(write)
+
+    def count_failure(self, name: str, error: str | None, at: int) -> None:
+        """Count an attempt of a consumer that failed; without an `error`, note that it works again."""
+        sql = (
+            "UPDATE deliveries SET error = NULL WHERE consumer = ?"
+            if error is None
+            else "INSERT INTO deliveries(consumer, failed, failed_at, error) VALUES (?, 1, ?, ?) ON CONFLICT DO UPDATE SET "
+            "failed = failed + 1, failed_at = excluded.failed_at, error = excluded.error"
         )
+        self.record.transact(lambda: self.record.execute(sql, name, *(() if error is None else (at, error))))
 
     def _message(
         self, seq: int, type: EventType, payload: str, reasoning: str | None, evidence: str | None,

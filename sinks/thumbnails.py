@@ -8,7 +8,6 @@ upload (`hearthwatch.record.thumbnails.find`), so nothing is lost.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Annotated
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
+from hearthwatch.record.thread_priority import lower_priority
 from hearthwatch.record.thumbnail_drawing import SIZE, draw
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import Detected, Sink
@@ -27,7 +27,6 @@ from hearthwatch.schemas.items import has_failed, to_microseconds
 log = logging.getLogger(__name__)
 
 PIXELS_WAITING_MAX = 25_000_000  # x 4 bytes = 100 MB of decoded pictures: twelve of 1080p, half of the largest allowed
-NICENESS = 10  # the threads draw when the processor is idle
 
 
 class Thumbnails(Sink):
@@ -102,7 +101,7 @@ class DrawingThreads(StatelessSinkPartition[Detected]):
         self.left_out += count
 
     def _run(self) -> None:
-        _lower_priority()
+        lower_priority()
         while (item := self._next()) is not None:
             try:
                 self._draw(item)
@@ -136,9 +135,3 @@ class DrawingThreads(StatelessSinkPartition[Detected]):
             self._fails = True
         except Exception:  # a picture that cannot be drawn must not end the thread
             log.exception("%s could not be drawn", file)
-
-
-def _lower_priority() -> None:
-    """Lower this thread's priority: on Linux each has its own."""
-    me = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))

@@ -1,0 +1,231 @@
+"""Watch the pipeline from a thread of its own: what is wrong becomes a condition in the record, and a system message.
+
+Every `CHECK_SECONDS` it collects what the record, the disks, the services and the other threads of this process say, and
+reports it to `record/conditions.py`. Services are asked (`Component.probe`) on one thread each, so one that hangs delays
+nothing. In a graph that is split over processes, each one reports on its own nodes; the one that decides frames also
+reports on uploads, cameras, clocks and disks. The monitor itself is started again if anything ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from hearthwatch.flows.node import Node
+from hearthwatch.flows.services import JobThread, ServiceThreads, SupervisedThread
+from hearthwatch.record import Record, now
+from hearthwatch.record.conditions import Conditions, Problem, read_facts
+from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.problems import find_full_disk, find_problems, read_notes, read_waiting
+from hearthwatch.record.units import SECOND
+from hearthwatch.schemas import Component, Consumer, Detected, Job, Stage
+from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.messages import SystemKind
+from hearthwatch.schemas.settings import masked
+from hearthwatch.sinks.redis import Redis
+
+CHECK_SECONDS = 2.0
+PROBE_SECONDS = 5.0  # between two questions to a service
+ANSWER_SECONDS_MAX = 8.0  # an answer that takes longer is none; HTTP questions give up after 5 s themselves
+STOP_SECONDS_MAX = 0.5
+STORE_SECONDS = 10.0  # how often what services answer is stored, if nothing changes: it says that the monitor is alive
+FAILING_SECONDS, BUSY_SECONDS = 10.0, 15.0  # what fails, or takes, longer than this is reported
+RESTARTED_SECONDS = 300.0  # a part that was started again is reported for so long
+JUDGING_SECONDS = 20.0  # a language model that takes longer than this for one event is reported
+WAITING_SECONDS = 5.0  # a remote detector is given a picture to look at only while others wait for so long
+
+NODE_KINDS: frozenset[SystemKind] = frozenset(
+    {"detector_down", "lake_down", "llm_down", "notifier_down", "part_restarted", "redis_down"}
+)
+"""Their subject is a node of the graph."""
+
+
+Answer = str | list[Problem] | None
+
+
+class Probe(threading.Thread):
+    """Asks one question again and again, and keeps the answer: words, or what is wrong."""
+
+    def __init__(self, name: str, ask: Callable[[], Answer], kind: SystemKind, subject: str) -> None:
+        super().__init__(name=f"probe {name}", daemon=True)
+        self.ask, self.kind, self.subject = ask, kind, subject
+        self.answer: Answer = None
+        self.error: str | None = None
+        self._asked: float | None = None
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            self.ask_once()
+            self.stopping.wait(PROBE_SECONDS)
+
+    def ask_once(self) -> None:
+        self._asked = time.monotonic()
+        try:
+            self.answer, self.error = self.ask(), None
+        except BaseException as error:
+            self.error = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        self._asked = None
+
+    def problems(self) -> Iterator[Problem]:
+        asked, error = self._asked, self.error
+        if asked is not None and time.monotonic() - asked > ANSWER_SECONDS_MAX:
+            error = f"{self.name.removeprefix('probe ')} does not respond"
+        if error:
+            yield Problem(self.kind, error, self.subject)
+        elif isinstance(self.answer, list):
+            yield from self.answer
+
+
+class Monitor(SupervisedThread):
+    """One for each process; `is_starting` until the graph runs."""
+
+    def __init__(self, context: Context, nodes: Sequence[Node], services: ServiceThreads) -> None:
+        super().__init__("monitor")
+        self.context, self.services = context, services
+        self.nodes = {node.name: node for node in nodes if not node.off()}
+        self.decides = any(node.commits_events() for node in nodes)
+        self.is_starting = True
+        self._waits = False
+        self._asked: dict[int, float] = {}
+        """Events that the language model is being asked about, and since when."""
+        self._probes: list[Probe] = []
+        self._stored: tuple[float, dict[str, Any]] = (0.0, {})
+
+    def start(self) -> None:
+        self._stopping.clear()
+        self._probes = list(self._make_probes())
+        for probe in self._probes:
+            probe.start()
+        super().start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for probe in self._probes:
+            probe.stopping.set()
+        self._join(STOP_SECONDS_MAX)
+
+    def end_start(self) -> None:
+        """Note that the graph runs: models are loaded."""
+        self.is_starting = False
+
+    def _run(self) -> None:
+        record = Record(self.context.record_path)
+        try:
+            conditions, graph = Conditions(record), read_description(record) or {}
+            known = {node["name"] for node in graph.get("nodes", ())} | self.nodes.keys()
+            while True:
+                self.check(record, conditions, known)
+                if self._stopping.wait(CHECK_SECONDS):
+                    return
+        finally:
+            record.close()
+
+    def check(self, record: Record, conditions: Conditions, known: set[str]) -> None:
+        """Collect what is wrong, report it, and store what the services answered. `known`: the nodes of the whole graph."""
+        at = now()
+        problems = [problem for probe in self._probes for problem in probe.problems()]
+        problems += [*self._of_threads(), *self._of_the_judge()]
+        if self.decides:
+            waits = read_waiting(record, read_notes(record))
+            self._waits = waits.oldest is not None and at - waits.oldest > WAITING_SECONDS * SECOND
+            problems += find_problems(record, self.context.base_path, at)
+            problems += read_facts(record, at)
+
+        def covers(kind: str, subject: str) -> bool:
+            if kind in NODE_KINDS:
+                return subject in self.nodes or (self.decides and subject not in known)
+            return self.decides
+
+        conditions.report(at, problems, covers)
+        self._store_answers(record, at)
+
+    def _of_threads(self) -> Iterator[Problem]:
+        at = time.monotonic()
+        for thread in (self, *self.services.running()):
+            if not isinstance(thread, SupervisedThread):
+                continue
+            name, since = thread.name, thread.failing_since
+            if thread.restarted is not None and at - thread.restarted < RESTARTED_SECONDS:
+                yield Problem("part_restarted", f"{name} ended ({thread.died_of}) and was started again", name)
+            if since is not None and at - since > (FAILING_SECONDS if thread.error else BUSY_SECONDS):
+                error = thread.error or "the other side takes what it is sent too slowly, or does not respond"
+                yield Problem(self._kind_of(name), f"{name} fails: {error}", name)
+
+    def _of_the_judge(self) -> Iterator[Problem]:
+        """Yield that a language model has one question for long: it may list its models and answer nothing."""
+        at, asked = time.monotonic(), set(self.context.in_flight.ids)
+        self._asked = {event: self._asked.get(event, at) for event in asked}
+        longest = at - min(self._asked.values(), default=at)
+        judge = next((name for name, node in self.nodes.items() if node.is_judge()), None)
+        if judge and longest > JUDGING_SECONDS:
+            yield Problem("llm_down", f"{judge} has had no answer from the language model for {longest:.0f} s", judge)
+
+    def _kind_of(self, name: str) -> SystemKind:
+        component = self.nodes[name].component if name in self.nodes else None
+        if isinstance(component, Job):
+            return "lake_down"
+        return "redis_down" if isinstance(component, Redis) else "notifier_down"
+
+    # -- questions to services
+
+    def _make_probes(self) -> Iterator[Probe]:
+        if self.decides:
+            for folder, kind in ((self.context.base_path, "uploads_missing"), (self.context.data_dir, "disk_low")):
+                yield Probe(str(folder), partial(find_full_disk, folder), kind, str(folder))  # type: ignore[arg-type]
+        for name, node in self.nodes.items():
+            component = node.component
+            if component is None or type(component).probe is Component.probe:
+                continue
+            if isinstance(component, Stage) and node.is_judge():
+                yield Probe(name, component.probe, "llm_down", name)
+            elif isinstance(component, Stage) and node.emits() is Detected:
+                yield Probe(name, partial(self._ask_detector, component), "detector_down", name)
+            elif isinstance(component, Consumer):
+                yield Probe(name, component.probe, self._kind_of(name), name)
+
+    def _ask_detector(self, component: Component) -> str | None:
+        """Connect to a remote detector; ask it for detections only while pictures wait: it has work enough."""
+        url = getattr(component, "url", None)
+        if self._waits or not isinstance(url, str):
+            return component.probe() if self._waits else None
+        parts = urlsplit(url)
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname or "", port), timeout=5).close()
+        except OSError as error:
+            raise UserError(f"{masked('RTDETR_URL', url)}: {error}: start the service") from None
+        return f"{masked('RTDETR_URL', url)} accepts connections"
+
+    def _store_answers(self, record: Record, at: int) -> None:
+        """Store what each service answered, for health: when it changes, and as a sign of life."""
+        answers: dict[str, Any] = {}
+        for probe in self._probes:
+            if isinstance(probe.answer, str) and not probe.error:
+                version = re.search(r": Redis (\S+)$", probe.answer)
+                details = {"redis_version": version[1]} if version else {}
+                answers[probe.subject] = {"message": probe.answer, "details": details}
+        for thread in self.services.running():
+            if isinstance(thread, JobThread):
+                answers[thread.name] = {"details": {"failed_at": thread.failed_at, "error": thread.error or None}}
+        new = {"starting": self.is_starting, "services": answers}
+        due, stored = self._stored
+        if time.monotonic() >= due or new != stored:
+            self._stored = time.monotonic() + STORE_SECONDS, new
+            record.transact(lambda: self._merge(record, new, at))
+
+    def _merge(self, record: Record, new: dict[str, Any], at: int) -> None:
+        """Write what this process knows; other processes of the graph keep theirs."""
+        row = record.one("SELECT value FROM meta WHERE key = 'services'")
+        before = json.loads(row[0]) if row else {"at": at, "starting": False, "services": {}}
+        after = before | ({"at": at, "starting": self.is_starting} if self.decides else {})
+        after["services"] = before["services"] | new["services"]
+        record.execute("INSERT OR REPLACE INTO meta VALUES ('services', ?)", json.dumps(after))

@@ -1,0 +1,148 @@
+"""Find what is wrong in the record and on its disks: uploads, cameras, clocks, what waits, free space. It only reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hearthwatch.record import Record
+from hearthwatch.record.conditions import Problem
+from hearthwatch.record.units import SECOND
+
+HOUR = 3600 * SECOND
+NEWEST_PICTURES = 5000  # the share of the quarantined is of those of the last hour among them: 3 ms
+UNUSABLE_MIN, ALL_UNUSABLE_MIN = 5, 3  # half of so many pictures, or all of so many, are worth a word
+BEHIND_SECONDS = 60
+CLOCK_MS = 20_000  # a camera's clock that is wrong by less puts no picture into another event
+GB = 10**9
+
+
+class Waiting(NamedTuple):
+    """Pictures that are not decided yet, and since when the oldest of them waits (microseconds)."""
+
+    pictures: int
+    oldest: int | None
+
+
+def read_notes(record: Record) -> dict[str, Any]:
+    """Read what discovery knows (`Notes` in `sources/discovery.py`)."""
+    row = record.one("SELECT value FROM meta WHERE key = 'discovery'")
+    return dict(json.loads(row[0])) if row else {}
+
+
+def find_problems(record: Record, base: Path, at: int) -> Iterator[Problem]:
+    """Yield what is wrong at `at` with uploads, cameras and clocks."""
+    notes = read_notes(record)
+    yield from _of_the_tree(notes, base)
+    yield from _unusable(record, at)
+    yield from _of_cameras(record, at)
+    yield from _of_the_clock(record)
+    yield from _of_a_restore(record, at)
+    waits = read_waiting(record, notes)
+    if waits.oldest is not None and at - waits.oldest > BEHIND_SECONDS * SECOND:
+        since = (at - waits.oldest) // SECOND
+        yield Problem("behind", f"{plural(waits.pictures, 'picture waits', 'pictures wait')}, the oldest for {since} s")
+
+
+def read_waiting(record: Record, notes: Mapping[str, Any]) -> Waiting:
+    """Read what waits in the ledger, and on disk for its place there."""
+    row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
+    oldest = [at for at in (row and row[0], notes.get("oldest_waiting")) if at is not None]
+    return Waiting(record.counters()["discovered"] + (notes.get("waiting") or 0), min(oldest, default=None))
+
+
+def _of_the_tree(notes: Mapping[str, Any], base: Path) -> Iterator[Problem]:
+    if notes.get("base_missing"):
+        yield Problem("uploads_missing", f"{base} cannot be read: no picture arrives; is FOSCAM_BASE_PATH right?")
+    folders, files = notes.get("unreadable") or (), notes.get("unreadable_files") or 0
+    if folders:
+        words = plural(len(folders), "folder cannot be read", "folders cannot be read")
+        yield Problem("files_unreadable", f"{words}, such as `{folders[0]}`: fix the permissions", "folders")
+    if files:
+        count = files if isinstance(files, int) else len(files)
+        words = plural(count, "picture cannot be read", "pictures cannot be read")
+        yield Problem("files_unreadable", f"{words}: fix the permissions, and they are taken in", "files")
+    for folder in notes.get("second_folders") or ():
+        words = (
+            f"the pictures in `{folder}` are quarantined: another folder has the same camera id; rename one of the two"
+        )
+        yield Problem("quarantine", words, folder, severity="warning")
+    if why := notes.get("watch_off"):
+        yield Problem("watch_off", str(why))
+
+
+def _unusable(record: Record, at: int) -> Iterator[Problem]:
+    """Yield the cameras of whose pictures in the last hour at least half could not be used."""
+    newest = "SELECT discovered_at FROM frames WHERE state = 'quarantined' ORDER BY id DESC LIMIT 1"
+    found = record.one(newest)
+    if found is None or at - found[0] > HOUR:
+        return
+    rows = record.rows(
+        "SELECT camera_id, count(*), sum(state = 'quarantined'), max(id) FILTER (WHERE state = 'quarantined') FROM frames "
+        "WHERE id > (SELECT coalesce(max(id), 0) FROM frames) - ? AND discovered_at > ? AND state <> 'discovered' GROUP BY 1",
+        NEWEST_PICTURES, at - HOUR,
+    )  # fmt: skip
+    for camera, count, unusable, example in rows:
+        if not unusable:
+            continue
+        (reason,) = record.one("SELECT error FROM frames WHERE id = ?", example)
+        said = f"could not be used in the last hour, the last because: {reason}"
+        if camera is None:
+            words = plural(unusable, "picture that is in no camera folder", "pictures that are in no camera folder")
+            yield Problem("quarantine", f"{words} {said}", severity="warning")
+        elif (count >= UNUSABLE_MIN and 2 * unusable >= count) or (count >= ALL_UNUSABLE_MIN and unusable == count):
+            yield Problem("quarantine", f"{unusable} of {count} pictures of {camera} {said}", camera, camera)
+
+
+def _of_cameras(record: Record, at: int) -> Iterator[Problem]:
+    rows = record.rows("SELECT id, status, last_seen_at, clock_offset_ms FROM cameras WHERE last_seen_at IS NOT NULL")
+    for camera, status, seen, offset in rows:
+        if status == "offline":
+            yield Problem("camera_silent", f"{camera} has sent no picture for {_span(at - seen)}", camera, camera)
+        if offset is not None and abs(offset) >= CLOCK_MS:
+            words = f"{camera}'s clock is {_span(abs(offset) * 1000)} {'slow' if offset > 0 else 'fast'}"
+            yield Problem("camera_clock", f"{words}: events and alerts allow for it", camera, camera)
+
+
+def _of_the_clock(record: Record) -> Iterator[Problem]:
+    row = record.one("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'clock_correction'")
+    if row and abs(row[0]) >= SECOND:
+        way = "back" if row[0] > 0 else "forward"
+        yield Problem("clock_stepped", f"the server's clock was set {way} by {_span(abs(row[0]))}: the order is kept")
+
+
+def find_full_disk(folder: Path) -> list[Problem]:
+    """Return whether its disk has less than 2 % or 1 GB free, whichever is more; 10 GB, or 10 % of a small disk, do."""
+    try:
+        total, _, free = shutil.disk_usage(folder)
+    except OSError:
+        return []  # a folder that is not there has its own condition
+    if free >= min(max(total // 50, GB), 10 * GB, total // 10):
+        return []
+    words = f"{folder} has {free / GB:.1f} GB free of {total / GB:.0f} GB: make room, or lower RETENTION_DAYS"
+    return [Problem("disk_low", words, str(folder))]
+
+
+def _of_a_restore(record: Record, at: int) -> Iterator[Problem]:
+    row = record.one("SELECT value FROM meta WHERE key = 'record_restored'")
+    noted = json.loads(row[0]) if row else {"at": 0}
+    if at - noted["at"] < HOUR:
+        words = (
+            f"the record was restored, copied or moved: it {noted['reason']}; numbers continue above those given before"
+        )
+        yield Problem("record_restored", words, at_once=True)
+
+
+def plural(count: int, one: str, more: str) -> str:
+    return f"1 {one}" if count == 1 else f"{count:,} {more}"
+
+
+def _span(microseconds: int) -> str:
+    seconds = microseconds // SECOND
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
