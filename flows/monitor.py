@@ -1,4 +1,4 @@
-"""Watch the pipeline from a thread of its own: what is wrong becomes a condition in the record, and a system message.
+"""Watch the pipeline on a separate thread: what is wrong becomes a condition in the record, and a system message.
 
 Every `CHECK_SECONDS` it collects what the record, the disks, the services and the other threads of this process say, and
 reports it to `record/conditions.py`. Services are asked (`Component.probe`) on one thread each, so one that hangs delays
@@ -40,7 +40,7 @@ STORE_SECONDS = 10.0  # how often what services answer is stored, if nothing cha
 FAILING_SECONDS, BUSY_SECONDS = 10.0, 15.0  # what fails, or takes, longer than this is reported
 RESTARTED_SECONDS = 300.0  # a part that was started again is reported for so long
 JUDGING_SECONDS = 20.0  # a language model that takes longer than this for one event is reported
-WAITING_SECONDS = 5.0  # a remote detector is given a picture to look at only while others wait for so long
+WAITING_SECONDS = 5.0  # a remote detector is asked to detect only while others wait for so long
 
 NODE_KINDS: frozenset[SystemKind] = frozenset(
     {"detector_down", "lake_down", "llm_down", "notifier_down", "part_restarted", "redis_down"}

@@ -28,7 +28,7 @@ ERRORS: frozenset[SystemKind] = frozenset(
         "uploads_missing",
     }
 )  # fmt: skip
-"""Pictures or alerts do not arrive, or are about to: somebody has to do something. The others are warnings."""
+"""Pictures or alerts do not arrive, or are about to: a person has to act. The others are warnings."""
 
 RECOVERED: dict[SystemKind, str] = {
     "behind": "The pictures that waited are processed",

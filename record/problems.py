@@ -89,12 +89,12 @@ def _unusable(record: Record, at: int) -> Iterator[Problem]:
         if not unusable:
             continue
         (reason,) = record.one("SELECT error FROM frames WHERE id = ?", example)
-        said = f"could not be used in the last hour, the last because: {reason}"
+        why = f"could not be used in the last hour, the last because: {reason}"
         if camera is None:
             words = plural(unusable, "picture that is in no camera folder", "pictures that are in no camera folder")
-            yield Problem("quarantine", f"{words} {said}", severity="warning")
+            yield Problem("quarantine", f"{words} {why}", severity="warning")
         elif (count >= UNUSABLE_MIN and 2 * unusable >= count) or (count >= ALL_UNUSABLE_MIN and unusable == count):
-            yield Problem("quarantine", f"{unusable} of {count} pictures of {camera} {said}", camera, camera)
+            yield Problem("quarantine", f"{unusable} of {count} pictures of {camera} {why}", camera, camera)
 
 
 def _of_cameras(record: Record, at: int) -> Iterator[Problem]:

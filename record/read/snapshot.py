@@ -37,6 +37,9 @@ class Snapshot(Record):
             raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
         self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
 
+    def close(self) -> None:
+        self.db.close()
+
 
 class SnapshotReader:
     """The record at `path` for the threads of one process."""

@@ -106,6 +106,7 @@ TWICE: set[str] = set()
 # One meaning in two rooms: what the API serves and a sink writes is named after the thing in the record.
 SAME_MEANING = {
     "cameras": "rows of `cameras`, and the routes about them",
+    "conditions": "rows of `conditions`: how they are written and read (record/read)",
     "detections": "rows of `detections`: how they are read (record/read) and served (api/routes)",
     "events": "rows of `events`: how they are written, read (record/read) and served (api/routes)",
     "thumbnails": "how a thumbnail is drawn and found, and the sink that draws them",
