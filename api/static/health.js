@@ -2,7 +2,7 @@
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { graph } from "./graph.js";
-import { ago, bytes, capital, number, plural, seconds, span } from "./text.js";
+import { ago, bytes, number, plural, seconds, span } from "./text.js";
 
 const EVERY_MS = 5000;
 let timer;
@@ -28,7 +28,7 @@ const top = (at) => h("header", h("h2", { id: "health-title" }, "Health"), at &&
 
 function conditions({ status, conditions: all }) {
   return h("section", h("h3", "Problems"), all.length ? h("ul.conditions", all.map((c) => h("li", { class: c.severity !== "info" && "warn", data: { key: `${c.kind}/${c.subject}` } },
-    h("span", capital(c.message)), " ", h("small", "for ", ago(c.since, ""))))) : h("p", status === "healthy" ? "All is well." : "None is known."));
+    h("span", c.message), " ", h("small", "for ", ago(c.since, ""))))) : h("p", status === "healthy" ? "All is well." : "None is known."));
 }
 /** A table of what there is several of: a row for each name, a column for each head. */
 function table(title, heads, rows) {

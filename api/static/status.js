@@ -2,7 +2,7 @@
 // "live" is the pipeline's heartbeat (`at`), not that the web server responds.
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
-import { age, ago, capital, clock, glyph, now, number, span } from "./text.js";
+import { age, ago, capital, clock, glyph, now, number, plural, span } from "./text.js";
 import { href } from "./url.js";
 
 const STALE_MS = 15_000; // the heartbeat comes every second or two, the status every two
@@ -49,7 +49,7 @@ export function drawStatus() {
 /** The worst problem in words, and how many there are. */
 function problem(count, { message }) {
   return h("li.warn.problem", h("a", { href: href({ health: "1" }), data: { do: "health" }, title: message },
-    h("i.dot"), h("b", count > 1 ? `${number(count)} problems: ${message}` : capital(message))));
+    h("i.dot"), h("b", `${plural(count, "problem")}: ${message}`)));
 }
 /** The detector is shown only when it fails; a language model is optional, so "off" is no warning. */
 function part(label, is) {

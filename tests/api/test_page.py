@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import pytest
 
+from hearthwatch.record import now
 from hearthwatch.schemas.items import Tick
 from tests.support.drawn_house import ROOT, SLOW, Api, House, busy_house
 
@@ -421,6 +422,35 @@ def in_both_themes(page, state):
     found += axe(page, f"{state}, light", ["color-contrast"])
     page.emulate_media(color_scheme="dark")
     return found
+
+
+def test_the_first_line_says_the_worst_problem_and_leads_to_health(visit, place):
+    here = place(busy=False)
+    here.house.upload("front_door", datetime.now(UTC), 9)
+    page = ready(visit(here.url, PHONE))
+    expect(page.locator("#status .head")).to_have_text("All well")
+    columns = "kind, subject, state, severity, message, since, changed_at, revision"
+    for kind, severity, message in (
+        ("uploads_missing", "error", "the upload tree is missing"),
+        ("quarantine", "warning", "28 of 29 pictures of Front Door could not be used"),
+        ("camera_clock", "info", "front_door's clock is 90 s slow"),
+    ):
+        sql = f"INSERT INTO conditions({columns}) VALUES (?,'x','on',?,?,?,?,1)"
+        row = (kind, severity, message, now(), now())
+        here.house.record.transact(lambda sql=sql, row=row: here.house.record.execute(sql, *row))
+    expect(page.locator("#status .problem")).to_have_text("2 problems: the upload tree is missing")
+    assert page.locator("#status .head").count() == 0, "nothing says that all is well"
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.locator("#status .problem a").click()
+    expect(page.locator("#health .conditions li")).to_have_text(
+        [re.compile("^the upload tree is missing for"), re.compile("^28 of 29"), re.compile("^front_door's clock")]
+    )
+    expect(page.locator("#health .plain tr th").last).to_have_text("Front Door")
+    assert in_both_themes(page, "problems") == []
+    here.house.record.transact(lambda: here.house.record.execute("UPDATE conditions SET state = 'off'"))
+    expect(page.locator("#health")).to_contain_text("All is well.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#status .head")).to_have_text("All well")
 
 
 def test_axe_finds_no_violation_in_any_state(visit, place, still):
