@@ -21,6 +21,7 @@ from redis.retry import Retry
 from hearthwatch.api import models
 from hearthwatch.record import Record, RecordError, now
 from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.problems import BEHIND_SECONDS, read_notes
 from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.conditions import StandingCondition
@@ -30,7 +31,6 @@ from hearthwatch.schemas.settings import Settings, masked
 from hearthwatch.schemas.text import plural
 
 READ_SECONDS_MAX = 3.0  # a disk that needs longer for the record counts as down
-BEHIND_SECONDS = 60.0  # alerts are late by more than this; a burst of pictures is processed sooner
 FRESH_SECONDS = 1.0  # requests within this get the same result
 ASK_SECONDS = 2.0  # a Redis that needs longer counts as down
 
@@ -41,7 +41,7 @@ NODES = {"redis": "redis", "detector": "rtdetr", "nemotron": "nemotron", "lake":
 """The services that are a node of the graph, and its component."""
 KINDS = {
     "database": ("disk_low", "record_locked", "record_restored"), "redis": ("redis_down",), "detector": ("detector_down",),
-    "nemotron": ("llm_down",), "lake": ("lake_down",), "consumers": ("notifier_down",),
+    "nemotron": ("llm_down",), "consumers": ("notifier_down",),
     "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
     "cameras": ("camera_silent", "camera_clock", "quarantine", "same_picture"),
 }  # fmt: skip
@@ -140,9 +140,9 @@ class PipelineView:
         self.is_alive = self.seen_at is not None and at - self.seen_at < queries.ALIVE
         self.is_starting = self.is_alive and bool(self.found.get("starting"))
         self.is_stalled = stalled and self.is_alive and not self.is_starting
-        self.backlog, oldest = queries.backlog(record), queries.oldest_waiting(record)
+        self.backlog, oldest = queries.waiting(record)
         self.behind = None if oldest is None else max(0.0, (at - oldest) / 1e6)
-        self.waits = f"{plural(self.backlog, 'picture')} {'waits' if self.backlog == 1 else 'wait'}"
+        self.waits = plural(self.backlog, "picture waits", "pictures wait")
         self.nodes = {node["use"]: node for node in (read_description(record) or {}).get("nodes", ())}
         standing = known.conditions(record) if self.is_alive else []
         own = [condition for condition in self._own() if condition.kind not in {other.kind for other in standing}]
@@ -167,7 +167,7 @@ class PipelineView:
         record, beat = self.record, self.beat
         (version,) = record.one("SELECT value FROM meta WHERE key = 'schema_version'")
         last, pending = queries.last_detected(record), queries.pending(record)
-        cameras, consumers, notes = known.cameras(record, self.at), known.consumers(record), known.notes(record)
+        cameras, consumers, notes = known.cameras(record, self.at), known.consumers(record), read_notes(record)
         return {
             "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
             "redis": self.service("redis", "events are published"),

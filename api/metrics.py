@@ -94,7 +94,7 @@ def _cameras(record: Record, at: int) -> Iterator[Metric]:
         yield _many(f"hearthwatch_camera_{name}", help, "camera", numbers)
     ages = {id: age for id, camera in cameras.items() if (age := camera["last_picture_age_seconds"]) is not None}
     yield _many("hearthwatch_camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", ages)
-    offsets = {id: camera["clock_offset_seconds"] or 0.0 for id, camera in cameras.items()}
+    offsets = {id: s for id, camera in cameras.items() if (s := camera["clock_offset_seconds"]) is not None}
     yield _many("hearthwatch_camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", offsets)
 
 

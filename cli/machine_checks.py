@@ -23,6 +23,7 @@ from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import camera_id
+from hearthwatch.record.problems import count_unusable, read_notes
 from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas import Component
@@ -172,8 +173,8 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
     try:
         with SnapshotReader(s.database_path).snapshot() as record:
             (at,) = record.one("SELECT discovered_at FROM frames ORDER BY id DESC LIMIT 1") or (0,)
-            conditions, notes = known.conditions(record), known.notes(record)
-            shares, consumers = known.shares(record, at), known.consumers(record)
+            conditions, notes = known.conditions(record), read_notes(record)
+            counts, consumers = count_unusable(record, at), known.consumers(record)
             newest = read_copy(record, record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
             first = newest and original(record, newest)
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
@@ -192,7 +193,7 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
                 name,
                 f"{consumer['error']}; {plural(consumer['lag'], 'message')} to deliver",
             )
-    for camera, (pictures, bad) in shares.items():
+    for camera, pictures, bad, _ in counts:
         if bad and camera not in known_already:
             which = f"{bad} of {plural(pictures, 'picture')} of {camera or 'no camera'}"
             yield Finding(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.conditions import Problem
 from hearthwatch.record.units import SECOND
+from hearthwatch.schemas.text import plural
 
 HOUR = 3600 * SECOND
 NEWEST_PICTURES = 5000  # the share of the quarantined is of those of the last hour among them: 3 ms
@@ -80,12 +81,7 @@ def _unusable(record: Record, at: int) -> Iterator[Problem]:
     found = record.one(newest)
     if found is None or at - found[0] > HOUR:
         return
-    rows = record.rows(
-        "SELECT camera_id, count(*), sum(state = 'quarantined'), max(id) FILTER (WHERE state = 'quarantined') FROM frames "
-        "WHERE id > (SELECT coalesce(max(id), 0) FROM frames) - ? AND discovered_at > ? AND state <> 'discovered' GROUP BY 1",
-        NEWEST_PICTURES, at - HOUR,
-    )  # fmt: skip
-    for camera, count, unusable, example in rows:
+    for camera, count, unusable, example in count_unusable(record, at):
         if not unusable:
             continue
         (reason,) = record.one("SELECT error FROM frames WHERE id = ?", example)
@@ -95,6 +91,15 @@ def _unusable(record: Record, at: int) -> Iterator[Problem]:
             yield Problem("quarantine", f"{words} {why}", severity="warning")
         elif (count >= UNUSABLE_MIN and 2 * unusable >= count) or (count >= ALL_UNUSABLE_MIN and unusable == count):
             yield Problem("quarantine", f"{unusable} of {count} pictures of {camera} {why}", camera, camera)
+
+
+def count_unusable(record: Record, at: int) -> list[tuple[str | None, int, int, int | None]]:
+    """Count each camera's pictures of the hour before `at`, those that could not be used, and name the last one of them."""
+    return record.rows(
+        "SELECT camera_id, count(*), sum(state = 'quarantined'), max(id) FILTER (WHERE state = 'quarantined') FROM frames "
+        "WHERE id > (SELECT coalesce(max(id), 0) FROM frames) - ? AND discovered_at > ? AND state <> 'discovered' GROUP BY 1",
+        NEWEST_PICTURES, at - HOUR,
+    )  # fmt: skip
 
 
 def _of_cameras(record: Record, at: int) -> Iterator[Problem]:
@@ -134,10 +139,6 @@ def _of_a_restore(record: Record, at: int) -> Iterator[Problem]:
             f"the record was restored, copied or moved: it {noted['reason']}; numbers continue above those given before"
         )
         yield Problem("record_restored", words, at_once=True)
-
-
-def plural(count: int, one: str, more: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count:,} {more}"
 
 
 def _span(microseconds: int) -> str:

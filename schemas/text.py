@@ -12,6 +12,6 @@ def did_you_mean(name: str, known: Iterable[str], similarity: float = 0.6) -> st
     return f". Did you mean `{near[0]}`?" if near else ""
 
 
-def plural(n: int, noun: str) -> str:
-    """Return `1 picture`, `2 pictures`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def plural(n: int, one: str, more: str | None = None) -> str:
+    """Return `1 picture`, `2,000 pictures`; with `more`, `1 picture waits`, `2 pictures wait`."""
+    return f"1 {one}" if n == 1 else f"{n:,} {more or one + 's'}"

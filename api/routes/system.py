@@ -93,7 +93,7 @@ def stats(state: State) -> Response:
         stages, ledger, at = queries.stages(record), queries.ledger(record), now()
         content = {
             "total_cameras": cameras, "total_events": counters["events"], "total_detections": counters["detections"],
-            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": queries.backlog(record),
+            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": queries.waiting(record).pictures,
             "open_events": next(s["waiting"] for s in stages if s["name"] == "close"), "images_per_s": queries.rate(record, at),
             "images_per_s_history": queries.rate_history(record, at), "stages": stages, "llm": _llm(state, record, beats), "disk": _disk(state, record, at),
         }  # fmt: skip

@@ -12,12 +12,11 @@ from hearthwatch.record import Record
 from hearthwatch.record.cameras import silence_max
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.problems import count_unusable
 from hearthwatch.record.read.events import Row, iso
-from hearthwatch.record.read.status import found_before
-from hearthwatch.record.units import NEVER, SECOND
+from hearthwatch.record.units import NEVER
 
 SEVERITIES = ("error", "warning", "info")
-SHARE_SECONDS = 3600  # the share of a camera's pictures that could not be used is of those found in this time
 
 
 class StandingCondition(NamedTuple):
@@ -70,37 +69,20 @@ def consumers(record: Record) -> dict[str, Row]:
     }
 
 
-def notes(record: Record) -> dict[str, Any]:
-    """Read what discovery knows of the upload tree."""
-    return _json(record, "discovery")
-
-
 def services(record: Record) -> dict[str, Any]:
     """Read what the pipeline's monitor last found out about its services: `at`, `services`; empty before it ran."""
-    return _json(record, "services")
-
-
-def _json(record: Record, key: str) -> dict[str, Any]:
-    row = record.one("SELECT value FROM meta WHERE key = ?", key)
+    row = record.one("SELECT value FROM meta WHERE key = 'services'")
     return dict(json.loads(row[0])) if row else {}
-
-
-def shares(record: Record, at: int) -> dict[str | None, tuple[int, int]]:
-    """Count, for each camera, the pictures of the last hour and those of them that could not be used; None: of no camera."""
-    rows = record.rows(
-        "SELECT camera_id, count(*), sum(state = 'quarantined') FROM frames WHERE id > ? GROUP BY 1",
-        found_before(record, at - SHARE_SECONDS * SECOND),
-    )
-    return {camera: (n, quarantined) for camera, n, quarantined in rows}
 
 
 def cameras(record: Record, at: int) -> dict[str, Row]:
     """Read how each camera is: silent, its clock, its pictures of the last hour and how many of them could not be used."""
-    found, out = shares(record, at), {}
+    counts = {camera: (n, unusable) for camera, n, unusable, _ in count_unusable(record, at)}
+    out: dict[str, Row] = {}
     for id, name, status, seen, offset in record.rows(
         "SELECT id, name, status, last_seen_at, clock_offset_ms FROM cameras ORDER BY id"
     ):
-        pictures, quarantined = found.get(id, (0, 0))
+        pictures, quarantined = counts.get(id, (0, 0))
         out[id] = {
             "name": name, "status": status, "silent": seen is not None and at - seen > silence_max(record, id, at),
             "last_picture": iso(seen), "last_picture_age_seconds": None if seen is None else max(0.0, (at - seen) / 1e6), "clock_offset_seconds": None if offset is None else offset / 1000,

@@ -35,7 +35,10 @@ class Snapshot(Record):
             raise RecordError(f"{path} {error}") from None
         if found != SCHEMA_VERSION:
             raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
-        self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
+        store = self.one("SELECT value FROM meta WHERE key = 'store_id'")
+        if store is None:
+            raise RecordError(f"{path} is being created")
+        self.store_id = str(store[0])
 
     def close(self) -> None:
         self.db.close()

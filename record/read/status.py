@@ -14,6 +14,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.cameras import silence_max
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.paths import upload_url
+from hearthwatch.record.problems import Waiting, read_notes, read_waiting
 from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, iso
 from hearthwatch.record.units import ALARMING, LEVELS, QUARTER, SECOND
 
@@ -86,15 +87,9 @@ def heartbeats(record: Record) -> dict[str, Row]:
     }
 
 
-def backlog(record: Record) -> int:
-    """Count pictures that wait."""
-    return record.counters()["discovered"]
-
-
-def oldest_waiting(record: Record) -> int | None:
-    """Return when the oldest waiting picture was discovered, in microseconds."""
-    row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
-    return None if row is None else int(row[0])
+def waiting(record: Record) -> Waiting:
+    """Read how many pictures wait, in the ledger or on disk for their place there, and since when the oldest does."""
+    return read_waiting(record, read_notes(record))
 
 
 def pending(record: Record) -> int:
@@ -170,7 +165,7 @@ def stages(record: Record) -> list[Row]:
     )
     still_open = record.one("SELECT count(*) FROM events WHERE status = 'open'")[0]
     return [
-        _stage(record, "detect", detect, backlog(record)),
+        _stage(record, "detect", detect, waiting(record).pictures),
         _stage(record, "open", of_event.format(since="arrived_at", recent=recent, type="event.opened"), 0),
         _stage(record, "close", of_event.format(since="arrived_at", recent=recent, type="event.closed"), still_open),
         _stage(record, "analyze", verdict, pending(record)),
