@@ -113,7 +113,10 @@ def _check_type(descriptor: int, root: bytes, name: bytes, shown: str) -> OpenFi
     real = os.fsencode(Path(f"/proc/self/fd/{descriptor}").readlink())
     if not real.startswith(root + b"/"):  # a folder became a link since the check
         raise FileRefused(403, "a path may not leave its folder", shown)
-    content_type = TYPES.get(name.rpartition(b".")[2].decode("ascii", "replace").lower())
+    suffix = re.sub(rb"(?<=\w)\.\d{1,5}\Z", b"", name).rpartition(b".")[
+        2
+    ]  # a.jpg.1 is the second a.jpg of an FTP server
+    content_type = TYPES.get(suffix.decode("ascii", "replace").lower())
     if content_type is None or b"." not in name.rpartition(b"/")[2]:
         raise FileRefused(403, f"only {', '.join(TYPES)} are served", shown)
     return OpenFile(descriptor, found.st_size, found.st_mtime_ns, content_type)

@@ -24,6 +24,7 @@ from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.path_rules import TimeFormat
 from hearthwatch.sources.backfill import InboxFeeder, OldPicture, PictureSearch, find_unknown
 from hearthwatch.sources.files import Files
 from hearthwatch.stages.batch import Batch
@@ -35,8 +36,15 @@ AWAY_SECONDS_MAX = 60.0  # a pipeline that is not ours may be restarting
 def backfill(
     folder: Annotated[Path, typer.Argument(help="A folder of old pictures, in it a folder for each camera.")],
     camera: Annotated[str | None, typer.Option(help="All pictures are this camera's.")] = None,
+    time_format: Annotated[
+        list[str] | None,
+        typer.Option(help="What paths say about time, as in HEARTHWATCH_TIME_FORMAT; may be repeated."),
+    ] = None,
+    accept_copy_times: Annotated[
+        bool, typer.Option("--accept-copy-times", help="A picture without a time was taken when its file was modified.")
+    ] = False,
 ) -> None:
-    """Process old pictures in the order in which they were taken; names and EXIF say when. Can be interrupted."""
+    """Process old pictures in the order in which they were taken; formats, EXIF and names say when. Can be interrupted."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name one with old pictures in it")
     graph = configured_graph()
@@ -44,21 +52,41 @@ def backfill(
     if files is None:
         raise UserError("the flow has no `files` node: nothing would take the pictures in")
     record = Record(graph.context.record_path)
-    search = PictureSearch(folder, files, graph.context, camera)
+    search = PictureSearch(folder, files, graph.context, camera, _formats(time_format or []))
     console = Console(stderr=True)
     with console.status("looking for pictures"):
         found = list(search)
         new = find_unknown(Ledger(record), found)
     _report_skipped(search, len(found))
-    print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already", flush=True)
+    ignored = f", {search.ignored} files and folders ignored" if search.ignored else ""
+    print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already{ignored}", flush=True)
+    left = [] if accept_copy_times else [picture for picture in new if not picture.has_time]
+    if left:
+        new = [picture for picture in new if picture.has_time]
+        print(_no_time(left), file=sys.stderr)
     begun = Counts(record)
     with stop_event() as stop:
         finished = not new or Backfill(record, graph, stop, console).process_all(new)
     print(begun.text())
     if not finished:
         print("interrupted: the same command continues from here")
-    if not finished or search.without_camera or search.unreadable:
+    if not finished or left or search.without_camera or search.unreadable:
         raise typer.Exit(1)
+
+
+def _formats(texts: list[str]) -> list[TimeFormat]:
+    try:
+        return [TimeFormat(text) for text in texts]
+    except ValueError as error:
+        raise UserError(f"--time-format: {error}") from None
+
+
+def _no_time(left: list[OldPicture]) -> str:
+    some = "1 picture has" if len(left) == 1 else f"{len(left)} pictures have"
+    return (
+        f"{some} no time in EXIF or name, such as {left[0].path}: not taken in; give the pattern of their paths with "
+        "--time-format, or use the times of the files with --accept-copy-times"
+    )
 
 
 def _report_skipped(search: PictureSearch, found: int) -> None:

@@ -51,6 +51,8 @@ class FoundFile(NamedTuple):
     attempt: int = 1
     behind: int = 0
     """1: its camera has a backlog; 2: it is of that, and arrives when it is taken in."""
+    name: str | None = None
+    """Of the camera, if it is not its folder's."""
 
 
 class LedgerEntry(NamedTuple):
@@ -197,7 +199,7 @@ class Ledger:
     def _insert(self, found: Sequence[FoundFile], now: int, taken: list[int]) -> tuple[int, int]:
         at, new, bad = self.clock.at, 0, 0
         merged = {id: into for id, *into in self.record.rows(_MERGED)}
-        cameras: dict[str, tuple[str | None, int]] = {}
+        cameras: dict[str, tuple[str | None, str | None, int]] = {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
             if f.camera_id in merged:
@@ -206,7 +208,8 @@ class Ledger:
             stamp = max(at, (now if f.behind == BACKLOG else arrived) + self.clock.correction)
             if f.camera_id is not None and f.error is None:
                 seen = arrived if f.behind == BACKLOG else stamp - self.clock.correction
-                cameras[f.camera_id] = f.folder, max(seen, cameras.get(f.camera_id, ("", 0))[1])
+                last = cameras[f.camera_id][2] if f.camera_id in cameras else 0
+                cameras[f.camera_id] = f.folder, f.name or f.folder, max(seen, last)
             error = f.error or DeadLetter("", "")
             rows = self.record.execute(
                 "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
@@ -216,12 +219,12 @@ class Ledger:
             ).rowcount  # fmt: skip
             if rows:
                 at, new, bad = stamp, new + 1, bad + (f.error is not None)
-        for camera_id, (folder, seen) in cameras.items():
+        for camera_id, (folder, name, seen) in cameras.items():
             self.record.execute(
                 "INSERT INTO cameras(id, name, folder_path, status, created_at, last_seen_at) VALUES (?,?,?,'online',?,?) "
                 "ON CONFLICT(id) DO UPDATE SET status = 'online', folder_path = excluded.folder_path, "
                 "last_seen_at = max(coalesce(last_seen_at, 0), excluded.last_seen_at)",
-                camera_id, folder, folder, now, seen,
+                camera_id, name, folder, now, seen,
             )  # fmt: skip
         self.record.many("DELETE FROM inbox WHERE id = ?", [(i,) for i in taken])
         self.record.count(discovered=new - bad, quarantined=bad)

@@ -50,11 +50,21 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
     return b"\\" if match[2] else bytes([int(match[1], 16)])
 
 
-def upload_url(camera_id: str, path: str, mtime_ns: int, size: int) -> str | None:
-    """Return where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree."""
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is this folder or lies in it; `.` is the upload tree."""
+    return folder == "." or path == folder or path.startswith(f"{folder}/")
+
+
+def upload_url(camera_id: str, folder: str, path: str, mtime_ns: int, size: int) -> str | None:
+    """Return where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree.
+
+    `folder` is the camera's: as many of the path's folders are left out, whatever they were called when it was uploaded.
+    """
     if path.startswith("/"):
         return None
-    return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(path.partition('/')[2])}?v={file_version(mtime_ns, size)}"
+    depth = 0 if folder == "." else folder.count("/") + 1
+    below = "/".join(path.split("/")[depth:])
+    return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(below)}?v={file_version(mtime_ns, size)}"
 
 
 def file_version(mtime_ns: int, size: int) -> str:

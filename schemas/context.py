@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
+from hearthwatch.schemas.path_rules import PathRules
+
 if TYPE_CHECKING:
     from hearthwatch.schemas.settings import Settings
 
@@ -73,6 +75,8 @@ class Context:
     """Whether Bytewax keeps snapshots of this run (`-r`)."""
     timings: Timings = field(default_factory=NoTimings, compare=False)
     in_flight: InFlight = field(default_factory=InFlight, compare=False)
+    paths: PathRules = field(default_factory=PathRules, compare=False)
+    """What is ignored in the upload tree, whose a picture is, what its path says about time."""
 
     @classmethod
     def from_settings(cls, chosen: Settings | None = None, timings: Timings | None = None) -> Context:
@@ -82,4 +86,4 @@ class Context:
         s = settings() if chosen is None else chosen
         zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
         folders = s.database_path, s.hearthwatch_data_dir, s.foscam_base_path
-        return cls(*folders, zone, s.analysis, timings=timings or NoTimings())
+        return cls(*folders, zone, s.analysis, timings=timings or NoTimings(), paths=s.path_rules)

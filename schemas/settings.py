@@ -24,6 +24,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
+from hearthwatch.schemas.path_rules import CameraPattern, PathRules, TimeFormat
 from hearthwatch.schemas.text import did_you_mean
 
 ENV_FILE = Path(".env")
@@ -111,6 +112,31 @@ def _labels(value: object) -> object:
 
 def _names(value: object) -> object:
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+def _patterns(value: object) -> object:
+    """Split patterns at semicolons, else at commas."""
+    if isinstance(value, str):
+        value = value.split(";" if ";" in value else ",")
+    return tuple(filter(None, (str(item).strip() for item in value))) if isinstance(value, list | tuple) else value
+
+
+def _time_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
+    for text in formats:
+        TimeFormat(text)
+    return formats
+
+
+def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        PathRules(globs).ignored_by(b"")
+    except re.error as error:
+        raise ValueError(f"not a glob: {error.msg}") from None
+    return globs
+
+
+def _camera_pattern(pattern: str) -> str:
+    return CameraPattern(pattern).text
 
 
 def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -217,6 +243,29 @@ class Settings(BaseModel):
     ] = "auto"
     """Where a picture's capture time is read from: `auto` (EXIF, else file name, each if it lies in the 24 hours before the
     file's modification time; else that time), `mtime`, `name` or `exif`."""
+    hearthwatch_time_format: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_patterns),
+        AfterValidator(_time_formats),
+        Allowed("strptime patterns of paths with commas or semicolons between them, or nothing"),
+    ] = ()
+    """Patterns that give the capture time in a picture's path below its camera's folder, before EXIF and what names are known to
+    mean: as for `strptime`, with `*` for any text without `/` and `%s` for seconds since 1970, such as `%Y/%m/%d/cam_%H-%M-%S`;
+    `camera=pattern` is for one camera; a comma or semicolon stands between several."""
+    hearthwatch_camera: Annotated[
+        str, AfterValidator(_camera_pattern), Allowed("a pattern such as {1}, {1}/{2} or {1}_{n1}")
+    ] = "{1}"
+    """What says whose picture it is: `{1}`, `{2}` … are the folders below FOSCAM_BASE_PATH, `{n1}`, `{n2}` … the parts of the
+    file's name between `_`, `-`, space and dot."""
+    hearthwatch_ignore: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_patterns),
+        AfterValidator(_globs),
+        Allowed("globs with commas or semicolons between them, or nothing"),
+    ] = ()
+    """Files and folders of the upload tree that are ignored, beside hidden ones and the copies that network storage keeps
+    (`@eaDir`, `#recycle`, `#snapshot`, `@Recycle`, `@Recently-Snapshot`, `$RECYCLE.BIN`): globs of names, or of paths below
+    FOSCAM_BASE_PATH if they have a `/`, such as `front_door/old/*`; `**` is any folders."""
     hearthwatch_timezone: Annotated[
         str | None, AfterValidator(_zone), Allowed("a name such as Europe/Berlin, or nothing for the system's zone")
     ] = None
@@ -249,6 +298,12 @@ class Settings(BaseModel):
     def database_path(self) -> Path:
         """Path of the record."""
         return _sqlite_path(self.database_url) if self.database_url else self.hearthwatch_data_dir / "hearthwatch.db"
+
+    @property
+    def path_rules(self) -> PathRules:
+        """What is ignored in the upload tree, whose a picture is, what its path says about time."""
+        formats = tuple(map(TimeFormat, self.hearthwatch_time_format))
+        return PathRules(self.hearthwatch_ignore, CameraPattern(self.hearthwatch_camera), formats)
 
     @property
     def analysis(self) -> bool:

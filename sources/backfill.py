@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +22,10 @@ from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.schemas import Upload
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.sources.capture_time import CLOCK_SECONDS_AHEAD, HEAD_BYTES, Mode, find_capture_time
+from hearthwatch.schemas.path_rules import TimeFormat
+from hearthwatch.sources.capture_time import CaptureTime, Mode, find_capture_time
 from hearthwatch.sources.files import Files
-from hearthwatch.sources.intake import read
+from hearthwatch.sources.intake import read_head
 from hearthwatch.sources.tree import MTIME_NS_MAX, is_picture_path
 
 AHEAD_SECONDS = 0.75  # of work in the inbox; `step` is called every 0.1 s, an empty inbox is read every 0.5 s
@@ -42,58 +43,80 @@ class OldPicture(NamedTuple):
     key: Key
     path: str
     camera: str
+    has_time: bool = True
+    """Whether EXIF, the name or a format gives the time; else its modification, which a copy may have changed."""
 
 
 class PictureSearch:
-    """The pictures below a folder. Their camera is `camera`, else the first folder's name, in the upload tree the tree's."""
+    """The pictures below a folder. Their camera is `camera`, else what HEARTHWATCH_CAMERA says of the path from there, or from the tree."""
 
-    def __init__(self, folder: Path, files: Files, context: Context, camera: str | None) -> None:
+    def __init__(
+        self, folder: Path, files: Files, context: Context, camera: str | None, formats: Iterable[TimeFormat] = ()
+    ) -> None:
         self.folder = os.path.normpath(os.fsencode(folder.absolute()))
         self.base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         self.camera = camera
-        self.mode, self.zone = files.capture_time, context.zone
+        self.mode, self.zone, self.paths = files.capture_time, context.zone, context.paths
+        self.formats = (*formats, *context.paths.time_formats)
         self.without_camera: list[bytes] = []
         """Pictures that lie in no camera's folder."""
         self.unreadable: list[str] = []
+        self.ignored = 0
+        """Files and folders that HEARTHWATCH_IGNORE names, that are hidden or a storage's own copies."""
 
     def __iter__(self) -> Iterator[OldPicture]:
         for where, folders, names in os.walk(self.folder, onerror=self._unreadable):
-            folders[:] = sorted(name for name in folders if not name.startswith(b"."))
-            for name in names:
-                if is_picture_path(name) and (old := self._old(os.path.join(where, name))):  # noqa: PTH118
+            folders[:] = sorted(name for name in folders if self._is_kept(os.path.join(where, name)))  # noqa: PTH118
+            for path in (os.path.join(where, name) for name in names):  # noqa: PTH118
+                if self._is_kept(path) and is_picture_path(path) and (old := self._old(path)):
                     yield old
 
     def _unreadable(self, error: OSError) -> None:
         self.unreadable.append(f"{escape(os.fsencode(error.filename))}: {error.strerror}")
 
+    def _below(self, path: bytes) -> bytes:
+        """Return a path relative to the upload tree, else to the folder."""
+        return path[len(self.base if path.startswith(self.base + b"/") else self.folder) + 1 :]
+
+    def _is_kept(self, path: bytes) -> bool:
+        ignored = self.paths.ignored_by(self._below(path)) is not None
+        self.ignored += ignored
+        return not ignored
+
     def _old(self, path: bytes) -> OldPicture | None:
         try:
             found = os.lstat(path)
-        except OSError:
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            head = read_head(path)
+        except FileNotFoundError:
             return None  # moved away meanwhile
-        if not stat.S_ISREG(found.st_mode):
+        except OSError as error:
+            self._unreadable(OSError(error.errno, error.strerror, path))
             return None
-        inside = path.startswith(self.base + b"/")
-        top, slash, below = path[len(self.base if inside else self.folder) + 1 :].partition(b"/")
-        camera = self.camera or escape(top)
-        if not camera_id(camera) or not (slash or self.camera):
+        text = escape(self._below(path))
+        where = self.paths.camera.camera(text)
+        camera = self.camera or (where.name if where else "")
+        if not camera_id(camera):
             self.without_camera.append(path)
             return None
         mtime_ns = min(max(found.st_mtime_ns, 0), MTIME_NS_MAX)
-        key = escape(path[len(self.base) + 1 :] if inside else path), mtime_ns, found.st_size
-        head = read(path, 0, HEAD_BYTES) if self.mode in ("auto", "exif") else b""
-        at = old_capture_time(escape(below or top), mtime_ns, head, self.mode, self.zone)
-        return OldPicture(at, key, os.fsdecode(path), camera)
+        key = text if path.startswith(self.base + b"/") else escape(path), mtime_ns, found.st_size
+        formats = [
+            known for known in self.formats if known.camera is None or camera_id(known.camera) == camera_id(camera)
+        ]
+        taken = old_capture_time(where.below if where else text, mtime_ns, head, self.mode, self.zone, formats)
+        return OldPicture(taken.at, key, os.fsdecode(path), camera, taken.source != "mtime" or self.mode == "mtime")
 
 
-def old_capture_time(path: str, mtime_ns: int, head: bytes, mode: Mode, zone: tzinfo | None) -> int:
+def old_capture_time(
+    path: str, mtime_ns: int, head: bytes, mode: Mode, zone: tzinfo | None, formats: Sequence[TimeFormat] = ()
+) -> CaptureTime:
     """Find when an old picture was taken. Copying gives a file a new mtime, so `auto` believes any EXIF or name that is older."""
-    at, doubted = find_capture_time(path, mtime_ns, head, mode, zone)
-    if not doubted:
-        return at
-    modified = mtime_ns // 1000
-    times = (find_capture_time(path, mtime_ns, head, way, zone).at for way in ("exif", "name"))
-    return next((at for at in times if at != modified and at <= modified + CLOCK_SECONDS_AHEAD * 1_000_000), modified)
+    found = find_capture_time(path, mtime_ns, head, mode, zone, formats)
+    return (
+        found if found.source != "mtime" else find_capture_time(path, mtime_ns, head, mode, zone, formats, copied=True)
+    )
 
 
 def find_unknown(ledger: Ledger, pictures: Sequence[OldPicture]) -> list[OldPicture]:
@@ -114,7 +137,6 @@ class InboxFeeder:
         self.total, self.done, self.vanished = len(pictures), 0, 0
         """All; decided; those that changed or vanished before they were read (a part of `done`)."""
         self._queue, self._enqueued = deque(pictures), deque[OldPicture]()
-        self._folders = self.ledger.cameras()
         self.undecided_max = AHEAD_MIN
         """How many undecided pictures there may be."""
         self._rate, self._rated = 0.0, (time.monotonic(), 0)
@@ -136,8 +158,7 @@ class InboxFeeder:
             self._enqueued.extend(part)
 
     def _upload(self, picture: OldPicture) -> Upload:
-        folder = self._folders.get(camera_id(picture.camera), picture.camera)  # its live folder keeps its name
-        return Upload(folder, picture.path, from_microseconds(picture.captured_at))
+        return Upload(picture.camera, picture.path, from_microseconds(picture.captured_at))
 
     def _count_decided(self, inbox_empty: bool) -> None:
         """Count those in front that are decided. What has no row will get none if the inbox was empty."""

@@ -22,12 +22,13 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
 from hearthwatch.record.ledger import Ledger
-from hearthwatch.record.paths import camera_id, escape
+from hearthwatch.record.paths import escape, is_below
+from hearthwatch.schemas.path_rules import PathRules
 from hearthwatch.sources.intake import TAKE_AT_ONCE, CaptureClock, Intake, is_complete
 from hearthwatch.sources.tree import File, Tree, is_picture_path
 from hearthwatch.sources.watch import FolderWatcher, Hint
@@ -75,18 +76,34 @@ class Notes(NamedTuple):
     """Symlinks out of the tree, FIFOs and devices that were left alone."""
     doubted_clocks: int = 0
     """Pictures whose camera's clock cannot be right; they count as taken when they were modified."""
+    doubted: Mapping[str, int] = {}
+    """The same for each camera that has any."""
+    no_time: Mapping[str, int] = {}
+    """For each camera, pictures that only their modification gave a time."""
+    ignored_names: Mapping[str, int] = {}
+    """Files and folders that are there and ignored, by the glob that says so."""
+    not_pictures: Mapping[str, int] = {}
+    """Other files that are there, by suffix; `in progress` are uploads that are not finished."""
+    unreadable_files: Mapping[str, object] = {}
+    """Files that wait because they cannot be read: `count`, one of them as `example`, its `reason`."""
 
 
 class Discovery(threading.Thread):
     """`start()` it, read `new_rows`, `is_caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
     def __init__(
-        self, base: bytes, ledger: Ledger, intervals: Intervals, clock: CaptureClock, notify: bool = True
+        self,
+        base: bytes,
+        ledger: Ledger,
+        intervals: Intervals,
+        clock: CaptureClock,
+        notify: bool = True,
+        paths: PathRules | None = None,
     ) -> None:
         """`notify` False: no inotify, sweeps alone."""
         super().__init__(name="discovery", daemon=True)
         self.base, self.ledger, self.intervals, self.notify = base, ledger, intervals, notify
-        self.intake = Intake(base, ledger, clock)
+        self.intake = Intake(base, ledger, clock, paths)
         self.new_rows = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
         self.inbox_limit = TAKE_AT_ONCE
@@ -94,7 +111,9 @@ class Discovery(threading.Thread):
         self.failure: BaseException | None = None
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
-        self._tree = Tree(base, self._watch_folder)
+        self._written: dict[bytes, int] = {}
+        """When files that are not in the ledger yet were seen being written."""
+        self._tree = Tree(base, self._watch_folder, paths)
         self._identity: tuple[int, int] | None = None
         self._watcher: FolderWatcher | None = None
         self._warned: set[str] = set()
@@ -130,7 +149,9 @@ class Discovery(threading.Thread):
 
     def _take(self, files: list[File]) -> None:
         if files:
-            self.intake.take(files)
+            self.intake.take(files, self._written)
+            for file in files:
+                self._written.pop(file.path, None)
             self.new_rows.set()
 
     def _take_inbox(self) -> None:
@@ -148,7 +169,8 @@ class Discovery(threading.Thread):
 
     def _on_hint(self, hint: Hint) -> None:
         """Queue a hint; on the watcher's thread."""
-        if hint.name.startswith(b".") or not (hint.is_folder or is_picture_path(hint.name)):
+        path = os.path.join(hint.folder, hint.name)[len(self.base) + 1 :]
+        if not (hint.is_folder or is_picture_path(path)) or self._tree.rules.ignored_by(path):
             return
         if hint.is_folder:  # at once: what is closed in it before it is watched has to be swept and to stand still
             self._watch_folder(os.path.join(hint.folder, hint.name))
@@ -181,6 +203,8 @@ class Discovery(threading.Thread):
                 for below, files in self._tree.sweep(time.monotonic(), True, path):
                     self._await_complete(self._find_unknown(below, files))
             elif file := self._tree.find(path):
+                if not moved:
+                    self._written[path] = time.time_ns()
                 if moved or is_complete(self._tree.path(path), file.size):
                     self._waiting.pop(path, None)
                     ready.append(file)
@@ -241,6 +265,8 @@ class Discovery(threading.Thread):
                 self._sweep_again(everything)
                 pause = max(pause, SWEEP_SHARE * (time.monotonic() - began))
             self._mark_unreadable_cameras()
+            if self.intake.take_readable():
+                self.new_rows.set()
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
         self._write_notes()
         self._mark_silent_cameras(began)
@@ -283,9 +309,14 @@ class Discovery(threading.Thread):
 
     def _mark_unreadable_cameras(self) -> None:
         """Mark cameras whose folder cannot be read `error`; once it can, they are `offline` until their next picture."""
-        unreadable = {camera_id(escape(folder.partition(b"/")[0])) for folder in self._tree.unreadable}
+        folders = [escape(folder) for folder in self._tree.unreadable]
+        unreadable = {
+            id
+            for id, own in self.ledger.cameras().items()
+            if any(is_below(own, f) or is_below(f, own) for f in folders)
+        }
         marked = {id for (id,) in self.ledger.record.rows("SELECT id FROM cameras WHERE status = 'error'")}
-        for id in marked ^ (unreadable & set(self.ledger.cameras())):
+        for id in marked ^ unreadable:
             self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
 
     def _mark_silent_cameras(self, now: float) -> None:
@@ -296,12 +327,20 @@ class Discovery(threading.Thread):
 
     def _write_notes(self) -> None:
         """Store what health and metrics report, when it changes."""
+        intake, tree, waiting = self.intake, self._tree, self.intake.unreadable
         notes = Notes(
             self._identity is None,
-            tuple(sorted(map(escape, self._tree.unreadable))),
-            tuple(sorted(self.intake.second_folders)),
-            self._tree.ignored,
-            self.intake.doubted,
+            tuple(sorted(map(escape, tree.unreadable))),
+            tuple(sorted(intake.second_folders)),
+            tree.ignored,
+            intake.doubted.total(),
+            doubted=+intake.doubted,
+            no_time=+intake.no_time,
+            ignored_names=+tree.ignored_names,
+            not_pictures=+tree.others,
+            unreadable_files={"count": len(waiting), "example": escape(min(waiting)), "reason": waiting[min(waiting)]}
+            if waiting
+            else {},
         )
         record, text = self.ledger.record, json.dumps(notes._asdict())
         if self._notes is None:  # what an earlier run stored; empty notes after empty ones are not written
@@ -327,7 +366,11 @@ class Discovery(threading.Thread):
                 self._warned.discard("base")
                 log.info("%s is there", escape(self.base))
             self._close_watcher()
-            self._tree, self._identity, self._everything = Tree(self.base, self._watch_folder), identity, True
+            self._tree, self._identity, self._everything = (
+                Tree(self.base, self._watch_folder, self._tree.rules),
+                identity,
+                True,
+            )
             self._watcher = self._open_watcher() if self.notify else None
         return True
 

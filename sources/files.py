@@ -96,7 +96,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.ledger = Ledger(record)
         theirs = Ledger(Record(context.record_path), self.ledger.clock)
         self.discovery = Discovery(
-            base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify
+            base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify, context.paths
         )
         self.prefetcher = Prefetcher(base, options.decode_threads, context.timings)
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)

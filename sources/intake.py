@@ -13,15 +13,26 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from typing import NamedTuple
 
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.schemas.items import DeadLetter, Upload, to_microseconds
-from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
-from hearthwatch.sources.capture_time import HEAD_BYTES, Mode, find_capture_time
+from hearthwatch.schemas.path_rules import CameraPath, PathRules
+from hearthwatch.schemas.picture_formats import JPEG, PICTURE_FORMATS
+from hearthwatch.sources.capture_time import (
+    CLOCK_SECONDS_AHEAD,
+    HEAD_BYTES,
+    HEAD_BYTES_MAX,
+    UPLOAD_SECONDS_MAX,
+    Mode,
+    ends_before_picture,
+    find_capture_time,
+    jpeg_segments,
+)
 from hearthwatch.sources.tree import MTIME_NS_MAX, File
 
 log = logging.getLogger(__name__)
@@ -29,6 +40,8 @@ log = logging.getLogger(__name__)
 STAGE = "files"  # `error_stage` of what never becomes a frame
 TAKE_AT_ONCE = 500  # rows per transaction: 15 ms, during which the rest of the pipeline cannot write
 START_BYTES = max(len(known.start) for known in PICTURE_FORMATS)
+TAIL_BYTES = 64 * 1024  # of padding or a maker's block behind a picture's end
+UNREADABLE_MAX = 10_000  # paths remembered
 END_BYTES = max(len(known.end) for known in PICTURE_FORMATS)
 
 
@@ -42,56 +55,100 @@ class CaptureClock(NamedTuple):
 class Intake:
     """Writes rows for what discovery found. Belongs to the thread of its ledger."""
 
-    def __init__(self, base: bytes, ledger: Ledger, clock: CaptureClock) -> None:
-        self.base, self.ledger, self.clock = base, ledger, clock
-        self.new = self.doubted = 0
-        """Rows written; pictures whose camera's clock cannot be right."""
+    def __init__(self, base: bytes, ledger: Ledger, clock: CaptureClock, paths: PathRules | None = None) -> None:
+        self.base, self.ledger, self.clock, self.paths = base, ledger, clock, paths or PathRules()
+        self.new = 0
+        """Rows written."""
+        self.doubted, self.no_time = Counter[str](), Counter[str]()
+        """Pictures of each camera whose clock cannot be right; those that only their modification gave a time."""
         self.second_folders: set[str] = set()
         """Those that have the same camera id as another one."""
+        self.unreadable: dict[bytes, str] = {}
+        """Files that wait because they cannot be read, and why."""
 
-    def take(self, files: list[File]) -> None:
-        """Write rows for these complete files, in order of arrival."""
+    def take(self, files: list[File], written: Mapping[bytes, int] | None = None) -> None:
+        """Write rows for these complete files, in order of arrival; those that cannot be read are left for later.
+
+        `written`: when files were seen being written (path → nanoseconds since 1970, of this machine's clock).
+        """
         files.sort()
         for start in range(0, len(files), TAKE_AT_ONCE):
-            cameras = self.ledger.cameras()
-            self._write([self._row(file, cameras) for file in files[start : start + TAKE_AT_ONCE]])
+            cameras, now = self.ledger.cameras(), time.time_ns()
+            part = [(file, (written or {}).get(file.path)) for file in files[start : start + TAKE_AT_ONCE]]
+            rows = [self._row(file, cameras, believable_mtime(file.mtime_ns, at, now)) for file, at in part]
+            self._write([row for row in rows if row])
 
     def take_inbox(self, limit: int = TAKE_AT_ONCE) -> bool:
         """Write rows for what plug-in sources and backfills enqueued, at most so many; return whether there may be more."""
         uploads = self.ledger.inbox(limit)
         if uploads:
-            self._write([self._upload_row(upload) for _, upload in uploads], [id for id, _ in uploads])
+            cameras = self.ledger.cameras()
+            self._write([self._upload_row(upload, cameras) for _, upload in uploads], [id for id, _ in uploads])
         return len(uploads) == limit
+
+    def take_readable(self) -> bool:
+        """Take pictures in again that could not be read and now can; return whether there were any. Drop those that are gone."""
+        for path in [path for path in self.unreadable if not os.path.lexists(os.path.join(self.base, path))]:
+            del self.unreadable[path]
+        rows = self.ledger.record.rows(
+            "SELECT id, path, mtime_ns, size FROM frames AS f WHERE state = 'quarantined' AND error LIKE 'unreadable:%' "
+            "AND attempt = (SELECT max(attempt) FROM frames AS g WHERE (g.path, g.mtime_ns, g.size) = (f.path, f.mtime_ns, f.size)) "
+            "ORDER BY id LIMIT ?", TAKE_AT_ONCE,
+        )  # fmt: skip
+        again = [id for id, path, *key in rows if _is_readable(os.path.join(self.base, unescape(path)), *key)]
+        for id in again:
+            self.ledger.retry(id, time.time_ns() // 1000)
+        return bool(again)
 
     def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
         self.new += self.ledger.discover(found, time.time_ns() // 1000, inbox_ids)
 
-    def _row(self, file: File, cameras: dict[str, str]) -> FoundFile:
-        top, _, below = file.path.partition(b"/")
-        folder = escape(top) if below else None
-        id, error = self._camera(folder, cameras)
-        return FoundFile(
-            id, folder if id else None, escape(file.path), file.mtime_ns, file.size,
-            self._capture_time(os.path.join(self.base, file.path), escape(below or top), file.mtime_ns),
-            file.mtime_ns // 1000, error,
-        )  # fmt: skip
+    def _row(self, file: File, cameras: dict[str, str], modified_ns: int) -> FoundFile | None:
+        """Return a file's row; None: it cannot be read. `modified_ns` is its mtime if that can be true."""
+        path = escape(file.path)
+        where = self.paths.camera.camera(path)
+        id, error = self._camera(where, cameras)
+        try:
+            at = self._capture_time(
+                os.path.join(self.base, file.path), where.below if where else path, modified_ns, id or ""
+            )
+        except OSError as reason:
+            if not self.unreadable:
+                log.warning("%s cannot be read (%s): it waits until it can", path, reason.strerror)
+            if len(self.unreadable) < UNREADABLE_MAX:
+                self.unreadable[file.path] = reason.strerror or str(reason)
+            return None
+        self.unreadable.pop(file.path, None)
+        folder, name = (where.folder, where.name) if id and where else (None, None)
+        return FoundFile(id, folder, path, file.mtime_ns, file.size, at, modified_ns // 1000, error, name=name)
 
-    def _camera(self, folder: str | None, cameras: dict[str, str]) -> tuple[str | None, DeadLetter | None]:
-        """Return the camera's id, or why there is none. This folder is added to `cameras`."""
-        id = camera_id(folder) if folder else ""
-        if folder is None or not id:
-            why = f": `{folder}` has no letter or digit to name a camera by" if folder else ""
-            return None, DeadLetter(STAGE, f"not in a camera folder{why}")
+    def _camera(self, where: CameraPath | None, cameras: dict[str, str]) -> tuple[str | None, DeadLetter | None]:
+        """Return the camera's id, or why there is none. Its folder is added to `cameras`."""
+        id, pattern = camera_id(where.name) if where else "", self.paths.camera.text
+        if where is None or not id:
+            why = (
+                "not in a camera folder"
+                if pattern == "{1}"
+                else f"its path has not the parts of HEARTHWATCH_CAMERA = {pattern}"
+            )
+            name = f": `{where.name}` has no letter or digit to name a camera by" if where else ""
+            return None, DeadLetter(STAGE, why + name)
+        folder = where.folder
         first = cameras.setdefault(id, folder)
         if first == folder or not _is_folder(os.path.join(self.base, unescape(first))):
             return id, None  # a folder that was renamed is no second one
-        reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): rename one of the two folders"
+        fix = (
+            "rename one of the two folders"
+            if pattern == "{1}"
+            else f"HEARTHWATCH_CAMERA = {pattern} has to distinguish them"
+        )
+        reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): {fix}"
         if folder not in self.second_folders:
             self.second_folders.add(folder)
             log.warning("%s; the pictures in `%s` are quarantined", reason, folder)
         return id, DeadLetter(STAGE, reason)
 
-    def _upload_row(self, upload: Upload) -> FoundFile:
+    def _upload_row(self, upload: Upload, cameras: dict[str, str]) -> FoundFile:
         """Return the row of a plug-in's upload, which is complete. Inside the tree it has the key that the tree would find."""
         absolute = os.path.normpath(os.path.join(self.base, os.fsencode(upload.path)))
         inside = absolute.startswith(self.base + b"/")
@@ -107,19 +164,45 @@ class Intake:
             error = DeadLetter(STAGE, f"vanished or unreadable before it was taken in: {gone.strerror}")
         if not id:
             error = DeadLetter(STAGE, f"`{upload.camera}` has no letter or digit to name a camera by")
-        if upload.captured_at:
-            captured_at = to_microseconds(upload.captured_at)
-        else:
-            captured_at = 0 if error else self._capture_time(absolute, path, mtime_ns)
+        where = self.paths.camera.camera(path) if inside else None
+        own = where.folder if where and camera_id(where.name) == id else upload.camera
+        modified_ns = believable_mtime(mtime_ns, None, time.time_ns())
+        captured_at = to_microseconds(upload.captured_at) if upload.captured_at else 0
+        if not upload.captured_at and not error:
+            try:
+                captured_at = self._capture_time(absolute, path, modified_ns, id)
+            except OSError as reason:  # the detector says so, and the sweep takes it in again
+                log.debug("%s: %s", path, reason)
+                captured_at = modified_ns // 1000
         return FoundFile(
-            id or None, upload.camera if id else None, path, mtime_ns, size, captured_at, mtime_ns // 1000, error
-        )
+            id or None, cameras.get(id, own) if id else None, path, mtime_ns, size, captured_at, modified_ns // 1000,
+            error, name=upload.camera,
+        )  # fmt: skip
 
-    def _capture_time(self, absolute: bytes, path: str, mtime_ns: int) -> int:
-        head = read(absolute, 0, HEAD_BYTES) if self.clock.mode in ("auto", "exif") else b""
-        at, doubted = find_capture_time(path, mtime_ns, head, *self.clock)
-        self.doubted += doubted
+    def _capture_time(self, absolute: bytes, below: str, modified_ns: int, camera: str) -> int:
+        """Find when a picture was taken, and count whose time is doubtful.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
+        head = read_head(absolute)
+        formats = [
+            known for known in self.paths.time_formats if known.camera is None or camera_id(known.camera) == camera
+        ]
+        at, source, doubted = find_capture_time(below, modified_ns, head, *self.clock, formats)
+        self.doubted[camera] += doubted
+        self.no_time[camera] += source == "mtime" and self.clock.mode != "mtime"
         return at
+
+
+def believable_mtime(mtime_ns: int, written_ns: int | None, now_ns: int) -> int:
+    """Return a file's mtime, or when it was seen (being written, or now) if that is too far from it to be true.
+
+    A picture that is seen being written was taken about now; none was modified in the future.
+    """
+    seen = now_ns if written_ns is None else written_ns
+    old = written_ns is not None and mtime_ns < written_ns - UPLOAD_SECONDS_MAX * 10**9
+    return seen if old or mtime_ns > seen + CLOCK_SECONDS_AHEAD * 10**9 else mtime_ns
 
 
 def _is_folder(folder: bytes) -> bool:
@@ -132,19 +215,60 @@ def _is_folder(folder: bytes) -> bool:
         return True
 
 
+def _is_readable(path: bytes, mtime_ns: int, size: int) -> bool:
+    """Whether the file that had this mtime and size is still there, and its first byte can be read."""
+    try:
+        found = os.stat(path)
+        return (found.st_mtime_ns, found.st_size) == (mtime_ns, size) and read_or_raise(path, 0, 1) is not None
+    except OSError:
+        return False
+
+
 def is_complete(path: bytes, size: int) -> bool:
-    """Whether a file of this size ends as its format ends: a JPEG with EOI, a PNG with IEND."""
+    """Whether a file of this size ends as its format ends: a JPEG with EOI, a PNG with IEND, both with padding behind it.
+
+    A JPEG may also have a maker's block behind its end, if that is not longer than `TAIL_BYTES`.
+    """
     start, end = read(path, 0, START_BYTES), read(path, max(0, size - END_BYTES), END_BYTES)
-    return any(start.startswith(known.start) and end.endswith(known.end) for known in PICTURE_FORMATS)
+    known = next((known for known in PICTURE_FORMATS if start.startswith(known.start)), None)
+    if known is None or end.endswith(known.end):
+        return known is not None
+    tail = read(path, max(0, size - TAIL_BYTES), TAIL_BYTES)
+    if tail.rstrip(b"\0\xff").endswith(known.end):
+        return True
+    picture = max((at for at, _ in jpeg_segments(read_head(path))), default=size) if known is JPEG else size
+    return size - len(tail) + tail.rfind(known.end) > picture  # an end before it is that of the thumbnail in EXIF
+
+
+def read_head(path: bytes) -> bytes:
+    """Read the beginning of a file, as far as EXIF may stand; nothing of one that is gone.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+    try:
+        head = read_or_raise(path, 0, HEAD_BYTES)
+        return read_or_raise(path, 0, HEAD_BYTES_MAX) if ends_before_picture(head) else head
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
 
 
 def read(path: bytes, offset: int, length: int) -> bytes:
-    """Bytes of a file; nothing if it cannot be read. Waits for no FIFO that took a file's place."""
+    """Bytes of a file; nothing if it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return os.pread(descriptor, length, offset)
-        finally:
-            os.close(descriptor)
+        return read_or_raise(path, offset, length)
     except OSError:
         return b""
+
+
+def read_or_raise(path: bytes, offset: int, length: int) -> bytes:
+    """Bytes of a file. Waits for no FIFO that took a file's place.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)

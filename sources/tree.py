@@ -1,7 +1,7 @@
 """List the upload tree: which pictures are there, by stat alone.
 
-A picture is a regular file `*.jpg`, `*.jpeg` or `*.png` in any case, at any depth, with no hidden part in its path; a
-symlink counts if it leads to one inside the tree. Links to folders are not followed: what they lead to is either in the
+A picture is a regular file `*.jpg`, `*.jpeg` or `*.png` (`*.jpg.1`, too) in any case, at any depth, unless the path rules
+ignore it; a symlink counts if it leads to one inside the tree. What is no picture is counted. Links to folders are not followed: what they lead to is either in the
 tree anyway or outside. Paths are bytes, so no name is too odd; nothing here opens a file.
 """
 
@@ -10,25 +10,31 @@ tree anyway or outside. Paths are bytes, so no name is too odd; nothing here ope
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
+import re
 import stat
 import time
-from collections import OrderedDict
+from array import array
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hearthwatch.record.paths import escape
-from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
+from hearthwatch.schemas.path_rules import PathRules
+from hearthwatch.schemas.picture_formats import PICTURE_SUFFIX
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = tuple(suffix for known in PICTURE_FORMATS for suffix in known.suffixes)
+_PICTURE = re.compile(PICTURE_SUFFIX.pattern.encode(), re.IGNORECASE)
 MTIME_NS_MAX = 2**63 - 1  # SQLite's integers; a file from after the year 2262 has a broken clock
-QUICK_FILES_MAX = 20_000  # this many are listed at every sweep: 50 ms; beyond it, quiet folders wait for their turn
-QUIET_SHARE = 10  # … and a folder unchanged for an hour is listed every six minutes
-SEEN_MAX = 200_000  # x 70 bytes = 14 MB of files known to be in the ledger; beyond it the ledger is asked again
+LISTING_SHARE = 12  # unchanged folders are listed again after so many times what listing the tree takes: 8 % of a CPU
+PORTION_ENTRIES = 1000  # … of a folder between which the caller can do other things: 3 ms
+SEEN_MAX = 2_000_000  # x 8 bytes = 16 MB of files known to be in the ledger; beyond it the ledger is asked again
+KINDS_MAX = 50  # of suffixes that are counted one by one
+UPLOADING = (".part", ".partial", ".filepart", ".tmp", ".temp", ".upload", ".crdownload", ".swp")
 IGNORED_MAX = 10_000  # paths remembered so that each is counted once
 
 
@@ -42,29 +48,30 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class _Folder:
-    """What the last listing found; `changed` and `listed` on the monotonic clock.
-
-    `changed` is what the file system's clock says, right or wrong: it only decides how often a folder is listed.
-    """
+    """What the last listing found; `listed` on the monotonic clock, `seconds` of CPU are what it took."""
 
     mtime_ns: int
-    changed: float
-    listed: float
+    listed: float = 0.0
+    seconds: float = 0.0
     folders: list[bytes] = field(default_factory=list)
-    files: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
 
 
 class Tree:
     """The tree below `base`. `watch` is called with each folder's path right before it is listed."""
 
-    def __init__(self, base: bytes, watch: Callable[[bytes], None]) -> None:
-        self.base, self.watch = base, watch
+    def __init__(self, base: bytes, watch: Callable[[bytes], None], rules: PathRules | None = None) -> None:
+        self.base, self.watch, self.rules = base, watch, rules or PathRules()
         self.ignored = 0
         """Symlinks that lead nowhere or out of the tree, FIFOs, devices."""
+        self.others, self.ignored_names = Counter[str](), Counter[str]()
+        """Files that are no pictures, by suffix; files and folders that the path rules ignore, by glob."""
         self.unreadable: set[bytes] = set()
         """Folders that could not be listed when it was last tried."""
         self._folders: dict[bytes, _Folder] = {}
-        self._seen: OrderedDict[bytes, set[int]] = OrderedDict()
+        self._seconds = 0.0
+        self._seen: OrderedDict[bytes, array[int]] = OrderedDict()
         self._seen_count = 0
         self._ignored_paths: set[bytes] = set()
 
@@ -86,7 +93,7 @@ class Tree:
 
     def find(self, relative: bytes) -> File | None:
         """Return the picture at this path, if it is one."""
-        if not is_picture_path(relative):
+        if not is_picture_path(relative) or self.rules.ignored_by(relative):
             return None
         try:
             found = os.lstat(self.path(relative))
@@ -95,50 +102,84 @@ class Tree:
         return self._file(relative, found)
 
     def sweep(self, now: float, everything: bool, top: bytes = b"") -> Iterator[tuple[bytes, list[File]]]:
-        """List each folder that is due, and yield it with those of its pictures that are not known to be in the ledger."""
-        quick = everything or sum(folder.files for folder in self._folders.values()) <= QUICK_FILES_MAX
-        waiting = [top]
-        while waiting:
-            relative = waiting.pop()
-            try:
-                mtime_ns = os.stat(self.path(relative), follow_symlinks=not relative).st_mtime_ns
-                folder = self._folders.get(relative)
-                if folder is None or folder.mtime_ns != mtime_ns:
-                    folder = _Folder(mtime_ns, now - max(0.0, time.time() - mtime_ns / 1e9), now)
-                elif not quick and now - folder.listed < (now - folder.changed) / QUIET_SHARE:
-                    waiting += folder.folders
+        """List each folder that is due, and yield its pictures that are not known to be in the ledger, in portions.
+
+        What changed last comes first. A folder is due when it changed, and again after a time in which a file that was
+        overwritten in place shows. Yields every `PORTION_ENTRIES`, with nothing perhaps, so that the caller can do other things.
+        """
+        waiting = [] if top and self.rules.ignored_by(top) else [top]
+        due: list[tuple[int, bytes]] = []
+        looked = 0
+        while waiting or due:
+            if waiting:
+                relative = waiting.pop()
+                looked += 1
+                try:
+                    mtime_ns = os.stat(self.path(relative), follow_symlinks=not relative).st_mtime_ns
+                except OSError as error:
+                    self._report_unlisted(relative, error)
                     continue
+                folder = self._folders.get(relative)
+                quiet = folder is not None and folder.mtime_ns == mtime_ns and not everything
+                if folder is None or not quiet or now - folder.listed >= LISTING_SHARE * self._seconds:
+                    heapq.heappush(due, (-mtime_ns, relative))
+                waiting += folder.folders if folder else []
+                if looked % PORTION_ENTRIES == 0:
+                    yield relative, []
+                continue
+            mtime_ns, relative = heapq.heappop(due)
+            folder = _Folder(-mtime_ns, now)
+            try:
                 self.watch(self.path(relative))
-                files = self._list(relative, folder)
+                for files in self._list(relative, folder):
+                    yield relative, files
             except OSError as error:
                 self._report_unlisted(relative, error)
                 continue
-            folder.listed = now
-            self._folders[relative] = folder
             self.unreadable.discard(relative)
-            waiting += folder.folders
-            yield relative, files
+            before = self._replace(relative, folder)
+            waiting += set(folder.folders).difference(before)
 
-    def _list(self, relative: bytes, folder: _Folder) -> list[File]:
-        seen, still, unseen = self._seen.get(relative, set()), set(), []
-        folder.folders, folder.files = [], 0
-        for entry in self._entries(relative):
-            path = relative + b"/" + entry.name if relative else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folder.folders.append(path)
-            elif entry.name.lower().endswith(SUFFIXES):
-                found = self._stat(path, entry)
-                folder.files += found is not None
-                if found is not None and hash(found) in seen:
-                    still.add(hash(found))
-                elif found is not None:
-                    unseen.append(found)
-        self._remember(relative, still)
-        return unseen
-
-    def _entries(self, relative: bytes) -> Iterator[os.DirEntry[bytes]]:
+    def _list(self, relative: bytes, folder: _Folder) -> Iterator[list[File]]:
+        """Yield the unknown pictures of a folder in portions, and fill in what was found."""
+        seen, present, unseen = set(self._seen.get(relative, ())), set[int](), list[File]()
+        began = time.thread_time()
         with os.scandir(self.path(relative)) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith(b"."))
+            for count, entry in enumerate(entries, 1):
+                path = relative + b"/" + entry.name if relative else entry.name
+                if why := self.rules.ignored_by(path):
+                    folder.ignored[why] += 1
+                elif entry.is_dir(follow_symlinks=False):
+                    folder.folders.append(path)
+                elif not is_picture_path(path):
+                    folder.others[_kind(entry.name, folder.others)] += 1
+                elif found := self._stat(path, entry):
+                    present.add(key := hash(found))
+                    if key not in seen:
+                        unseen.append(found)
+                if count % PORTION_ENTRIES == 0:
+                    folder.seconds += time.thread_time() - began
+                    yield unseen
+                    unseen, began = [], time.thread_time()
+        folder.seconds += time.thread_time() - began
+        yield unseen
+        self._remember(relative, present.intersection(self._seen.get(relative, ())))
+
+    def _replace(self, relative: bytes, folder: _Folder | None) -> list[bytes]:
+        """Put what a listing found in the place of what the one before did; return the folders that this one had found."""
+        before = self._folders.pop(relative, None) or _Folder(-1)
+        after = folder or _Folder(-1)
+        if folder:
+            self._folders[relative] = folder
+        for path in set(before.folders).difference(after.folders):
+            self._replace(path, None)
+        self._seconds += after.seconds - before.seconds
+        for whole, new, old in (
+            (self.others, after.others, before.others), (self.ignored_names, after.ignored, before.ignored),
+        ):  # fmt: skip
+            whole.update(new)
+            whole.subtract(old)
+        return before.folders
 
     def _stat(self, path: bytes, entry: os.DirEntry[bytes]) -> File | None:
         try:
@@ -174,7 +215,7 @@ class Tree:
             log.debug("%s is ignored: %s", escape(relative), why)
 
     def _report_unlisted(self, relative: bytes, error: OSError) -> None:
-        self._folders.pop(relative, None)
+        self._replace(relative, None)
         self._remember(relative, set())
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self.unreadable.discard(relative)
@@ -188,7 +229,9 @@ class Tree:
 
     def mark_known(self, relative: bytes, files: Iterable[File]) -> None:
         """Do not report these pictures of the folder again: they are in the ledger."""
-        self._remember(relative, self._seen.get(relative, set()) | {hash(file) for file in files})
+        known = array("q", map(hash, files))
+        self._seen.setdefault(relative, array("q")).extend(known)
+        self._seen_count += len(known)
 
     def list_again(self, relative: bytes) -> None:
         """List this folder at the next sweep, whether it changes or not: some of its pictures were left for later."""
@@ -198,11 +241,21 @@ class Tree:
     def _remember(self, relative: bytes, seen: set[int]) -> None:
         self._seen_count += len(seen) - len(self._seen.pop(relative, ()))
         if seen:
-            self._seen[relative] = seen
+            self._seen[relative] = array("q", seen)
         while self._seen_count > SEEN_MAX:
             self._seen_count -= len(self._seen.popitem(last=False)[1])
 
 
-def is_picture_path(relative: bytes) -> bool:
-    """Whether a path names a picture: by its suffix, and with nothing hidden in it."""
-    return relative.lower().endswith(SUFFIXES) and not relative.startswith(b".") and b"/." not in relative
+def _kind(name: bytes, known: Counter[str]) -> str:
+    """Return what to count a file as that is no picture: its suffix, or `in progress` for an upload."""
+    _, dot, suffix = name.lower().rpartition(b".")
+    text = f".{suffix.decode('ascii', 'replace')}" if dot else "no suffix"
+    if text in UPLOADING:
+        return "in progress"
+    is_odd = dot and (len(suffix) > 8 or not suffix.isalnum() or suffix.isdigit())
+    return "other" if is_odd or (text not in known and len(known) >= KINDS_MAX) else text
+
+
+def is_picture_path(path: bytes) -> bool:
+    """Whether a path names a picture: by its suffix, and with nothing hidden in it; `a.jpg.1` is the second `a.jpg` of an FTP server (STOU)."""
+    return _PICTURE.search(path) is not None and not path.startswith(b".") and b"/." not in path

@@ -173,10 +173,11 @@ def history(record: Record, id: int) -> list[Row]:
 
 def frames(record: Record, event_id: int) -> list[Row]:
     """Read the pictures of an event in order of capture, each with its detections."""
+    folders = dict(record.rows("SELECT id, folder_path FROM cameras"))
     return [
         {
             "id": f.id, "captured_at": iso(f.captured_at), "arrived_at": iso(f.arrived_at), "path": f.path, "width": f.width,
-            "height": f.height, "image_url": upload_url(f.camera_id, f.path, f.mtime_ns, f.size),
+            "height": f.height, "image_url": upload_url(f.camera_id, folders.get(f.camera_id, f.camera_id), f.path, f.mtime_ns, f.size),
             "thumbnail_url": f.thumbnail_path and url(f.thumbnail_path), "model": f.model, "detect_ms": f.detect_ms,
             "detections": detections_of_frame(record, f.id),
         }

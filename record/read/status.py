@@ -42,7 +42,7 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
             out.append({
                 "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
                 "notes": notes, "ignore_zones": json.loads(zones) if zones else None, "silent": silent,
-                "last_image_url": _last_image_url(record, camera), "events_today": today.get(camera, 0),
+                "last_image_url": _last_image_url(record, camera, folder), "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),
             })  # fmt: skip
     return out
@@ -57,8 +57,8 @@ def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
     return [dict(zip(("path", "mtime_ns", "size"), row, strict=True)) for row in rows]
 
 
-def _last_image_url(record: Record, camera: str) -> str | None:
-    return next((upload_url(camera, **picture) for picture in newest_pictures(record, camera, 1)), None)
+def _last_image_url(record: Record, camera: str, folder: str) -> str | None:
+    return next((upload_url(camera, folder, **picture) for picture in newest_pictures(record, camera, 1)), None)
 
 
 def images(record: Record, since: int, camera: str | None = None) -> int:

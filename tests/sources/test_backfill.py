@@ -17,6 +17,7 @@ from hearthwatch.record import Record, RecordError, acquire_lock
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Context
 from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.schemas.path_rules import CameraPattern, PathRules
 from hearthwatch.sources.backfill import (
     AHEAD_MAX,
     AHEAD_MIN,
@@ -122,7 +123,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path, wrong: str) -> None:
     pipeline, old = Pipeline(tmp_path), tmp_path / "old"
     if wrong != "nowhere":
         (old / "cam").mkdir(parents=True)
-        ((old if wrong == "homeless" else old / "cam") / "1.jpg").write_bytes(picture())
+        ((old if wrong == "homeless" else old / "cam") / "20250601-123015.jpg").write_bytes(picture())
     environment = {"HEARTHWATCH_FLOW": "", "HEARTHWATCH_DETECTOR_MODEL": "./none"} if wrong == "model" else {}
     words = {"nowhere": "old is not a folder", "homeless": "--camera NAME", "model": "`./none` is not a folder"}
     said = finish(command(pipeline, str(old), **environment), 2)
@@ -181,6 +182,40 @@ def test_the_key_is_the_one_that_the_ledger_gets(tmp_path: Path) -> None:
     assert record.rows("SELECT count(*), sum(state = 'discovered') FROM frames") == [(2, 2)]
 
 
+def test_what_is_ignored_in_the_tree_is_ignored_in_old_pictures_and_cameras_follow_the_pattern(tmp_path: Path) -> None:
+    place(
+        tmp_path / "old",
+        "home/CAM1_1.jpg",
+        "home/@eaDir/CAM1_1.jpg/thumb_1.jpg",
+        "home/skip/CAM2_1.jpg",
+        "home/CAM2_1.jpg",
+    )
+    rules = PathRules(("skip",), CameraPattern("{1}_{n1}"))
+    context = Context(tmp_path / "r.db", tmp_path, tmp_path / "base", UTC, paths=rules)
+    found = PictureSearch(tmp_path / "old", Files(capture_time="auto"), context, None)
+    assert sorted(old.camera for old in found) == ["home_CAM1", "home_CAM2"]
+    assert found.ignored == 2
+
+
+@pytest.mark.slow
+def test_pictures_that_tell_no_time_are_named_and_left_until_it_is_said_when_they_were_taken(tmp_path: Path) -> None:
+    pipeline, old = Pipeline(tmp_path), tmp_path / "old"
+    place(old, "gate/2025/06/01/123015.jpg", "gate/1.jpg")
+    assert "2 pictures have no time in EXIF or name, such as" in finish(command(pipeline, str(old)), 1)
+    assert taken(pipeline) == {}
+    said = finish(command(pipeline, str(old), "--time-format", "%Y/%m/%d/%H%M%S"), 1)
+    assert f"1 picture has no time in EXIF or name, such as {old}/gate/1.jpg: not taken in" in said
+    assert taken(pipeline) == {"123015.jpg": to_microseconds(AT)}
+    finish(command(pipeline, str(old), "--accept-copy-times"))
+    assert len(taken(pipeline)) == 2
+    assert "--time-format: `%Y` needs a year" in finish(command(pipeline, str(old), "--time-format", "%Y"), 2)
+
+
+def taken(pipeline: Pipeline) -> dict[str, int]:
+    rows = Record(pipeline.path).rows("SELECT path, captured_at FROM frames")
+    return {path.rpartition("/")[2]: at for path, at in rows}
+
+
 AT = datetime(2025, 6, 1, 12, 30, 15, tzinfo=UTC)
 COPIED = 1_760_000_000 * 10**9
 
@@ -200,7 +235,7 @@ COPIED = 1_760_000_000 * 10**9
     ],
 )
 def test_names_are_believed_however_old(path: str, mode: Any, expected: int) -> None:
-    assert old_capture_time(path, COPIED, b"", mode, ZoneInfo("UTC")) == expected
+    assert old_capture_time(path, COPIED, b"", mode, ZoneInfo("UTC")).at == expected
 
 
 # -- never many at a time

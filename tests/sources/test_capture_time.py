@@ -1,6 +1,7 @@
 """When a picture was taken: cameras name and tag their files in many ways, and some clocks are wrong."""
 
 import io
+import struct
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.sources.capture_time import exif_time, find_capture_time, name_time
+from hearthwatch.schemas.path_rules import TimeFormat
+from hearthwatch.sources.capture_time import (
+    HEAD_BYTES,
+    ends_before_picture,
+    exif_time,
+    find_capture_time,
+    name_time,
+)
 
 NOON = datetime(2023, 11, 2, 12, 34, 56, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -147,3 +155,204 @@ def test_broken_exif_is_no_exif(at, noise):
     real = bytearray(exif("2023:11:02 12:34:56", fraction="1", offset="+00:00"))
     real[at : at + len(noise)] = noise
     exif_time(bytes(real))
+
+
+SEEN = datetime(2026, 11, 27, 20, 10, 33, tzinfo=UTC)  # when the pictures below were modified
+TAKEN = SEEN.replace(second=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("2026-11-27/001/jpg/20/10/20.10.30[M][0@0][0].jpg", TAKEN),  # Amcrest: the folders repeat the name
+        ("2026-11-27/001/jpg/20/20.10.30[M][0@0][0].jpg", TAKEN),
+        ("2026-11-27/pic_001/20.10.30[M][0@0][0].jpg", TAKEN),
+        ("2026-11-27/20/10-30-05.jpg", TAKEN),  # the folder is the hour, 05 a counter
+        ("2026-11-27/20/10-30.jpg", TAKEN),
+        ("2026/11/20/20.10.30.jpg", SEEN),  # a week old: not believed
+        ("2026/11/27/20/10/30.jpg", TAKEN),
+        ("20261127-080000/20-10-30.jpg", TAKEN),  # the folder says when the session began
+        ("2026112720103001.jpg", TAKEN),  # a counter, not the year 2034
+        ("202611272010300001.jpg", TAKEN),
+        ("20261127_20103005.jpg", TAKEN),
+        ("Front 2026-11-27 08.10.30 PM.jpg", TAKEN),
+        ("Screenshot 2026-11-27 at 8.10.30\u202fPM.png", TAKEN),
+        ("2026-11-27_08-10-30_pm.jpg", TAKEN),
+        ("2026-11-27 8-10-30 p.m.jpg", TAKEN),
+        ("2026-11-27 下午 08.10.30.jpg", TAKEN),
+        ("2026-11-27/PM/08-10-30.jpg", TAKEN),
+        ("20261127AM/cam-20261127-201030.jpg", TAKEN),
+        ("Front Door 11-27-2026, 9.10.30 PM GMT+1.jpg", TAKEN),
+        ("20261127T151030-0500.jpg", TAKEN),
+        ("2026-11-27T15-10-30-05-00.jpg", TAKEN),
+        ("20261127-151030-0500.jpg", TAKEN),
+        ("20261127-201030-0500.jpg", TAKEN),  # the same digits as a counter
+        ("20261127T211030+01:00.jpg", TAKEN),
+        ("2026/11/27/cam_20-10-30.jpg", TAKEN),  # motionEye
+        ("26-11-27_20-10-30-05.jpg", TAKEN),  # Axis
+        ("27-11-2026_20-10-30.jpg", TAKEN),
+        ("11-27-2026 20.10.30.jpg", TAKEN),
+        ("26-11-27/20-10-30.jpg", TAKEN),
+        ("Schedule_20261127-201030.jpg", TAKEN),  # Foscam
+        ("2026/11/27/Front_00_20261127201030.jpg", TAKEN),  # Reolink
+        ("Cam1.20261127_201030.jpg", TAKEN),  # Blue Iris
+        ("Cam1.20261127_201030.5.jpg", TAKEN),
+        ("alarm/20261127/20261127_20_10_30.jpg", TAKEN),  # Wyze
+        ("20261127_201030_tp00012.jpg", TAKEN),  # Tapo
+        ("FrontDoor_2026-11-27_20-10-30.jpg", TAKEN),  # UniFi
+        ("20261127PM/cam-20261127-201030.jpg", TAKEN),  # Synology
+        ("front-1795810230.250123-abc12.jpg", TAKEN.replace(microsecond=250_123)),  # Frigate
+        ("20261127/201030.jpg", TAKEN),
+        ("20261127/201030-00.jpg", TAKEN),
+        ("2026-11-27_01-20-10-30.jpg", TAKEN),  # 01 is a channel
+        ("a.20261127-201030.jpg.1", TAKEN),
+    ],
+)
+def test_what_cameras_are_known_to_write_is_read(name, taken):
+    assert told(name, mtime=SEEN) == taken
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2026-11-27/000123.jpg",  # a counter
+        "2026-11-27/cam_001023.jpg",
+        "2026-11-27/10.10.10.5_snap.jpg",  # an address
+        "2026-11-27/192.168.10.20_00001.jpg",
+        "2026-11-27/01/12-34.jpg",  # a channel, hour and minute
+        "SN1795790000_0001.jpg",  # a serial number that is a time of today
+        "cam_1795790000_0001.jpg",
+        "20261127-080000/00001.jpg",  # when the session began
+        "2026-11-27 AM 11.10.30 PM.jpg",  # half past eleven tonight has not been yet
+        "202611272010.jpg",
+    ],
+)
+def test_digits_that_may_be_something_else_are_not_believed(name):
+    assert told(name, mtime=SEEN) == SEEN
+
+
+DIGITS = st.sampled_from(
+    ["2026", "11", "27", "20", "10", "30", "20261127", "201030", "08", "PM", "am", "-0500", "1795810230", "[M][0@0][0]"]
+)
+SIGNS = st.sampled_from(["/", "-", "_", ".", " ", ":", "T", "", ", ", "h"])
+
+
+@given(st.lists(st.tuples(DIGITS, SIGNS), max_size=9), st.integers(0, 400_000), st.booleans())
+def test_no_name_says_the_future(parts, later, copied):
+    name = "".join(digits + sign for digits, sign in parts)
+    at = SEEN + timedelta(seconds=later - 200_000)
+    found = find_capture_time(f"{name}.jpg", int(at.timestamp()) * 10**9, b"", "auto", UTC, copied=copied)
+    late = from_microseconds(found.at) - at
+    assert late <= timedelta(seconds=60)
+    assert copied or late >= -timedelta(days=1)
+    assert (found.source == "mtime") >= found.doubted
+
+
+def test_a_copied_picture_is_believed_where_it_can_be_read_in_one_way():
+    copied = int(datetime(2027, 3, 1, tzinfo=UTC).timestamp()) * 10**9
+
+    def source(name, formats=()):
+        return find_capture_time(name, copied, b"", "auto", UTC, [TimeFormat(text) for text in formats], copied=True)
+
+    for name in (
+        "2026/11/27/cam_20-10-30.jpg",
+        "26-11-27_20-10-30-05.jpg",
+        "27-11-2026_20-10-30.jpg",
+        "1795810230.jpg",
+    ):
+        assert from_microseconds(source(name).at) == TAKEN
+    for name in ("11-10-2026_20-10-30.jpg", "20261127/201030.jpg", "cam_1795810230_1.jpg", "00001.jpg"):
+        assert source(name).source == "mtime"
+    told = source("20261127/201030.jpg", ["%Y%m%d/%H%M%S"])
+    assert (from_microseconds(told.at), told.source) == (TAKEN, "format")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("%Y/%m/%d/cam_%H-%M-%S.jpg", "2026/11/27/cam_20-10-30.jpg"),
+        ("%Y%m%d/%H%M%S", "archive/20261127/201030.jpg"),
+        ("%y-%m-%d_%H-%M-%S-*", "26-11-27_20-10-30-05.jpg"),
+        ("%d %b %Y %I.%M.%S %p", "27 Nov 2026 08.10.30 PM.jpg"),
+        ("%Y-%j-%H%M%S%z", "2026-331-151030-0500.jpg"),
+        ("*_%s", "serial_1795810230.jpg"),
+        ("%Y/**/%Y%m%d%H%M%S", "2026/x/y/20261127201030.png"),
+    ],
+)
+def test_a_format_of_ones_own_is_read(pattern, path):
+    at = int(SEEN.timestamp()) * 10**9
+    found = find_capture_time(path, at, b"", "auto", UTC, [TimeFormat(pattern)])
+    assert (from_microseconds(found.at), found.source) == (TAKEN, "format")
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_format_is_read_or_a_mistake(pattern, path):
+    try:
+        TimeFormat(pattern).read(path)
+    except ValueError as error:
+        assert str(error)
+
+
+# -- EXIF that is broken in part
+
+
+def tiff(*entries: tuple[int, int, bytes], inner=(), pointer=None) -> bytes:
+    """EXIF of these (tag, kind, value) entries, little-endian."""
+    out, values = struct.pack("<H", len(entries) + 1), b""
+    after = 8 + 2 + 12 * (len(entries) + 1) + 4
+    for tag, kind, value in entries:
+        out += struct.pack("<HHII", tag, kind, len(value), after + len(values))
+        values += value
+    out += struct.pack("<HHII", 0x8769, 4, 1, after + len(values) if pointer is None else pointer) + bytes(4)
+    start = after + len(values)
+    second, texts = struct.pack("<H", len(inner)), b""
+    for tag, kind, value in inner:
+        second += struct.pack("<HHII", tag, kind, len(value), start + 2 + 12 * len(inner) + 4 + len(texts))
+        texts += value
+    return b"II*\0" + struct.pack("<I", 8) + out + values + second + bytes(4) + texts
+
+
+def jpeg(block: bytes, *before: tuple[int, bytes]) -> bytes:
+    """The head of a JPEG with this EXIF behind other segments."""
+    out = b"\xff\xd8"
+    for marker, data in (*before, (0xE1, b"Exif\0\0" + block)):
+        out += struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+    return out + b"\xff\xda\0\x08" + bytes(6)
+
+
+ORIGINAL = (0x9003, 2, b"2026:11:27 20:10:30\0")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        jpeg(
+            tiff((0x010F, 2, "Überwachung\xff".encode("latin-1") + b"\0"), inner=[ORIGINAL])
+        ),  # a text that is not ASCII
+        jpeg(tiff((0x0132, 2, b"2026:11:27 20:10:30\0"), pointer=2**31)),  # the second directory lies nowhere
+        jpeg(tiff(inner=[(0x9011, 2, b"+99:99\0"), ORIGINAL])),
+        jpeg(tiff(inner=[(0x9011, 2, b"local\0"), ORIGINAL, (0x9291, 2, b"zz\0")])),
+        jpeg(tiff(inner=[(0x9004, 2, b"\xff\xfe"), ORIGINAL])),
+        jpeg(tiff(inner=[(0x9003, 2, b"2026:11:27 08:10:30 PM\0")])),
+        jpeg(tiff(inner=[(0x9003, 7, b"2026:11:27 20:10:30\0")])),
+        jpeg(tiff(inner=[ORIGINAL]), (0xE2, bytes(60_000))),  # behind a large block
+        jpeg(tiff(inner=[ORIGINAL]), (0xE0, b"JFIF\0" + bytes(9)), (0xFE, bytes(9000))),
+        jpeg(tiff(inner=[ORIGINAL]), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + bytes(5000))),
+        jpeg(tiff(inner=[ORIGINAL]), (0xE1, b"Exif\0\0broken")),
+    ],
+)
+def test_the_tags_of_exif_that_matter_are_read_by_themselves(head):
+    assert exif_time(head).replace(tzinfo=UTC) == TAKEN
+
+
+def test_exif_of_a_wrong_zone_is_read_as_local_time():
+    head = jpeg(tiff(inner=[(0x9003, 2, b"2026:11:27 21:10:30\0"), (0x9011, 2, b"+00:00\0")]))
+    assert told(mtime=SEEN, head=head, zone=BERLIN) == TAKEN
+
+
+def test_exif_behind_more_than_a_segment_is_known_to_be_missing():
+    head = jpeg(tiff(inner=[ORIGINAL]), (0xE2, bytes(65_000)), (0xE2, bytes(65_000)))
+    assert exif_time(head[:HEAD_BYTES]) is None
+    assert ends_before_picture(head[:HEAD_BYTES])
+    assert not ends_before_picture(head)
+    assert exif_time(head).replace(tzinfo=UTC) == TAKEN

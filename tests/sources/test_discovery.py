@@ -9,7 +9,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,11 @@ from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import unescape
 from hearthwatch.schemas import Upload
+from hearthwatch.schemas.path_rules import CameraPattern, PathRules
 from hearthwatch.sources import discovery, tree
 from hearthwatch.sources.discovery import Discovery, Intervals
-from hearthwatch.sources.intake import CaptureClock
+from hearthwatch.sources.intake import CaptureClock, is_complete
+from hearthwatch.sources.tree import Tree
 from hearthwatch.sources.watch import Hint
 from tests.support.pipeline import picture
 
@@ -58,10 +60,10 @@ class House:
         return file
 
     @contextmanager
-    def looking(self, pace=QUICK, notify=True, clock=MTIME):
+    def looking(self, pace=QUICK, notify=True, clock=MTIME, paths=None):
         """Discovery runs inside; the first sweep is through when the block begins."""
         theirs = Ledger(Record(self.record.path), self.ledger.clock)
-        thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify)
+        thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify, paths)
         thread.start()
         try:
             until(lambda: thread.is_caught_up or thread.failure)
@@ -239,7 +241,7 @@ def test_the_same_path_with_new_content_is_a_new_frame(house):
 
 
 def test_a_new_file_in_a_folder_that_was_quiet_for_years_is_swept(house, monkeypatch):
-    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
+    monkeypatch.setattr(tree, "LISTING_SHARE", 1e9)
     folder = house.put("front/a.jpg", mtime=OLD).parent
     os.utime(folder, (OLD, OLD))
     with house.looking(notify=False):
@@ -247,9 +249,9 @@ def test_a_new_file_in_a_folder_that_was_quiet_for_years_is_swept(house, monkeyp
         house.told("front/a.jpg", "front/b.jpg")
 
 
-@pytest.mark.parametrize("quick", [20_000, -1], ids=["a small tree", "a large tree"])
-def test_a_rewrite_in_place_is_swept_although_its_folder_does_not_change(house, quick, monkeypatch):
-    monkeypatch.setattr(tree, "QUICK_FILES_MAX", quick)
+@pytest.mark.parametrize("share", [tree.LISTING_SHARE, 1000], ids=["a small tree", "a large tree"])
+def test_a_rewrite_in_place_is_swept_although_its_folder_does_not_change(house, share, monkeypatch):
+    monkeypatch.setattr(tree, "LISTING_SHARE", share)
     house.put("front/a.jpg", mtime=OLD)
     with house.looking(notify=False):
         house.put("front/a.jpg", picture("two"), mtime=OLD + 1)
@@ -401,19 +403,25 @@ def test_a_base_that_is_exchanged_is_watched_anew(house):
         until(lambda: house.put(f"front/{next(names)}.jpg") and house.paths())
 
 
-def test_a_folder_that_cannot_be_read_puts_its_camera_in_error_until_it_can(house, monkeypatch):
-    locked, real = set(), tree.Tree._entries
+def lock(monkeypatch, call) -> set[bytes]:
+    """Paths that cannot be read: what the kernel answers to anybody but root, who runs many a test machine."""
+    locked, real = set(), getattr(os, call)
 
-    def entries(self, relative):  # what the kernel answers to anybody but root, who runs many a test machine
-        if relative in locked:
+    def refuse(path, *options):
+        if path in locked:
             raise PermissionError(13, os.strerror(13))
-        return real(self, relative)
+        return real(path, *options)
 
-    monkeypatch.setattr(tree.Tree, "_entries", entries)
+    monkeypatch.setattr(os, call, refuse)
+    return locked
+
+
+def test_a_folder_that_cannot_be_read_puts_its_camera_in_error_until_it_can(house, monkeypatch):
+    locked = lock(monkeypatch, "scandir")
     house.put("front/a.jpg", mtime=OLD)
     status = "SELECT status FROM cameras WHERE id = 'front'"
     with house.looking():
-        locked.add(b"front")
+        locked.add(os.fsencode(house.base / "front"))
         until(lambda: house.record.rows(status) == [("error",)])
         until(lambda: house.notes().get("unreadable") == ["front"])
         locked.clear()
@@ -491,7 +499,7 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
 def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(house, monkeypatch):
     monkeypatch.setattr(tree, "SEEN_MAX", 3)
     monkeypatch.setattr(discovery, "WAITING_MAX", 2)
-    monkeypatch.setattr(tree, "QUICK_FILES_MAX", -1)
+    monkeypatch.setattr(tree, "LISTING_SHARE", 100)
     for n in range(12):
         house.put(f"cam{n % 3}/{n}.jpg", mtime=time.time() + 3600)
     for folder in house.base.iterdir():
@@ -511,3 +519,167 @@ def test_a_failure_of_the_thread_reaches_whoever_asks(house):
     until(thread.new_rows.is_set)
     assert thread.failure is not None
     thread.stop()
+
+
+def test_a_file_that_cannot_be_read_waits_and_is_taken_in_when_it_can(house, monkeypatch):
+    locked = lock(monkeypatch, "open")
+    locked.add(os.fsencode(house.base / "front/a.jpg"))
+    with house.looking():
+        house.put("front/a.jpg")
+        house.put("front/b.jpg")
+        until(lambda: house.notes().get("unreadable_files", {}).get("count") == 1)
+        assert house.notes()["unreadable_files"]["example"] == "front/a.jpg"
+        house.told("front/b.jpg")
+        locked.clear()
+        house.told("front/a.jpg", "front/b.jpg")
+        until(lambda: not house.notes()["unreadable_files"])
+    assert house.quarantined() == {}
+
+
+def test_a_picture_that_was_quarantined_as_unreadable_is_taken_in_again(house, monkeypatch):
+    locked = lock(monkeypatch, "open")
+    house.put("front/a.jpg", mtime=OLD)
+    with house.looking() as thread:
+        locked.add(os.fsencode(house.base / "front/a.jpg"))
+        refused = (
+            "UPDATE frames SET state = 'quarantined', error_stage = 'detect', error = 'unreadable: Permission denied'"
+        )
+        house.record.transact(lambda: (house.record.execute(refused), house.record.count(discovered=-1, quarantined=1)))
+        thread.intake.take_readable()
+        assert len(house.paths()) == 1
+        locked.clear()
+        house.told("front/a.jpg", "front/a.jpg")
+    assert house.record.rows("SELECT attempt, state FROM frames") == [(1, "quarantined"), (2, "discovered")]
+
+
+RULES = PathRules(("old", "front/tmp/*.jpg", "**/test_*"), CameraPattern("{1}_{n1}"))
+
+
+def test_ignored_names_are_not_taken_by_hint_nor_sweep_and_are_counted(house):
+    ignored = [
+        "front/@eaDir/x.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "#recycle/front/a.jpg",
+        "front/.hidden/a.jpg",
+        "front/OLD.jpg/old/b.jpg",
+        "front/tmp/a.jpg",
+        "front/day/test_1.jpg",
+    ]
+    for path in ignored:
+        house.put(path, mtime=OLD)
+    with house.looking(paths=PathRules(RULES.ignore)):
+        for path in ignored:
+            house.put(path.replace("a.jpg", "later.jpg"))
+        house.put("front/tmp/below/a.jpg")
+        house.told("front/tmp/below/a.jpg")
+        until(lambda: house.notes().get("ignored_names", {}).get("front/tmp/*.jpg") == 2)
+    assert house.notes()["ignored_names"] == {
+        "@eaDir": 1, "#recycle": 1, "hidden": 1, "old": 1, "front/tmp/*.jpg": 2, "**/test_*": 1,
+    }  # fmt: skip
+
+
+def test_what_is_no_picture_is_counted_by_its_suffix(house):
+    for path in ("front/a.mp4", "front/b.mp4", "front/c.jpg.part", "front/d", "front/a.jpg.1", "front/a.jpg"):
+        house.put(path, mtime=OLD)
+    with house.looking():
+        house.told("front/a.jpg", "front/a.jpg.1")
+        until(lambda: house.notes().get("not_pictures") == {".mp4": 2, "in progress": 1, "no suffix": 1})
+        (house.base / "front/c.jpg.part").rename(house.base / "front/c.jpg")
+        house.told("front/a.jpg", "front/a.jpg.1", "front/c.jpg")
+        until(lambda: house.notes()["not_pictures"] == {".mp4": 2, "no suffix": 1})
+
+
+def test_a_pattern_says_what_a_camera_is(house):
+    for path in ("yard/CAM1_20231114-221320.jpg", "yard/CAM2_1.jpg", "loose_1.jpg"):
+        house.put(path, mtime=OLD)
+    with house.looking(paths=RULES):
+        until(lambda: len(house.paths()) == 3)
+    cameras = house.record.rows("SELECT id, name, folder_path FROM cameras ORDER BY id")
+    assert cameras == [("yard_cam1", "yard_CAM1", "yard"), ("yard_cam2", "yard_CAM2", "yard")]
+    assert house.quarantined() == {"loose_1.jpg": "its path has not the parts of HEARTHWATCH_CAMERA = {1}_{n1}"}
+
+
+def test_cameras_may_lie_two_folders_deep(house):
+    for path in ("home/front/a.jpg", "barn/front/2026/b.jpg", "barn/c.jpg"):
+        house.put(path, mtime=OLD)
+    with house.looking(paths=PathRules(camera=CameraPattern("{1}/{2}"))):
+        until(lambda: len(house.paths()) == 3)
+    cameras = house.record.rows("SELECT id, name, folder_path FROM cameras ORDER BY id")
+    assert cameras == [("barn_front", "barn front", "barn/front"), ("home_front", "home front", "home/front")]
+    assert list(house.quarantined()) == ["barn/c.jpg"]
+
+
+def test_two_folders_that_a_pattern_does_not_tell_apart_are_not_one_camera(house):
+    house.put("home/front/a.jpg", mtime=OLD)
+    with house.looking(paths=PathRules(camera=CameraPattern("{2}"))):
+        house.put("barn/front/b.jpg")
+        until(lambda: len(house.paths()) == 2)
+    assert "HEARTHWATCH_CAMERA = {2} has to distinguish them" in house.quarantined()["barn/front/b.jpg"]
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=25), timedelta(hours=2), -timedelta(days=2)])
+def test_a_picture_that_is_seen_being_written_was_taken_about_now(house, off):
+    with house.looking(TOLD, clock=CaptureClock("auto")) as thread:
+        before = time.time()
+        file = house.put("front/no_time.jpg", mtime=before + off.total_seconds())
+        house.told("front/no_time.jpg")
+    ((captured, arrived, mtime_ns),) = house.record.rows("SELECT captured_at, arrived_at, mtime_ns FROM frames")
+    assert before - 1 <= captured / 1e6 <= time.time() and before - 1 <= arrived / 1e6 <= time.time()
+    assert mtime_ns == file.stat().st_mtime_ns
+    assert thread.intake.no_time == {"front": 1}
+
+
+def test_what_is_moved_in_keeps_its_time_but_none_of_the_future(house):
+    now = time.time()
+    with house.looking(TOLD):
+        for name, mtime in (("old", now - 172_800), ("new", now + 90_000)):
+            file = house.outside / f"{name}.jpg"
+            file.write_bytes(picture(name))
+            os.utime(file, (mtime, mtime))
+            (house.base / "front").mkdir(exist_ok=True)
+            file.rename(house.base / f"front/{name}.jpg")
+        house.told("front/old.jpg", "front/new.jpg")
+    captured = dict(house.record.rows("SELECT path, captured_at / 1000000 FROM frames"))
+    assert captured["front/old.jpg"] == int(now - 172_800)
+    assert now - 1 <= captured["front/new.jpg"] <= time.time()
+
+
+@pytest.mark.parametrize(
+    "tail", [bytes(4096), b"\xff" * 100, bytes(65_000), b"SEFHe\0\0\0maker's block" + bytes(99) + b"SEFT"]
+)
+def test_a_picture_with_something_behind_its_end_is_complete_at_once(tmp_path, tail):
+    file, whole = tmp_path / "a.jpg", picture("a")
+    file.write_bytes(whole + tail)
+    assert is_complete(os.fsencode(file), len(whole + tail))
+    file.write_bytes(whole[:-2] + tail)
+    assert not is_complete(os.fsencode(file), len(whole + tail) - 2)
+
+
+def test_the_end_of_the_thumbnail_in_exif_is_not_the_end_of_a_picture(tmp_path):
+    whole, thumbnail = picture("a"), picture("b")
+    block = b"Exif\0\0" + thumbnail
+    data = whole[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + whole[2:]
+    file = tmp_path / "a.jpg"
+    for size, complete in (
+        (len(data), True),
+        (len(data) - 2, False),
+        (len(block) + 5, False),
+        (len(block) + 20, False),
+    ):
+        file.write_bytes(data[:size])
+        assert is_complete(os.fsencode(file), size) is complete
+
+
+def test_a_large_folder_is_listed_in_portions(house):
+    for n in range(2500):
+        house.put(f"front/{n:05}.txt", b"")
+    house.put("front/a.jpg", mtime=OLD)
+    below = Tree(os.fsencode(house.base), lambda folder: None)
+    portions = [folder for folder, _ in below.sweep(0.0, True)]
+    assert portions == [b"", b"front", b"front", b"front"]
+
+
+def test_folders_that_changed_last_are_listed_first(house):
+    for n in (3, 1, 2):
+        os.utime(house.put(f"cam{n}/a.jpg", mtime=OLD).parent, (OLD + n, OLD + n))
+    listed = [folder for folder, _ in Tree(os.fsencode(house.base), lambda folder: None).sweep(0.0, True)]
+    assert listed == [b"", b"cam3", b"cam2", b"cam1"]
