@@ -21,7 +21,7 @@ from redis.retry import Retry
 from hearthwatch.api import models
 from hearthwatch.record import Record, RecordError, now
 from hearthwatch.record.graph_description import read_description
-from hearthwatch.record.problems import BEHIND_SECONDS, read_notes
+from hearthwatch.record.problems import BEHIND_SECONDS, read_notes, read_waiting
 from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.conditions import StandingCondition
@@ -140,7 +140,8 @@ class PipelineView:
         self.is_alive = self.seen_at is not None and at - self.seen_at < queries.ALIVE
         self.is_starting = self.is_alive and bool(self.found.get("starting"))
         self.is_stalled = stalled and self.is_alive and not self.is_starting
-        self.backlog, oldest = queries.waiting(record)
+        self.notes = read_notes(record)
+        self.backlog, oldest = read_waiting(record, self.notes)
         self.behind = None if oldest is None else max(0.0, (at - oldest) / 1e6)
         self.waits = plural(self.backlog, "picture waits", "pictures wait")
         self.nodes = {node["use"]: node for node in (read_description(record) or {}).get("nodes", ())}
@@ -154,20 +155,24 @@ class PipelineView:
             never = "has not run yet: start `hearthwatch run`"
             says = f"no heartbeat since {iso(self.seen_at)}; pictures wait on disk" if self.seen_at else never
             return [StandingCondition("pipeline_down", "", "error", None, says, self.seen_at or self.at)]
+        wrong = []
+        if self.notes.get("base_missing"):
+            says = f"{self.settings.foscam_base_path} cannot be read: no picture arrives"
+            wrong.append(StandingCondition("uploads_missing", "", "error", None, says, self.at))
         if self.is_stalled:
             says = f"{self.waits} and none was processed for a minute"
-            return [StandingCondition("stalled", "", "error", None, says, self.at - queries.STALLED)]
-        if self.behind is not None and self.behind > BEHIND_SECONDS:
+            wrong.append(StandingCondition("stalled", "", "error", None, says, self.at - queries.STALLED))
+        elif self.behind is not None and self.behind > BEHIND_SECONDS:
             says = f"{self.waits}, the oldest for {self.behind:.0f} s: more arrive than can be processed"
-            return [StandingCondition("behind", "", "warning", None, says, round(self.at - self.behind * 1e6))]
-        return []
+            wrong.append(StandingCondition("behind", "", "warning", None, says, round(self.at - self.behind * 1e6)))
+        return wrong
 
     def services(self) -> dict[str, ServiceStatus]:
         """Each service's status; the database's is that it could be read."""
         record, beat = self.record, self.beat
         (version,) = record.one("SELECT value FROM meta WHERE key = 'schema_version'")
         last, pending = queries.last_detected(record), queries.pending(record)
-        cameras, consumers, notes = known.cameras(record, self.at), known.consumers(record), read_notes(record)
+        cameras, consumers = known.cameras(record, self.at), known.consumers(record)
         return {
             "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
             "redis": self.service("redis", "events are published"),
@@ -178,7 +183,7 @@ class PipelineView:
                 oldest_unprocessed_seconds=self.behind, last_heartbeat=iso(self.seen_at), pid=beat["pid"] if beat else None,
                 counters={name: n for name, n in beat["counters"].items() if name != "seconds"} if beat else {},
             ),
-            "uploads": self.service("uploads", _uploads_message(notes), **notes),
+            "uploads": self.service("uploads", "; ".join(["the tree is watched", *known.describe_notes(self.notes)]), **self.notes),
             "cameras": self.service("cameras", _cameras_message(cameras), **cameras),
             "consumers": self.service("consumers", _consumers_message(consumers), **consumers),
             "lake": self.service("lake", "events are exported"),
@@ -214,12 +219,6 @@ class PipelineView:
             return None if name == "detector" else "the graph has no such node"
         unset = {"redis": self.settings.redis_url, "nemotron": self.settings.nemotron_url}
         return f"{name.upper()}_URL is not set" if not unset.get(name, True) else None
-
-
-def _uploads_message(notes: Row) -> str:
-    found = {"ignored": "ignored", "doubted_clocks": "with a doubted clock"}
-    counts = [f"{plural(notes[key], 'file')} {words}" for key, words in found.items() if notes.get(key)]
-    return "; ".join(["the tree is watched", *counts])
 
 
 def _cameras_message(cameras: dict[str, Row]) -> str:

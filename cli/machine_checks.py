@@ -43,11 +43,6 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 MOUNTS = Path("/proc/self/mounts")
 
 PROBED = ("uploads_missing", "disk_low", "redis_down", "detector_down", "llm_down")  # by the other checks, too
-COUNTED = {
-    "ignored": "ignored: no pictures, or they lead out of the tree",
-    "doubted_clocks": "whose camera's clock cannot be right; they count as taken when they were modified",
-}
-
 Health = Literal["ok", "note", "wrong"]
 
 
@@ -202,9 +197,7 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
     if newest and first and newest.id != first.id:
         words = f"the newest, {newest.path}, is {first.describe(None)} ({first.path}): the same bytes are not detected again"
         yield Finding("note", "uploads", words)
-    for key, words in COUNTED.items():
-        if n := notes.get(key):
-            yield Finding("note", "uploads", f"{plural(n, 'file')} {words}")
+    yield from (Finding("note", "uploads", words) for words in known.describe_notes(notes))
 
 
 def check_clock(s: Settings) -> Iterator[Finding]:

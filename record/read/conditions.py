@@ -6,6 +6,7 @@ The pipeline writes and this only reads, so that health, page, metrics and `doct
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
@@ -15,6 +16,7 @@ from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.problems import count_unusable
 from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.units import NEVER
+from hearthwatch.schemas.text import plural
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -73,6 +75,28 @@ def services(record: Record) -> dict[str, Any]:
     """Read what the pipeline's monitor last found out about its services: `at`, `services`; empty before it ran."""
     row = record.one("SELECT value FROM meta WHERE key = 'services'")
     return dict(json.loads(row[0])) if row else {}
+
+
+NOTED = {
+    "ignored": ("link or device", "links or devices", "ignored"),
+    "ignored_names": ("file or folder", "files or folders", "ignored by name"),
+    "not_pictures": ("file", "files", "left alone, not pictures"),
+    "doubted": ("picture", "pictures", "whose camera's clock cannot be right, dated by modification"),
+    "no_time": ("picture", "pictures", "that told no time, dated by modification"),
+}
+"""What discovery counts, and what those are; a number, or numbers by name."""
+
+
+def describe_notes(notes: Mapping[str, Any]) -> list[str]:
+    """Return what discovery counted, in words: `20 files ignored by name (@eaDir 12, #recycle 8)`."""
+    out = []
+    for key, (one, more, what) in NOTED.items():
+        counts = notes.get(key) or 0
+        by_name = {} if isinstance(counts, int) else counts
+        n = counts if isinstance(counts, int) else sum(by_name.values())
+        names = ", ".join(f"{name} {count}" for name, count in by_name.items())
+        out += [f"{plural(n, one, more)} {what}{f' ({names})' if names else ''}"] if n else []
+    return out
 
 
 def cameras(record: Record, at: int) -> dict[str, Row]:

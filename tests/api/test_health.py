@@ -158,6 +158,42 @@ def test_a_camera_shows_its_share_of_unusable_pictures(own):
     assert 'hearthwatch_camera_events{camera="front_door"} 3.0' in metrics
 
 
+def test_a_missing_tree_is_said_before_the_monitor_is_sure_and_what_discovery_counts_is_shown(own):
+    home, client = own
+    home.beat()
+
+    def note(**notes):
+        text = json.dumps(notes)
+        home.record.transact(lambda: home.record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", text))
+
+    note(base_missing=True)
+    found = settled(client, lambda found: found["status"] == "degraded")
+    assert found["services"]["uploads"]["status"] == "unhealthy" and len(found["conditions"]) == 1
+    assert str(home.base) in client.get("/api/status").json()["problem"]["message"]
+    note(ignored=1, ignored_names={"@eaDir": 12, "#recycle": 8}, no_time={})
+    found = settled(client, lambda found: found["status"] == "healthy")
+    ignored = "1 link or device ignored", "20 files or folders ignored by name (@eaDir 12, #recycle 8)"
+    assert found["services"]["uploads"]["message"] == "; ".join(["the tree is watched", *ignored])
+    assert {("note", "uploads", words) for words in ignored} <= words(home)
+
+
+def test_what_a_service_answered_to_the_monitor_is_shown(own):
+    home, client = own
+    home.beat()
+    flow = 'extends = "default"\n[mirror]\nuse = "redis"\nfrom = "sqlite"\nurl = "redis://127.0.0.1:9"\n[redis]\nuse = "none"\n'
+    store_description(home.record, Graph.from_toml(flow).describe())
+    answers = {"mirror": {"message": "redis://127.0.0.1:9: Redis 7.2", "details": {"redis_version": "7.2"}}}
+    text = json.dumps({"at": now(), "starting": False, "services": answers})
+    home.record.transact(lambda: home.record.execute("INSERT INTO meta VALUES ('services', ?)", text))
+    redis = settled(client, lambda found: found["services"]["redis"]["details"])["services"]["redis"]
+    assert (redis["status"], redis["details"]["redis_version"]) == ("healthy", "7.2")
+    home.wrong("redis_down", "mirror fails: connection refused", subject="mirror")
+    home.wrong("lake_down", "retention fails: disk full", subject="retention")
+    services = settled(client, lambda found: found["status"] == "degraded")["services"]
+    assert services["redis"]["message"] == "mirror fails: connection refused"
+    assert (services["retention"]["status"], services["lake"]["status"]) == ("degraded", "healthy")
+
+
 # -- no contradictions
 
 
