@@ -82,7 +82,7 @@ NOTED = {
     "ignored_names": ("file or folder", "files or folders", "ignored by name"),
     "not_pictures": ("file", "files", "left alone, not pictures"),
     "doubted": ("picture", "pictures", "whose camera's clock cannot be right, dated by modification"),
-    "no_time": ("picture", "pictures", "that told no time, dated by modification"),
+    "no_time": ("picture", "pictures", "without a time in name or EXIF, dated by modification"),
 }
 """What discovery counts, and what those are; a number, or numbers by name."""
 

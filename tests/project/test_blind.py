@@ -31,10 +31,10 @@ class Seen:
 
     def until_said(self, kind, subject=""):
         """The condition, once it is said everywhere."""
+        wait_for(lambda: self.metric(kind, subject) == "1.0", SAID_SECONDS)
         condition = wait_for(lambda: self.conditions(kind).get(subject), SAID_SECONDS)
         assert self.get("/api/system/health")["status"] == "degraded"
         assert self.get("/api/status")["problem"]["since"] and self.get("/api/status")["problems"] >= 1
-        assert self.metric(kind, subject) == "1.0"
         assert self.last_state(kind, subject) == "on"
         return condition
 
@@ -45,8 +45,7 @@ class Seen:
     def metric(self, kind, subject):
         lines = self.client.get("/metrics").text.splitlines()
         start, end = f'hearthwatch_condition{{kind="{kind}",', f'subject="{subject}"}} '
-        (line,) = [line for line in lines if line.startswith(start) and end in line]
-        return line.rpartition(" ")[2]
+        return next((line.rpartition(" ")[2] for line in lines if line.startswith(start) and end in line), None)
 
     def last_state(self, kind, subject):
         messages = self.get("/api/system/messages")["messages"]
