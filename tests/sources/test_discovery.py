@@ -618,6 +618,7 @@ def test_two_folders_that_a_pattern_does_not_tell_apart_are_not_one_camera(house
 
 @pytest.mark.parametrize("off", [timedelta(hours=25), timedelta(hours=2), -timedelta(days=2)])
 def test_a_picture_that_is_seen_being_written_was_taken_about_now(house, off):
+    (house.base / "front").mkdir()
     with house.looking(TOLD, clock=CaptureClock("auto")) as thread:
         before = time.time()
         file = house.put("front/no_time.jpg", mtime=before + off.total_seconds())
