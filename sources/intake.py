@@ -115,6 +115,19 @@ class Intake:
             self.ledger.retry(id, self.ledger.now())
         return bool(again)
 
+    def take_refused(self, path: str, mtime_ns: int, size: int) -> str | None:
+        """Take a picture in again that was refused because of its folder; return why it still cannot be."""
+        now = time.time_ns()
+        file = File(mtime_ns, unescape(path), size)
+        row = self._row(file, self.ledger.cameras(), believable_mtime(mtime_ns, None, now))
+        if row is None or row.error:
+            return row.error.reason if row and row.error else f"unreadable: {self.unreadable[file.path]}"
+        (last,) = self.ledger.record.one(
+            "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
+        )
+        self._write([row._replace(attempt=last + 1, arrived=now // 1000)])
+        return None
+
     def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
         self.new += self.ledger.discover(found, self.ledger.now(), inbox_ids)
 
