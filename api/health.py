@@ -195,6 +195,8 @@ class PipelineView:
         node = self.nodes.get(NODES.get(name, ""))
         answer = self.found.get("services", {}).get(node["name"], {}) if node else {}
         details |= answer.get("details", {})
+        if "failed_at" in details:
+            details["last_failure"] = iso(details.pop("failed_at"))
         wrong = [condition for condition in self.wrong if self._service_of(condition) == name]
         if off := self._off(name, node):
             return service_status("disabled", off, **details)

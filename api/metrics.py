@@ -99,10 +99,7 @@ def _cameras(record: Record, at: int) -> Iterator[Metric]:
 
 
 def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
-    for name, help in {
-        "delivered": "Messages delivered.",
-        "failed": "Deliveries that failed; they come again.",
-    }.items():
+    for name, help in (("delivered", "Messages delivered."), ("failed", "Deliveries that failed; they come again.")):
         family = CounterMetricFamily(f"hearthwatch_consumer_{name}", help, labels=["consumer"])
         for consumer, row in consumers.items():
             family.add_metric([consumer], row[name])
@@ -112,13 +109,10 @@ def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
 
 
 def _conditions(record: Record) -> Iterator[Metric]:
-    family = GaugeMetricFamily(
-        "hearthwatch_condition", "Whether this is wrong now.", labels=["kind", "subject", "severity"]
-    )
-    for kind, subject, severity, state in record.rows(
-        "SELECT kind, subject, severity, state FROM conditions ORDER BY 1, 2"
-    ):
-        family.add_metric([kind, subject, severity], state == "on")
+    labels = ["kind", "subject", "severity"]
+    family = GaugeMetricFamily("hearthwatch_condition", "Whether this is wrong now.", labels=labels)
+    for *values, is_on in record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2"):
+        family.add_metric(values, is_on)
     yield family
 
 

@@ -13,15 +13,8 @@ from hearthwatch.schemas.settings import Settings, settings, warnings
 from hearthwatch.schemas.text import plural
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-    *(
-        checks.check_uploads,
-        checks.check_inotify,
-        checks.check_data,
-        checks.check_record,
-        checks.check_pipeline,
-        checks.check_clock,
-    ),
-)
+    checks.check_uploads, checks.check_inotify, checks.check_data, checks.check_record, checks.check_pipeline, checks.check_clock,
+)  # fmt: skip
 SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
 

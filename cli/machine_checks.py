@@ -179,21 +179,17 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
         if condition.kind not in PROBED:
             health: Health = "note" if condition.severity == "info" or not is_running else "wrong"
             words = condition.message if is_running else f"when the pipeline last ran: {condition.message}"
-            yield Finding(health, SERVICE_OF_KIND.get(condition.kind, "pipeline"), words)
+            yield Finding(health, SERVICE_OF_KIND.get(condition.kind) or condition.subject or "pipeline", words)
     known_already = {condition.subject for condition in conditions}
     for name, consumer in consumers.items():
         if consumer["error"] and name not in known_already:
-            yield Finding(
-                "wrong" if is_running else "note",
-                name,
-                f"{consumer['error']}; {plural(consumer['lag'], 'message')} to deliver",
-            )
+            words = f"{consumer['error']}; {plural(consumer['lag'], 'message')} to deliver"
+            yield Finding("wrong" if is_running else "note", name, words)
     for camera, pictures, bad, _ in counts:
-        if bad and camera not in known_already:
+        if bad and (camera or "") not in known_already:
             which = f"{bad} of {plural(pictures, 'picture')} of {camera or 'no camera'}"
-            yield Finding(
-                "note", "cameras", f"{which} in the last hour could not be used: GET /api/system/quarantine says why"
-            )
+            words = f"{which} in the last hour could not be used: GET /api/system/quarantine says why"
+            yield Finding("note", "cameras", words)
     if newest and first and newest.id != first.id:
         words = f"the newest, {newest.path}, is {first.describe(None)} ({first.path}): the same bytes are not detected again"
         yield Finding("note", "uploads", words)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -26,7 +27,7 @@ from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
 
-STOP_LATENCY = timedelta(seconds=0.2)  # a source that sleeps for an hour is still asked this often whether to stop
+STOP_LATENCY_SECONDS = 0.2  # a source that sleeps for an hour is still asked this often whether to stop
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -124,23 +125,30 @@ class SourcePartition:
 
     def __init__(self, inner: Any, lifecycle: Lifecycle, follows: bool) -> None:
         self.inner, self.lifecycle, self.follows = inner, lifecycle, follows
-        self.due: datetime | None = inner.next_awake()
-        """When to poll again. As Bytewax does, it is asked for once after each batch: `now + pause` is a fine answer."""
+        self.due: float | None = 0.0
+        """When to poll again, on the monotonic clock: what it answers is a time of the wall clock, which may be set."""
+        self._awake()
         lifecycle.add(self)
 
     def next_batch(self) -> Any:
         self.lifecycle.start()
         if self.lifecycle.has_to_end(self):
             raise StopIteration
-        if self.due is not None and self.due > datetime.now(UTC):
+        if self.due is not None and self.due > time.monotonic():
             return []
         with exit_on_user_error(1):
             batch = self.inner.next_batch()
-        self.due = self.inner.next_awake()
+        self._awake()
         return batch
 
-    def next_awake(self) -> datetime | None:
-        return None if self.due is None else min(self.due, datetime.now(UTC) + STOP_LATENCY)
+    def _awake(self) -> None:
+        """Ask when to poll again; as Bytewax does, once after each batch: `now + pause` is a fine answer."""
+        at = self.inner.next_awake()
+        self.due = None if at is None else time.monotonic() + (at - datetime.now(UTC)).total_seconds()
+
+    def pause_seconds(self) -> float | None:
+        """How long not to poll it; None: it does not say."""
+        return None if self.due is None else min(self.due - time.monotonic(), STOP_LATENCY_SECONDS)
 
     def snapshot(self) -> Any:
         return self.inner.snapshot() if isinstance(self.inner, StatefulSourcePartition) else None

@@ -4,12 +4,16 @@ Bytewax lets a source start its next epoch only when all of them have ended the 
 the moment at which it happened to be polled first. So one that is polled every 0.2 s falls behind by as much at each epoch,
 and the others wait for it: pictures stood still for 3.5 s of every ten after seven minutes, and for longer and longer.
 Items come out as (node, item), in the order in which each source gave them.
+
+Bytewax waits for times of the wall clock: one that is set back by two hours would stop every source, and every step that
+waits for a time, for two hours. So this source is always due, and paces itself by elapsed time.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bytewax.inputs import DynamicSource, FixedPartitionedSource, StatefulSourcePartition
@@ -17,12 +21,12 @@ from bytewax.inputs import Source as BytewaxSource
 
 from hearthwatch.flows.lifecycle import Lifecycle, SourcePartition
 from hearthwatch.flows.runtime import exit_on_user_error
+from hearthwatch.schemas.components import AT_ONCE
 from hearthwatch.schemas.errors import UserError
 
 ONLY = "all"  # the name of the partition
-COOLDOWN = timedelta(
-    milliseconds=1
-)  # Bytewax's own, for a source that had nothing and does not say when to poll it again
+COOLDOWN = 0.001  # seconds; Bytewax's own, for a source that had nothing and does not say when to poll it again
+PAUSE_SECONDS_MAX = 0.01  # steps that wait for something outside are polled this often
 
 Name = tuple[str, str]
 """A node, and one of its partitions."""
@@ -67,18 +71,22 @@ class MultiplexedPartition(StatefulSourcePartition[tuple[str, Any], dict[Name, A
 
     def __init__(self, parts: dict[Name, SourcePartition]) -> None:
         self._parts = parts
-        self._awake = dict.fromkeys(parts, datetime.min.replace(tzinfo=UTC))
+        self._awake = dict.fromkeys(parts, 0.0)
+        """When each is due, on the monotonic clock."""
         self._ended: dict[Name, Any] = {}
 
     def next_batch(self) -> list[tuple[str, Any]]:
         if not self._parts:
             raise StopIteration
-        now = datetime.now(UTC)
+        wait = min(self._awake.values()) - time.monotonic()
+        if wait > 0:
+            time.sleep(min(wait, PAUSE_SECONDS_MAX))
+        now = time.monotonic()
         due = [name for name, at in self._awake.items() if at <= now]
-        return [(name[0], item) for name in due for item in self._poll(name, now)]
+        return [(name[0], item) for name in due for item in self._poll(name)]
 
-    def next_awake(self) -> datetime | None:
-        return min(self._awake.values(), default=None)
+    def next_awake(self) -> datetime:
+        return AT_ONCE
 
     def snapshot(self) -> dict[Name, Any]:
         return self._ended | {name: part.snapshot() for name, part in self._parts.items()}
@@ -87,7 +95,7 @@ class MultiplexedPartition(StatefulSourcePartition[tuple[str, Any], dict[Name, A
         for name in list(self._parts):
             self._close(name)
 
-    def _poll(self, name: Name, now: datetime) -> list[Any]:
+    def _poll(self, name: Name) -> list[Any]:
         part = self._parts[name]
         try:
             batch = list(part.next_batch())
@@ -95,7 +103,8 @@ class MultiplexedPartition(StatefulSourcePartition[tuple[str, Any], dict[Name, A
             self._ended[name] = part.snapshot()
             self._close(name)
             return []
-        self._awake[name] = part.next_awake() or (now if batch else now + COOLDOWN)
+        pause = part.pause_seconds()
+        self._awake[name] = time.monotonic() + ((0.0 if batch else COOLDOWN) if pause is None else pause)
         return batch
 
     def _close(self, name: Name) -> None:

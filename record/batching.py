@@ -52,9 +52,15 @@ class Cut(NamedTuple):
         """Return the capture time from which on a frame is not in the event whose frames span first..last."""
         return min(first + self.window, last + self.idle)
 
-    def close_at(self, first: int, last: int, arrival: int) -> int:
-        """Return when the event is closed, on the arrival clock: `arrival` is that of its last frame."""
-        return arrival + self.deadline(first, last) - last + self.lateness
+    def close_at(self, first: int, last: int, arrival: int, behind: int = 0) -> int:
+        """Return when the event is closed, on the arrival clock: `arrival` and `behind` are those of its last frame.
+
+        NEVER for old pictures of a backlog: by its next frames, or when it is through.
+        """
+        ends = self.deadline(first, last)
+        if behind == BACKLOG and ends < arrival:
+            return NEVER
+        return arrival + ends - last + self.lateness
 
 
 F = TypeVar("F", bound=tuple[int, ...])  # (capture time, frame id, …)
@@ -100,6 +106,8 @@ class Batching:
         self.suppression = Suppression(record, stillness or Stillness())
         self._due: dict[str, int] | None = None
         """Camera → when its first open event has to close, on the arrival clock; None: not read yet."""
+        self._held: set[str] = set()
+        """Cameras with an open event of a backlog."""
         self._behind: set[str] = set()
         """Cameras whose newest decided frame has `behind`."""
 
@@ -121,10 +129,17 @@ class Batching:
         if self._due is None:
             return True
         clock = to_microseconds(tick.now)
-        return any(due <= clock and camera not in tick.behind for camera, due in self._due.items())
+        return any(
+            (due <= clock or self._is_through(camera, tick)) and camera not in tick.behind
+            for camera, due in self._due.items()
+        )
+
+    def _is_through(self, camera: str, tick: Tick) -> bool:
+        """Whether the events of a backlog are to be closed."""
+        return camera in self._held and camera not in tick.backlog
 
     def _write(self, items: Sequence[Detected | Tick]) -> list[Event]:
-        self._due = self._read_due()
+        self._read_due()
         self._behind = {camera for (camera,) in self.record.rows("SELECT id FROM cameras WHERE behind")}
         self.writer.begin()
         undecided = self._undecided(items)
@@ -161,7 +176,7 @@ class Batching:
         kept = self._unsuppressed(item, captured, boxes) if boxes else []
         counts["detections"] += len(kept)
         opened = frame.opened
-        event_id = self._place(frame.id, frame.camera_id, captured, arrived) if kept else None
+        event_id = self._place(frame.id, frame.camera_id, captured, arrived, behind) if kept else None
         thumbnail = None if has_failed(error) or not item.detections else thumbnail_path(frame.id, captured)
         self.record.execute(
             "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
@@ -209,16 +224,23 @@ class Batching:
 
     # -- closing
 
-    def _read_due(self) -> dict[str, int]:
-        return dict(self.record.rows("SELECT camera_id, min(close_at) FROM events WHERE status = 'open' GROUP BY 1"))
+    def _read_due(self) -> None:
+        sql = "SELECT camera_id, min(close_at), max(close_at) FROM events WHERE status = 'open' GROUP BY 1"
+        rows = self.record.rows(sql)
+        self._due = {camera: due for camera, due, _ in rows}
+        self._held = {camera for camera, _, last in rows if last == NEVER}
 
     def _close_by_tick(self, tick: Tick) -> None:
         """Close what is due of the cameras that have nothing waiting."""
         if not self._closes(tick):
             return
         clock = to_microseconds(tick.now)
-        where = "close_at <= ? AND camera_id NOT IN (SELECT value FROM json_each(?)) ORDER BY close_at, id"
-        self._close(where, clock, json.dumps(sorted(tick.behind)))
+        through = [camera for camera in self._held if self._is_through(camera, tick)]
+        where = (
+            "(close_at <= ? OR camera_id IN (SELECT value FROM json_each(?)) AND close_at = ?) "
+            "AND camera_id NOT IN (SELECT value FROM json_each(?)) ORDER BY close_at, id"
+        )
+        self._close(where, clock, json.dumps(through), NEVER, json.dumps(sorted(tick.behind)))
         # a frame that is discovered later must not be stamped earlier, not even after a restart
         self.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", str(clock))
 
@@ -235,6 +257,7 @@ class Batching:
             where = "camera_id = ? AND started_at <= ? AND min(started_at + ?, last_at + ?) <= ? ORDER BY started_at"
             self._close(where, camera, passed, rules.window, rules.idle, passed)
         elif changes and not behind:
+            self._close("camera_id = ? AND close_at = ? ORDER BY started_at", camera, NEVER)
             sql = "UPDATE events SET sealed = 1 WHERE camera_id = ? AND status = 'closed' AND NOT sealed"
             self.record.execute(sql, camera)
 
@@ -243,7 +266,7 @@ class Batching:
         for event, camera in ripe:
             self.writer.close(event, seal=camera not in self._behind)
         if ripe:
-            self._due = self._read_due()
+            self._read_due()
 
     def _due_of(self, camera: str) -> int:
         return (self._due or {}).get(camera, NEVER)
@@ -251,10 +274,11 @@ class Batching:
     def _note_due(self, camera: str, close_at: int) -> None:
         if self._due is not None:
             self._due[camera] = min(self._due_of(camera), close_at)
+            self._held |= {camera} if close_at == NEVER else set()
 
     # -- placing
 
-    def _place(self, id: int, camera: str, at: int, arrival: int) -> int:
+    def _place(self, id: int, camera: str, at: int, arrival: int, behind: int) -> int:
         """Find the event of a new frame captured at `at`; its id. The frame's own row is written by the caller."""
         rules, near = (
             self.rules,
@@ -270,12 +294,12 @@ class Batching:
             and not (joins and before and before.sealed)
             and after.first < rules.deadline(first, last)
         ):
-            return self._recut(id, camera, at, arrival, first, last)
+            return self._recut(id, camera, at, arrival, behind, first, last)
         if joins and before:
-            return self._join(before.id, camera, first, last, arrival, at)
+            return self._join(before.id, camera, first, last, arrival, at, behind)
         if after and after.sealed and after.first - at < rules.idle and after.last - at < rules.window:
-            return self._join(after.id, camera, at, after.last, arrival, at)
-        self._open([(at, id)], camera, arrival, arrival - at)
+            return self._join(after.id, camera, at, after.last, arrival, at, behind)
+        self._open([(at, id)], camera, arrival, arrival - at, behind)
         self.writer.open(id)
         return id
 
@@ -283,8 +307,8 @@ class Batching:
         row = self.record.one(sql, camera, at)
         return None if row is None else Neighbour(*row)
 
-    def _join(self, event: int, camera: str, first: int, last: int, arrival: int, at: int) -> int:
-        close_at = self.rules.close_at(first, last, arrival)
+    def _join(self, event: int, camera: str, first: int, last: int, arrival: int, at: int, behind: int) -> int:
+        close_at = self.rules.close_at(first, last, arrival, behind)
         self.record.execute(
             "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
             "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
@@ -293,7 +317,7 @@ class Batching:
         self._note_due(camera, close_at)
         return event
 
-    def _recut(self, id: int, camera: str, at: int, arrival: int, start: int, reach: int) -> int:
+    def _recut(self, id: int, camera: str, at: int, arrival: int, behind: int, start: int, reach: int) -> int:
         """Cut the unsealed events from `start` on again, because a frame came out of order.
 
         Up to the next sealed one or the first idle gap behind `reach`, where the next event begins anyway.
@@ -307,7 +331,7 @@ class Batching:
             self.record.execute("UPDATE events SET status = 'merged' WHERE id = ?", event)
         for event, part in parts.items():
             if now.get(event) != part:
-                self._open(part, camera, arrival, arrival - at)
+                self._open(part, camera, arrival, arrival - at, behind)
                 self._move(event, [i for _, i in part if i != id])
                 if event not in now:
                     self.writer.open(event, early=arrival - at < LATE)
@@ -338,10 +362,10 @@ class Batching:
         sql = "SELECT captured_at, id FROM frames WHERE event_id = ? ORDER BY captured_at, id"
         return [(at, i) for at, i in self.record.rows(sql, event)]
 
-    def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int) -> None:
+    def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int, behind: int) -> None:
         """Write the row of an event that consists of these (captured_at, id)."""
         first, last, event = part[0][0], part[-1][0], min(i for _, i in part)
-        close_at = self.rules.close_at(first, last, arrival)
+        close_at = self.rules.close_at(first, last, arrival, behind)
         (uid,) = self.record.one("SELECT uid FROM frames WHERE id = ?", event)
         row = (first, len(part), last, close_at, delay, event)
         if not self.record.execute(EVENT_AGAIN, *row).rowcount:

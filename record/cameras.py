@@ -72,7 +72,7 @@ def _delete_camera(record: Record, camera: str) -> None:
         pass
     for state in ("discovered", "quarantined"):
         n = record.execute(
-            "UPDATE frames SET state = 'settled', error_stage = coalesce(error_stage, 'camera'), error = coalesce(error, ?) "
+            "UPDATE frames SET state = 'settled', content_hash = NULL, error_stage = coalesce(error_stage, 'camera'), error = coalesce(error, ?) "
             f"WHERE state = '{state}' AND camera_id = ?", REMOVED, camera,
         ).rowcount  # fmt: skip
         record.count(settled=n, **{state: -n})

@@ -109,19 +109,22 @@ def find_moved(record: Record, base: Path, path: str, version: str | None) -> Co
     return None
 
 
-def repeating_cameras(record: Record) -> list[tuple[str, Copy, int]]:
-    """Cameras that send the same bytes for ever: each one's id, the picture, and for how many microseconds at least."""
+def repeating_cameras(record: Record) -> list[tuple[str, Copy]]:
+    """Return cameras that send the same bytes for ever, each with the picture that it sends."""
     out = []
     sql = (
-        "SELECT error_stage, error, arrived_at FROM frames WHERE camera_id = ? AND state = 'settled' "
+        "SELECT error, arrived_at FROM frames WHERE camera_id = ? AND state = 'settled' "
         "ORDER BY captured_at DESC LIMIT ?"
     )
     for (camera,) in record.rows("SELECT id FROM cameras ORDER BY id"):
         rows = record.rows(sql, camera, REPEATED_MIN)
-        arrived = [at for _, _, at in rows]
-        if len(rows) < REPEATED_MIN or {row[:2] for row in rows} != {(DUPLICATE, rows[0][1])}:
+        errors, arrived = {error for error, _ in rows}, [at for _, at in rows]
+        if len(rows) < REPEATED_MIN or max(arrived) - min(arrived) < REPEATING_SECONDS * SECOND or len(errors) > 1:
             continue
-        long, first = max(arrived) - min(arrived), read_copy(record, original_id(rows[0][1]))
-        if long >= REPEATING_SECONDS * SECOND and first:
-            out.append((camera, first, long))
+        if (
+            (error := errors.pop())
+            and error.startswith("duplicate of ")
+            and (first := read_copy(record, original_id(error)))
+        ):
+            out.append((camera, first))
     return out

@@ -289,6 +289,11 @@ class Ledger:
 
     # -- emitting
 
+    def undecided(self, after: int = 0) -> dict[str, int]:
+        """Count undecided frames beyond this id, by camera."""
+        sql = "SELECT camera_id, count(*) FROM frames WHERE state = 'discovered' AND id > ? GROUP BY 1"
+        return dict(self.record.rows(sql, after))
+
     def tick(self, now: int, behind: frozenset[str] = frozenset()) -> Tick:
         """Move the arrival clock to this time of the wall clock; no later frame is stamped earlier than this tick."""
         with self.clock.turn:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.conditions import Problem
+from hearthwatch.record.copies import repeating_cameras
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.text import plural
 
@@ -40,6 +41,11 @@ def find_problems(record: Record, base: Path, at: int) -> Iterator[Problem]:
     yield from _of_the_tree(notes, base)
     yield from _unusable(record, at)
     yield from _of_cameras(record, at)
+    for camera, first in repeating_cameras(record):
+        words = (
+            f"{camera} sends one picture again and again, {first.describe(None)} ({first.path}): is the camera stuck?"
+        )
+        yield Problem("same_picture", words, camera, camera)
     yield from _of_the_clock(record)
     yield from _of_a_restore(record, at)
     waits = read_waiting(record, notes)

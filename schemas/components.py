@@ -7,6 +7,7 @@ components into a Bytewax dataflow.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -17,11 +18,15 @@ from hearthwatch.schemas.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from bytewax.dataflow import Stream
     from bytewax.inputs import Source as BytewaxSource
     from bytewax.outputs import Sink as BytewaxSink
+
+
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""What `notify_at` returns to be called again soon. Never a time to come: Bytewax compares it with a wall clock that may be
+set back; the sources of a graph pace its steps, at 10 ms or less."""
 
 
 class Component(BaseModel):

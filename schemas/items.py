@@ -145,6 +145,8 @@ class Tick:
     now: datetime
     behind: frozenset[str] = frozenset()
     """Cameras that have frames waiting."""
+    backlog: frozenset[str] = frozenset()
+    """Cameras that have old pictures waiting on disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """Find complete files and give them rows in the ledger: at once by inotify, and by a sweep of the whole tree.
 
-Every complete picture gets its row exactly once, in order of arrival, whatever was missed, restarted or killed: the
-ledger knows its key (path, mtime, size), so finding it twice does no harm. One thread with a separate connection.
+Every complete picture gets its row exactly once, whatever was missed, restarted or killed: the ledger knows its key (path,
+mtime, size), so finding it twice does no harm. One thread with a separate connection.
+
+Live first: a picture that arrives now gets its row now. A backlog (what lay there at the start or when the tree came back,
+what a sweep found late, what a camera sent beyond CAMERA_MAX) waits on disk, oldest first, and is taken in portions of what
+is processed in half a second; the inbox likewise.
 
 A picture is complete when it was moved in, or closed after writing with its format's end in place; a closed one without
 its end gets `settle_seconds` more, for a sender that continues (a resumed FTP upload). One that only a sweep has seen is
@@ -22,12 +26,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import escape, is_below
+from hearthwatch.record.units import BACKLOG
 from hearthwatch.schemas.path_rules import PathRules
 from hearthwatch.sources.intake import TAKE_AT_ONCE, CaptureClock, Intake, is_complete
 from hearthwatch.sources.tree import File, Tree, is_picture_path
@@ -35,12 +41,15 @@ from hearthwatch.sources.watch import FolderWatcher, Hint
 
 log = logging.getLogger(__name__)
 
-BACKLOG_MAX = 100_000  # x 250 bytes = 25 MB of pictures to be sorted by arrival; the next sweep takes the rest
+BACKLOG_MAX = 100_000  # x 350 bytes = 35 MB of pictures that wait, oldest first; a later sweep finds the rest
+BACKLOG_SECONDS = 60.0  # a picture that only a sweep has seen, unchanged for so long, is not live
+CAMERA_MAX = 64  # undecided rows of one camera; what it sends beyond waits on disk, so that others wait for no more
 WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next sweep finds them again
 HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
 GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
 INBOX_SECONDS = 0.5  # how often the inbox is read: one query on an empty table
-HELD_SECONDS = 0.01  # … and whether there is room for what waits in it: one query on a small one, 20 us
+HELD_SECONDS = 0.01  # … and whether there is room for what waits there or on disk: one query on a small one, 20 us
+NOTES_SECONDS = 1.0  # how often what health reports is stored, if it changed
 SILENT_SECONDS = 60.0  # how often it is asked which cameras are silent: 0.2 ms each, where half an hour is the least
 BASE_SECONDS = 1.0  # how often a missing base is checked
 STOP_SECONDS_MAX = 2.0  # a stop has to end within 5 s; what the thread still does is one transaction or nothing
@@ -86,10 +95,63 @@ class Notes(NamedTuple):
     """Other files that are there, by suffix; `in progress` are uploads that are not finished."""
     unreadable_files: Mapping[str, object] = {}
     """Files that wait because they cannot be read: `count`, one of them as `example`, its `reason`."""
+    waiting: int = 0
+    """Pictures that wait on disk behind live ones …"""
+    oldest_waiting: int | None = None
+    """… and when the oldest of them was modified, microseconds."""
+
+
+class Backlog:
+    """Pictures that wait on disk, the oldest first; beyond 2 × BACKLOG_MAX, the newest are left to a later sweep."""
+
+    def __init__(self) -> None:
+        self.cameras: Counter[str] = Counter()
+        """How many of each camera wait; none is 0."""
+        self.is_cut = False
+        self._heap: list[tuple[File, str]] = []
+        self._files: set[File] = set()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __contains__(self, file: File) -> bool:
+        return file in self._files
+
+    def oldest(self) -> int | None:
+        """Return when the oldest was modified, in microseconds."""
+        return self._heap[0][0].mtime_ns // 1000 if self._heap else None
+
+    def add(self, file: File, camera: str) -> None:
+        if file in self._files:
+            return
+        heapq.heappush(self._heap, (file, camera))
+        self._files.add(file)
+        self.cameras[camera] += 1
+        if len(self._heap) > 2 * BACKLOG_MAX:
+            self.is_cut = True
+            self.cut()
+
+    def cut(self) -> None:
+        """Keep the oldest BACKLOG_MAX if anything was cut: what was left out is newer than those."""
+        if self.is_cut:
+            self._heap = heapq.nsmallest(BACKLOG_MAX, self._heap)
+            self._files = {file for file, _ in self._heap}
+            self.cameras = Counter(camera for _, camera in self._heap)
+
+    def pop(self, limit: int) -> list[File]:
+        out: list[File] = []
+        while self._heap and len(out) < limit:
+            file, camera = heapq.heappop(self._heap)
+            self._files.discard(file)
+            self.cameras[camera] -= 1
+            if not self.cameras[camera]:
+                del self.cameras[camera]
+            out.append(file)
+        return out
 
 
 class Discovery(threading.Thread):
-    """`start()` it, read `new_rows`, `is_caught_up` and `failure`, and `stop()` it. The ledger is closed at its end."""
+    """`start()` it, read `new_rows`, `caught_up_at` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
     def __init__(
         self,
@@ -106,8 +168,12 @@ class Discovery(threading.Thread):
         self.intake = Intake(base, ledger, clock, paths)
         self.new_rows = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
-        self.inbox_limit = TAKE_AT_ONCE
-        """The inbox is read until there are this many undecided pictures: a live one waits for no more."""
+        self.portion = TAKE_AT_ONCE
+        """Backlog and inbox are taken until there are this many undecided pictures: a live one waits for no more."""
+        self.cameras_behind: frozenset[str] = frozenset()
+        """Cameras that have a backlog."""
+        self.unplaced: frozenset[str] = frozenset()
+        """Cameras whose backlog was found, and none of whose rows was written since."""
         self.failure: BaseException | None = None
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
@@ -119,13 +185,20 @@ class Discovery(threading.Thread):
         self._warned: set[str] = set()
         self._notes: str | None = None
         self._stopping = threading.Event()
+        self._backlog = Backlog()
+        self._caught_up_at: int | None = None
+        self._looked_at = 0
         self._busy = self._first = self._everything = True
-        self._sweep_due = self._inbox_due = self._silent_due = 0.0
+        self._sweep_due = self._inbox_due = self._silent_due = self._notes_due = 0.0
+
+    def caught_up_at(self, now: int) -> int | None:
+        """Return since when (microseconds) all that was complete, but for the backlog, is in the ledger; None: never yet."""
+        return now if not self._busy and self._hints.empty() else self._caught_up_at
 
     @property
-    def is_caught_up(self) -> bool:
-        """Whether all that is known to be complete is in the ledger."""
-        return not self._busy and self._hints.empty()
+    def waiting(self) -> bool:
+        """Whether pictures wait on disk."""
+        return self._first or self._backlog.is_cut or bool(self._backlog)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -138,8 +211,14 @@ class Discovery(threading.Thread):
                 self._take_hints(self._gather())
                 self._take_waiting()
                 self._sweep()
-                self._take_inbox()
+                self._take_portion()
                 self._busy = self._first and self._identity is not None
+                if not self._busy and self._hints.empty():
+                    self._caught_up_at = self._looked_at
+                if time.monotonic() >= self._notes_due:
+                    self._write_notes()
+                    self._notes_due = time.monotonic() + NOTES_SECONDS
+            self._write_notes()
         except BaseException as error:  # the source raises it on the dataflow's thread, where it ends the flow
             self.failure = error
             self.new_rows.set()
@@ -148,22 +227,69 @@ class Discovery(threading.Thread):
             self.ledger.record.close()
 
     def _take(self, files: list[File]) -> None:
+        """Give live pictures their rows, but for what a camera sends beyond CAMERA_MAX."""
         if files:
-            self.intake.take(files, self._written)
+            live = self._hold_back(sorted(files)) if self._undecided() + len(files) > CAMERA_MAX else files
+            self._write(live, set(self._backlog.cameras), 1)
             for file in files:
                 self._written.pop(file.path, None)
+
+    def _write(self, files: list[File], cameras: Container[str], behind: int) -> None:
+        """Write rows; those of these cameras get `behind`."""
+        if files:
+            written = self.intake.take(files, self._written, lambda camera: behind if camera in cameras else 0)
+            self.unplaced -= written
             self.new_rows.set()
 
-    def _take_inbox(self) -> None:
-        if time.monotonic() >= self._inbox_due:
-            before = self.intake.new
-            room = self.inbox_limit - self.ledger.record.counters()["discovered"]
-            held = 2 * room < self.inbox_limit or self.intake.take_inbox(
-                room
-            )  # by halves: one is detected, one decoded
-            self._inbox_due = time.monotonic() + (HELD_SECONDS if held else INBOX_SECONDS)
-            if self.intake.new != before:
-                self.new_rows.set()
+    def _hold_back(self, files: list[File]) -> list[File]:
+        """Put what is too much of one camera into the backlog; return the rest."""
+        undecided, out = self.ledger.undecided(), []
+        for file in files:
+            camera = self.intake.camera_of(file.path)
+            undecided[camera] = undecided.get(camera, 0) + 1
+            if undecided[camera] > max(CAMERA_MAX, 2 * self.portion):
+                self._add_backlog([file])
+            else:
+                out.append(file)
+        return out
+
+    def _undecided(self) -> int:
+        return self.ledger.record.counters()["discovered"]
+
+    def _add_backlog(self, files: Iterable[File]) -> None:
+        for file in files:
+            camera = self.intake.camera_of(file.path)
+            if camera not in self._backlog.cameras:
+                self.unplaced |= {camera}
+                self.cameras_behind |= {camera}
+            self._backlog.add(file, camera)
+
+    def _take_portion(self) -> None:
+        """Take some of backlog and inbox if most of the last portion is decided: one is detected, one decoded."""
+        if time.monotonic() < self._inbox_due:
+            return
+        room = self.portion - self._undecided()
+        held = 2 * room < self.portion
+        if not held:
+            cameras = set(self._backlog.cameras)
+            old = self._backlog.pop(room)
+            now = [file for file in (self._tree.find(file.path) for file in old) if file]
+            self._write([file for file in now if file in set(old)], cameras, BACKLOG)
+            self._await_complete(set(now).difference(old))
+            self.unplaced &= self._backlog.cameras.keys()
+            self.cameras_behind &= self._backlog.cameras.keys()
+            held = self._take_inbox(room - len(old)) or bool(self._backlog)
+            if self._backlog.is_cut and not self._backlog:
+                self._sweep_due = 0.0
+        self._inbox_due = time.monotonic() + (HELD_SECONDS if held else INBOX_SECONDS)
+
+    def _take_inbox(self, room: int) -> bool:
+        """Take at most so many from the inbox; return whether there may be more."""
+        before = self.intake.new
+        more = room <= 0 or self.intake.take_inbox(room)
+        if self.intake.new != before:
+            self.new_rows.set()
+        return more
 
     # -- hints
 
@@ -185,6 +311,7 @@ class Discovery(threading.Thread):
     def _gather(self) -> list[Hint]:
         """Wait for hints, at most until something else is due."""
         due = min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
+        self._looked_at = self.ledger.now()
         try:
             hints = [self._hints.get(timeout=max(0.0, due - time.monotonic()))]
             self._busy = True
@@ -237,7 +364,10 @@ class Discovery(threading.Thread):
                 self._wait(found)
             elif found is None or self._is_complete(waiting, now):
                 del self._waiting[file.path]
-                ready += [] if found is None else [found]
+                if found and not waiting.closed and time.time() - found.mtime_ns / 1e9 > BACKLOG_SECONDS:
+                    self._add_backlog([found])
+                elif found:
+                    ready.append(found)
             else:
                 self._waiting[file.path] = waiting._replace(due=waiting.since + self.intervals.still_seconds)
         self._take(ready)
@@ -259,7 +389,7 @@ class Discovery(threading.Thread):
         if self._check_base():
             everything, self._everything = self._everything, False
             pause = self.intervals.sweep_seconds
-            if self._first:
+            if self._first or (self._backlog.is_cut and not self._backlog):
                 self._sweep_first()
             else:
                 self._sweep_again(everything)
@@ -268,28 +398,29 @@ class Discovery(threading.Thread):
             if self.intake.take_readable():
                 self.new_rows.set()
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
-        self._write_notes()
         self._mark_silent_cameras(began)
 
     def _sweep_first(self) -> None:
-        """Take what came while nothing ran, in order of arrival; hints wait until it is in the ledger."""
-        backlog: list[File] = []
+        """Put what came while nothing ran into the backlog."""
+        self._first, self._backlog.is_cut = True, False
         for folder, files in self._tree.sweep(time.monotonic(), True):
             unknown = self._find_unknown(folder, files)
             old = [file for file in unknown if self._is_settled(file, time.time())]
             self._await_complete(set(unknown).difference(old))
-            backlog += old
-            if len(backlog) > 2 * BACKLOG_MAX:
-                backlog, self._everything = heapq.nsmallest(BACKLOG_MAX, backlog), True
+            self._add_backlog(old)
             if self._stopping.is_set():
                 return
-        # What was left out arrived after the first BACKLOG_MAX: only those are surely next.
-        self._take(heapq.nsmallest(BACKLOG_MAX, backlog) if self._everything else backlog)
-        self._first = self._everything
+            if not self._hints.empty():
+                self._take_hints(self._gather())
+        self._backlog.cut()
+        self._first = False
 
     def _sweep_again(self, everything: bool) -> None:
         for folder, files in self._tree.sweep(time.monotonic(), everything):
-            self._await_complete(self._find_unknown(folder, files))
+            unknown = self._find_unknown(folder, files)
+            if self._backlog.is_cut:  # those that were left out wait for the first sweep to come again
+                unknown = [file for file in unknown if not self._is_settled(file, time.time())]
+            self._await_complete(unknown)
             if self._stopping.is_set():
                 return
             if not self._hints.empty():
@@ -302,10 +433,10 @@ class Discovery(threading.Thread):
 
     def _find_unknown(self, folder: bytes, files: list[File]) -> list[File]:
         """Return those of a folder's files that are not in the ledger."""
-        keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files}
+        keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files if file not in self._backlog}
         known = self.ledger.find_known(list(keys.values()))
-        self._tree.mark_known(folder, [file for file in files if keys[file] in known])
-        return [file for file in files if keys[file] not in known]
+        self._tree.mark_known(folder, [file for file in keys if keys[file] in known])
+        return [file for file in keys if keys[file] not in known]
 
     def _mark_unreadable_cameras(self) -> None:
         """Mark cameras whose folder cannot be read `error`; once it can, they are `offline` until their next picture."""
@@ -341,6 +472,8 @@ class Discovery(threading.Thread):
             unreadable_files={"count": len(waiting), "example": escape(min(waiting)), "reason": waiting[min(waiting)]}
             if waiting
             else {},
+            waiting=len(self._backlog),
+            oldest_waiting=self._backlog.oldest(),
         )
         record, text = self.ledger.record, json.dumps(notes._asdict())
         if self._notes is None:  # what an earlier run stored; empty notes after empty ones are not written
@@ -366,11 +499,8 @@ class Discovery(threading.Thread):
                 self._warned.discard("base")
                 log.info("%s is there", escape(self.base))
             self._close_watcher()
-            self._tree, self._identity, self._everything = (
-                Tree(self.base, self._watch_folder, self._tree.rules),
-                identity,
-                True,
-            )
+            self._tree = Tree(self.base, self._watch_folder, self._tree.rules)
+            self._identity, self._first = identity, True
             self._watcher = self._open_watcher() if self.notify else None
         return True
 

@@ -2,7 +2,7 @@
 
 Nothing is lost: a file is in the ledger before it is emitted, and what was not decided is emitted again after any end of
 the process. With `-r`, frames beyond the snapshot come again too, decided ones with what the record says. One
-partition: the ledger's order is one line. A tick follows when everything known has been emitted.
+partition: the ledger's order is one line. Ticks come in between; each says which cameras have frames waiting.
 
 A picture that ends the process (a decoder that crashes) is found by counting the starts that reached it: after a start
 that did not decide its first frame, frames are emitted one by one, then in growing groups; at the fifth such start of the
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, ClassVar
@@ -116,12 +117,12 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if self.discovery.failure:
             raise self.discovery.failure
         self.batch_size.end_batch()
-        self.discovery.inbox_limit = self.batch_size.limit
+        self.discovery.portion = self.batch_size.limit
         self._prefetch()
         frames = self._take_frames()
         at_once = frames or (self.prefetcher and not self.ready)
         self.awake = None if at_once else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
-        return frames or self._tick()
+        return frames + self._tick()
 
     def next_awake(self) -> datetime | None:
         return self.awake
@@ -163,7 +164,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if ready:
             self.emitted = max(self.emitted, ready[-1][0].frame.id)
             self.in_flight.add(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
-            at = time.time()
+            at = time.time() + self.ledger.clock.correction / 1e6
             self.timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
             self.batch_size.start_batch(len(frames))
         return frames
@@ -178,11 +179,17 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)
 
     def _tick(self) -> list[Frame | Tick]:
-        """Emit a tick if everything that arrived before it was emitted."""
-        waits = self.ready or self.prefetcher or self.more
-        if waits or not self.discovery.is_caught_up or time.monotonic() < self.tick_due:
+        """Return a tick that is behind every frame that arrived before it, but for cameras that have frames waiting."""
+        if time.monotonic() < self.tick_due:
+            return []
+        now = self.ledger.now()
+        self.ledger.reset_clock(now)
+        caught_up_at = self.discovery.caught_up_at(now)
+        if caught_up_at is None:
             return []
         self.tick_due = time.monotonic() + TICK_SECONDS
-        tick = self.ledger.tick(time.time_ns() // 1000)
-        self.more = bool(self.ledger.todo(self.fetched, 1, self.resumed))  # stamped before the tick, or by others
-        return [] if self.more else [tick]
+        unplaced, backlog = self.discovery.unplaced, self.discovery.cameras_behind
+        tick = self.ledger.tick(caught_up_at)  # what gets its row from now on arrives later
+        waiting = self.ledger.undecided(self.emitted)
+        self.more |= bool(waiting)  # also of another process: a retry
+        return [replace(tick, behind=unplaced | waiting.keys(), backlog=backlog)]

@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from typing import NamedTuple
 
@@ -66,17 +66,32 @@ class Intake:
         self.unreadable: dict[bytes, str] = {}
         """Files that wait because they cannot be read, and why."""
 
-    def take(self, files: list[File], written: Mapping[bytes, int] | None = None) -> None:
+    def take(
+        self,
+        files: list[File],
+        written: Mapping[bytes, int] | None = None,
+        behind: Callable[[str | None], int] = lambda camera: 0,
+    ) -> set[str]:
         """Write rows for these complete files, in order of arrival; those that cannot be read are left for later.
 
         `written`: when files were seen being written (path → nanoseconds since 1970, of this machine's clock).
+        `behind`: what the rows of a camera get as `behind`. Returns the cameras that got rows with `behind`.
         """
         files.sort()
+        cameras_behind: set[str] = set()
         for start in range(0, len(files), TAKE_AT_ONCE):
             cameras, now = self.ledger.cameras(), time.time_ns()
             part = [(file, (written or {}).get(file.path)) for file in files[start : start + TAKE_AT_ONCE]]
-            rows = [self._row(file, cameras, believable_mtime(file.mtime_ns, at, now)) for file, at in part]
-            self._write([row for row in rows if row])
+            found = [self._row(file, cameras, believable_mtime(file.mtime_ns, at, now)) for file, at in part]
+            rows = [row._replace(behind=behind(row.camera_id)) for row in found if row]
+            self._write(rows)
+            cameras_behind |= {row.camera_id for row in rows if row.behind and row.camera_id}
+        return cameras_behind
+
+    def camera_of(self, path: bytes) -> str:
+        """Return the id of the camera that this file is of; empty: of none."""
+        where = self.paths.camera.camera(escape(path))
+        return camera_id(where.name) if where else ""
 
     def take_inbox(self, limit: int = TAKE_AT_ONCE) -> bool:
         """Write rows for what plug-in sources and backfills enqueued, at most so many; return whether there may be more."""
@@ -97,11 +112,24 @@ class Intake:
         )  # fmt: skip
         again = [id for id, path, *key in rows if _is_readable(os.path.join(self.base, unescape(path)), *key)]
         for id in again:
-            self.ledger.retry(id, time.time_ns() // 1000)
+            self.ledger.retry(id, self.ledger.now())
         return bool(again)
 
+    def take_refused(self, path: str, mtime_ns: int, size: int) -> str | None:
+        """Take a picture in again that was refused because of its folder; return why it still cannot be."""
+        now = time.time_ns()
+        file = File(mtime_ns, unescape(path), size)
+        row = self._row(file, self.ledger.cameras(), believable_mtime(mtime_ns, None, now))
+        if row is None or row.error:
+            return row.error.reason if row and row.error else f"unreadable: {self.unreadable[file.path]}"
+        (last,) = self.ledger.record.one(
+            "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
+        )
+        self._write([row._replace(attempt=last + 1, arrived=now // 1000)])
+        return None
+
     def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
-        self.new += self.ledger.discover(found, time.time_ns() // 1000, inbox_ids)
+        self.new += self.ledger.discover(found, self.ledger.now(), inbox_ids)
 
     def _row(self, file: File, cameras: dict[str, str], modified_ns: int) -> FoundFile | None:
         """Return a file's row; None: it cannot be read. `modified_ns` is its mtime if that can be true."""

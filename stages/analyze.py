@@ -8,13 +8,13 @@ and is asked again, because the queue is the record. So there is nothing to snap
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from hearthwatch.record.verdicts import OFF, Case, FailedAttempt
-from hearthwatch.schemas.components import Stage, StageWorker
+from hearthwatch.schemas.components import AT_ONCE, Stage, StageWorker
 from hearthwatch.schemas.context import Context, InFlight
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
@@ -25,8 +25,6 @@ from hearthwatch.stages.prompt import LATEST, PROMPTS
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
-
-POLL = timedelta(seconds=0.02)  # checks so often for answers, while a question is in flight
 
 
 def check_prompt(version: str) -> str:
@@ -139,7 +137,7 @@ class AnalyzeWorker(StageWorker):
                 return take_answers(self.queue, in_flight) if self.queue else []
 
             def notify_at(self) -> datetime | None:
-                return datetime.now(UTC) + POLL if self.queue and self.queue.is_busy() else None
+                return AT_ONCE if self.queue and self.queue.is_busy() else None
 
             def snapshot(self) -> None:
                 return None

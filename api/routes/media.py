@@ -90,7 +90,7 @@ def _upload(state: AppState, camera_id: str, name: bytes, shown: str, version: s
         refused = FileRefused(404, "a newer upload replaced this file", shown)
     with state.reader.snapshot() as record:
         for folder in folders:
-            if moved := find_moved(record, base, escape(folder + b"/" + name), version):
+            if moved := find_moved(record, base, escape(os.path.normpath(folder + b"/" + name)), version):
                 return open_file(base, unescape(moved.path), shown)
     raise refused
 

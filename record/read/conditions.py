@@ -80,7 +80,7 @@ def services(record: Record) -> dict[str, Any]:
 NOTED = {
     "ignored": ("link or device", "links or devices", "ignored"),
     "ignored_names": ("file or folder", "files or folders", "ignored by name"),
-    "not_pictures": ("file", "files", "left alone, not pictures"),
+    "not_pictures": ("file that is no picture", "files that are no pictures", "left alone"),
     "doubted": ("picture", "pictures", "whose camera's clock cannot be right, dated by modification"),
     "no_time": ("picture", "pictures", "without a time in name or EXIF, dated by modification"),
 }

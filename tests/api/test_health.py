@@ -192,6 +192,7 @@ def test_what_a_service_answered_to_the_monitor_is_shown(own):
     services = settled(client, lambda found: found["status"] == "degraded")["services"]
     assert services["redis"]["message"] == "mirror fails: connection refused"
     assert (services["retention"]["status"], services["lake"]["status"]) == ("degraded", "healthy")
+    assert ("note", "retention", "when the pipeline last ran: retention fails: disk full") in words(home)
 
 
 # -- no contradictions

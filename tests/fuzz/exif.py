@@ -39,7 +39,8 @@ class Exif:
     def make(self, rnd):
         """(mode, zone's number, mtime_ns, path, head)"""
         tags = {tag: said(rnd, tag) for tag in rnd.sample(TAGS, rnd.randint(0, 5))}
-        head = b"\xff\xd8" + b"\xff\xe1\0\0Exif\0\0" + tiff(tags, rnd.choice("<<>"))
+        block = b"Exif\0\0" + tiff(tags, rnd.choice("<<>"))
+        head = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         if rnd.random() < 0.3:
             head = bytearray(head)
             for _ in range(rnd.choice([1, 3, 20])):

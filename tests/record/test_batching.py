@@ -340,6 +340,15 @@ def test_a_backlog_of_hours_leaves_no_more_than_its_last_event_open():
         assert run.record.one("SELECT count(*) FROM events WHERE status = 'open'") == (1,)
 
 
+def test_the_last_event_of_a_backlog_closes_when_that_is_through():
+    run = Cameras([("c", 1000, 9000, 2)])
+    run.batching.write([Detected(run.frames[0], 640, 360, PERSON)])
+    late = from_microseconds(9900 * S)
+    assert run.batching.write([Tick(late, backlog=frozenset("c"))]) == []
+    assert run.batching.write([Tick(late, frozenset("c"))]) == []
+    assert [e.type for e in run.batching.write([Tick(from_microseconds(9000 * S))])] == ["event.closed"]
+
+
 def decide(record, *found, at=100 * S):
     """Discover these and decide them with the (detections, error) given."""
     ledger = Ledger(record)

@@ -61,12 +61,12 @@ class House:
 
     @contextmanager
     def looking(self, pace=QUICK, notify=True, clock=MTIME, paths=None):
-        """Discovery runs inside; the first sweep is through when the block begins."""
+        """Discovery runs inside; what lay there is in the ledger when the block begins."""
         theirs = Ledger(Record(self.record.path), self.ledger.clock)
         thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify, paths)
         thread.start()
         try:
-            until(lambda: thread.is_caught_up or thread.failure)
+            until(lambda: (thread.caught_up_at(1) and not thread.waiting) or thread.failure)
             yield thread
         finally:
             thread.stop()
@@ -103,8 +103,8 @@ def test_what_came_while_nothing_ran_is_taken_in_order_of_arrival(house):
     with house.looking():
         pass
     assert house.paths() == ["b/first.jpg", "a/also_second.jpg", "a/second.jpg", "a/third.jpg"]
-    arrivals = [at for (at,) in house.record.rows("SELECT arrived_at FROM frames ORDER BY id")]
-    assert arrivals == [(OLD + n) * 1_000_000 for n in (1, 2, 2, 3)]
+    rows = house.record.rows("SELECT behind, arrived_at = discovered_at FROM frames ORDER BY id")
+    assert rows == [(2, 1)] * 4, "a backlog arrives when it is taken in"
 
 
 def test_a_backlog_larger_than_memory_is_taken_in_parts_that_keep_the_order(house, monkeypatch):
@@ -465,7 +465,7 @@ def test_of_a_full_inbox_no_more_is_taken_than_one_batch_so_a_live_picture_waits
     (house.base / "front").mkdir()
     record, batch = house.record, 6
     with house.looking(TOLD) as looking:
-        looking.inbox_limit = batch
+        looking.portion = batch
         house.ledger.enqueue([Upload("old", str(house.outside / f"{n}.jpg"), None) for n in range(40)])
         for decided in range(41):
             until(lambda: record.counters()["discovered"] >= batch // 2 or not house.ledger.inbox(1))
@@ -618,6 +618,7 @@ def test_two_folders_that_a_pattern_does_not_tell_apart_are_not_one_camera(house
 
 @pytest.mark.parametrize("off", [timedelta(hours=25), timedelta(hours=2), -timedelta(days=2)])
 def test_a_picture_that_is_seen_being_written_was_taken_about_now(house, off):
+    (house.base / "front").mkdir()
     with house.looking(TOLD, clock=CaptureClock("auto")) as thread:
         before = time.time()
         file = house.put("front/no_time.jpg", mtime=before + off.total_seconds())

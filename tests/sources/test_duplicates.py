@@ -18,9 +18,13 @@ from hypothesis import strategies as st
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.copies import find_file, find_original
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.read import verify
-from hearthwatch.schemas import DeadLetter, Detected, Detection, Frame
+from hearthwatch.record.retention.delete import Deleter
+from hearthwatch.record.retention.policy import RetentionPolicy
+from hearthwatch.schemas import DeadLetter, Detected, Detection, Frame, Tick
+from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.sources.duplicates import DuplicateFinder
 from hearthwatch.stages.rules import judge
 from tests.support.invariants import check_record
@@ -150,6 +154,26 @@ def test_any_sequence_of_uploads_moves_copies_failures_and_restarts_is_as_define
             else:
                 getattr(model, step)(*arguments)
         model.finish()
+
+
+def test_retention_that_deletes_the_first_row_leaves_a_copy_that_knows_the_picture(tmp_path):
+    model = Model(tmp_path)
+    model.upload("A", "1.jpg", "x")
+    model.finish()
+    model.put(0, "A", "1.jpg", "move")
+    model.finish()
+    model.batching.write([Tick(from_microseconds((OLD + 10**6) * 10**6))])
+    deleter = Deleter(model.record, tmp_path / "data", model.base, RetentionPolicy())
+    deleter.delete(2)
+    assert model.record.rows("SELECT id, error FROM frames") == [(2, "duplicate of 1")]
+    found = find_original(model.record, model.base, "A", open_picture(model.files()[0]).content_hash)
+    assert (found.id, find_file(model.record, model.base, 2).path) == (2, "A/archive/1.jpg")
+    deleter.delete(3)
+    assert model.record.rows("SELECT id, pruned FROM frames") == [(2, 2)], "its upload is there"
+    model.put(0, "B", "2.jpg", "move")
+    model.rows = {2: ("A", "x", "settled")}
+    model.emit()
+    assert [frame.opened.error.reason for frame, _, _ in model.emitted] == ["duplicate of 2"]
 
 
 # -- through a real pipeline
