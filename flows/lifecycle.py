@@ -115,6 +115,8 @@ class Lifecycle:
                 STOP_SECONDS_MAX, "stopped in the middle of a step: what was in flight comes again at the next start"
             )
         self.stopping = True
+        for stage in self._open:
+            stage.stop()
         before = self._handlers.get(signal.Signals(number))
         if callable(before) and before is not signal.default_int_handler:
             before(number, frame)

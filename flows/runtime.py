@@ -20,7 +20,19 @@ from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-NOISY = ("PIL", "asyncio", "filelock", "httpcore", "httpx", "huggingface_hub", "transformers", "urllib3", "watchdog")
+NOISY = (
+    "PIL",
+    "asyncio",
+    "filelock",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "huggingface_hub",
+    "transformers",
+    "urllib3",
+    "watchdog",
+)
 
 _is_ours = False  # whether this process belongs to the pipeline
 
@@ -84,8 +96,8 @@ def _report_and_exit(kind: type[BaseException], error: BaseException, trace: Tra
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
-    ours = next((str(cause) for cause in causes if isinstance(cause, UserError)), None)
-    words, code = (ours, 1) if ours else _recovery_store_error(causes)
+    ours = next((cause for cause in causes if isinstance(cause, UserError)), None)
+    words, code = (str(ours), ours.exit_code) if ours else _recovery_store_error(causes)
     exit_with(words or "".join(traceback.format_exception(kind, error, trace)), code)
 
 

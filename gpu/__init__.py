@@ -12,5 +12,9 @@ class DetectorError(UserError):
     """The detector cannot start or continue, whatever the picture: what, which value, and what to do."""
 
 
+class ModelUnavailableError(DetectorError):
+    """The model cannot be fetched now, because of the hub or the network: try again."""
+
+
 class StoppedError(UserError):
     """`stop` was called while pictures waited. They were not processed, and nothing is lost."""

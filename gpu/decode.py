@@ -1,8 +1,8 @@
 """Read and decode one picture file.
 
 The file is read once and decoded once; a bad file is returned as `DecodedPicture.error`, never raised, so that it costs
-only itself. Pixels stay as they are stored: an EXIF orientation is not applied, so boxes are in pixels of the original
-picture. Thread-safe; Pillow releases the interpreter lock while it decodes.
+only itself. An EXIF orientation is applied, so boxes are in pixels of the picture as people see it. A JPEG that lacks its
+last rows is decoded, with an error that says so. Thread-safe; Pillow releases the interpreter lock while it decodes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from hearthwatch.schemas.items import DeadLetter
-from hearthwatch.schemas.picture_formats import JPEG, PNG
+from hearthwatch.schemas.items import CUT_SHORT, SUPERSEDED, DeadLetter
+from hearthwatch.schemas.picture_formats import JPEG, PNG, find_turn
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -39,6 +39,11 @@ OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # a problem of th
 PARTS_MAX = 20_000  # segments or chunks, checked one by one: 100 MB of PNG in the usual 8 kB have 12,500
 SCANS_MAX = 100  # of a JPEG, each a pass over the whole picture; progressive ones have about ten
 BYTES_PER_PIXEL = 4  # how Pillow keeps RGB
+ROWS_SHARE_MIN = 0.9  # of a JPEG that was cut short; with less it is quarantined
+FILLED = 128  # the grey that libjpeg gives pixels that are not there
+VANISHED = "vanished before it was read"
+UNREADABLE = "files"
+"""`DeadLetter.stage` of a file that could not be read; its reason begins with `unreadable: `."""
 
 BARE = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xD9)))  # second bytes of markers without a length, and of non-markers
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -50,12 +55,14 @@ class DecodedPicture:
     """A picture file: its bytes, their hash and its pixels, or the `error` that makes it unreadable.
 
     `data` are the bytes as uploaded, for a remote detector. `width` and `height` are 0 where the header is unreadable.
+    `is_turned`: the pixels are not as they are stored in `data`.
     """
 
-    __slots__ = ("_picture", "content_hash", "data", "error", "height", "width")
+    __slots__ = ("_picture", "content_hash", "data", "error", "height", "is_turned", "width")
 
     def __init__(self) -> None:
         self.data = b""
+        self.is_turned = False
         self.content_hash: str | None = None
         self.width = self.height = 0
         self.error: DeadLetter | None = None
@@ -80,39 +87,53 @@ class DecodedPicture:
 class PictureError(Exception):
     """Why a file is not a picture that can be processed."""
 
+    def __init__(self, reason: str, stage: str = "decode") -> None:
+        super().__init__(reason)
+        self.letter = DeadLetter(stage, reason)
 
-def open_picture(path: Path | str | bytes, size: int | None = None) -> DecodedPicture:
+
+def open_picture(path: Path | str | bytes, size: int | None = None, data: bytes | None = None) -> DecodedPicture:
     """Decode the picture at `path`, which had this many bytes when it was discovered (None: any).
 
-    Its modification time may have changed since: many FTP clients set it after the upload.
+    Its modification time may have changed since: many FTP clients set it after the upload. `data`: what `read_picture` read.
 
     Raises:
         OSError: this process has run out of a resource, such as open files.
     """
     decoded = DecodedPicture()
     try:
-        decoded.data = _read(path, size)
+        decoded.data = read_picture(path, size) if data is None else data
         decoded.content_hash = blake2b(decoded.data, digest_size=16).hexdigest()
         image = _read_header(decoded.data)
         decoded.width, decoded.height = image.size
-        decoded._picture = _decode(image, decoded.data)
+        picture, decoded.error = _decode(image, decoded.data)
+        turn = find_turn(image.info.get("exif"))
+        decoded._picture = picture.transpose(Image.Transpose[turn]) if turn else picture
+        decoded.width, decoded.height = decoded._picture.size
+        decoded.is_turned = turn is not None
     except PictureError as reason:
         decoded.data = b""
-        decoded.error = DeadLetter("decode", str(reason))
+        decoded.error = reason.letter
     return decoded
 
 
-def _read(path: Path | str | bytes, size: int | None) -> bytes:
+def read_picture(path: Path | str | bytes, size: int | None) -> bytes:
+    """Read the file at `path`, which had this many bytes when it was discovered (None: any).
+
+    Raises:
+        PictureError: it is not there as it was discovered, or cannot be read.
+        OSError: this process has run out of a resource, such as open files.
+    """
     for pause in (*READ_PAUSES_SECONDS, None):
         try:
             return _read_once(path, size)
         except (FileNotFoundError, NotADirectoryError):
-            raise PictureError("vanished before it was read") from None
+            raise PictureError(VANISHED) from None
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
                 raise
             if pause is None:
-                raise PictureError(f"unreadable: {error.strerror} ({_errno_name(error)})") from None
+                raise PictureError(f"unreadable: {error.strerror} ({_errno_name(error)})", UNREADABLE) from None
             time.sleep(pause)
     raise AssertionError("the last pause is None")
 
@@ -131,7 +152,7 @@ def _read_once(path: Path | str | bytes, size: int | None) -> bytes:
         after = os.fstat(file.fileno())
     changed = (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size)
     if changed or size not in (None, after.st_size):
-        raise PictureError("replaced by a newer upload before it was read")
+        raise PictureError("superseded by a newer upload of this path", SUPERSEDED)
     return data
 
 
@@ -158,7 +179,7 @@ def _read_header(data: bytes) -> ImageFile:
         raise PictureError(f"not a picture, or truncated in its header: {error}") from None
 
 
-def _decode(image: ImageFile, data: bytes) -> Image.Image:
+def _decode(image: ImageFile, data: bytes) -> tuple[Image.Image, DeadLetter | None]:
     width, height = image.size
     if width * height > MEGAPIXELS_MAX * 1e6:
         raise PictureError(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
@@ -170,10 +191,36 @@ def _decode(image: ImageFile, data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # as above
+        if rest := _decode_cut(data):
+            return rest
         raise PictureError(f"truncated or broken: {error}") from None
     if not _has_end(data):
+        if rest := _decode_cut(data):
+            return rest
         raise PictureError("truncated: the end of the picture is missing")
-    return picture
+    return picture, None
+
+
+def _decode_cut(data: bytes) -> tuple[Image.Image, DeadLetter] | None:
+    """Decode a JPEG that was cut short, if it has most of its rows. A progressive one has none before its last scan."""
+    if not data.startswith(JPEG.start) or _has_end(data):
+        return None
+    try:
+        image = JpegImageFile(
+            BytesIO(data.rstrip(b"\0") + JPEG.end)
+        )  # what an upload that broke off never wrote is zeros
+        if image.info.get("progressive") or image.mode not in ("L", "RGB"):
+            return None
+        image.load()
+        picture = _to_rgb(image)
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+    there = np.flatnonzero((np.asarray(picture) != FILLED).any((1, 2)))
+    if not len(there) or there[-1] + 1 < ROWS_SHARE_MIN * picture.height:
+        return None
+    return picture, DeadLetter(CUT_SHORT, "cut short")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -7,20 +7,34 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu import DetectorError, ModelUnavailableError
 from hearthwatch.gpu.model_families import MODEL_TYPES, Preparation, read_preparation
+from hearthwatch.schemas.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOAD_PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0)  # between attempts to reach the hub, the last one from then on
+LOG_SECONDS = 60.0  # an outage is logged so often
 
 YARD = Path(__file__).parent / "models" / "yard"
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+OUTAGES = {
+    *("LocalEntryNotFoundError", "OfflineModeIsEnabled"),  # of huggingface_hub: nothing in the cache, and no hub
+    *("TransportError", "ConnectionError", "TimeoutError", "gaierror"),  # of its HTTP client, of Python
+}
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -28,6 +42,7 @@ def load(model: str) -> tuple[Any, Preparation]:
     """Load a model, float32 on the CPU, and how its input is prepared.
 
     Raises:
+        ModelUnavailableError: the hub or the network to it does not work now.
         DetectorError: it cannot be read, is of another type, or lacks weights.
     """
     os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")  # one `.item()` per decoder layer is a CUDA sync
@@ -39,6 +54,7 @@ def load(model: str) -> tuple[Any, Preparation]:
 
     hub_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each of its attempts
     source = _source(model)
     try:
         config = AutoConfig.from_pretrained(source)
@@ -51,6 +67,8 @@ def load(model: str) -> tuple[Any, Preparation]:
             source, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, hub, JSON, shapes, weights
+        if reason := _outage(error) or _outage_of_weights(source):
+            raise ModelUnavailableError(f"model `{model}` cannot be fetched: {reason}") from error
         raise DetectorError(
             f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
             f"to a hub id that this machine can reach, or to a folder with {', '.join(MODEL_FILES)}"
@@ -60,6 +78,65 @@ def load(model: str) -> tuple[Any, Preparation]:
             f"model `{model}` lacks {len(missing)} of its weights, {missing[0]} for one: is it complete?"
         )
     return network.eval(), preparation
+
+
+class BackgroundLoader(Generic[T]):
+    """Load a model on a background thread; try again as long as the hub or the network does not work."""
+
+    def __init__(self, load: Callable[[], T]) -> None:
+        self.loaded: Future[T] = Future()
+        """The model, or the error that another attempt would meet again; it ends a pipeline with exit code 2."""
+        self.reason = "the model is being loaded"
+        """Why there is none yet."""
+        self._load, self._stopped = load, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model loader", daemon=True)
+        self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Stop, and wait so long for an attempt that is under way."""
+        self._stopped.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        logged = -LOG_SECONDS
+        for pause in chain(LOAD_PAUSES_SECONDS, repeat(LOAD_PAUSES_SECONDS[-1])):
+            try:
+                return self.loaded.set_result(self._load())
+            except ModelUnavailableError as error:
+                self.reason = str(error)
+            except BaseException as error:
+                if isinstance(error, UserError):
+                    error.exit_code = 2
+                return self.loaded.set_exception(error)
+            if time.monotonic() - logged >= LOG_SECONDS:
+                logged = time.monotonic()
+                log.warning("%s; pictures wait until it can be fetched", self.reason)
+            if self._stopped.wait(pause):
+                return None
+        return None
+
+
+def _outage(error: BaseException) -> str | None:
+    """Return why the hub cannot be used now, if that is the cause; None: another attempt would fail, too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        names = {kind.__name__ for kind in type(cause).__mro__}
+        status = getattr(getattr(cause, "response", None), "status_code", 0)
+        if names & OUTAGES or status in (408, 429) or status >= 500 or "Consistency check failed" in str(cause):
+            return str(error).splitlines()[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _outage_of_weights(source: str) -> str | None:
+    """Ask for the weights themselves: without a network transformers says that the model has none."""
+    from transformers.utils import cached_file
+
+    try:
+        cached_file(source, "model.safetensors")
+    except (OSError, ValueError) as error:
+        return _outage(error)
+    return None
 
 
 def _source(model: str) -> str:

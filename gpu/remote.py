@@ -1,8 +1,8 @@
-"""Detect through an RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, results in order.
+"""Detect through an RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, on a separate thread.
 
 Nothing is lost: while the service is unavailable (no connection, timeout, anything but 200 or 4xx) a picture is sent
-again until there is a response, so `infer` may wait without limit; `stop` ends the wait. A 4xx or an invalid response is
-that picture's error. One thread at a time, and `stop` from anywhere, a signal handler included.
+again until there is a response, so a result may take without limit; `stop` ends the wait. A 4xx or an invalid response is
+that picture's error.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import asyncio
 import json
 import logging
 import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from PIL import Image
 from hearthwatch.gpu import StoppedError
 from hearthwatch.gpu.boxes import Corners, DetectionFilter, canonical_label
 from hearthwatch.gpu.detector import InferenceResult
+from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Detection
 from hearthwatch.schemas.probe import probe_http
@@ -60,15 +63,22 @@ class RemoteDetector:
         self.warnings: tuple[str, ...] = ()
         self.filter = DetectionFilter(confidence, frozenset(map(canonical_label, object_types)), unique_iou)
         self._pauses, self._timeout = tuple(pauses_seconds), timeout_seconds
-        # A private event loop, run only inside `infer`: concurrent requests, all cancelled at once by `stop`.
+        self.problem: str | None = None
+        """Why the service is unavailable."""
         self._loop = asyncio.new_event_loop()
         self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=REQUESTS_MAX), timeout=timeout_seconds)
-        self._task: asyncio.Task[list[InferenceResult]] | None = None
-        self._stopped = self._unavailable = False
+        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._loop.run_forever, name="remote detector", daemon=True)
+        self._thread.start()
 
     def describe(self) -> str:
         """Return one line for logs and health."""
         return f"the RT-DETR service at {self.name}"
+
+    def submit(self, decoded: DecodedPicture) -> Future[InferenceResult]:
+        """Send a picture as soon as there is a free connection. `stop` cancels the future."""
+        return asyncio.run_coroutine_threadsafe(self._detect_one(decoded), self._loop)
 
     def infer(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
         """Detect in pictures; wait as long as the service is unavailable.
@@ -78,43 +88,47 @@ class RemoteDetector:
         """
         if self._stopped:
             raise StoppedError(f"{self.describe()} is not used any more: stopped")
-        self._task = self._loop.create_task(self._detect_all(decoded))
-        if self._stopped:  # a signal came in between
-            self._task.cancel()
         try:
-            return self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
+            return [result.result() for result in [self.submit(one) for one in decoded]]
+        except CancelledError:
             raise StoppedError(f"stopped while waiting for {self.describe()}") from None
-        finally:
-            self._task = None
 
     def stop(self) -> None:
-        """End a wait in `infer` at once."""
+        """Cancel what is waiting. Fit for a signal handler."""
         self._stopped = True
-        task = self._task
-        if task is not None:
-            self._loop.call_soon_threadsafe(task.cancel)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
 
     def close(self) -> None:
         """Close the connections."""
-        self._stopped = True
-        if not self._loop.is_closed():
-            self._loop.run_until_complete(self._client.aclose())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
+        self.stop()
+        if self._thread.is_alive():
+            wait([asyncio.run_coroutine_threadsafe(self._close(), self._loop)], QUESTIONS_STOP_SECONDS_MAX)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(QUESTIONS_STOP_SECONDS_MAX)
+            if not self._thread.is_alive():
+                self._loop.close()
 
-    async def _detect_all(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
-        slots = asyncio.Semaphore(REQUESTS_MAX)
+    # -- on the loop
 
-        async def detect(one: DecodedPicture) -> InferenceResult:
-            async with slots:
-                return await self._detect_one(one)
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(detect(one)) for one in decoded]
-        return [task.result() for task in tasks]
+    async def _close(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
 
     async def _detect_one(self, decoded: DecodedPicture) -> InferenceResult:
+        if self._stopped:
+            raise asyncio.CancelledError
+        async with self._slots:
+            return await self._detect_now(decoded)
+
+    async def _detect_now(self, decoded: DecodedPicture) -> InferenceResult:
         began = time.perf_counter()
         file = _file_part(decoded)
         try:
@@ -156,13 +170,13 @@ class RemoteDetector:
             return response.status_code, bytes(body)
 
     def _report_unavailable(self, why: str) -> None:
-        if not self._unavailable:
-            self._unavailable = True
+        if not self.problem:
             log.warning("%s is unavailable (%s): pictures wait and are sent again", self.describe(), why)
+        self.problem = why
 
     def _report_available(self) -> None:
-        if self._unavailable:
-            self._unavailable = False
+        if self.problem:
+            self.problem = None
             log.info("%s is available again", self.describe())
 
 
@@ -248,9 +262,9 @@ def _finite(value: object) -> float:
 
 
 def _file_part(decoded: DecodedPicture) -> tuple[str, bytes, str]:
-    """Return (file name, bytes, type) as uploaded; a picture without bytes is encoded again, without loss."""
+    """Return (file name, bytes, type) as uploaded; one that was turned upright or cut short is encoded again, without loss."""
     data = decoded.data
-    if not data:
+    if not data or decoded.is_turned or decoded.error:
         buffer = BytesIO()
         decoded.picture().save(buffer, "PNG", compress_level=1)
         data = buffer.getvalue()

@@ -357,6 +357,16 @@ class Ledger:
 
         return self.record.transact(count)
 
+    def forget_starts(self, frame_id: int) -> None:
+        """Take back what `count_start` counted."""
+        self.record.transact(lambda: self.record.execute("UPDATE frames SET starts = 0 WHERE id = ?", frame_id))
+
+    def has_newer(self, frame: Frame) -> bool:
+        """Whether there is a newer upload of this frame's path."""
+        return bool(
+            self.record.one("SELECT EXISTS (SELECT 1 FROM frames WHERE path = ? AND id > ?)", frame.path, frame.id)[0]
+        )
+
     # -- cameras
 
     def cameras(self) -> dict[str, str]:

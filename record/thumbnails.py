@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +20,7 @@ from hearthwatch.record.paths import unescape
 from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.units import box_ids
 from hearthwatch.schemas.items import Detection, from_microseconds
-from hearthwatch.schemas.picture_formats import PICTURE_FORMATS
+from hearthwatch.schemas.picture_formats import JPEG, PICTURE_FORMATS, find_turn
 
 START = b"\xff\xd8"  # of every JPEG
 MARKED = START + b"\xff\xfe\x00\x0acrc:"  # … and of ours: a comment of eight bytes, the last four of them the sum
@@ -107,7 +108,9 @@ def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:
             now = os.fstat(file.fileno())
             if (now.st_mtime_ns, now.st_size) != (mtime_ns, size):
                 raise ThumbnailError(f"{path} was replaced by a newer upload")
-            with Image.open(file, formats=[known.name for known in PICTURE_FORMATS]) as image:
-                return image.convert("RGB")
+            data = BytesIO(file.read() + JPEG.end)  # it may have been cut short
+            with Image.open(data, formats=[known.name for known in PICTURE_FORMATS]) as image:
+                picture, turn = image.convert("RGB"), find_turn(image.info.get("exif"))
+                return picture.transpose(Image.Transpose[turn]) if turn else picture
     except OSError as error:
         raise ThumbnailError(f"{path}: {error.strerror or error}: the upload is gone or cannot be read") from None

@@ -92,6 +92,9 @@ class StageWorker:
         """
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """Stop waiting for anything: the graph ends. Called from a signal handler."""
+
     def close(self) -> None:
         """Release what `open` took. Called once, at a clean end."""
 

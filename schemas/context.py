@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from hearthwatch.schemas.path_rules import PathRules
@@ -25,6 +25,7 @@ THUMBNAILS_STOP_SECONDS_MAX = 1.0  # for thumbnails that wait: some hundred pict
 SAMPLES_STOP_SECONDS_MAX = 0.5  # for the graphics card's driver
 
 CASES_MAX = 8  # in flight before the node that asks says how many
+FRAMES_MAX = 256  # at a detector that keeps up: as many as the source hands out at most
 
 
 class Timings(Protocol):
@@ -47,14 +48,28 @@ class NoTimings:
 
 @dataclass
 class InFlight:
-    """Events that the language model is being asked about, shared by the parts that queue, ask and store."""
+    """Ids of what a model is being asked about, shared by the parts that send, ask and store."""
 
     ids: set[int] = field(default_factory=set)
     limit: Callable[[], int] = lambda: CASES_MAX
 
     def room(self) -> int:
-        """How many more events may be asked about now."""
+        """How many more may be asked about now."""
         return max(0, self.limit() - len(self.ids))
+
+
+@dataclass
+class DetectorState(InFlight):
+    """Frames that wait in `detect`, for a detector that is loaded later or works elsewhere, and what it does."""
+
+    limit: Callable[[], int] = lambda: FRAMES_MAX
+    status: Literal["ready", "starting", "unavailable"] = "ready"
+    reason: str = ""
+    """Why it is not ready."""
+
+    def summary(self) -> dict[str, object]:
+        """For the heartbeat."""
+        return {"status": self.status, "reason": self.reason, "waiting": len(self.ids)}
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ class Context:
     in_flight: InFlight = field(default_factory=InFlight, compare=False)
     paths: PathRules = field(default_factory=PathRules, compare=False)
     """What is ignored in the upload tree, whose a picture is, what its path says about time."""
+    detector: DetectorState = field(default_factory=DetectorState, compare=False)
 
     @classmethod
     def from_settings(cls, chosen: Settings | None = None, timings: Timings | None = None) -> Context:

@@ -27,7 +27,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
@@ -175,6 +175,8 @@ class Discovery(threading.Thread):
         self.unplaced: frozenset[str] = frozenset()
         """Cameras whose backlog was found, and none of whose rows was written since."""
         self.failure: BaseException | None = None
+        self.read_early: Callable[[list[File]], None] = lambda files: None
+        """Called with files that get their row now."""
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
         self._written: dict[bytes, int] = {}
@@ -237,6 +239,7 @@ class Discovery(threading.Thread):
     def _write(self, files: list[File], cameras: Container[str], behind: int) -> None:
         """Write rows; those of these cameras get `behind`."""
         if files:
+            self.read_early(files)
             written = self.intake.take(files, self._written, lambda camera: behind if camera in cameras else 0)
             self.unplaced -= written
             self.new_rows.set()

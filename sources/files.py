@@ -22,14 +22,14 @@ from typing import Annotated, ClassVar
 from bytewax.inputs import StatefulSourcePartition
 from pydantic import Field
 
-from hearthwatch.gpu.decode import DecodedPicture
+from hearthwatch.gpu.decode import VANISHED, DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import DeadLetter, Frame, Tick, Upload
+from hearthwatch.schemas.items import SUPERSEDED, DeadLetter, Frame, Tick, Upload
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.sources.capture_time import Mode
 from hearthwatch.sources.discovery import Discovery, Intervals
@@ -100,6 +100,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify, context.paths
         )
         self.prefetcher = Prefetcher(base, options.decode_threads, context.timings)
+        self.discovery.read_early = self.prefetcher.read_early
+        self.detector = context.detector
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)
         self.ready = deque[Ready]()
         """Decoded and not emitted: the first one waits for the decision about a frame with the same content."""
@@ -118,9 +120,15 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             raise self.discovery.failure
         self.batch_size.end_batch()
         self.discovery.portion = self.batch_size.limit
-        self._prefetch()
-        frames = self._take_frames()
-        at_once = frames or (self.prefetcher and not self.ready)
+        room = self.detector.room()
+        if room:
+            self._prefetch()
+            self.prefetcher.polled_at = time.monotonic()
+        self.in_flight.forgive(self.detector.ids)
+        if not (self.prefetcher or self.more):
+            self.prefetcher.forget_early()
+        frames = self._take_frames(min(room, self.batch_size.limit)) if room else []
+        at_once = frames or (room and self.prefetcher and not self.ready)
         self.awake = None if at_once else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
         return frames + self._tick()
 
@@ -128,7 +136,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         return self.awake
 
     def snapshot(self) -> tuple[str, int]:
-        return self.ledger.record.store_id, self.emitted
+        """Return the last frame before which all are decided: what was emitted after it comes again, decided or not."""
+        return self.ledger.record.store_id, min(self.emitted, self.ledger.last_settled())
 
     def close(self) -> None:
         self.discovery.stop()
@@ -156,9 +165,9 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         soon = PREFETCH_BATCHES * self.batch_size.limit + self.prefetcher.threads - ahead
         return max(0, min(soon, self.prefetcher.room(), self.in_flight.room(ahead)))
 
-    def _take_frames(self) -> list[Frame | Tick]:
+    def _take_frames(self, limit: int) -> list[Frame | Tick]:
         if not self.ready:
-            self.ready.extend(self.prefetcher.take(self.batch_size.limit, WAIT_SECONDS))
+            self.ready.extend(self.prefetcher.take(limit, WAIT_SECONDS))
         ready = self.duplicates.take(self.ready)
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:
@@ -176,6 +185,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if opened is None:
             opened = DecodedPicture()
             opened.error = DeadLetter(STAGE, f"the process ended {entry.starts} times with this picture in flight")
+        elif opened.error and opened.error.reason == VANISHED and self.ledger.has_newer(f):
+            opened.error = DeadLetter(SUPERSEDED, "superseded by a newer upload of this path")
         return Frame(f.id, f.uid, f.camera_id, f.path, f.captured_at, f.arrived_at, opened=opened)
 
     def _tick(self) -> list[Frame | Tick]:

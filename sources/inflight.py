@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 
@@ -29,6 +29,7 @@ class FramesInFlight:
         self.ledger = ledger
         self._emitted: deque[int] = deque()
         self._limit = 1
+        self._noted = 0
         self._is_first, self._is_noted = True, False  # no frame was reached in this run; this group's first is noted
         self._progress_at, self._warned = time.monotonic(), False
 
@@ -58,7 +59,13 @@ class FramesInFlight:
                     entry.frame.path,
                     starts - 1,
                 )
-            self._is_first, self._is_noted = False, True
+            self._is_first, self._is_noted, self._noted = False, True, entry.frame.id
+
+    def forgive(self, waiting: Container[int]) -> None:
+        """Take the note back if its frame is among these: it was decoded, and waits for something outside the process."""
+        if self._noted in waiting:
+            self.ledger.forget_starts(self._noted)
+            self._noted = 0
 
     def add(self, frame_ids: Iterable[int]) -> None:
         """Count these undecided frames, which are emitted now."""

@@ -107,7 +107,7 @@ class BatchWriter:
     """Writes what comes down the stream to the record; knows no Bytewax."""
 
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
-        self.timings = context.timings
+        self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
         rules, still = partial(judge, zone=context.zone), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still)
@@ -126,7 +126,8 @@ class BatchWriter:
             self.seq = self.feed.last()
         self._add_timings(items, events, time.perf_counter() - began)
         if time.monotonic() >= self.heartbeat_due:
-            write_heartbeat(self.record, "see", self.timings, self.record.counters())
+            counters = self.record.counters() | {"detector": self.detector.summary()}
+            write_heartbeat(self.record, "see", self.timings, counters)
             self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS
         return missed + events
 

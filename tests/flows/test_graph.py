@@ -596,7 +596,10 @@ hearthwatch.files.read
 hearthwatch.files.declared
 hearthwatch.gpu_stats.read
 hearthwatch.gpu_stats.declared
-hearthwatch.detect.process
+hearthwatch.detect.detect_chunks
+hearthwatch.detect.detect_frames
+hearthwatch.detect.detect_detected
+hearthwatch.detect.declared
 hearthwatch.detect.close
 hearthwatch.batch.batch_chunks
 hearthwatch.batch.batch_place

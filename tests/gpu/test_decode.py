@@ -1,6 +1,7 @@
 """Every way in which a picture file can be bad comes back as a value, from real bytes on a real disk."""
 
 import os
+import struct
 import threading
 import warnings
 from hashlib import blake2b
@@ -8,11 +9,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.gpu import decode
 from hearthwatch.gpu.decode import MEGAPIXELS_MAX, open_picture
-from hearthwatch.schemas.items import DeadLetter
+from hearthwatch.schemas.items import CUT_SHORT, SUPERSEDED, DeadLetter
+from hearthwatch.schemas.picture_formats import read_orientation
 
 NOISE = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
 
@@ -57,10 +61,47 @@ def test_content_counts_and_the_ending_does_not(upload):
     assert "neither JPEG nor PNG" in upload(encoded("GIF"), "a.jpg").error.reason
 
 
-def test_pixels_stay_as_stored_whatever_exif_says(upload):
+MARKS = Image.new("RGB", (64, 48))
+for box, colour in {(0, 0, 32, 24): "red", (32, 0, 64, 24): "lime", (0, 24, 32, 48): "blue"}.items():
+    MARKS.paste(colour, box)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_upright(upload, kind, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # "turn me by 90 degrees"
-    assert upload(encoded("JPEG", exif=exif)).picture().size == (64, 48)
+    exif[0x0112] = orientation
+    stored = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # `Transpose` that brings it about
+    camera = MARKS if stored is None else MARKS.transpose(Image.Transpose(stored))
+    opened = upload(encoded(kind, camera, exif=exif))
+    assert opened.error is None and (opened.width, opened.height) == opened.picture().size == (64, 48)
+    assert opened.is_turned == (orientation > 1)
+    for at in ((10, 10), (50, 10), (10, 40), (50, 40)):
+        assert max(abs(a - b) for a, b in zip(opened.picture().getpixel(at), MARKS.getpixel(at), strict=True)) < 40
+
+
+@given(st.binary(max_size=60).map(lambda rest: b"MM\0*\0\0\0\x08" + rest) | st.binary(max_size=20))
+def test_exif_of_any_bytes_is_no_error(data):
+    assert read_orientation(data) >= 0
+
+
+def test_the_orientation_is_read_behind_a_tag_that_points_nowhere():
+    def tag(number, kind, count, value):
+        return struct.pack(">HHIHH", number, kind, count, value, 0)
+
+    tags = [tag(0x010F, 2, 10**6, 0xFFFF), tag(0x0112, 3, 1, 6)]
+    assert read_orientation(b"MM\0*\0\0\0\x08" + struct.pack(">H", 2) + b"".join(tags)) == 6
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(5000)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_lacks_its_last_rows_is_decoded_and_says_so(upload, mode, tail):
+    whole = encoded("JPEG", Image.fromarray(NOISE).convert(mode))
+    for share in (0.95, 0.99, 1 - 2 / len(whole)):
+        opened = upload(whole[: round(share * len(whole))] + tail)
+        assert opened.error == DeadLetter(CUT_SHORT, "cut short"), share
+        assert opened.picture().getpixel((5, 5)) == upload(whole).picture().getpixel((5, 5))
+    assert upload(whole[: len(whole) * 3 // 4] + tail).error.reason.startswith("truncated")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK"])
@@ -91,7 +132,6 @@ def test_a_16_bit_png_keeps_its_greys(upload):
         (b"\xff\xd8\xff", "not a picture, or truncated in its header"),
         (PNG[:20], "not a picture, or truncated in its header"),
         (JPEG[: len(JPEG) // 2], "truncated"),
-        (JPEG[:-2], "truncated"),
         (PNG[: len(PNG) // 2], "truncated"),
         (PNG[:-12], "truncated"),
         (JPEG[: len(JPEG) // 2] + bytes(len(JPEG) // 2), "truncated"),  # what a disk or FTP server reserved
@@ -195,7 +235,7 @@ def test_replaced_before_it_was_read(tmp_path):
     path.write_bytes(JPEG)
     seen = path.stat()
     opened = open_picture(path, seen.st_size + 1)
-    assert opened.error == DeadLetter("decode", "replaced by a newer upload before it was read")
+    assert opened.error == DeadLetter(SUPERSEDED, "superseded by a newer upload of this path")
     assert opened.content_hash is None
     os.utime(path, (1, 1))  # an FTP client that sets the time after the upload replaced nothing
     assert open_picture(path, seen.st_size).error is None
@@ -205,7 +245,7 @@ def test_unreadable_names_the_error(tmp_path):
     loop = tmp_path / "loop.jpg"
     loop.symlink_to(loop)
     assert open_picture(loop).error.reason == "unreadable: Too many levels of symbolic links (ELOOP)"
-    assert open_picture("/proc/self/mem").error.reason == "unreadable: Input/output error (EIO)"
+    assert open_picture("/proc/self/mem").error == DeadLetter("files", "unreadable: Input/output error (EIO)")
 
 
 def test_no_permission(tmp_path):

@@ -8,8 +8,6 @@ import signal
 import socket
 import threading
 from datetime import UTC, datetime
-from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
 import pytest
@@ -24,60 +22,9 @@ from hearthwatch.gpu.remote import InvalidResponseError, RemoteDetector, parse_d
 from hearthwatch.schemas.items import Detection, Frame
 from hearthwatch.stages.detect import RtDetr
 from tests.support.context import context
+from tests.support.detector_service import PERSON, DetectorService, answer
 
-PERSON = {"class": "person", "confidence": 0.97, "bbox": {"x": 10, "y": 20, "width": 30, "height": 40}}
 SEEN = (Detection("person", 0.97, (10, 20, 30, 40)),)
-
-
-def answer(*rows, status=200):
-    return status, json.dumps({"detections": rows}).encode()
-
-
-class Service(ThreadingHTTPServer):
-    """An RT-DETR service that gives `script(n, file)` to the n-th request: (status, body), or None to hang up."""
-
-    daemon_threads = True
-
-    def __init__(self, script, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.script, self.files, self.turn = script, [], threading.Lock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.released = threading.Event()
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def end(self):
-        self.released.set()
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
-
-    def handle_error(self, request, client_address):
-        """A client that hangs up is none of our business."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        kind = self.headers["Content-Type"].encode()
-        (part,) = BytesParser().parsebytes(b"Content-Type: " + kind + b"\r\n\r\n" + body).get_payload()
-        assert (self.path, part.get_param("name", header="content-disposition")) == ("/detect", "file")
-        with self.server.turn:
-            self.server.files.append(part.get_payload(decode=True))
-            number = len(self.server.files)
-        said = self.server.script(number, part.get_payload(decode=True))
-        if said is None:
-            self.close_connection = True
-            return
-        self.send_response(said[0])
-        self.send_header("Content-Length", str(len(said[1])))
-        self.end_headers()
-        self.wfile.write(said[1])
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -86,7 +33,7 @@ def service():
     started = []
 
     def start(script, port=0):
-        started.append(Service(script, port))
+        started.append(DetectorService(script, port))
         return started[-1]
 
     yield start
@@ -141,6 +88,23 @@ def test_the_picture_goes_out_as_uploaded_and_boxes_come_back(service, client, p
     assert [one.detections for one in looked] == [SEEN, SEEN]
     assert sorted(there.files) == sorted(one.data for one in opened)
     assert all(one.error is None and one.milliseconds > 0 for one in looked)
+
+
+def test_a_picture_that_was_turned_or_cut_short_goes_out_as_it_was_decoded(service, client, tmp_path):
+    there = service(lambda n, file: answer(PERSON))
+    path, exif, noise = tmp_path / "a.jpg", Image.Exif(), Image.effect_noise((64, 80), 90).convert("RGB")
+    exif[0x0112] = 6
+    noise.save(path, exif=exif)
+    turned = open_picture(path)
+    noise.save(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    cut = open_picture(path)
+    assert turned.is_turned and cut.error
+    client(there.url).infer([turned])
+    client(there.url).infer([cut])
+    sent = [Image.open(BytesIO(file)) for file in there.files]
+    assert [one.size for one in sent] == [(80, 64), (64, 80)]
+    assert all(one.tobytes() == opened.picture().tobytes() for one, opened in zip(sent, (turned, cut), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,20 @@ def test_a_missing_thumbnail_is_drawn_again_from_the_upload(house):
     assert near(image.getpixel((10, 200)), (255, 255, 255))
 
 
+def test_it_is_drawn_upright_and_from_what_there_is_of_the_upload(house):
+    """As it was when it was detected in, or the boxes would be elsewhere."""
+    upright, exif = Image.open(house.upload).convert("RGB"), Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(house.upload, "JPEG", exif=exif)
+    whole = house.upload.read_bytes()
+    house.upload.write_bytes(whole[: len(whole) * 99 // 100])
+    stat = house.upload.stat()
+    house.record.execute("UPDATE frames SET mtime_ns = ?, size = ?", stat.st_mtime_ns, stat.st_size)
+    image = Image.open(house.find()).convert("RGB")
+    assert area(image, COLOURS["person"])
+    assert near(image.getpixel((10, 200)), (255, 255, 255))
+
+
 def test_what_stands_still_is_drawn_as_well(house):
     """The first drawing knows no difference, so neither does the second."""
     house.record.execute("INSERT INTO suppressed VALUES (513, 1, 'c', 0, 'car', 0.8, 1300, 450, 300, 300, 'still')")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hearthwatch.gpu.decode import VANISHED
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Context, Frame
@@ -141,6 +142,50 @@ def test_a_picture_that_vanishes_before_its_turn_is_quarantined(pipeline):
 
 
 @pytest.mark.slow
+def test_a_snapshot_that_is_overwritten_while_the_detector_is_slow_is_seen_each_time(tmp_path):
+    """Cameras that always write the same name: bytes are read when they arrive, long before their turn."""
+    gate = tmp_path / "gate"
+    p = Pipeline(tmp_path, options=f'gate = "{gate}"').start()
+    try:
+        p.until(gate.with_suffix(".reached").exists)
+        for n in range(24):
+            p.upload("front", "snapshot.jpg", picture(f"state {n}"))
+            p.until(lambda n=n: p.states() == {"discovered": n + 1})
+        gate.touch()
+        p.until(lambda: p.states() == {"settled": 24}).stop()
+        assert p.rows("SELECT count(DISTINCT content_hash), count(error) FROM frames") == [(24, 0)]
+    finally:
+        p.kill()
+
+
+@pytest.mark.parametrize("first", ["replaced", "deleted"])
+def test_an_upload_that_a_newer_one_replaced_before_it_was_read_is_no_error(tmp_path, first):
+    """Taken in while nothing reads: at the next start it is not there any more, but a newer one is."""
+    p = Pipeline(tmp_path)
+    ledger = Ledger(Record(_made(p.path)))
+    (p.base / "front").mkdir()
+    ledger.discover([FoundFile("front", "front", "front/snapshot.jpg", 7, 11, 10**9, 10**9)], 10**9)
+    p.upload("front", "snapshot.jpg", picture("newer"))
+    if first == "deleted":
+        ledger.discover([found_file(p, "snapshot.jpg")], 2 * 10**9)
+        (p.base / "front/snapshot.jpg").unlink()
+    ledger.record.close()
+    p.start().until(lambda: not p.states().get("discovered") and sum(p.states().values()) == 2).stop()
+    ((state, stage, reason), second) = p.rows("SELECT state, error_stage, error FROM frames ORDER BY id")
+    assert (state, stage) == ("settled", "superseded") and "superseded by a newer upload" in reason
+    assert second == (("settled", None, None) if first == "replaced" else ("quarantined", "decode", VANISHED))
+
+
+def _made(path):
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def found_file(p, name):
+    seen = (p.base / "front" / name).stat()
+    return FoundFile("front", "front", f"front/{name}", seen.st_mtime_ns, seen.st_size, 2 * 10**9, 2 * 10**9)
+
+
 def test_frames_come_in_order_of_arrival_and_events_close_by_ticks(pipeline, tmp_path):
     for n in (4, 2, 3, 1):
         pipeline.upload(f"cam{n}", name(OLD + n), mtime=OLD + n)

@@ -26,6 +26,7 @@ def stage(one_thread):
     options = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=BATCH_MAX, url=None)
     one = options.build(context(Path()))
     one.open()
+    one.process([])  # the model is loaded then
     yield one
     one.close()
 
