@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record
+from hearthwatch.record.camera_clocks import LATE_MAX, CameraClocks
 from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter
 from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.thumbnails import path as thumbnail_path
@@ -88,6 +89,15 @@ class Neighbour(NamedTuple):
     sealed: int
 
 
+class _Row(NamedTuple):
+    """What the ledger knows of an undecided frame; times in microseconds."""
+
+    camera_id: str
+    behind: int
+    discovered_at: int
+    modified_at: int
+
+
 class Batching:
     """Decides frames and keeps events. One per process: it is the only one that places frames."""
 
@@ -99,11 +109,14 @@ class Batching:
         *,
         analysis: bool = False,
         stillness: Stillness | None = None,
+        now: Callable[[], int] | None = None,
     ) -> None:
+        """`now` says when frames are decided, for how old news is; None: when they arrived."""
         self.record = record
         self.rules = rules or Cut()
         self.writer = RevisionWriter(record, judge, analysis=analysis)
         self.suppression = Suppression(record, stillness or Stillness())
+        self.clocks, self.now = CameraClocks(record), now
         self._due: dict[str, int] | None = None
         """Camera → when its first open event has to close, on the arrival clock; None: not read yet."""
         self._held: set[str] = set()
@@ -122,6 +135,7 @@ class Batching:
             return self.record.transact(lambda: self._write(items))
         except BaseException:
             self._due = None  # the transaction was rolled back: read it again next time
+            self.clocks.forget()
             raise
 
     def _closes(self, tick: Tick) -> bool:
@@ -148,25 +162,26 @@ class Batching:
             if isinstance(item, Tick):
                 self._close_by_tick(item)
             elif found := undecided.pop(item.frame.id, None):
-                behind, camera = found
-                if camera != item.frame.camera_id:  # merged into another one while the frame was in flight
-                    item = replace(item, frame=replace(item.frame, camera_id=camera))
-                self._decide(item, behind, counts)
+                if found.camera_id != item.frame.camera_id:  # merged into another one while the frame was in flight
+                    item = replace(item, frame=replace(item.frame, camera_id=found.camera_id))
+                self._decide(item, found, counts)
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
         return self.writer.revisions
 
-    def _undecided(self, items: Sequence[Detected | Tick]) -> dict[int, tuple[int, str]]:
-        """Return `behind` and camera of each of these frames that is not decided."""
+    def _undecided(self, items: Sequence[Detected | Tick]) -> dict[int, _Row]:
+        """Return the rows of those of these frames that are not decided."""
         ids = [item.frame.id for item in items if isinstance(item, Detected)]
         if not ids:
             return {}
-        sql = "SELECT id, behind, camera_id FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
-        return {id: (behind, camera) for id, behind, camera in self.record.rows(sql, min(ids), max(ids))}
+        sql = "SELECT id, camera_id, behind, discovered_at, mtime_ns / 1000 FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
+        return {id: _Row(*row) for id, *row in self.record.rows(sql, min(ids), max(ids))}
 
-    def _decide(self, item: Detected, behind: int, counts: dict[str, int]) -> None:
-        frame, error = item.frame, item.error
+    def _decide(self, item: Detected, row: _Row, counts: dict[str, int]) -> None:
+        frame, error, behind = item.frame, item.error, row.behind
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
         self._close_by_frame(frame.camera_id, captured, arrived, behind)
+        if not behind and not has_failed(error) and row.discovered_at - row.modified_at <= LATE_MAX:
+            self.clocks.add(frame.camera_id, captured, row.discovered_at)
         state = "settled" if error is None or error.is_settled else "quarantined"
         counts[state] += 1
         boxes = () if has_failed(error) else item.detections
@@ -299,7 +314,7 @@ class Batching:
             return self._join(before.id, camera, first, last, arrival, at, behind)
         if after and after.sealed and after.first - at < rules.idle and after.last - at < rules.window:
             return self._join(after.id, camera, at, after.last, arrival, at, behind)
-        self._open([(at, id)], camera, arrival, arrival - at, behind)
+        self._open([(at, id)], camera, arrival, at, behind)
         self.writer.open(id)
         return id
 
@@ -312,7 +327,7 @@ class Batching:
         self.record.execute(
             "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
             "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
-            first, last, arrival - at, close_at, close_at, event,
+            first, last, self._delay(camera, at, arrival), close_at, close_at, event,
         )  # fmt: skip
         self._note_due(camera, close_at)
         return event
@@ -331,7 +346,7 @@ class Batching:
             self.record.execute("UPDATE events SET status = 'merged' WHERE id = ?", event)
         for event, part in parts.items():
             if now.get(event) != part:
-                self._open(part, camera, arrival, arrival - at, behind)
+                self._open(part, camera, arrival, at, behind)
                 self._move(event, [i for _, i in part if i != id])
                 if event not in now:
                     self.writer.open(event, early=arrival - at < LATE)
@@ -362,14 +377,22 @@ class Batching:
         sql = "SELECT captured_at, id FROM frames WHERE event_id = ? ORDER BY captured_at, id"
         return [(at, i) for at, i in self.record.rows(sql, event)]
 
-    def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, delay: int, behind: int) -> None:
-        """Write the row of an event that consists of these (captured_at, id)."""
+    def _delay(self, camera: str, at: int, arrival: int) -> int:
+        """Return how old the news of a picture captured at `at` is: decided − captured, less the camera's own offset."""
+        decided = arrival if self.now is None else self.now()
+        return max(0, decided - at - (self.clocks.offset(camera) or 0))
+
+    def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, at: int, behind: int) -> None:
+        """Write the row of an event that consists of these (captured_at, id), because a frame captured at `at` came."""
         first, last, event = part[0][0], part[-1][0], min(i for _, i in part)
         close_at = self.rules.close_at(first, last, arrival, behind)
         (uid,) = self.record.one("SELECT uid FROM frames WHERE id = ?", event)
-        row = (first, len(part), last, close_at, delay, event)
+        offset = self.clocks.offset(camera)
+        row = (first, len(part), last, close_at, self._delay(camera, at, arrival), event)
         if not self.record.execute(EVENT_AGAIN, *row).rowcount:
-            self.record.execute(EVENT_NEW, *row, self.writer.batch_id(uid), camera)
+            self.record.execute(
+                EVENT_NEW, *row, self.writer.batch_id(uid), camera, None if offset is None else offset // 1000
+            )
         self._note_due(camera, close_at)
 
     def _move(self, event: int, frames: Sequence[int]) -> None:

@@ -79,8 +79,8 @@ EVENT_AGAIN = """
 UPDATE events SET started_at = ?, frame_count = ?, last_at = ?, close_at = ?, delay = ?, status = 'open', ended_at = NULL,
   merged_into = NULL WHERE id = ?"""
 EVENT_NEW = """
-INSERT INTO events(started_at, frame_count, last_at, close_at, delay, id, batch_id, camera_id, status)
-VALUES (?,?,?,?,?,?,?,?,'open')"""
+INSERT INTO events(started_at, frame_count, last_at, close_at, delay, id, batch_id, camera_id, clock_offset_ms, status)
+VALUES (?,?,?,?,?,?,?,?,?,'open')"""
 
 _ROW = (
     "id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, risk_score, summary, reasoning, "

@@ -110,7 +110,7 @@ class BatchWriter:
         self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
         rules, still = partial(judge, zone=context.zone), options.stillness()
-        self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still)
+        self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
         self.feed = Feed(self.record)
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)
         self.seq = self.feed.last() if resumed is None else resumed

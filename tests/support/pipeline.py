@@ -361,7 +361,7 @@ def _table(record, name):
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-LEDGER = ("id", "uid", "camera_id", "path", "mtime_ns", "size", "attempt", "captured_at", "arrived_at", "discovered_at")
+LEDGER = ("id", "uid", "camera_id", "path", "mtime_ns", "size", "attempt", "captured_at", "arrived_at", "discovered_at", "behind")
 
 
 class _Opened(NamedTuple):
@@ -380,6 +380,7 @@ def replayed(record, path, rules=RULES):
         again.count(**{"quarantined" if at_discovery else "discovered": 1})
     for row in record.rows("SELECT * FROM cameras"):
         again.execute(f"INSERT INTO cameras VALUES ({','.join('?' * len(row))})", *row)
+    again.execute("UPDATE cameras SET behind = 0, clock_offset_ms = NULL")
     batching, old = Batching(again, partial(judge, zone=ZoneInfo("UTC")), rules), Ledger(record)
     for entry in Ledger(again).todo(0, 10**9):
         (digest,) = record.one("SELECT content_hash FROM frames WHERE id = ?", entry.frame.id)
