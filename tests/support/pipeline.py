@@ -361,7 +361,19 @@ def _table(record, name):
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-LEDGER = ("id", "uid", "camera_id", "path", "mtime_ns", "size", "attempt", "captured_at", "arrived_at", "discovered_at", "behind")
+LEDGER = (
+    "id",
+    "uid",
+    "camera_id",
+    "path",
+    "mtime_ns",
+    "size",
+    "attempt",
+    "captured_at",
+    "arrived_at",
+    "discovered_at",
+    "behind",
+)
 
 
 class _Opened(NamedTuple):
