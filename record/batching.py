@@ -135,7 +135,7 @@ class Batching:
             return self.record.transact(lambda: self._write(items))
         except BaseException:
             self._due = None  # the transaction was rolled back: read it again next time
-            self.clocks.forget()
+            self.clocks.clear()
             raise
 
     def _closes(self, tick: Tick) -> bool:

@@ -30,7 +30,7 @@ class CameraClocks:
         """Camera → (arrival, arrival − capture) of its newest live pictures."""
         self._offsets: dict[str, int | None] = {}
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Read everything again: a transaction was rolled back."""
         self._samples.clear()
         self._offsets.clear()

@@ -117,5 +117,5 @@ def test_a_rolled_back_transaction_is_not_learned_from():
 
     with pytest.raises(RuntimeError):
         camera.record.transact(fail)
-    clocks.forget()
+    clocks.clear()
     assert (camera.offset, clocks.offset("c")) == (None, None)

@@ -95,7 +95,7 @@ class Faults(World):
 
     def only_later(self, found):
         """What arrived later is in the same state; its event, and who repeats whom, follow from the arrival."""
-        follows = {"arrived_at", "event_id", "error", "error_stage", "thumbnail_path", "model"}
+        follows = {"arrived_at", "behind", "event_id", "error", "error_stage", "thumbnail_path", "model"}
         for key, frame, expected in self.pairs(found):
             for column in frame.keys() - follows:
                 assert frame[column] == expected[column], (key, column, frame)
