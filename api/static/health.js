@@ -2,7 +2,7 @@
 import { request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { graph } from "./graph.js";
-import { ago, bytes, number, plural, seconds, span } from "./text.js";
+import { ago, bytes, number, plural, seconds } from "./text.js";
 
 const EVERY_MS = 5000;
 let timer;
@@ -37,7 +37,7 @@ function table(title, heads, rows) {
 }
 const cameras = (all) => table("Cameras, last hour", ["last picture", "pictures", "unusable", "clock"], Object.values(all).map((c) => [c.name, c.silent || c.quarantined_share > 0.5,
   c.last_picture ? ago(c.last_picture) : "none yet", number(c.pictures), number(c.quarantined), offset(c.clock_offset_seconds)]));
-const offset = (s) => s === null || Math.abs(s) < 1 ? "right" : `${span(Math.abs(s))} ${s > 0 ? "slow" : "fast"}`;
+const offset = (s) => s === null || Math.abs(s) < 1 ? "right" : `${seconds(Math.abs(s))} ${s > 0 ? "slow" : "fast"}`;
 const consumers = (all) => table("Consumers", ["last success", "delivered", "failed", "waiting"], Object.entries(all).map(([name, c]) => [name, Boolean(c.error),
   c.last_success ? ago(c.last_success) : "none yet", number(c.delivered), number(c.failed), number(c.lag)]));
 /** The page adds up the states itself, so that it shows a server's wrong count. */

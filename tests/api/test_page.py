@@ -426,7 +426,7 @@ def in_both_themes(page, state):
 
 def test_the_first_line_says_the_worst_problem_and_leads_to_health(visit, place):
     here = place(busy=False)
-    here.house.upload("front_door", datetime.now(UTC), 9)
+    here.house.upload("front_door", datetime.now(UTC) - timedelta(minutes=151), 9)
     page = ready(visit(here.url, PHONE))
     expect(page.locator("#status .head")).to_have_text("All well")
     columns = "kind, subject, state, severity, message, since, changed_at, revision"
@@ -446,6 +446,7 @@ def test_the_first_line_says_the_worst_problem_and_leads_to_health(visit, place)
         [re.compile("^the upload tree is missing for"), re.compile("^28 of 29"), re.compile("^front_door's clock")]
     )
     expect(page.locator("#health .plain tr th").last).to_have_text("Front Door")
+    assert page.evaluate("document.querySelector('#health').scrollWidth") <= PHONE["width"]
     assert in_both_themes(page, "problems") == []
     here.house.record.transact(lambda: here.house.record.execute("UPDATE conditions SET state = 'off'"))
     expect(page.locator("#health")).to_contain_text("All is well.")
