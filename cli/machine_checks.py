@@ -69,7 +69,7 @@ def check_uploads(s: Settings) -> Iterator[Finding]:
         yield Finding(
             "wrong", "uploads", f"{base}: {', '.join(closed)} cannot be read by {user}: chmod or chown them, or add it to their group"
         )  # fmt: skip
-    ids = [camera_id(entry.name) for entry in folders]
+    ids = [camera_id(entry.name) for entry in folders if s.hearthwatch_camera == "{1}"]
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
         yield Finding(
             "wrong", "uploads", f"{base}: two folders are one camera ({', '.join(twice)}): rename one of them"

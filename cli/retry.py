@@ -1,6 +1,6 @@
 """`hearthwatch retry`: take quarantined pictures in again, each as a new attempt.
 
-Nothing is lost by it: the quarantined row stays. A picture that was refused because of its folder gets its camera anew, by the
+Nothing is lost by it: the quarantined row stays. A picture that was refused because of its folder gets its camera again, by the
 settings of today; one that was retried before is left alone. A pipeline may be running.
 """
 

@@ -64,14 +64,14 @@ def read_waiting(record: Record, notes: Mapping[str, Any]) -> Waiting:
 def _of_the_tree(notes: Mapping[str, Any], base: Path) -> Iterator[Problem]:
     if notes.get("base_missing"):
         yield Problem("uploads_missing", f"{base} cannot be read: no picture arrives; is FOSCAM_BASE_PATH right?")
-    folders, files = notes.get("unreadable") or (), notes.get("unreadable_files") or 0
+    folders, files = notes.get("unreadable") or (), notes.get("unreadable_files") or {}
     if folders:
         words = plural(len(folders), "folder cannot be read", "folders cannot be read")
         yield Problem("files_unreadable", f"{words}, such as `{folders[0]}`: fix the permissions", "folders")
     if files:
-        count = files if isinstance(files, int) else len(files)
-        words = plural(count, "picture cannot be read", "pictures cannot be read")
-        yield Problem("files_unreadable", f"{words}: fix the permissions, and they are taken in", "files")
+        words = plural(files["count"], "picture cannot be read", "pictures cannot be read")
+        example = f"such as `{files['example']}` ({files['reason']})"
+        yield Problem("files_unreadable", f"{words}, {example}: fix that, and they are taken in", "files")
     for folder in notes.get("second_folders") or ():
         words = (
             f"the pictures in `{folder}` are quarantined: another folder has the same camera id; rename one of the two"

@@ -14,7 +14,7 @@ measured with our clock, not the file system's; only for what lay there at the s
 """
 
 # pathlib has no bytes:
-# ruff: noqa: PTH118, PTH120
+# ruff: noqa: PTH112, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
@@ -95,6 +95,8 @@ class Notes(NamedTuple):
     """Other files that are there, by suffix; `in progress` are uploads that are not finished."""
     unreadable_files: Mapping[str, object] = {}
     """Files that wait because they cannot be read: `count`, one of them as `example`, its `reason`."""
+    watch_off: str | None = None
+    """Why new pictures are found by sweeps alone, in some folders at least."""
     waiting: int = 0
     """Pictures that wait on disk behind live ones …"""
     oldest_waiting: int | None = None
@@ -179,11 +181,16 @@ class Discovery(threading.Thread):
         """Called with files that get their row now."""
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
+        self._new_folders: deque[bytes] = deque()
+        """That inotify reported and that were not swept yet."""
         self._written: dict[bytes, int] = {}
         """When files that are not in the ledger yet were seen being written."""
         self._tree = Tree(base, self._watch_folder, paths)
         self._identity: tuple[int, int] | None = None
         self._watcher: FolderWatcher | None = None
+        self._unwatched: set[bytes] = set()
+        """Folders for which inotify had no room when they were last listed."""
+        self._watch_off = ""
         self._warned: set[str] = set()
         self._notes: str | None = None
         self._stopping = threading.Event()
@@ -200,7 +207,7 @@ class Discovery(threading.Thread):
     @property
     def waiting(self) -> bool:
         """Whether pictures wait on disk."""
-        return self._first or self._backlog.is_cut or bool(self._backlog)
+        return (self._first and self._identity is not None) or self._backlog.is_cut or bool(self._backlog)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -211,6 +218,8 @@ class Discovery(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self._take_hints(self._gather())
+                while self._new_folders:
+                    self._sweep_again(True, self._new_folders.popleft())
                 self._take_waiting()
                 self._sweep()
                 self._take_portion()
@@ -313,7 +322,11 @@ class Discovery(threading.Thread):
 
     def _gather(self) -> list[Hint]:
         """Wait for hints, at most until something else is due."""
-        due = min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
+        due = (
+            0.0
+            if self._new_folders
+            else min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
+        )
         self._looked_at = self.ledger.now()
         try:
             hints = [self._hints.get(timeout=max(0.0, due - time.monotonic()))]
@@ -330,10 +343,9 @@ class Discovery(threading.Thread):
         for folder, name, is_folder, moved in hints:
             path = os.path.join(folder, name)[len(self.base) + 1 :]
             if is_folder:
-                for below, files in self._tree.sweep(time.monotonic(), True, path):
-                    self._await_complete(self._find_unknown(below, files))
+                self._new_folders.append(path)
             elif file := self._tree.find(path):
-                if not moved:
+                if not moved and len(self._written) < HINTS_MAX:
                     self._written[path] = time.time_ns()
                 if moved or is_complete(self._tree.path(path), file.size):
                     self._waiting.pop(path, None)
@@ -367,6 +379,8 @@ class Discovery(threading.Thread):
                 self._wait(found)
             elif found is None or self._is_complete(waiting, now):
                 del self._waiting[file.path]
+                if found is None:
+                    self._written.pop(file.path, None)
                 if found and not waiting.closed and time.time() - found.mtime_ns / 1e9 > BACKLOG_SECONDS:
                     self._add_backlog([found])
                 elif found:
@@ -397,6 +411,7 @@ class Discovery(threading.Thread):
             else:
                 self._sweep_again(everything)
                 pause = max(pause, SWEEP_SHARE * (time.monotonic() - began))
+            self._unwatched = {folder for folder in tuple(self._unwatched) if os.path.isdir(folder)}
             self._mark_unreadable_cameras()
             if self.intake.take_readable():
                 self.new_rows.set()
@@ -418,8 +433,8 @@ class Discovery(threading.Thread):
         self._backlog.cut()
         self._first = False
 
-    def _sweep_again(self, everything: bool) -> None:
-        for folder, files in self._tree.sweep(time.monotonic(), everything):
+    def _sweep_again(self, everything: bool, top: bytes = b"") -> None:
+        for folder, files in self._tree.sweep(time.monotonic(), everything, top):
             unknown = self._find_unknown(folder, files)
             if self._backlog.is_cut:  # those that were left out wait for the first sweep to come again
                 unknown = [file for file in unknown if not self._is_settled(file, time.time())]
@@ -475,6 +490,9 @@ class Discovery(threading.Thread):
             unreadable_files={"count": len(waiting), "example": escape(min(waiting)), "reason": waiting[min(waiting)]}
             if waiting
             else {},
+            watch_off=self._watch_off
+            if self._identity and self.notify and (self._unwatched or not self._watcher)
+            else None,
             waiting=len(self._backlog),
             oldest_waiting=self._backlog.oldest(),
         )
@@ -505,6 +523,10 @@ class Discovery(threading.Thread):
             self._tree = Tree(self.base, self._watch_folder, self._tree.rules)
             self._identity, self._first = identity, True
             self._watcher = self._open_watcher() if self.notify else None
+        elif self.notify and not (self._watcher and self._watcher.is_alive()):
+            self._close_watcher()
+            self._watcher = self._open_watcher()
+            self._everything = self._watcher is not None  # each folder is watched when it is listed
         return True
 
     def _open_watcher(self) -> FolderWatcher | None:
@@ -519,14 +541,17 @@ class Discovery(threading.Thread):
         try:
             if self._watcher:
                 self._watcher.add(folder.rstrip(b"/"))
+                self._unwatched.discard(folder.rstrip(b"/"))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
+                self._unwatched.add(folder.rstrip(b"/"))
                 self._warn_watch_limit(error)
 
     def _warn_watch_limit(self, error: OSError) -> None:
         limit = "max_user_instances" if error.errno == errno.EMFILE else "max_user_watches"
         slow = f"new pictures are found by a sweep every {self.intervals.sweep_seconds:g} s instead of at once"
-        self._warn(limit, f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`")
+        self._watch_off = f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`"
+        self._warn(limit, self._watch_off)
 
     def _close_watcher(self) -> None:
         if self._watcher:

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _PICTURE = re.compile(PICTURE_SUFFIX.pattern.encode(), re.IGNORECASE)
 MTIME_NS_MAX = 2**63 - 1  # SQLite's integers; a file from after the year 2262 has a broken clock
 LISTING_SHARE = 12  # unchanged folders are listed again after so many times what listing the tree takes: 8 % of a CPU
+QUIET_SECONDS_MAX = (
+    7.5  # … but not later than this, while that is a quarter of a CPU at most: found 15 s after it was written
+)
 PORTION_ENTRIES = 1000  # … of a folder between which the caller can do other things: 3 ms
 SEEN_MAX = 2_000_000  # x 8 bytes = 16 MB of files known to be in the ledger; beyond it the ledger is asked again
 KINDS_MAX = 50  # of suffixes that are counted one by one
@@ -121,7 +124,7 @@ class Tree:
                     continue
                 folder = self._folders.get(relative)
                 quiet = folder is not None and folder.mtime_ns == mtime_ns and not everything
-                if folder is None or not quiet or now - folder.listed >= LISTING_SHARE * self._seconds:
+                if folder is None or not quiet or now - folder.listed >= self._quiet_seconds():
                     heapq.heappush(due, (-mtime_ns, relative))
                 waiting += folder.folders if folder else []
                 if looked % PORTION_ENTRIES == 0:
@@ -139,6 +142,9 @@ class Tree:
             self.unreadable.discard(relative)
             before = self._replace(relative, folder)
             waiting += set(folder.folders).difference(before)
+
+    def _quiet_seconds(self) -> float:
+        return min(LISTING_SHARE * self._seconds, max(QUIET_SECONDS_MAX, 4 * self._seconds))
 
     def _list(self, relative: bytes, folder: _Folder) -> Iterator[list[File]]:
         """Yield the unknown pictures of a folder in portions, and fill in what was found."""

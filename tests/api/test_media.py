@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from hearthwatch.record.ledger import FoundFile
+from hearthwatch.record.paths import upload_url
 from tests.support.api_record import SECONDS_MAX, Home, serve, story
 
 SECRET = b"the secret that nobody may read"
@@ -228,3 +230,26 @@ def test_nothing_stays_open(api):
         api.get(CAMERA + "notes.txt")
         api.get(CAMERA + "clip.mp4", headers={"range": "bytes=99999999-"})
     assert descriptors() <= before + 10
+
+
+@pytest.mark.parametrize(
+    ("camera", "folder", "path"),
+    [
+        ("door_deep", "Front Door/deep", "Front Door/deep/CAM1_1.jpg"),
+        ("cam1", ".", "CAM1_2.jpg"),
+        ("front_cam2", "Front Door", "Front Door/x/CAM2.jpg.1"),
+    ],
+)
+def test_a_camera_that_a_pattern_names_has_its_pictures_served(api, home, camera, folder, path):
+    file = home.base / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"\xff\xd8" + path.encode())
+    found = FoundFile(camera, folder, path, file.stat().st_mtime_ns, file.stat().st_size, 1, 1, name=camera)
+    home.ledger.discover([found], 1)
+    url = upload_url(camera, folder, path, found.mtime_ns, found.size)
+    answer = api.get(url)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (
+        200,
+        file.read_bytes(),
+        "image/jpeg",
+    )

@@ -242,6 +242,7 @@ def test_the_same_path_with_new_content_is_a_new_frame(house):
 
 def test_a_new_file_in_a_folder_that_was_quiet_for_years_is_swept(house, monkeypatch):
     monkeypatch.setattr(tree, "LISTING_SHARE", 1e9)
+    monkeypatch.setattr(tree, "QUIET_SECONDS_MAX", 1e9)
     folder = house.put("front/a.jpg", mtime=OLD).parent
     os.utime(folder, (OLD, OLD))
     with house.looking(notify=False):
@@ -491,6 +492,9 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
         house.put("front/a.jpg")
         house.put("back/b.jpg")
         house.told("front/a.jpg", "back/b.jpg")
+        until(lambda: "sysctl fs.inotify.max_user_watches" in (house.notes().get("watch_off") or ""))
+        monkeypatch.undo()
+        until(lambda: house.notes()["watch_off"] is None)
     assert [line for line in caplog.messages if "sysctl fs.inotify.max_user_watches" in line][1:] == []
     assert "sysctl fs.inotify.max_user_watches" in caplog.text
 
@@ -684,3 +688,48 @@ def test_folders_that_changed_last_are_listed_first(house):
         os.utime(house.put(f"cam{n}/a.jpg", mtime=OLD).parent, (OLD + n, OLD + n))
     listed = [folder for folder, _ in Tree(os.fsencode(house.base), lambda folder: None).sweep(0.0, True)]
     assert listed == [b"", b"cam3", b"cam2", b"cam1"]
+
+
+def test_a_watcher_that_ended_is_started_again(house):
+    house.put("front/a.jpg", mtime=OLD)
+    with house.looking() as thread:
+        ended = thread._watcher
+        os.write(ended._stop_write, b"!")
+        until(lambda: thread._watcher not in (ended, None))
+        (house.base / "new").mkdir()
+        until(lambda: os.fsencode(house.base / "new") in thread._watcher._folders.values())
+
+
+def test_hints_are_taken_while_a_large_folder_is_listed(house, monkeypatch):
+    """The folder has no end until the live picture is in the ledger."""
+    real, shown = os.scandir, []
+
+    class Endless:
+        def __init__(self, entries, record):
+            self.entries, self.record = list(entries), record
+
+        __enter__ = __iter__ = lambda self: self
+
+        def __exit__(self, *error):
+            self.record.close()
+
+        def __next__(self):
+            if not shown:
+                house.put("front/live.jpg")
+            shown.append(self.record.one("SELECT count(*) FROM frames WHERE path = 'front/live.jpg'")[0])
+            assert len(shown) < 100_000, "hints wait for the listing"
+            if shown[-1]:
+                raise StopIteration
+            return self.entries[0]
+
+    def scandir(folder):
+        is_large = folder == os.fsencode(house.base / "large") and not shown
+        return Endless(real(folder), Record(house.record.path)) if is_large else real(folder)
+
+    (house.base / "front").mkdir()
+    monkeypatch.setattr(tree, "PORTION_ENTRIES", 10)
+    with house.looking(Intervals(0.1, 60, 60)):
+        monkeypatch.setattr(os, "scandir", scandir)
+        house.put("large/a.txt")
+        until(lambda: "front/live.jpg" in house.paths())
+    assert shown[-1] == 1
