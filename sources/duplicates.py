@@ -37,13 +37,13 @@ class DuplicateFinder:
         self._logged: dict[str, tuple[float, int]] = {}
         """Camera → when its next duplicate is logged, and how many were not."""
 
-    def take(self, ready: deque[Ready]) -> list[Ready]:
-        """Take entries from the front until one has to wait; duplicates among them get that error.
+    def take(self, ready: deque[Ready], limit: int) -> list[Ready]:
+        """Take at most `limit` entries from the front, until one has to wait; duplicates among them get that error.
 
         A retry, which a person asked for, is no duplicate.
         """
         out: list[Ready] = []
-        while ready and not self._must_wait(*ready[0]):
+        while ready and len(out) < limit and not self._must_wait(*ready[0]):
             entry, opened = ready.popleft()
             out.append((entry, opened))
             if opened and (content_hash := _content_hash(entry, opened)):

@@ -168,7 +168,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     def _take_frames(self, limit: int) -> list[Frame | Tick]:
         if not self.ready:
             self.ready.extend(self.prefetcher.take(limit, WAIT_SECONDS))
-        ready = self.duplicates.take(self.ready)
+        ready = self.duplicates.take(self.ready, limit)
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:
             self.emitted = max(self.emitted, ready[-1][0].frame.id)

@@ -480,7 +480,7 @@ def move(home, old, new):
         home.at,
     )
     entry = home.ledger.todo(0, 1)[0]
-    ready = DuplicateFinder(home.record, home.base).take(deque([(entry, open_picture(home.base / new))]))
+    ready = DuplicateFinder(home.record, home.base).take(deque([(entry, open_picture(home.base / new))]), 1)
     frame = replace(entry.frame, opened=ready[0][1])
     home.batching.write([Detected(frame, 64, 48, (), frame.opened.error)])
     return home.record.one("SELECT error FROM frames WHERE id = ?", frame.id)[0]

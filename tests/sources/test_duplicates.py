@@ -87,7 +87,7 @@ class Model:
         for entry in self.ledger.todo(self.fetched, 3):
             self.ready.append((entry, open_picture(self.base / entry.frame.path, entry.size)))
             self.fetched = entry.frame.id
-        for entry, opened in self.finder.take(self.ready):
+        for entry, opened in self.finder.take(self.ready, 3):
             content = opened.data[6:7].decode() if opened.data else None
             expected = "settled" if content else "quarantined"
             if content and entry.attempt == 1:
