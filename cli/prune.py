@@ -18,6 +18,7 @@ def prune(
     from hearthwatch.record import now, open_existing
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
+    from hearthwatch.record.retention.clock import RetentionTime, keep_clock
     from hearthwatch.record.retention.run import RetentionRun, counted, gigabytes
     from hearthwatch.sinks.retention import Retention
 
@@ -35,6 +36,7 @@ def prune(
             print(f"{counted(kept, 'event')} would stay, although old: high or critical, and not reviewed")
         return
     outcome = keeper.run(at)
+    keep_clock(record, RetentionTime(at, 0))
     export(Lake(record, context.data_dir))
     print(outcome)
     if outcome.kept:

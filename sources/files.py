@@ -26,6 +26,7 @@ from hearthwatch.gpu.decode import VANISHED, DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
+from hearthwatch.record.retention.clock import note_last_sign_of_life
 from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context
@@ -91,6 +92,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
                 f"{record.store_id}: run without `-r`, or with the recovery store that was made with this record"
             )
         continue_above(record, now())
+        note_last_sign_of_life(record)
         base = os.path.normpath(os.fsencode(context.base_path.absolute()))
         intervals = Intervals(options.sweep_seconds, options.settle_seconds, options.still_seconds)
         self.timings = context.timings

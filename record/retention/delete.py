@@ -68,11 +68,18 @@ class Deleter:
         self.record, self.data_dir, self.base, self.policy = record, data_dir, base, policy
         self.candidates = DeletionCandidates(record, policy)
         self.counts = DeletionCounts()
+        self.allow(NEVER, NEVER)
+
+    def allow(self, events: int, frames: int) -> None:
+        """Limit how many are deleted from now on; one group is always allowed."""
+        self._left, self._is_first, self.is_limited = (events, frames), True, False
 
     def delete(self, before: int, is_enough: Callable[[DeletionCounts], bool] = lambda counts: False) -> None:
         """Delete everything below this frame id that may be deleted, or until `is_enough`."""
         waiting: list[DeletionGroup] = []
         for group in self.candidates.groups(before):
+            if not self._is_allowed(group):
+                break
             waiting.append(group)
             if sum(len(g.frames) for g in waiting) >= FRAMES_AT_ONCE:
                 self._step(waiting)
@@ -80,7 +87,14 @@ class Deleter:
                 if is_enough(self.counts):
                     return
         self._step(waiting)
-        self._delete_merged(before)
+        if not self.is_limited:
+            self._delete_merged(before)
+
+    def _is_allowed(self, group: DeletionGroup) -> bool:
+        events, frames = self._left[0] - (group.event_id is not None), self._left[1] - len(group.frames)
+        self.is_limited = not self._is_first and min(events, frames) < 0
+        self._left, self._is_first = (self._left if self.is_limited else (events, frames)), False
+        return not self.is_limited
 
     def finish(self) -> None:
         """Finish what a kill left half done: rows that are marked, and files that may still exist."""
@@ -92,6 +106,15 @@ class Deleter:
         sql = "DELETE FROM gpu_stats WHERE id IN (SELECT id FROM gpu_stats WHERE recorded_at < ? LIMIT 1000)"
         while self.record.transact(lambda: self.record.execute(sql, before).rowcount):
             pass
+
+    def delete_messages(self, before: int) -> None:
+        """Delete system messages and conditions that ended, from before this time (microseconds)."""
+
+        def delete() -> None:
+            self.record.execute("DELETE FROM feed WHERE kind = 'system' AND at < ?", before)
+            self.record.execute("DELETE FROM conditions WHERE state = 'off' AND changed_at < ?", before)
+
+        self.record.transact(delete)
 
     def _step(self, groups: Sequence[DeletionGroup]) -> None:
         """One transaction that marks, the files, one transaction that deletes; then a pause for other writers."""

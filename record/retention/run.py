@@ -17,7 +17,7 @@ from hearthwatch.record.retention.delete import Deleter, DeletionCounts
 from hearthwatch.record.retention.policy import DeletionGroup, RetentionPolicy
 from hearthwatch.record.retention.sweep import Sweep
 from hearthwatch.record.thumbnails import path as thumbnail_path
-from hearthwatch.record.units import DAY
+from hearthwatch.record.units import DAY, NEVER
 
 ROUNDS_MAX = 5  # of deletion by size: what one frame takes is estimated, so the last per cent takes a second round
 VACUUM_PAGES = 500  # x 4 kB released to the file system in one transaction: some 5 ms
@@ -26,6 +26,7 @@ OVER = (
     "the data dir is {} over its limit although all that may be deleted is deleted: {} high or critical events wait for review; "
     "raise HEARTHWATCH_RETENTION_GB or review them"
 )
+LIMITED = "a third of all events or pictures is deleted, more is old enough: the next run continues, `hearthwatch prune` deletes it now"
 STILL_OVER = (
     "the data dir is still {} over its limit: more came in the meantime than was deleted; the next run continues"
 )
@@ -50,6 +51,8 @@ class RetentionResult(NamedTuple):
     is_all: bool
     kept: int
     """Events that are old enough but not reviewed."""
+    is_limited: bool
+    """Whether more is old enough, and left for the next run."""
 
     def __str__(self) -> str:
         done = self.deleted
@@ -66,7 +69,11 @@ class RetentionResult(NamedTuple):
         """Return what a person has to fix."""
         refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.deleted.refused.items()]
         over = OVER if self.is_all else STILL_OVER
-        return refused + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
+        return (
+            refused
+            + ([LIMITED] if self.is_limited else [])
+            + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
+        )
 
 
 class RetentionRun:
@@ -79,23 +86,25 @@ class RetentionRun:
         self.sweep = Sweep(self.deleter)
         self.lake = Lake(record, data_dir)
 
-    def run(self, now: int, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
-        """Apply retention as of `now` (microseconds) and clean up.
+    def run(self, now: int, stop: Callable[[], bool] = lambda: False, *, share_max: float = 1) -> RetentionResult:
+        """Apply retention as of `now` (microseconds) and clean up; delete this share of events and pictures at most.
 
         Raises:
             RecordError: another process does so, or the record cannot be used.
         """
         with wait_for_lock(LOCK, self.record.path, self.data_dir):
             self.deleter.counts = DeletionCounts()
+            self.deleter.allow(*(NEVER if share_max == 1 else int(n * share_max) for n in self._count_kept()))
             self.deleter.finish()
             boundary = self._boundary(now)
             self.deleter.delete(boundary, lambda counts: stop())
             self.deleter.delete_samples(now - self.policy.days * DAY)
+            self.deleter.delete_messages(now - self.policy.days * DAY)
             over, is_all = self._make_room(stop)
             self.sweep.drop_gone_uploads(stop)
             orphans, drawn = self.sweep.sweep_thumbnails(stop)
             kept = self.candidates.count_unreviewed(self._end() if over else boundary)
-        return RetentionResult(self.deleter.counts, orphans, drawn, over, is_all, kept)
+        return RetentionResult(self.deleter.counts, orphans, drawn, over, is_all, kept, self.deleter.is_limited)
 
     def plan(self, now: int) -> list[PlannedDeletion]:
         """Estimate what `run` would delete."""
@@ -127,7 +136,7 @@ class RetentionRun:
         is_all = False
         for _ in range(ROUNDS_MAX):
             excess = self._excess()
-            if excess <= 0 or stop():
+            if excess <= 0 or stop() or self.deleter.is_limited:
                 break
             each, start, frames = self.bytes_each(), self.deleter.counts.bytes, self.deleter.counts.frames
 
@@ -138,7 +147,7 @@ class RetentionRun:
 
             self.deleter.delete(self._end(), is_enough)
             self._shrink(stop)
-            is_all = self.deleter.counts.frames == frames and not stop()
+            is_all = self.deleter.counts.frames == frames and not stop() and not self.deleter.is_limited
             if is_all:
                 break
         return (0 if stop() else max(0, self._excess())), is_all
@@ -165,9 +174,12 @@ class RetentionRun:
             sum(path.stat().st_size for path in self.lake.folder.rglob("*.parquet")) if self.lake.folder.is_dir() else 0
         )
         (pages,), (size,) = self.record.one("PRAGMA page_count"), self.record.one("PRAGMA page_size")
-        (pruned,) = self.record.one("SELECT count(*) FROM frames WHERE pruned > 0")
-        kept = sum(self.record.counters()[state] for state in ("settled", "quarantined", "discovered")) - int(pruned)
-        return float(rows + pages * size - self._free()) / max(1, kept)
+        return float(rows + pages * size - self._free()) / max(1, self._count_kept()[1])
+
+    def _count_kept(self) -> tuple[int, int]:
+        """How many events and frames there are."""
+        (pruned,), n = self.record.one("SELECT count(*) FROM frames WHERE pruned > 0"), self.record.counters()
+        return n["events"], n["settled"] + n["quarantined"] + n["discovered"] - int(pruned)
 
     def _shrink(self, stop: Callable[[], bool]) -> None:
         """Release free pages to the file system, and rewrite the hours that lost rows."""

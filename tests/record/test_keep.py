@@ -108,9 +108,9 @@ def test_each_run_of_retention_deletes_what_is_old_by_then(house):
     worker = node.build(house.context)
     for hour in (0, 1):
         house.see("front_door", hour * 3600, boxes=())
-        worker.run(NOW - timedelta(days=2), lambda: False)
+        worker.run(NOW - timedelta(hours=25), lambda: False)
         assert len(house.frames()) == 1
-        worker.run(NOW + timedelta(hours=hour), lambda: False)
+        worker.run(NOW + timedelta(hours=hour - 2), lambda: False)
         assert house.frames() == []
 
 
