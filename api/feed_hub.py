@@ -145,7 +145,7 @@ class FeedHub:
 
     def _poll(self) -> None:
         failed, due, seen = False, time.monotonic(), None
-        seq, store = self._seq, self._reader.connection().store_id if self._reader.exists() else None
+        seq, store = self._seq, self._first_store()
         while not self._stopping.wait(POLL_SECONDS):
             try:
                 record = self._reader.connection()
@@ -174,6 +174,13 @@ class FeedHub:
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *args)
+
+    def _first_store(self) -> str | None:
+        """Return whose feed this is; None: there is none yet, "": it cannot be read yet."""
+        try:
+            return self._reader.connection().store_id if self._reader.exists() else None
+        except (sqlite3.Error, RecordError, OSError):
+            return ""
 
     def _last_seq(self) -> int:
         try:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from hearthwatch.api import models
-from hearthwatch.record import Record, RecordError, now
+from hearthwatch.record import OlderRecordError, Record, RecordError, now
 from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.problems import BEHIND_SECONDS, read_notes, read_waiting
 from hearthwatch.record.read import conditions as known
@@ -75,6 +75,9 @@ class Health:
     def _report(self) -> dict[str, Any]:
         try:
             services, wrong = self._pool.submit(self._read).result(READ_SECONDS_MAX)
+        except OlderRecordError as error:
+            upgrading = service_status("starting", f"upgrading the record: {error}")
+            services, wrong = dict.fromkeys(models.Services.model_fields, upgrading), []
         except (sqlite3.Error, RecordError, OSError, TimeoutError) as error:
             why = str(error) or f"no response within {READ_SECONDS_MAX:g} s"
             unread = service_status("unhealthy", f"the record cannot be read: {why}")

@@ -5,6 +5,7 @@ Ends within a few seconds however many clients are connected: live streams are e
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import resource
@@ -19,7 +20,7 @@ import uvicorn
 from hearthwatch.api.app import create
 from hearthwatch.api.connections import Connections, LimitedProtocol, connections_max
 from hearthwatch.api.security import open_host_mistake
-from hearthwatch.record import Record
+from hearthwatch.record import OlderRecordError, Record
 from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import Settings, SettingsError, settings
@@ -49,7 +50,8 @@ def serve(chosen: Settings) -> None:
         raise UserError(mistake)
     with listen(host, port) as listening:
         if chosen.database_path.exists():
-            Record(chosen.database_path).close()  # migrates an older record, and refuses a file that is none
+            with contextlib.suppress(OlderRecordError):  # the pipeline upgrades it; until then, answers say so
+                Record(chosen.database_path).close()  # refuses a file that is none
         shown = f"[{host}]" if ":" in host else host
         print(f"Hearthwatch is at http://{shown}:{port}", flush=True)  # noqa: T201
         Server(uvicorn_config(chosen)).run(sockets=[listening])

@@ -18,7 +18,7 @@ def prune(
     from hearthwatch.record import now, open_existing
     from hearthwatch.record.lake.export import Lake
     from hearthwatch.record.lake.views import export
-    from hearthwatch.record.retention.clock import RetentionTime, keep_clock
+    from hearthwatch.record.retention.age_clock import RetentionTime, keep_clock
     from hearthwatch.record.retention.run import RetentionRun, counted, gigabytes
     from hearthwatch.sinks.retention import Retention
 

@@ -8,6 +8,7 @@ if __name__ != "hearthwatch.record":
 from hearthwatch.record.connection import (
     CACHE_KIB,
     WORKING_SET_KIB,
+    OlderRecordError,
     Record,
     RecordError,
     now,
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "WORKING_SET_KIB",
     "Lock",
+    "OlderRecordError",
     "Record",
     "RecordError",
     "acquire_lock",

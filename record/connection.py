@@ -41,15 +41,30 @@ class RecordError(UserError):
     """The record cannot be used: the message says what, which file, and what to do."""
 
 
+class OlderRecordError(RecordError):
+    """The record was written by an older version, and the pipeline has not upgraded it yet."""
+
+    def __init__(self, path: Path, found: int) -> None:
+        super().__init__(
+            f"{path} is a record of version {found} and has to be upgraded to {SCHEMA_VERSION}: the pipeline does it when it starts"
+        )
+
+
 def now() -> int:
     """Read the wall clock, integer microseconds UTC. For columns that say when a row was written, never for decisions."""
     return time.time_ns() // 1000
 
 
 class Record:
-    """One connection to the record at `path`; created and migrated as needed. It holds up to `cache_kib` KiB of pages."""
+    """One connection to the record at `path`; created as needed. It holds up to `cache_kib` KiB of pages."""
 
-    def __init__(self, path: Path | str, cache_kib: int = CACHE_KIB) -> None:
+    def __init__(self, path: Path | str, cache_kib: int = CACHE_KIB, *, upgrade: bool = False) -> None:
+        """Connect; upgrade an older record only if `upgrade`.
+
+        Raises:
+            OlderRecordError: it has to be upgraded first.
+            RecordError: it cannot be used.
+        """
         self.path, self._cache_kib = Path(path), cache_kib
         self.witness, self.store_id = Witness(self.path), ""
         try:
@@ -58,7 +73,7 @@ class Record:
             with _write_locks_guard:
                 self._write_lock = _write_locks.setdefault(str(self.path.resolve()), threading.RLock())
             with self._write_lock:
-                self._prepare()
+                self._prepare(upgrade)
             self.store_id = str(self.one("SELECT value FROM meta WHERE key = 'store_id'")[0])
         except sqlite3.DatabaseError as error:
             if _code(error) != sqlite3.SQLITE_NOTADB:
@@ -69,11 +84,14 @@ class Record:
         except OSError as error:
             raise RecordError(f"{self.path}: the folder of the record cannot be used: {error.strerror}") from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, may_upgrade: bool) -> None:
         try:
             found = version(self.db)
         except ValueError as error:
             raise RecordError(f"{self.path} {error}") from error
+        if 0 < found < SCHEMA_VERSION and not may_upgrade:
+            self.db.close()
+            raise OlderRecordError(self.path, found)
         pragmas = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{self._cache_kib}; PRAGMA journal_size_limit = {WAL_BYTES}"
         _retry(lambda: self.db.executescript(pragmas), self.path)
         if found < SCHEMA_VERSION:

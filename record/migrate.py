@@ -5,8 +5,12 @@ A record made by a newer Hearthwatch, and another SQLite database, are refused a
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from importlib.resources import files
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x48574348  # "HWCH": identifies a record among SQLite databases, for `file`, too
 
@@ -28,10 +32,24 @@ def upgrade(db: sqlite3.Connection, target: int = SCHEMA_VERSION) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         start = version(db)  # again, under the lock: two processes may open a new record at once
+        if start:
+            log.info(
+                "upgrading the record from version %d to %d: minutes if it is large; a kill leaves it as it was",
+                start,
+                target,
+            )
         for number, script in sorted(_scripts().items()):
             if start < number <= target:
+                began = time.monotonic()
                 for statement in _statements(script):
                     db.execute(statement)
+                if start:
+                    log.info(
+                        "the record is upgraded to version %d of %d after %.1f s",
+                        number,
+                        target,
+                        time.monotonic() - began,
+                    )
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', ?)", (str(number),))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")

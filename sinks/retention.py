@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from hearthwatch.record.retention.clock import read_clock
+from hearthwatch.record.retention.age_clock import read_clock
 from hearthwatch.record.units import DAY
 from hearthwatch.schemas import Job, JobWorker
 from hearthwatch.schemas.context import Context

@@ -26,7 +26,7 @@ from hearthwatch.gpu.decode import VANISHED, DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
-from hearthwatch.record.retention.clock import note_last_sign_of_life
+from hearthwatch.record.retention.age_clock import note_last_sign_of_life
 from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas.components import Source
 from hearthwatch.schemas.context import Context

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from hearthwatch.record import CACHE_KIB, Record, RecordError
+from hearthwatch.record import CACHE_KIB, OlderRecordError, Record, RecordError
 from hearthwatch.record.migrate import SCHEMA_VERSION, version
 
 BUSY_SECONDS = 2.0  # readers of a WAL wait only while it is recovered
@@ -33,9 +33,9 @@ class Snapshot(Record):
             found = version(self.db)
         except ValueError as error:
             raise RecordError(f"{path} {error}") from None
-        if found != SCHEMA_VERSION:
-            raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}: start `hearthwatch run` once")
-        store = self.one("SELECT value FROM meta WHERE key = 'store_id'")
+        if 0 < found < SCHEMA_VERSION:
+            raise OlderRecordError(path, found)
+        store = self.one("SELECT value FROM meta WHERE key = 'store_id'") if found else None
         if store is None:
             raise RecordError(f"{path} is being created")
         self.store_id = str(store[0])

@@ -873,7 +873,7 @@ def test_an_older_record_is_brought_up_to_date_with_right_counters(tmp_path):
     )
     old.execute("INSERT INTO meta VALUES ('store_id', 'x')")
     old.close()
-    record = Record(tmp_path / "old.db")
+    record = Record(tmp_path / "old.db", upgrade=True)
     balanced(record)
     record.close()
     home.close()

@@ -52,6 +52,7 @@ def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, versi
     again = House(tmp_path)
     again.close().path.unlink()
     written_by(version, house, again.path)
+    Record(again.path, upgrade=True).close()
     again.open()
     record = again.record
     assert record.store_id == house.record.store_id
@@ -79,7 +80,7 @@ def test_the_feeds_numbers_go_on_where_all_of_its_messages_are_deleted(tmp_path,
         old.execute("DELETE FROM feed")
     old.execute("INSERT INTO cursors VALUES ('redis', ?)", (last or 0,))
     old.close()
-    feed = Feed(Record(path))
+    feed = Feed(Record(path, upgrade=True))
     assert feed.last() == (last or 0) == feed.cursor("redis") and feed.after(0, 9) == []
     feed.record.execute("INSERT INTO feed(subject_id, revision, type, payload, at) VALUES (1, 1, '', '', 0)")
     assert feed.last() == (last or 0) + 1

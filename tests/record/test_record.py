@@ -44,7 +44,7 @@ def test_a_record_of_any_older_version_is_upgraded(tmp_path, start):
     if start:
         upgrade(db, start)
     db.close()
-    upgraded, new = Record(tmp_path / "old.db"), Record(tmp_path / "new.db")
+    upgraded, new = Record(tmp_path / "old.db", upgrade=True), Record(tmp_path / "new.db")
     schema = "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"
     assert upgraded.rows(schema) == new.rows(schema)
 
