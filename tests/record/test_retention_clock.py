@@ -73,7 +73,7 @@ def test_a_long_time_off_is_caught_up_by_a_day_an_hour(house: House) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-100, 100), st.integers(0, 48)), max_size=20))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_time_of_retention_is_never_ahead_of_the_wall_or_of_what_it_ran(house: House, steps) -> None:
     house.record.execute("DELETE FROM meta WHERE key = ?", KEY)
     kept = read_clock(house.record, START, 0).at
@@ -86,7 +86,7 @@ def test_the_time_of_retention_is_never_ahead_of_the_wall_or_of_what_it_ran(hous
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_run_deletes_a_third_at_most_and_runs_end_with_nothing_left(sizes: list[int], by_size: bool) -> None:
     """Events of these many pictures (0: a picture without one); a group that is larger than a third goes alone."""
     with in_memory() as folder:
