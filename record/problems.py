@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.conditions import Problem
 from hearthwatch.record.copies import repeating_cameras
+from hearthwatch.record.retention.age_clock import doubted_clock
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.text import plural
 
@@ -123,6 +124,8 @@ def _of_the_clock(record: Record) -> Iterator[Problem]:
     if row and abs(row[0]) >= SECOND:
         way = "back" if row[0] > 0 else "forward"
         yield Problem("clock_stepped", f"the server's clock was set {way} by {_span(abs(row[0]))}: the order is kept")
+    if time := doubted_clock(record):
+        yield Problem("clock_stepped", time.describe(), "retention")
 
 
 def find_full_disk(folder: Path) -> list[Problem]:

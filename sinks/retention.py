@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from hearthwatch.record.retention.age_clock import read_clock
-from hearthwatch.record.units import DAY
 from hearthwatch.schemas import Job, JobWorker
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import from_microseconds, to_microseconds
+from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import DAYS_MAX, from_settings
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARE_MAX = 1 / 3  # of all events and pictures in one run: what a person has not asked for is never all of it
-CLOCK_AHEAD = (
-    "this machine's clock is {:.0f} days ahead of what the record last saw: it was set, or nothing ran for long. Ages are counted as "
-    "of {:%Y-%m-%d %H:%M} UTC and catch up a day an hour; if the clock is right, `hearthwatch prune` applies retention now"
-)
 
 
 class Retention(Job):
@@ -79,10 +74,10 @@ class RetentionWorker(JobWorker):
     def run(self, now: datetime, stop: Callable[[], bool]) -> None:
         before, self._ran_at = self._ran_at, time.monotonic()
         ran = 0 if before is None else round((self._ran_at - before) * 1e6)
-        at, ahead = read_clock(self.retention.record, to_microseconds(now), ran)
-        if ahead:
-            log.warning("retention: %s", CLOCK_AHEAD.format(ahead / DAY, from_microseconds(at)))
-        outcome = self.retention.run(at, stop, share_max=SHARE_MAX)
+        clock = read_clock(self.retention.record, to_microseconds(now), ran)
+        if clock.ahead:
+            log.warning("%s", clock.describe())
+        outcome = self.retention.run(clock.at, stop, share_max=SHARE_MAX)
         if not outcome.deleted.is_empty():
             log.info("retention: %s", outcome)
         for problem in outcome.problems():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.units import DAY
 from hearthwatch.record.witness import last_sign_of_life
+from hearthwatch.schemas.items import from_microseconds
 
 DOUBT = DAY  # microseconds: restarts, short power cuts and time zones stay below it
 CATCH_UP = 24  # times as fast as time passes: a clock that is put right within hours has cost nothing
@@ -24,6 +25,13 @@ class RetentionTime(NamedTuple):
 
     at: int
     ahead: int
+
+    def describe(self) -> str:
+        return (
+            f"the server's clock is {self.ahead / DAY:.0f} days ahead of what the record last saw: it was set, or nothing ran for long. "
+            f"Retention counts ages as of {from_microseconds(self.at):%Y-%m-%d %H:%M} UTC and catches up by a day an hour; if the clock "
+            "is right, `hearthwatch prune` deletes now"
+        )
 
 
 def read_clock(record: Record, wall: int, ran: int) -> RetentionTime:
@@ -44,6 +52,13 @@ def note_last_sign_of_life(record: Record) -> None:
     """Begin to keep the time, where the record last had a sign of life; before anything is written."""
     if record.one("SELECT 1 FROM meta WHERE key = ?", KEY) is None and (at := last_sign_of_life(record)):
         keep_clock(record, RetentionTime(at, 0))
+
+
+def doubted_clock(record: Record) -> RetentionTime | None:
+    """Return what the last run of retention counted by, if it doubted the wall clock."""
+    row = record.one("SELECT value FROM meta WHERE key = ?", KEY)
+    time = RetentionTime(**json.loads(row[0])) if row else None
+    return time if time and time.ahead else None
 
 
 def _kept(record: Record, wall: int) -> int:

@@ -108,6 +108,7 @@ def test_a_backup_restored_while_redis_is_down(tmp_path: Path, how: str) -> None
         p.until(lambda: stream()[-1:] == feed()[-1:] and delivered()[-1:] == feed()[-1:])
         assert stream() == lost + [row for row in feed() if row not in kept]
         assert set(feed()) <= set(delivered()) and delivered() == sorted(set(delivered()))
+        p.until(lambda: p.rows("SELECT 1 FROM feed WHERE type = 'system.record_restored'"))
         p.stop()
         restored = json.loads(p.rows("SELECT value FROM meta WHERE key = 'record_restored'")[0][0])
         assert restored["known_frame"] == 1 and restored["frame"] < min(ids[1:])
