@@ -28,7 +28,7 @@ from hearthwatch.record.thread_priority import lower_priority
 from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.messages import AnyMessage
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.sources.one_partition import OnePartitionSource
 
 log = logging.getLogger(__name__)
@@ -254,7 +254,10 @@ class ConsumerThread(SupervisedThread):
         return True
 
     def _wanted(self, messages: list[AnyMessage]) -> list[AnyMessage]:
-        return [m for m in messages if isinstance(m, self.accepts) and wants(self.only, m)]
+        """Leave out what it does not accept, what its `only` excludes, and that itself was down."""
+        down = ("notifier_down", self.name), ("redis_down", self.name)
+        wanted = (m for m in messages if isinstance(m, self.accepts) and wants(self.only, m))
+        return [m for m in wanted if not isinstance(m, SystemMessage) or (m.kind, m.subject) not in down]
 
     def _deliver(self, messages: list[AnyMessage]) -> None:
         wanted = self._wanted(messages)

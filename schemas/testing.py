@@ -41,7 +41,7 @@ from hearthwatch.schemas.items import (
     Tick,
     Verdict,
 )
-from hearthwatch.schemas.messages import Message
+from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,7 +97,15 @@ def message(seq: int = 1, **more: Any) -> Message:
     return Message(seq, "event.closed", 0.4, event(seq, **more))
 
 
-SAMPLES: dict[type, Callable[[int], Any]] = {Frame: frame, Detected: detected, Event: event, Message: message}
+def system_message(seq: int = 1) -> SystemMessage:
+    """Make the feed's message that a camera is silent, or, for an even number, that it is not any more."""
+    at, words = START + timedelta(seconds=seq), "porch has sent no picture for an hour"
+    return SystemMessage(seq, "camera_silent", "on" if seq % 2 else "off", "error", "porch", "porch", words, START, at)
+
+
+SAMPLES: dict[type, Callable[[int], Any]] = {
+    Frame: frame, Detected: detected, Event: event, Message: message, SystemMessage: system_message,
+}  # fmt: skip
 
 
 def samples(component: Component, count: int = 5) -> list[Any]:
@@ -105,7 +113,8 @@ def samples(component: Component, count: int = 5) -> list[Any]:
     accepts = component.accepts if isinstance(component.accepts, tuple) else (component.accepts,)
     makers = [make for kind, make in SAMPLES.items() if issubclass(kind, accepts)]
     assert makers, f"{_name(component)} accepts none of {', '.join(kind.__name__ for kind in SAMPLES)}: pass `items`"
-    return [makers[0](number) for number in range(1, count + 1)]
+    kinds = len(makers) if isinstance(component, Consumer) else 1  # a consumer gets all that it accepts, mixed
+    return [makers[number % kinds](number) for number in range(1, count + 1)]
 
 
 def check_component(component: Component) -> None:
@@ -231,7 +240,7 @@ def check_sink(
 
 def check_consumer(
     component: Consumer,
-    messages: Sequence[Message] | None = None,
+    messages: Sequence[AnyMessage] | None = None,
     seen: Seen | None = None,
     context: Context | None = None,
 ) -> None:

@@ -6,11 +6,14 @@ messages and nothing else; one that comes back empty gets everything that it is 
 | topic | what |
 |---|---|
 | `hearthwatch/available` | `online` or `offline`, retained |
-| `hearthwatch/events` | every message (`hearthwatch.event.v1`) |
+| `hearthwatch/events` | every message about an event (`hearthwatch.event.v1`) |
+| `hearthwatch/system` | every system message (`hearthwatch.system.v1`) |
+| `hearthwatch/problem` | what is wrong, of no camera: `{"state":"ON"|"OFF","problems":[…]}`, retained |
 | `hearthwatch/alerts` | those that are worth a notification |
 | `hearthwatch/<camera>/occupancy` | `ON` while an event is in progress, else `OFF`, retained |
 | `hearthwatch/<camera>/event` | the camera's newest message, retained |
-| `homeassistant/…/config` | three entities for each camera, retained |
+| `hearthwatch/<camera>/problem` | what is wrong with the camera, as above, retained |
+| `homeassistant/…/config` | four entities for each camera, one for Hearthwatch, retained |
 
 Pictures that come late (a backfill) are published on `hearthwatch/events` alone.
 """
@@ -30,6 +33,7 @@ from pydantic import AfterValidator, Field
 from hearthwatch.record import Record
 from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.sinks.notifier import LEVELS, DeliveryError, Notifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
@@ -58,6 +62,8 @@ class Mqtt(Notifier):
     """Whether to announce each camera's entities to Home Assistant."""
     discovery_prefix: Topic = "homeassistant"
     """Where Home Assistant looks for announcements."""
+
+    accepts = Message, SystemMessage
 
     def label(self) -> str:
         return f"MQTT at {urlsplit(self.url).hostname}"
@@ -93,11 +99,15 @@ class MqttWorker(NotifierWorker):
         """Reconnect to a broker that was down or came back empty, although there is no message."""
         self._connect()
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, messages: Sequence[AnyMessage]) -> None:
         for message in messages:
             try:
                 if message.seq > self._seq:
-                    self._publish_state(message)
+                    if isinstance(message, SystemMessage):
+                        self._publish(f"{self.options.topic}/system", _json(message.as_dict()))
+                        self._publish_problems()
+                    else:
+                        self._publish_state(message)
                     self._seq = message.seq
                 super().deliver([message])
             except DeliveryError:
@@ -109,9 +119,10 @@ class MqttWorker(NotifierWorker):
             self._broker.close()
             self._broker = None
 
-    def notify(self, message: Message) -> None:
-        """Publish an alert."""
-        self._publish(f"{self.options.topic}/alerts", _json(message.as_dict()))
+    def notify(self, message: AnyMessage) -> None:
+        """Publish an alert; system messages are published already."""
+        if isinstance(message, Message):
+            self._publish(f"{self.options.topic}/alerts", _json(message.as_dict()))
 
     # -- state
 
@@ -125,6 +136,26 @@ class MqttWorker(NotifierWorker):
         open_events.add(event.id) if event.status == "open" else open_events.discard(event.id)
         self._retain(f"{self.options.topic}/{event.camera_id}/event", payload)
         self._retain(f"{self.options.topic}/{event.camera_id}/occupancy", "ON" if open_events else "OFF")
+
+    def _publish_problems(self) -> None:
+        """Publish what the record says is wrong now with each camera, and with the rest."""
+        record = Record(self.context.record_path)
+        try:
+            cameras = dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
+            wrong: dict[str | None, list[str]] = {camera: [] for camera in (*cameras, None)}
+            for camera, words in record.rows(
+                "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
+            ):
+                wrong[camera if camera in cameras else None].append(words)
+        finally:
+            record.close()
+        for camera, name in cameras.items():
+            self._announce(camera, name)
+        for camera, words in wrong.items():
+            where = self.options.topic if camera is None else f"{self.options.topic}/{camera}"
+            payload = _json({"state": "ON" if words else "OFF", "problems": words})
+            if self._retained.get(f"{where}/problem") != payload:
+                self._retain(f"{where}/problem", payload)
 
     def _announce(self, camera_id: str, name: str) -> None:
         if self.options.home_assistant:
@@ -153,8 +184,9 @@ class MqttWorker(NotifierWorker):
             try:
                 for topic, payload in self._retained.items():
                     self._broker.publish(topic, payload, True)
-                for camera_id, name in record.rows("SELECT id, name FROM cameras ORDER BY id"):
-                    self._announce(camera_id, name)
+                self._publish_problems()
+                if self.options.home_assistant:
+                    self._retain(*problem_of_all(self.options, self._broker.name))
             except DeliveryError:
                 self.close()
                 raise
@@ -242,12 +274,31 @@ def entities(options: Mqtt, client: str, camera_id: str, name: str) -> Iterator[
             "json_attributes_topic": f"{where}/event",
         },
         ("sensor", "event"): {**newest, "name": "Last event", "value_template": "{{ value_json.summary[:255] }}"},
+        ("binary_sensor", "problem"): {"name": "Problem", **_problem(where)},
     }  # fmt: skip
     for (kind, key), own in kinds.items():
         yield (
             f"{options.discovery_prefix}/{kind}/{node}/{key}/config",
             _json({**own, **shared, "unique_id": f"{node}_{key}"}),
         )
+
+
+def problem_of_all(options: Mqtt, client: str) -> tuple[str, str]:
+    """Return the entity that is on while something is wrong that is no camera's: (topic, JSON)."""
+    node = client.replace("-", "_")
+    entity = {
+        "name": "Problem", **_problem(options.topic), "unique_id": f"{node}_problem", "origin": {"name": "Hearthwatch"},
+        "availability_topic": f"{options.topic}/available",
+        "device": {"identifiers": [node], "name": "Hearthwatch", "manufacturer": "Hearthwatch"},
+    }  # fmt: skip
+    return f"{options.discovery_prefix}/binary_sensor/{node}/problem/config", _json(entity)
+
+
+def _problem(where: str) -> dict[str, str]:
+    return {
+        "device_class": "problem", "entity_category": "diagnostic", "state_topic": f"{where}/problem",
+        "value_template": "{{ value_json.state }}", "json_attributes_topic": f"{where}/problem",
+    }  # fmt: skip
 
 
 def _json(value: object) -> str:

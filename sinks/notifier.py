@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, tzinfo
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field
 from hearthwatch.schemas import Consumer, ConsumerWorker, Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.schemas.settings import Seconds
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ def parse_hours(text: str) -> tuple[time, time]:
 
 
 class Notifier(Consumer):
-    """A consumer with a notification policy: implement `notify(message)`, which sends one message or raises."""
+    """A consumer with a notification policy: implement `notify(message)`, which sends one message or raises.
+
+    One that `accepts` system messages, too, is asked to send those about errors, and that they are over, at any hour.
+    """
 
     quiet_hours: Annotated[str | None, AfterValidator(_check_hours)] = None
     """Send nothing between these times of day, such as `22:00-06:30`; unset: at all times."""
@@ -58,8 +62,8 @@ class Notifier(Consumer):
     delay_seconds_max: Annotated[float, Field(gt=0)] = 60
     """Nothing is sent about pictures that arrived later than this after they were taken."""
 
-    def notify(self, message: Message) -> None:
-        """Send this one. Raise to be called again after a while."""
+    def notify(self, message: Any) -> None:
+        """Send this one, of the types that it `accepts`. Raise to be called again after a while."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
 
     def build(self, context: Context) -> ConsumerWorker:
@@ -74,21 +78,33 @@ class NotifierWorker(ConsumerWorker):
     def __init__(self, options: Notifier, context: Context) -> None:
         self.options, self.context = options, context
         self.policy = NotificationPolicy(options, context.zone)
+        self._system_seq = 0
+        """The last system message that was sent."""
 
-    def notify(self, message: Message) -> None:
+    def notify(self, message: Any) -> None:
         """Send this one. Raise to be called again after a while."""
         raise NotImplementedError
 
-    def resume(self, messages: Sequence[Message]) -> None:
+    def resume(self, messages: Sequence[AnyMessage]) -> None:
         for message in messages:
-            self.policy.recall(message)
+            if isinstance(message, Message):
+                self.policy.recall(message)
 
-    def deliver(self, messages: Sequence[Message]) -> None:
+    def deliver(self, messages: Sequence[AnyMessage]) -> None:
         for message in messages:
+            if isinstance(message, SystemMessage):
+                self._deliver_system(message)
+                continue
             now = datetime.now(UTC)
             if self.policy.should_send(message, now):
                 self.notify(message)
                 self.policy.record_sent(message, now)
+
+    def _deliver_system(self, message: SystemMessage) -> None:
+        """Send what a person has to act on, once: of messages that come again after a failure, those that were not sent."""
+        if message.severity == "error" and message.seq > self._system_seq:
+            self.notify(message)
+            self._system_seq = message.seq
 
 
 class _PluginWorker(NotifierWorker):
@@ -168,8 +184,11 @@ def is_quiet(options: Notifier, zone: tzinfo | None, now: datetime) -> bool:
     return start <= at < end if start <= end else at >= start or at < end
 
 
-def title(message: Message) -> str:
+def title(message: AnyMessage) -> str:
     """`High: person at Front Door`, for a reader who reads nothing else."""
+    if isinstance(message, SystemMessage):
+        words = message.kind.replace("_", " ").capitalize()
+        return words if message.state == "on" else f"{words}: over"
     event = message.event
     seen = ", ".join(f"{count} {label}" if count > 1 else label for label, count in event.objects.items())
     return f"{event.verdict.risk_level.capitalize()}: {seen or 'something'} at {event.camera_name or event.camera_id}"
@@ -198,6 +217,8 @@ EndpointUrl = Annotated[str, AfterValidator(_check_url)]
 
 class HttpNotifier(Notifier):
     """A notifier that sends HTTP requests."""
+
+    accepts = Message, SystemMessage
 
     timeout_seconds: Seconds = 10
     """How long connecting, and each wait for the other side, may take."""

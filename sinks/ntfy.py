@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker, title
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
@@ -40,8 +40,12 @@ class Ntfy(HttpNotifier):
     def build(self, context: Context) -> NtfyWorker:
         return NtfyWorker(self, context)
 
-    def note(self, message: Message) -> dict[str, object]:
+    def note(self, message: AnyMessage) -> dict[str, object]:
         """Return the message as ntfy's JSON."""
+        if isinstance(message, SystemMessage):
+            priority, tag = (4, "warning") if message.state == "on" else (3, "white_check_mark")
+            text: dict[str, object] = {"title": title(message), "message": message.message}
+            return {"topic": self.topic, **text, "priority": priority, "tags": [tag]}
         event = message.event
         note: dict[str, object] = {
             "topic": self.topic,
@@ -63,7 +67,7 @@ class NtfyWorker(HttpWorker):
 
     options: Ntfy
 
-    def notify(self, message: Message) -> None:
+    def notify(self, message: AnyMessage) -> None:
         o = self.options
         headers = {"Authorization": f"Bearer {o.token}"} if o.token else {}
         self.post(o.server, json.dumps(o.note(message), ensure_ascii=False).encode(), headers)

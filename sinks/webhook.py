@@ -1,7 +1,8 @@
 """POST events to a URL, signed if a secret is set.
 
-At least once, in order of `seq`; dedupe by the header `Idempotency-Key` (event id and revision). A server that is down delays
-messages and nothing else. The body is the message as it is published everywhere (`hearthwatch.event.v1`).
+At least once, in order of `seq`; dedupe by the header `Idempotency-Key` (event id and revision, or the number of a system
+message). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
+(`hearthwatch.event.v1`, `hearthwatch.system.v1`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker
 
 SIGNATURE = "X-Hearthwatch-Signature"
@@ -43,14 +44,20 @@ class WebhookWorker(HttpWorker):
 
     options: Webhook
 
-    def notify(self, message: Message) -> None:
+    def notify(self, message: AnyMessage) -> None:
         body = json.dumps(message.as_dict(), ensure_ascii=False).encode()
-        headers = {"Idempotency-Key": f"{message.event.batch_id}-{message.event.revision}"}
+        headers = {"Idempotency-Key": _key(message)}
         if self.options.secret:
             headers[SIGNATURE] = signature(self.options.secret, body)
         if self.options.token:
             headers["Authorization"] = f"Bearer {self.options.token}"
         self.post(self.options.url, body, headers)
+
+
+def _key(message: AnyMessage) -> str:
+    if isinstance(message, SystemMessage):
+        return f"system-{message.seq}"
+    return f"{message.event.batch_id}-{message.event.revision}"
 
 
 def signature(secret: str, body: bytes) -> str:

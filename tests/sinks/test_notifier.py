@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,12 @@ from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.conditions import OFF_CHECKS, Conditions, Problem
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, to_microseconds
-from hearthwatch.schemas.testing import check_consumer, event
+from hearthwatch.schemas.testing import check_consumer, event, system_message
 from hearthwatch.sinks.mqtt import Mqtt
 from hearthwatch.sinks.notifier import DeliveryError, NotificationPolicy, Notifier
 from hearthwatch.sinks.ntfy import Ntfy
@@ -226,6 +228,23 @@ def test_ntfy_pushes_level_words_and_picture() -> None:
         }  # fmt: skip
 
 
+def test_an_error_of_the_system_and_its_end_are_sent_at_any_hour_and_a_warning_is_not(here: Context) -> None:
+    on, off = system_message(1), system_message(2)
+    warning = replace(system_message(3), severity="warning")
+    with HttpEar(200, 503) as ear:
+        hook = Webhook(url=ear.url, quiet_hours="00:00-23:59", pause_seconds=900).build(here)
+        hook.open()
+        with pytest.raises(DeliveryError):
+            hook.deliver([on, warning, off])
+        hook.deliver([on, warning, off])
+        bodies = [body for body in ear.taken() if body["schema"] == "hearthwatch.system.v1"]
+        assert [(body["state"], body["seq"]) for body in bodies] == [("on", 1), ("off", 2)], "none twice"
+        assert ear.heard[0][1]["Idempotency-Key"] == "system-1"
+        hook.close()
+    note = Ntfy(topic="t").note(on)
+    assert note["title"] == "Camera silent" and note["message"] == "porch has sent no picture for an hour"
+
+
 # -- MQTT
 
 
@@ -267,6 +286,27 @@ def test_mqtt_tells_home_assistant(tmp_path: Path, here: Context) -> None:
         assert {entity["availability_topic"] for entity in (occupancy, *others)} == {"hearthwatch/available"}
 
 
+def test_home_assistant_shows_what_is_wrong_with_a_camera_and_with_the_rest(tmp_path: Path, here: Context) -> None:
+    record = Record(here.record_path)
+    silent = Problem("camera_silent", "front_door is silent", "front_door", "front_door", at_once=True)
+    disk = Problem("disk_low", "12 MB free", at_once=True)
+    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
+        mqtt = Mqtt(url=broker.url).build(here)
+        mqtt.open()
+        mqtt.deliver(Conditions(record).report(1, [silent, disk]))
+        after = Conditions(record)
+        for n in range(OFF_CHECKS):
+            mqtt.deliver(after.report(2 + n, [disk]))
+        said = ear.all()
+        mqtt.close()
+    states = {where: [json.loads(m) for m in said[f"hearthwatch{where}/problem"]] for where in ("", "/front_door")}
+    assert [m["state"] for m in states[""]] == ["OFF", "ON"] and states[""][-1]["problems"] == ["12 MB free"]
+    assert [m["state"] for m in states["/front_door"]] == ["OFF", "ON", "OFF"]
+    assert [json.loads(m)["state"] for m in said["hearthwatch/system"]] == ["on", "on", "off"]
+    (entity,) = (json.loads(m[0]) for topic, m in said.items() if topic.endswith("front_door/problem/config"))
+    assert entity["device_class"] == "problem" and entity["state_topic"] == "hearthwatch/front_door/problem"
+
+
 def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Context) -> None:
     with Broker(tmp_path / "broker") as broker:
         mqtt = Mqtt(url=broker.url).build(here)
@@ -276,7 +316,7 @@ def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Con
             ear.all()
             assert ear.retained["hearthwatch/front_door/occupancy"] == "ON"
             assert ear.retained["hearthwatch/available"] == "online"
-            assert len([topic for topic in ear.retained if topic.endswith("/config")]) == 3
+            assert len([topic for topic in ear.retained if topic.endswith("/config")]) == 5
             assert mqtt._broker
             mqtt._broker._client.socket().shutdown(2)  # as a machine that loses its network
             ear.until(lambda: ear.said["hearthwatch/available"] == ["offline"])
@@ -302,7 +342,7 @@ def test_a_broker_that_was_killed_gets_everything_again(
             said = ear.all()
             assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [2, 3]
             assert said["hearthwatch/front_door/occupancy"][0] == "ON"
-            assert len([topic for topic in said if topic.endswith("/config")]) == 3
+            assert len([topic for topic in said if topic.endswith("/config")]) == 5
 
 
 def test_a_wrong_password_is_told_without_it(tmp_path: Path, here: Context) -> None:
