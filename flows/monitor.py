@@ -22,6 +22,7 @@ from hearthwatch.flows.node import Node
 from hearthwatch.flows.services import JobThread, ServiceThreads, SupervisedThread
 from hearthwatch.record import Record, now
 from hearthwatch.record.conditions import Conditions, Problem, read_facts
+from hearthwatch.record.connection import last_blocked
 from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.problems import find_full_disk, find_problems, read_notes, read_waiting
 from hearthwatch.record.units import SECOND
@@ -35,6 +36,7 @@ from hearthwatch.sinks.redis import Redis
 CHECK_SECONDS = 2.0
 PROBE_SECONDS = 5.0  # between two questions to a service
 ANSWER_SECONDS_MAX = 8.0  # an answer that takes longer is none; HTTP questions give up after 5 s themselves
+BLOCKED_SECONDS = 5.0  # that the record could not be written is reported for so long after it could
 STOP_SECONDS_MAX = 0.5
 STORE_SECONDS = 10.0  # how often what services answer is stored, if nothing changes: it says that the monitor is alive
 FAILING_SECONDS, BUSY_SECONDS = 10.0, 15.0  # what fails, or takes, longer than this is reported
@@ -133,7 +135,7 @@ class Monitor(SupervisedThread):
         """Collect what is wrong, report it, and store what the services answered. `known`: the nodes of the whole graph."""
         at = now()
         problems = [problem for probe in self._probes for problem in probe.problems()]
-        problems += [*self._of_threads(), *self._of_the_judge()]
+        problems += [*self._of_threads(), *self._of_the_judge(), *self._of_the_record()]
         if self.decides:
             waits = read_waiting(record, read_notes(record))
             self._waits = waits.oldest is not None and at - waits.oldest > WAITING_SECONDS * SECOND
@@ -159,6 +161,13 @@ class Monitor(SupervisedThread):
             if since is not None and at - since > (FAILING_SECONDS if thread.error else BUSY_SECONDS):
                 error = thread.error or "the other side takes what it is sent too slowly, or does not respond"
                 yield Problem(self._kind_of(name), f"{name} fails: {error}", name)
+
+    def _of_the_record(self) -> Iterator[Problem]:
+        """Yield that the record could not be written: it could not be noted until now."""
+        blocked, at = last_blocked(self.context.record_path), time.monotonic()
+        if blocked and at - (blocked.until or at) < BLOCKED_SECONDS:
+            seconds = (blocked.until or at) - blocked.since
+            yield Problem("record_locked", f"{blocked.reason}; writing waited for {seconds:.0f} s", at_once=True)
 
     def _of_the_judge(self) -> Iterator[Problem]:
         """Yield that a language model has one question for long: it may list its models and answer nothing."""

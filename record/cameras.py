@@ -20,6 +20,7 @@ from hearthwatch.record.units import DAY, QUARTER, SECOND, box_ids
 EVENTS_AT_ONCE = 500  # in one transaction: tens of milliseconds for which the pipeline waits
 FRAMES_AT_ONCE = 200  # the same, with all their boxes
 PAUSE_SECONDS = 0.01  # between two transactions, for other writers
+NEVER_SEEN = "UPDATE cameras SET status = 'offline' WHERE status = 'online' AND last_seen_at IS NULL"
 REMOVED = "its camera was removed"
 HABIT_DAYS = 7  # the week that says what is usual for a camera
 HABIT_QUARTERS_MIN = 8  # with less to go by, a camera is silent after an hour
@@ -28,9 +29,15 @@ SILENT_NEW = 3600 * SECOND
 
 
 def add_camera(record: Record, id: str, name: str, folder: str, status: str, notes: str | None) -> bool:
-    """Add a camera; False if its id exists."""
+    """Add a camera; False if its id exists. It is not online before its first picture."""
     sql = "INSERT OR IGNORE INTO cameras(id, name, folder_path, status, created_at, notes) VALUES (?,?,?,?,?,?)"
-    return record.transact(lambda: record.execute(sql, id, name, folder, status, now(), notes).rowcount > 0)
+
+    def write() -> bool:
+        added = record.execute(sql, id, name, folder, status, now(), notes).rowcount > 0
+        record.execute(f"{NEVER_SEEN} AND id = ?", id)
+        return added
+
+    return record.transact(write)
 
 
 def edit_camera(record: Record, id: str, changes: Mapping[str, Any]) -> bool:
@@ -40,7 +47,9 @@ def edit_camera(record: Record, id: str, changes: Mapping[str, Any]) -> bool:
     def write() -> bool:
         if not sets:
             return record.one("SELECT 1 FROM cameras WHERE id = ?", id) is not None
-        return record.execute(f"UPDATE cameras SET {sets} WHERE id = ?", *changes.values(), id).rowcount > 0
+        found = record.execute(f"UPDATE cameras SET {sets} WHERE id = ?", *changes.values(), id).rowcount > 0
+        record.execute(f"{NEVER_SEEN} AND id = ?", id)
+        return found
 
     return record.transact(write)
 

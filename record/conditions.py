@@ -214,6 +214,11 @@ def _name(kind: str, subject: str) -> str:
 
 
 def delete_old(record: Record, before: int) -> None:
-    """Delete the system messages from before this time, and the conditions that ended before it; inside a transaction."""
-    record.execute("DELETE FROM feed WHERE kind = 'system' AND at < ?", before)
-    record.execute("DELETE FROM conditions WHERE state = 'off' AND changed_at < ?", before)
+    """Delete the system messages from before this time, and the conditions that ended before it."""
+
+    def write() -> None:
+        record.execute("DELETE FROM feed WHERE kind = 'system' AND at < ?", before)
+        record.execute("DELETE FROM conditions WHERE state = 'off' AND changed_at < ?", before)
+
+    if record.one("SELECT 1 FROM feed WHERE kind = 'system' AND at < ? LIMIT 1", before):
+        record.transact(write)

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade, version
 from hearthwatch.record.witness import Witness, given_numbers
@@ -197,6 +197,25 @@ def _new_store_id() -> str:
     return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
+class Blocked(NamedTuple):
+    """That the record could not be written for more than a second: since when, until when (None: still), and why.
+
+    Times on the monotonic clock.
+    """
+
+    since: float
+    until: float | None
+    reason: str
+
+
+_blocked: dict[str, Blocked] = {}
+
+
+def last_blocked(path: Path) -> Blocked | None:
+    """Return when this process last waited for the record for more than a second; None: never."""
+    return _blocked.get(str(path))
+
+
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
@@ -204,7 +223,10 @@ def _retry(work: Callable[[], T], path: Path) -> T:
     began, wait, is_warned = time.monotonic(), 0.01, False
     while True:
         try:
-            return work()
+            result = work()
+            if is_warned:
+                _blocked[str(path)] = Blocked(began, time.monotonic(), _blocked[str(path)].reason)
+            return result
         except sqlite3.DatabaseError as error:
             if _code(error) not in _REASONS and not isinstance(error, sqlite3.OperationalError):
                 raise  # a broken constraint, a wrong statement: ours, not the disk's
@@ -218,6 +240,7 @@ def _retry(work: Callable[[], T], path: Path) -> T:
             if not is_warned and waited > 1:
                 log.warning("%s: %s; waiting up to %.0f s", path, _reason(error), BUSY_SECONDS_MAX)
                 is_warned = True
+                _blocked[str(path)] = Blocked(began, None, _reason(error))
         time.sleep(wait)
         wait = min(wait * 2, 1.0)
 

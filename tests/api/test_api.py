@@ -413,7 +413,7 @@ def test_a_camera_is_made_before_its_first_picture(own):
     made = client.post("/api/cameras", json={"folder_path": f"{home.base}/Side-Gate #1", "notes": "by the bins"})
     assert made.status_code == 201
     assert {k: made.json()[k] for k in ("id", "name", "folder_path", "status", "notes")} == {
-        "id": "side_gate_1", "name": "Side-Gate #1", "folder_path": "Side-Gate #1", "status": "online", "notes": "by the bins",
+        "id": "side_gate_1", "name": "Side-Gate #1", "folder_path": "Side-Gate #1", "status": "offline", "notes": "by the bins",
     }  # fmt: skip
     assert client.post("/api/cameras", json={"name": "side gate 1"}).status_code == 409
     assert home.picture("Side-Gate #1", 1, "person") and get(client, "/api/cameras/side_gate_1")["events_today"] >= 0

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections import namedtuple
@@ -16,7 +17,7 @@ from hearthwatch.flows.monitor import Monitor
 from hearthwatch.flows.node import Node
 from hearthwatch.flows.services import ConsumerThread, JobThread, ServiceThreads
 from hearthwatch.record import Record, now, problems
-from hearthwatch.record.cameras import add_camera
+from hearthwatch.record.cameras import add_camera, edit_camera
 from hearthwatch.record.conditions import OFF_CHECKS, ON_CHECKS, Conditions
 from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import Consumer, Job, JobWorker
@@ -282,3 +283,28 @@ def test_the_priority_of_a_thread_is_lowered_as_a_plain_user_with_a_nice_value_o
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_record_that_was_locked_is_said_once_it_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.monitor, "BLOCKED_SECONDS", 3600.0)
+    w = Watched(tmp_path, BATCH)
+    other = sqlite3.connect(w.record.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(1.5, other.execute, ("ROLLBACK",))  # SQLite itself waits for a second
+    release.start()
+    w.record.execute("INSERT INTO cursors VALUES ('bell', 0)")
+    release.join()
+    assert w.check() == [("record_locked", "on", "")]
+    assert "locked by another program" in w.record.one("SELECT message FROM conditions")[0]
+    monkeypatch.setattr(hearthwatch.flows.monitor, "BLOCKED_SECONDS", 0.0)
+    assert w.ended() == [("record_locked", "off", "")]
+
+
+def test_a_camera_that_never_sent_a_picture_is_not_online(tmp_path):
+    record = Record(tmp_path / "r.db")
+    add_camera(record, "porch", "porch", "porch", "online", None)
+    edit_camera(record, "porch", {"name": "Porch", "status": "online"})
+    assert record.rows("SELECT name, status FROM cameras") == [("Porch", "offline")]
+    record.execute("UPDATE cameras SET last_seen_at = 1")
+    edit_camera(record, "porch", {"status": "online"})
+    assert record.rows("SELECT status FROM cameras") == [("online",)]

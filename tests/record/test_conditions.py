@@ -165,7 +165,7 @@ def test_retention_takes_old_messages_and_what_has_ended(tmp_path):
     for n in range(OFF_CHECKS):
         conditions.report((2 + n) * S, [PORCH])
     last = Feed(record).last()
-    record.transact(lambda: delete_old(record, 60 * S))
+    delete_old(record, 60 * S)
     assert record.rows("SELECT kind, state FROM conditions") == [("camera_silent", "on")]
     assert Feed(record).after(0, 9) == [] and Feed(record).last() == last
     (again,) = conditions.report(99 * S, [DISK._replace(at_once=True)])
