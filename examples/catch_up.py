@@ -19,5 +19,6 @@ with redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://localhost:6379/0"
         found = client.xread({STREAM: last}, count=100, block=1000)
         for last, fields in found[0][1] if found else ():
             event = json.loads(fields["data"])
-            print(event["seq"], event["type"], event["camera_name"], event["risk_level"], event["summary"], flush=True)
+            camera, words = event.get("camera_name"), event.get("summary") or event.get("message")
+            print(event["seq"], event["type"], camera, event.get("risk_level"), words, flush=True)
             PLACE.write_text(f"{store} {last}")
