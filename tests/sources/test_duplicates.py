@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearthwatch.gpu.decode import open_picture
-from hearthwatch.record import Record
+from hearthwatch.record import Record, cameras
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.copies import find_file, find_original
 from hearthwatch.record.ledger import FoundFile, Ledger
@@ -250,6 +250,26 @@ def test_the_same_bytes_of_two_cameras_are_two_pictures_while_both_files_are_the
     assert outcomes(pipeline) == {
         "front/a.jpg": ["event"], "back/a.jpg": ["event"], "drive/b.jpg": ["event"], "porch/c.jpg": ["duplicate of 3"],
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_renamed_folder_that_was_merged_delivers_to_the_camera_that_it_was(pipeline):
+    pipeline.upload("front", "a.jpg", mtime=OLD)
+    decided(pipeline.start(), 1)
+    (pipeline.base / "front").rename(pipeline.base / "New Gate")
+    decided(pipeline, 2)
+    record = Record(pipeline.path)
+    assert cameras.merge_camera(record, "new_gate", "front")
+    pipeline.upload("New Gate", "b.jpg", mtime=OLD + 5)
+    decided(pipeline, 3).stop()
+    decided(pipeline.upload("New Gate", "c.jpg", mtime=OLD + 9).start(), 4).stop()
+    assert record.rows("SELECT DISTINCT camera_id FROM frames") == [("front",)]
+    assert record.rows("SELECT id, folder_path FROM cameras") == [("front", "front")]
+    assert outcomes(pipeline) == {
+        "front/a.jpg": ["event"], "New Gate/a.jpg": ["duplicate of 1"], "New Gate/b.jpg": ["event"], "New Gate/c.jpg": ["event"],
+    }  # fmt: skip
+    assert list(verify.rows(record)) == []
+    record.close()
 
 
 @pytest.mark.slow
