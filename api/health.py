@@ -208,7 +208,7 @@ class PipelineView:
             return service_status(STATUS_OF_SEVERITY[wrong[0].severity], wrong[0].message + more, **details)
         if not self.is_alive and name != "database":
             return service_status("unhealthy", NOT_RUNNING, **details)
-        if self.is_starting and name != "database":
+        if (self.is_starting and name != "database") or answer.get("starting"):
             return service_status("starting", answer.get("message") or "the pipeline is starting", **details)
         return service_status("healthy", answer.get("message") or message, **details)
 

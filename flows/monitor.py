@@ -32,6 +32,7 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import SystemKind
 from hearthwatch.schemas.settings import masked
 from hearthwatch.sinks.redis import Redis
+from hearthwatch.stages.detect import RtDetr
 
 CHECK_SECONDS = 2.0
 PROBE_SECONDS = 5.0  # between two questions to a service
@@ -203,6 +204,10 @@ class Monitor(SupervisedThread):
 
     def _ask_detector(self, component: Component) -> str | None:
         """Connect to a remote detector; ask it for detections only while pictures wait: it has work enough."""
+        if self.context.detector.status == "starting":
+            if self.context.detector.reason:
+                raise UserError(self.context.detector.reason)
+            return None
         url = getattr(component, "url", None)
         if self._waits or not isinstance(url, str):
             return component.probe() if self._waits else None
@@ -225,6 +230,11 @@ class Monitor(SupervisedThread):
         for thread in self.services.running():
             if isinstance(thread, JobThread):
                 answers[thread.name] = {"details": {"failed_at": thread.failed_at, "error": thread.error or None}}
+        for name in [name for name, node in self.nodes.items() if isinstance(node.component, RtDetr)]:
+            loads = self.context.detector.status == "starting"
+            answers.setdefault(name, {})["starting"] = loads
+            if loads:
+                answers[name]["message"] = "the model is being loaded"
         new = {"starting": self.is_starting, "services": answers}
         due, stored = self._stored
         if time.monotonic() >= due or new != stored:

@@ -86,8 +86,8 @@ class BackgroundLoader(Generic[T]):
     def __init__(self, load: Callable[[], T]) -> None:
         self.loaded: Future[T] = Future()
         """The model, or the error that another attempt would meet again; it ends a pipeline with exit code 2."""
-        self.reason = "the model is being loaded"
-        """Why there is none yet."""
+        self.reason = ""
+        """Why it could not be loaded at the last attempt."""
         self._load, self._stopped = load, threading.Event()
         self._thread = threading.Thread(target=self._run, name="model loader", daemon=True)
         self._thread.start()

@@ -65,7 +65,7 @@ class DetectorState(InFlight):
     limit: Callable[[], int] = lambda: FRAMES_MAX
     status: Literal["ready", "starting", "unavailable"] = "ready"
     reason: str = ""
-    """Why it is not ready."""
+    """Why it is unavailable, or why its model could not be loaded yet."""
 
     def summary(self) -> dict[str, object]:
         """For the heartbeat."""

@@ -224,8 +224,19 @@ def test_a_model_that_cannot_be_fetched_yet_is_waited_for(downloading, hub):
     upload(p, "front", 1).until(lambda: p.states() == {"discovered": 2})
     assert beat(p)["status"] == "starting" and not starts(p)
     assert p.said().count("some/model") == 1
+    p.until(lambda: condition(p) == [("on",)] and monitored(p)["detect"]["starting"])
     hub.is_there = True
-    p.until(lambda: p.states() == {"settled": 2} and beat(p)["status"] == "ready").stop()
+    p.until(lambda: p.states() == {"settled": 2} and beat(p)["status"] == "ready")
+    p.until(lambda: condition(p) == [("off",)] and not monitored(p)["detect"]["starting"]).stop()
+
+
+def condition(pipeline):
+    return pipeline.rows("SELECT state FROM conditions WHERE kind = 'detector_down'")
+
+
+def monitored(pipeline):
+    """What health reads about each service."""
+    return json.loads(pipeline.rows("SELECT value FROM meta WHERE key = 'services'")[0][0])["services"]
 
 
 @pytest.mark.slow
