@@ -61,6 +61,8 @@ def _families(record: Record) -> Iterator[Metric]:
         "state",
         {s: counters[s] for s in ("discovered", "settled", "quarantined")},
     )
+    waiting = queries.waiting(record).pictures
+    yield _one("hearthwatch_backlog", "Pictures that wait, in the ledger or on disk for their place there.", waiting)
     yield _many(
         "hearthwatch_dead_letters", "Quarantined pictures by the stage that failed.", "stage", totals["reasons"]
     )

@@ -234,6 +234,12 @@ def test_one_picture_waits_and_two_wait(own):
     settled(client, lambda found: found["services"]["pipeline"]["message"] == "2 pictures wait")
     assert client.get("/api/status").json()["backlog"] == client.get("/api/system/stats").json()["backlog"] == 2
     assert plural(0, "camera") == "0 cameras"
+    text = json.dumps({"waiting": 1998, "oldest_waiting": now() - 90 * S})
+    home.record.transact(lambda: home.record.execute("INSERT INTO meta VALUES ('discovery', ?)", text))
+    found = settled(client, lambda found: found["status"] == "degraded")["services"]["pipeline"]
+    assert re.match(r"2,000 pictures wait, the oldest for 9\d s", found["message"]), "what waits on disk waits, too"
+    assert client.get("/api/status").json()["backlog"] == client.get("/api/system/stats").json()["backlog"] == 2000
+    assert "hearthwatch_backlog 2000.0" in client.get("/metrics").text
 
 
 # -- messages
