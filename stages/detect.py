@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -24,7 +24,7 @@ from hearthwatch.gpu.detector import Detector, InferenceResult
 from hearthwatch.gpu.loading import BackgroundLoader
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.remote import RemoteDetector, probe_detector
-from hearthwatch.schemas.components import Stage, StageWorker
+from hearthwatch.schemas.components import AT_ONCE, Stage, StageWorker
 from hearthwatch.schemas.context import FRAMES_MAX, STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.items import DeadLetter, Detected, Frame, Tick, has_failed
 from hearthwatch.schemas.settings import BATCH_MAX, HttpUrl, from_settings, masked
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_SHARE, POLL_SECONDS = 0.05, (0.001, 0.05)  # asks for an answer after another 5 % of the time waited, within bounds
+WAIT_SECONDS = 0.05  # at the end of the input, asks this often for an answer
 SILENT_SECONDS = 10.0  # no answer for so long: the service counts as unavailable
 
 
@@ -144,16 +144,13 @@ class DetectWorker(StageWorker):
         out = self.take([])
         while self._held and not self._stopped:
             answer: Future[Any] | None = self._loader.loaded if self._loader else self._held[0].answer
-            wait([answer] if answer else [], POLL_SECONDS[1])
+            wait([answer] if answer else [], WAIT_SECONDS)
             out += self.take([])
         return out
 
     def wake_at(self) -> datetime | None:
         """When to call `take` again without new items."""
-        if not self._held or self._stopped:
-            return None
-        pause = POLL_SHARE * (time.monotonic() - self._held[0].since)
-        return datetime.now(UTC) + timedelta(seconds=min(max(pause, POLL_SECONDS[0]), POLL_SECONDS[1]))
+        return AT_ONCE if self._held and not self._stopped else None
 
     def process(self, items: list[Any]) -> list[Any]:
         """Frames in, `Detected` out, other items as they are; waits for the model or the service."""
