@@ -317,6 +317,7 @@ class Content(NamedTuple):
 IDS_AND_CLOCKS = {
     *("id", "event_id", "merged_into", "frame_id", "seq"),
     *("discovered_at", "opened_at", "closed_at", "analyzed_at", "at", "retry_at"),
+    *("delay", "delay_seconds", "clock_offset_ms"),  # how long a picture waited
     *("detect_ms", "starts"),  # what a machine measured, how often it died
 }
 
