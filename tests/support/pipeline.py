@@ -318,6 +318,7 @@ IDS_AND_CLOCKS = {
     *("id", "event_id", "merged_into", "frame_id", "seq"),
     *("discovered_at", "opened_at", "closed_at", "analyzed_at", "at", "retry_at"),
     *("delay", "delay_seconds", "clock_offset_ms"),  # how long a picture waited
+    *("arrived_at", "close_at", "behind"),  # a backlog arrives when it is taken in
     *("detect_ms", "starts"),  # what a machine measured, how often it died
 }
 
