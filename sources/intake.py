@@ -41,7 +41,7 @@ STAGE = "files"  # `error_stage` of what never becomes a frame
 TAKE_AT_ONCE = 500  # rows per transaction: 15 ms, during which the rest of the pipeline cannot write
 START_BYTES = max(len(known.start) for known in PICTURE_FORMATS)
 TAIL_BYTES = 64 * 1024  # of padding or a maker's block behind a picture's end
-UNREADABLE_MAX = 10_000  # paths remembered
+UNREADABLE_MAX = 10_000  # paths remembered, and quarantined frames of which the unreadable are tried again: 20 ms
 END_BYTES = max(len(known.end) for known in PICTURE_FORMATS)
 
 
@@ -106,9 +106,11 @@ class Intake:
         for path in [path for path in self.unreadable if not os.path.lexists(os.path.join(self.base, path))]:
             del self.unreadable[path]
         rows = self.ledger.record.rows(
-            "SELECT id, path, mtime_ns, size FROM frames AS f WHERE state = 'quarantined' AND error LIKE 'unreadable:%' "
+            "SELECT id, path, mtime_ns, size FROM (SELECT * FROM frames WHERE state = 'quarantined' ORDER BY id DESC LIMIT ?) AS f "
+            "WHERE error LIKE 'unreadable:%' "
             "AND attempt = (SELECT max(attempt) FROM frames AS g WHERE (g.path, g.mtime_ns, g.size) = (f.path, f.mtime_ns, f.size)) "
-            "ORDER BY id LIMIT ?", TAKE_AT_ONCE,
+            "AND discovered_at + (500000 << min(attempt, 14)) <= ? "  # after 1, 2, 4 s … at most 2 h: a bad disk stays bad
+            "ORDER BY id", UNREADABLE_MAX, time.time_ns() // 1000,
         )  # fmt: skip
         again = [id for id, path, *key in rows if _is_readable(os.path.join(self.base, unescape(path)), *key)]
         for id in again:
