@@ -23,6 +23,7 @@ HEAD_BYTES = 64 * 1024  # of the file, enough for most EXIF: a JPEG segment is n
 HEAD_BYTES_MAX = 1024 * 1024  # … but others may come before it
 UPLOAD_SECONDS_MAX = 24 * 3600  # a camera that buffers uploads a picture within a day …
 CLOCK_SECONDS_AHEAD = 60  # … and its clock is at most this far ahead of ours
+UNIX_MAX = 1_990_000_000  # seconds, the year 2033: later ones begin as 2001010100 does
 CONFIRMED_SECONDS = 600  # a reading that may be something else has to lie within this time before the modification
 
 
@@ -136,16 +137,16 @@ def _calendar_readings(path: str) -> Iterator[TimeReading]:
     """Yield the times that a path can mean, likeliest first. The seconds have to stand in the file's name."""
     stem = path.rpartition(".")[0] or path
     folders, _, name = stem.rpartition("/")
-    half = _HALF.search(stem)
-    found = False
+    half, found = _HALF.search(stem), False
+    above = list(_DATE.finditer(folders))
     for date in _DATE.finditer(name):
+        if above and not (date["y"] or len(date["c"]) == 4):
+            continue  # 20.10.30-20.10.45 in a date's folder are two times
         for reading in _join(date, list(_clocks(name[date.end() :], half, inside=True))):
             found = True
             yield reading
-    dates = [] if found else list(_DATE.finditer(folders))
-    if dates:
-        below = folders[dates[-1].end() :]
-        yield from _join(dates[-1], list(_folder_clocks(below, name, half)))
+    if above and not found:
+        yield from _join(above[-1], list(_folder_clocks(folders[above[-1].end() :], name, half)))
 
 
 class _Clock(NamedTuple):
@@ -242,6 +243,8 @@ def _unix_readings(path: str) -> Iterator[TimeReading]:
     """Yield seconds since 1970 in a file's name. Between other words they may be a serial number."""
     name = (path.rpartition(".")[0] or path).rpartition("/")[2]
     for unix in _UNIX.finditer(name):
+        if int(unix[1]) > UNIX_MAX:
+            continue
         at = datetime.fromtimestamp(int(unix[1]), UTC) + timedelta(seconds=float(f"0.{unix[2] or unix[3] or 0}"))
         yield TimeReading(at, sure=unix[3] is not None or unix[0] == name)
 

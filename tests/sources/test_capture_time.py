@@ -169,6 +169,7 @@ TAKEN = SEEN.replace(second=30)
         ("2026-11-27/pic_001/20.10.30[M][0@0][0].jpg", TAKEN),
         ("2026-11-27/20/10-30-05.jpg", TAKEN),  # the folder is the hour, 05 a counter
         ("2026-11-27/20/10-30.jpg", TAKEN),
+        ("2026-11-27/20.10.30-20.10.45[M][0@0][0].jpg", TAKEN),  # from, until
         ("2026/11/20/20.10.30.jpg", SEEN),  # a week old: not believed
         ("2026/11/27/20/10/30.jpg", TAKEN),
         ("20261127-080000/20-10-30.jpg", TAKEN),  # the folder says when the session began
@@ -263,6 +264,8 @@ def test_a_copied_picture_is_believed_where_it_can_be_read_in_one_way():
         assert from_microseconds(source(name).at) == TAKEN
     for name in ("11-10-2026_20-10-30.jpg", "20261127/201030.jpg", "cam_1795810230_1.jpg", "00001.jpg"):
         assert source(name).source == "mtime"
+    assert source("2026-11-27/20.10.30-20.10.45[M].jpg").source == "mtime"
+    assert not source("2026112720103.jpg").doubted  # digits, and no clock of the year 2034
     told = source("20261127/201030.jpg", ["%Y%m%d/%H%M%S"])
     assert (from_microseconds(told.at), told.source) == (TAKEN, "format")
 
