@@ -142,6 +142,7 @@ class MqttWorker(NotifierWorker):
         record = Record(self.context.record_path)
         try:
             cameras = dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
+            merged = [id for (id,) in record.rows("SELECT id FROM camera_aliases") if id not in cameras]
             wrong: dict[str | None, list[str]] = {camera: [] for camera in (*cameras, None)}
             for camera, words in record.rows(
                 "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
@@ -149,6 +150,12 @@ class MqttWorker(NotifierWorker):
                 wrong[camera if camera in cameras else None].append(words)
         finally:
             record.close()
+        for camera in merged:  # an empty retained message deletes what is retained
+            where = f"{self.options.topic}/{camera}"
+            gone = [topic for topic, _ in entities(self.options, self._connect().name, camera, "")]
+            for topic in (*gone, f"{where}/event", f"{where}/occupancy", f"{where}/problem"):
+                if self._retained.get(topic) != "":
+                    self._retain(topic, "")
         for camera, name in cameras.items():
             self._announce(camera, name)
         for camera, words in wrong.items():

@@ -22,6 +22,7 @@ from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.cameras import merge_camera
 from hearthwatch.record.conditions import OFF_CHECKS, Conditions, Problem
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
@@ -321,6 +322,26 @@ def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Con
             mqtt._broker._client.socket().shutdown(2)  # as a machine that loses its network
             ear.until(lambda: ear.said["hearthwatch/available"] == ["offline"])
         mqtt.close()
+
+
+def test_a_camera_that_was_merged_leaves_nothing_behind(tmp_path: Path, here: Context) -> None:
+    record = Record(here.record_path)
+    Ledger(record).discover([FoundFile("gate", "gate", "gate/1.jpg", 1, 1, 1, 1)], 1)
+    with Broker(tmp_path / "broker") as broker:
+        for gone in (False, True):
+            mqtt = Mqtt(url=broker.url).build(here)
+            mqtt.open()
+            if gone:
+                mqtt.idle()
+            else:
+                mqtt.deliver([news(1)])
+            mqtt.close()
+            with Ear(broker) as ear:
+                ear.all()
+                assert (not [t for t, said in ear.retained.items() if "front_door" in t and said]) == gone
+                assert [t for t, said in ear.retained.items() if "_gate/" in t and said]
+            merge_camera(record, "front_door", "gate")
+    record.close()
 
 
 def test_a_broker_that_was_killed_gets_everything_again(
