@@ -46,6 +46,7 @@ def carry(record, copy, early):
     copy.count(quarantined=bad, discovered=record.one("SELECT count(*) FROM frames")[0] - bad)
     for row in record.rows("SELECT * FROM cameras"):
         copy.execute(f"INSERT INTO cameras VALUES ({','.join('?' * len(row))})", *row)
+    copy.execute("UPDATE cameras SET behind = 0, clock_offset_ms = NULL")  # learned again
 
 
 def comparable(record, early):
