@@ -30,7 +30,7 @@ async def heard(port, last):
             elif name == "event":
                 event = value
             elif not line.strip():
-                if event == "event":
+                if event in ("event", "incident", "system"):
                     yield id
                 id = event = None
     finally:
