@@ -12,6 +12,7 @@ from tests.torture.processes import LOCAL
 
 VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status".split()}
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
+WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
 TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}
 
@@ -63,9 +64,13 @@ def comparable(record, early):
         whole.detections,
         whole.suppressed,
         whole.spots,
-        {key: drop(row, WHEN_IT_WAS_JUDGED) for key, row in whole.events.items()},
+        {key: drop(row, WHEN_IT_WAS_JUDGED | WHEN_IT_WAS_DECIDED) for key, row in whole.events.items()},
         {
-            key: [drop(told, VERDICT | WHEN_IT_WAS_JUDGED) for told in messages if told["type"] in TOLD_BY_SEEING]
+            key: [
+                drop(told, VERDICT | WHEN_IT_WAS_JUDGED | {"delay_seconds"})
+                for told in messages
+                if told["type"] in TOLD_BY_SEEING
+            ]
             for key, messages in whole.feed.items()
         },
     )
