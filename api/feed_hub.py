@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sqlite3
 import threading
 import time
@@ -29,6 +30,8 @@ STATUS_SECONDS = 2.0
 QUEUE_MAX = 1000  # messages of about 700 bytes, shared by all clients; a client with more is dropped
 ROWS_MAX = 500  # rows of the feed read at once
 CLIENTS_MAX = 1000
+POSITION_STORE = 8  # characters of the record's id in a position
+POSITION = rf"(?:([^.]{{1,{POSITION_STORE}}})\.)?(\d{{1,18}})"  # 0.1 sent the number alone
 
 _AFTER = "SELECT seq, payload, kind FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 
@@ -79,7 +82,7 @@ class FeedHub:
     def __init__(self, reader: SnapshotReader, status: Callable[[], dict[str, Any]]) -> None:
         self._reader, self._status = reader, status
         self._subscribers: set[Subscriber] = set()
-        self._seq = 0
+        self._seq, self._store = 0, ""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -88,6 +91,7 @@ class FeedHub:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._seq = await run_in_threadpool(self._last_seq)
+        self._store = await run_in_threadpool(self._first_store) or ""
         self._thread = threading.Thread(target=self._poll, name="feed", daemon=True)
         self._thread.start()
 
@@ -99,6 +103,18 @@ class FeedHub:
         """End every stream; clients reconnect."""
         for subscriber in list(self._subscribers):
             subscriber.drop()
+
+    def position(self, seq: int) -> str:
+        """Format the position behind this message: opaque to clients, and of this record only."""
+        return f"{self._store[:POSITION_STORE]}.{seq}" if self._store else str(seq)
+
+    def parse_position(self, text: str | None) -> int | None:
+        """Return the number that a client resumes after, 0 if its position is of another record; None: it is no position."""
+        found = re.fullmatch(POSITION, text or "")
+        if found is None:
+            return None
+        is_ours = found[1] is None or not self._store or found[1] == self._store[:POSITION_STORE]
+        return int(found[2]) if is_ours else 0
 
     def subscribe(self) -> Subscriber | None:
         """Add a client at the end of the feed; None: there are too many."""
@@ -153,6 +169,7 @@ class FeedHub:
                     seq, seen = self._last_seq(), None
                     self._call(self._reset, seq)
                 store = record.store_id if self._reader.exists() else store
+                self._store = store or ""
                 rows, version = [], (id(record), record.one("PRAGMA data_version")[0])
                 if version != seen:
                     rows = self._read(seq, 1 << 62)

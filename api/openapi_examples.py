@@ -204,6 +204,4 @@ STATUS = {
 
 # -- the live stream
 
-LIVE = (
-    f"id: {MESSAGE['seq']}\nevent: event\ndata: {json.dumps(MESSAGE)}\n\nevent: status\ndata: {json.dumps(STATUS)}\n\n"
-)
+LIVE = f"id: 5f0c2a91.{MESSAGE['seq']}\nevent: event\ndata: {json.dumps(MESSAGE)}\n\nevent: status\ndata: {json.dumps(STATUS)}\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -123,10 +124,23 @@ def query_error(name: str, message: str) -> RequestValidationError:
     return RequestValidationError([error])
 
 
+def _seal(text: str) -> str:
+    """Make a cursor opaque: clients send it back as it is, so what it carries may change."""
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _unseal(text: str) -> str:
+    """Return what a cursor carries; those of 0.1 were plain."""
+    try:
+        return text if "." in text else base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except ValueError:
+        return ""
+
+
 def format_cursor(place: PageCursor, sort: str) -> str:
     """Format where the next page begins."""
     numbers = place if sort == "inbox" else place[:2]
-    return ".".join([sort[0], *(str(number) for number in numbers)])
+    return _seal(".".join([sort[0], *(str(number) for number in numbers)]))
 
 
 def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
@@ -137,6 +151,7 @@ def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
     """
     if not text:
         return None
+    text = _unseal(text)
     if not re.fullmatch(r"n(\.\d{1,18}){2}|i(\.\d{1,18}){4}", text) or text[0] != sort[0]:
         raise query_error(
             "cursor", f"not a cursor of sort={sort}: send next_cursor of the previous page, with the same filters"
@@ -146,7 +161,7 @@ def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
 
 def format_message_cursor(seq: int) -> str:
     """Format where the next page of messages begins: behind this one."""
-    return f"s.{seq}"
+    return _seal(f"s.{seq}")
 
 
 def parse_message_cursor(text: str | None) -> int:
@@ -155,6 +170,7 @@ def parse_message_cursor(text: str | None) -> int:
     Raises:
         RequestValidationError: it is none.
     """
+    text = text and _unseal(text)
     if text and not re.fullmatch(r"s\.\d{1,18}", text):
         raise query_error("cursor", "not a cursor of messages: send next_cursor of the previous page")
     return int(text[2:]) if text else NEVER

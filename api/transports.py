@@ -44,7 +44,7 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": f"retry: {RETRY_MS}\n\n".encode(), "more_body": True})
         async for rows, status in self.hub.stream(self.subscriber, self.after):
-            parts = [f"id: {row.seq}\nevent: {row.kind}\ndata: {row.payload}\n\n" for row in rows]
+            parts = [f"id: {self.hub.position(row.seq)}\nevent: {row.kind}\ndata: {row.payload}\n\n" for row in rows]
             if status:
                 parts.append(f"event: status\ndata: {status}\n\n")
             async with asyncio.timeout(SEND_SECONDS_MAX):

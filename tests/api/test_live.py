@@ -11,6 +11,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from hearthwatch.api.feed_hub import QUEUE_MAX, FeedRow, Subscriber
+from hearthwatch.record import now
+from hearthwatch.record.witness import Numbers, continue_above
 from tests.support.api_record import SECONDS_MAX, Home, S, serve, start, story, wait_for
 from tests.support.ports import free_port
 
@@ -28,6 +30,11 @@ def served(home):
         yield served
 
 
+def seq_of(id):
+    """What only the server reads in an id."""
+    return int(id.rpartition(".")[2]) if id else None
+
+
 def sse(lines):
     """(id, event, data) of each message."""
     fields = {}
@@ -37,7 +44,7 @@ def sse(lines):
             fields[name] = value
         else:
             if "data" in fields:
-                yield int(fields["id"]) if "id" in fields else None, fields["event"], json.loads(fields["data"])
+                yield seq_of(fields.get("id")), fields["event"], json.loads(fields["data"])
             fields = {}
 
 
@@ -122,7 +129,7 @@ async def heard(port: int, last: int = 0):
         while line := (await reader.readline()).decode():
             name, _, value = line.strip().partition(": ")
             if name == "id":
-                id = int(value)
+                id = seq_of(value)
             elif name == "event":
                 event = value
             elif not line.strip() and event:
@@ -186,6 +193,39 @@ def test_one_that_never_reads_holds_nobody_up(home, served):
         whole = feed(home)
         assert listen(client, whole[-1]["seq"], after=0) == whole
     deaf.close()
+
+
+def test_a_position_is_that_of_one_record(home, served):
+    """Ids are opaque, plain numbers of 0.1 still work, and one of another record starts at the beginning."""
+    whole = feed(home)
+    with served.client() as client:
+        with client.stream("GET", "/api/live", params={"after": 0}) as stream:
+            ids = []
+            for line in stream.iter_lines():
+                if line.startswith("id: "):
+                    ids.append(line[4:])
+                if len(ids) == len(whole):
+                    break
+        assert len(set(ids)) == len(whole) and all(id.startswith(home.record.store_id[:8]) for id in ids)
+        last = whole[-1]["seq"]
+        for position in (ids[2], str(whole[2]["seq"])):
+            assert listen(client, last, **{"last-event-id": position}) == whole[3:]
+            assert listen(client, last, after=position) == whole[3:]
+        assert listen(client, last, **{"last-event-id": "deadbeef.999999"}) == whole
+
+        assert client.get("/api/live", params={"after": "-1"}).status_code == 422
+
+
+def test_an_id_of_the_lost_state_gets_everything_new_after_a_restore(home, served):
+    """The lost state had given higher numbers than the restored record; it continues above them (tests/record/test_restore.py)."""
+    lost = feed(home)[-1]["seq"] + 500
+    home.record.witness.note(home.record.store_id, Numbers(10**5, lost))
+    continue_above(home.record, now())
+    with served.client() as client, ThreadPoolExecutor() as pool:
+        heard = pool.submit(listen, client, lost + 1, **{"last-event-id": f"{home.record.store_id[:8]}.{lost}"})
+        event = home.picture("Front Door", 0, "bear")
+        assert [message["event_id"] for message in heard.result(SECONDS_MAX)][-1] == event
+        assert min(message["seq"] for message in heard.result()) > lost
 
 
 def test_a_new_record_in_the_place_of_the_old_one_is_heard(tmp_path):

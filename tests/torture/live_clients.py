@@ -26,7 +26,7 @@ async def heard(port, last):
                 return  # cut off in the middle
             name, _, value = line.strip().partition(": ")
             if name == "id":
-                id = int(value)
+                id = int(value.rpartition(".")[2])  # opaque to others; here `seq` is checked against the feed
             elif name == "event":
                 event = value
             elif not line.strip():
