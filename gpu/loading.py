@@ -68,7 +68,10 @@ def load(model: str) -> tuple[Any, Preparation]:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, hub, JSON, shapes, weights
         if reason := _outage(error) or _outage_of_weights(source):
-            raise ModelUnavailableError(f"model `{model}` cannot be fetched: {reason}") from error
+            raise ModelUnavailableError(
+                f"model `{model}` cannot be fetched: {reason} Is the network up? Without one, set HEARTHWATCH_DETECTOR_MODEL "
+                "to a folder or to `yard`"
+            ) from error
         raise DetectorError(
             f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
             f"to a hub id that this machine can reach, or to a folder with {', '.join(MODEL_FILES)}"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, story
-from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu import DetectorError, ModelUnavailableError
 from hearthwatch.gpu.boxes import DetectionFilter, canonical_label, overlap, whole_pixels
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import Detector
@@ -255,7 +255,7 @@ def test_broken_weights_are_found_before_the_first_picture(tmp_path):
 def test_a_hub_that_is_out_of_reach(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        DetectorError, match=r"model `nobody/nothing` cannot be loaded: .* Set HEARTHWATCH_DETECTOR_MODEL to"
+        ModelUnavailableError, match=r"model `nobody/nothing` cannot be fetched: .* set HEARTHWATCH_DETECTOR_MODEL to"
     ):
         Detector("nobody/nothing", "cpu")
 
