@@ -91,7 +91,8 @@ class FeedHub:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._seq = await run_in_threadpool(self._last_seq)
-        self._store = await run_in_threadpool(self._first_store) or ""
+        store = await run_in_threadpool(self._first_store)
+        self._store = store or ""
         self._thread = threading.Thread(target=self._poll, name="feed", daemon=True)
         self._thread.start()
 
