@@ -106,7 +106,7 @@ def report(pipeline, kills, caught_up):
     )
     same.is_that_of(other)
     stages = Counter(stage for (stage,) in record.rows("SELECT error_stage FROM frames WHERE error_stage IS NOT NULL"))
-    feed = record.rows("SELECT type, count(*) FROM feed GROUP BY 1 ORDER BY 1")
+    feed = record.rows("SELECT type, count(*) FROM feed WHERE kind = 'event' GROUP BY 1 ORDER BY 1")
     (late,) = record.one("SELECT count(*) - count(DISTINCT event_id) FROM feed WHERE type = 'event.closed'")
     for what, value in [
         ("kill -9", ", ".join(f"{n} {how}" for how, n in kills.items())),
