@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hearthwatch.gpu.decode import VANISHED
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Context, Frame
+from hearthwatch.schemas.settings import load
 from hearthwatch.sources import files
 from hearthwatch.sources.files import Files
 from hearthwatch.sources.inflight import IN_FLIGHT_MAX, BatchSizeController, FramesInFlight
@@ -335,6 +337,26 @@ def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
             items += part.next_batch()
     *ticks, frame, _ = items
     assert ticks and all(tick.now <= frame.arrived_at or "c" in tick.behind for tick in ticks)
+
+
+def test_settings_say_what_a_camera_is_what_is_no_upload_and_when_a_picture_was_taken(tmp_path):
+    base = tmp_path / "uploads"
+    for path in ("home/front/27.11.26/201030.jpg", "home/front/lapse/1.jpg"):
+        (base / path).parent.mkdir(parents=True)
+        (base / path).write_bytes(picture(path))
+    given = {
+        "FOSCAM_BASE_PATH": str(base), "HEARTHWATCH_DATA_DIR": str(tmp_path / "data"), "HEARTHWATCH_TIMEZONE": "UTC",
+        "HEARTHWATCH_CAMERA": "{1}/{2}", "HEARTHWATCH_IGNORE": "lapse", "HEARTHWATCH_TIME_FORMAT": "home front=%d.%m.%y/%H%M%S",
+    }  # fmt: skip
+    options = Files(capture_time="name", settle_seconds=0.1)
+    part = options.build(Context.from_settings(load(None, given))).build_part("files", "files", None)
+    items, until = [], time.monotonic() + 60
+    with closing(part):
+        while not items:
+            assert time.monotonic() < until, "the picture never came"
+            items += [item for item in part.next_batch() if isinstance(item, Frame)]
+    assert [(frame.camera_id, frame.path) for frame in items] == [("home_front", "home/front/27.11.26/201030.jpg")]
+    assert items[0].captured_at == datetime(2026, 11, 27, 20, 10, 30, tzinfo=UTC)
 
 
 def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
