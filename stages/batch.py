@@ -77,6 +77,7 @@ class BatchWorker(StageWorker):
 
     def __init__(self, options: Batch, context: Context) -> None:
         self.writer = partial(BatchWriter, options, context)
+        self.records: list[Record] = []
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -85,14 +86,19 @@ class BatchWorker(StageWorker):
         placed = op.stateful_batch(f"{step_id}_place", keyed, self._logic())
         return op.map(f"{step_id}_events", placed, lambda pair: pair[1])
 
+    def close(self) -> None:
+        while self.records:
+            self.records.pop().close()
+
     def _logic(self) -> Callable[[int | None], Any]:
         from bytewax.operators import StatefulBatchLogic
 
-        writer = self.writer
+        writer, records = self.writer, self.records
 
         class Logic(StatefulBatchLogic[list[Any], Event, int]):
             def __init__(self, resumed: int | None) -> None:
                 self.writer = writer(resumed)
+                records.append(self.writer.record)
 
             def on_batch(self, values: list[list[Any]]) -> tuple[list[Event], bool]:
                 return self.writer.write([item for chunk in values for item in chunk]), False
