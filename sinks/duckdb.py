@@ -49,4 +49,7 @@ class Export(JobWorker):
             self.lake.clean_up()
 
     def finish(self, now: datetime, stop: Callable[[], bool]) -> None:
-        self.run(now, stop)
+        try:
+            self.run(now, stop)
+        finally:
+            self.lake.record.close()

@@ -71,6 +71,9 @@ class RetentionWorker(JobWorker):
             Record(context.record_path), context.data_dir, context.base_path, options.policy()
         )
 
+    def finish(self, now: datetime, stop: Callable[[], bool]) -> None:
+        self.retention.record.close()
+
     def run(self, now: datetime, stop: Callable[[], bool]) -> None:
         before, self._ran_at = self._ran_at, time.monotonic()
         ran = 0 if before is None else round((self._ran_at - before) * 1e6)
