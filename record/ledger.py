@@ -289,6 +289,11 @@ class Ledger:
 
     # -- emitting
 
+    def merged_into(self, camera: str) -> str:
+        """Return the camera that this one was merged into, else itself."""
+        row = self.record.one("SELECT into_id FROM camera_aliases WHERE id = ?", camera)
+        return row[0] if row else camera
+
     def undecided(self, after: int = 0) -> dict[str, int]:
         """Count undecided frames beyond this id, by camera."""
         sql = "SELECT camera_id, count(*) FROM frames WHERE state = 'discovered' AND id > ? GROUP BY 1"

@@ -27,7 +27,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
@@ -245,12 +245,14 @@ class Discovery(threading.Thread):
             for file in files:
                 self._written.pop(file.path, None)
 
-    def _write(self, files: list[File], cameras: Container[str], behind: int) -> None:
+    def _write(self, files: list[File], cameras: set[str], behind: int) -> None:
         """Write rows; those of these cameras get `behind`."""
         if files:
             self.read_early(files)
-            written = self.intake.take(files, self._written, lambda camera: behind if camera in cameras else 0)
-            self.unplaced -= written
+            known = self.ledger.merged_into
+            self.unplaced -= self.intake.take(
+                files, self._written, lambda camera: behind if cameras and camera and known(camera) in cameras else 0
+            )
             self.new_rows.set()
 
     def _hold_back(self, files: list[File]) -> list[File]:

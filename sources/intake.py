@@ -85,13 +85,13 @@ class Intake:
             found = [self._row(file, cameras, believable_mtime(file.mtime_ns, at, now)) for file, at in part]
             rows = [row._replace(behind=behind(row.camera_id)) for row in found if row]
             self._write(rows)
-            cameras_behind |= {row.camera_id for row in rows if row.behind and row.camera_id}
+            cameras_behind |= {self.ledger.merged_into(row.camera_id) for row in rows if row.behind and row.camera_id}
         return cameras_behind
 
     def camera_of(self, path: bytes) -> str:
         """Return the id of the camera that this file is of; empty: of none."""
         where = self.paths.camera.camera(escape(path))
-        return camera_id(where.name) if where else ""
+        return self.ledger.merged_into(camera_id(where.name)) if where else ""
 
     def take_inbox(self, limit: int = TAKE_AT_ONCE) -> bool:
         """Write rows for what plug-in sources and backfills enqueued, at most so many; return whether there may be more."""
