@@ -261,12 +261,12 @@ class Batching:
 
     def _close_by_frame(self, camera: str, captured: int, arrived: int, behind: int) -> None:
         """Close what is due of this frame's camera, before the frame is placed."""
+        if arrived >= self._due_of(camera):  # as a tick would have closed it before
+            self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)
         changes = bool(behind) != (camera in self._behind)
         if changes:
             self._behind ^= {camera}
             self.record.execute("UPDATE cameras SET behind = ? WHERE id = ?", bool(behind), camera)
-        if arrived >= self._due_of(camera):
-            self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)
         if behind == BACKLOG:  # its frames come in order of capture: what ended before this one gets no other
             passed, rules = captured - self.rules.lateness, self.rules
             where = "camera_id = ? AND started_at <= ? AND min(started_at + ?, last_at + ?) <= ? ORDER BY started_at"

@@ -333,6 +333,19 @@ def test_a_tick_closes_no_event_of_a_camera_that_is_behind():
     assert [e.camera_id for e in run.batching.write([Tick(late)])] == ["a"]
 
 
+@pytest.mark.parametrize("tick", [True, False])
+def test_a_backlogs_first_picture_finds_the_same_events_with_and_without_a_tick_before(tick):
+    live = [("c", at, at, 0) for at in (140, 165, 190, 215, 225)]
+    run = Cameras([*live, ("c", 130, 500, 2)])
+    *pictures, old = [Detected(frame, 640, 360, PERSON) for frame in run.frames]
+    run.batching.write(pictures)
+    if tick:
+        run.batching.write([Tick(from_microseconds(400 * S))])
+    run.batching.write([old])
+    assert [len(event) for event in run.events()["c"]] == [1, 5]
+    assert run.record.rows("SELECT sealed FROM events ORDER BY id") == [(1,), (0,)]
+
+
 def test_a_backlog_of_hours_leaves_no_more_than_its_last_event_open():
     run = Cameras([("c", 1000.0 + 40 * n, 9000.0 + n / 100, 2) for n in range(200)])
     for frame in run.frames:
