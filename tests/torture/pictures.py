@@ -28,6 +28,8 @@ CAMERAS = 12
 ACTIVE, SLOT_SECONDS = 3, 3.0  # cameras that see something at a time, and for how long
 RATE = 4.0  # pictures a second
 HOUR = 3600.0
+FLOOD_SECONDS, FLOOD = 25.0, 100  # so often one camera sends so many at once, more than may wait of one camera
+OLD = (70, 150)  # pictures that are put in while the pipeline is down
 FOLDERS = [
     b"Front-Door Camera",
     b"camera#1",
@@ -37,6 +39,7 @@ FOLDERS = [
     *(b"cam %d" % n for n in range(7)),
 ]
 assert len(FOLDERS) == CAMERAS
+OFF, OFF_SECONDS = FOLDERS[-1], 90.0  # a camera whose clock is slow
 NESTED = (b"", b"", b"a/", b"2026/11/22/", "über/".encode(), b"\xff/")
 
 
@@ -59,10 +62,13 @@ def plan(seed: int, began: float, seconds: float) -> Iterator[Planned]:
     buffered: dict[bytes, float] = {}
     words: dict[bytes, str] = {}
     active: list[bytes] = []
-    slot = -1
+    slot, flood = -1, 0
     while (at := at + rnd.expovariate(RATE)) < seconds:
         if slot != int(at / SLOT_SECONDS):
             slot, active = int(at / SLOT_SECONDS), rnd.sample(FOLDERS, ACTIVE)
+        if flood != int(at / FLOOD_SECONDS):
+            flood = int(at / FLOOD_SECONDS)
+            yield from burst(rnd, at, began + at, f"{seed} flood {flood}", FLOOD)
         camera, n = rnd.choice(active), n + 1
         taken = began + at - rnd.choice([0, 0, 0, 0.2, 0.39])  # what comes live comes in some disorder
         if rnd.random() < 0.15:  # the hour that a camera had buffered
@@ -70,6 +76,7 @@ def plan(seed: int, began: float, seconds: float) -> Iterator[Planned]:
             taken = buffered[camera] - rnd.choice([0, 0, 0.3])
         elif rnd.random() < 0.03:  # late, from anywhere in the past
             taken = began + rnd.uniform(0, at)
+        taken -= OFF_SECONDS * (camera == OFF)
         kind = rnd.choices(["jpeg", "png", "parked", "cut", "empty", "prose", "huge"], [80, 6, 8, 2, 0.5, 1, 0.5])[0]
         how = rnd.choices(["move", "write", "slow", "folder"], [50, 40, 5, 5])[0]
         if kind in ("jpeg", "png") and rnd.random() < 0.04 and camera in words:
@@ -77,6 +84,16 @@ def plan(seed: int, began: float, seconds: float) -> Iterator[Planned]:
         else:
             text = words[camera] = f"{seed} {n}"
         yield Planned(at, _path(rnd, camera, taken, n, kind), text, kind, how)
+
+
+def burst(rnd: random.Random, at: float, taken: float, words: str, count: int) -> Iterator[Planned]:
+    """So many pictures of one camera at once, the last of which was taken just now."""
+    camera, order = rnd.choice(FOLDERS), list(range(count))
+    if rnd.random() < 0.5:
+        rnd.shuffle(order)
+    for n in order:
+        file = name(taken - (count - n) * 0.1 - OFF_SECONDS * (camera == OFF), f"{words} {n}".replace(" ", "-"))
+        yield Planned(at, camera + b"/" + file.encode(), f"{words} {n}", "jpeg", "move")
 
 
 def _path(rnd: random.Random, camera: bytes, taken: float, n: int, kind: str) -> bytes:
@@ -134,7 +151,12 @@ def _huge(words: str) -> bytes:
 
 
 def answer(data: bytes) -> bytes:
-    """What the RT-DETR service says of a picture: 0 to 3 boxes that its bytes decide; a parked car stands still."""
+    """What the RT-DETR service says of a picture: 0 to 3 boxes that its bytes decide; a parked car stands still.
+
+    A picture that was cut short is sent to the service encoded again: whoever looks sees the same on each of these.
+    """
+    if data.startswith(b"\x89PNG") and b"words\0" not in data:
+        data = b""
     digest = blake2b(data, digest_size=16).digest()
     found = [
         {"class": TYPES[digest[n] % 3], "confidence": 0.9 - n / 10, "bbox": [*digest[n + 3 : n + 5], 20, 30]}
@@ -157,7 +179,7 @@ class Look(Stage):
                 f,
                 o.width,
                 o.height,
-                parse_detections(answer(o.data), DetectionFilter(), o.width, o.height),
+                parse_detections(answer(b"" if o.error else o.data), DetectionFilter(), o.width, o.height),
                 model="look",
                 detect_ms=0.0,
             )

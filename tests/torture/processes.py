@@ -25,7 +25,8 @@ RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life,
 FILES = "sweep_seconds = 2\nsettle_seconds = 0.5\nstill_seconds = 8\nnotify = {notify}"
 LISTENERS = 6
 STREAM = "security_events:stream"
-TUNE = "hearthwatch.record.retention.sweep.YOUNG_SECONDS=20"  # a torn file is swept after ten minutes otherwise
+# a torn file is swept after ten minutes otherwise; 200 messages are said in less time than a picture may be late
+TUNE = "hearthwatch.record.retention.sweep.YOUNG_SECONDS=20,hearthwatch.flows.services.RESUMED_MAX=100000"
 BACKOFF_SECONDS = 0.5  # a supervisor waits so long before it starts what ended by itself
 STOP_SECONDS_MAX = 60.0  # a stop takes five seconds at most; a busy machine more
 LOCAL, REMOTE = "tests.torture.pictures:Look", "rtdetr"
@@ -48,6 +49,12 @@ from = ["batch", "analyze", "gpu_stats"]
 [redis]
 use = "redis"
 from = "sqlite"
+
+[webhook]
+use = "webhook"
+from = "sqlite"
+url = "{webhook}/hook"
+pause_seconds = 0
 
 [duckdb]
 use = "duckdb"
@@ -138,8 +145,9 @@ class House:
         for each in (self.base, self.logs, self.notes, self.temporary, folder / "redis"):
             each.mkdir()
         self.data = self.place.folder / "data"
-        self.ports = {name: free_port() for name in ("redis", "llm", "detector", "api")}
+        self.ports = {name: free_port() for name in ("redis", "llm", "detector", "api", "webhook")}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
+        self.more = MORE.format(webhook=urls["webhook"])
         self.environment = {
             "FOSCAM_BASE_PATH": str(self.base),
             "HEARTHWATCH_DATA_DIR": str(self.data),
@@ -154,6 +162,8 @@ class House:
         }
         self.amiss, self.lives, self.gave_up, self.began = [], 0, 0, time.time()
         self.pipeline = self.nursery = None
+        self.put_in = 0  # old pictures beside what the plan says
+        self.refusing = self.notes / "refusing"  # while it is there, the webhook's receiver answers 503
 
     def wrong(self, what):
         self.amiss.append(what)
@@ -174,9 +184,15 @@ class House:
                 ),
                 Part(self, "llm", [python, HERE / "stand_ins.py", "llm", self.ports["llm"], self.seed]),
                 Part(self, "detector", [python, HERE / "stand_ins.py", "detector", self.ports["detector"], self.seed]),
+                Part(self, "webhook", [python, HERE / "stand_ins.py", "webhook", self.ports["webhook"], self.notes]),
                 Part(self, "uploader", [python, HERE / "uploader.py", *uploads]),
                 Part(self, "api", [python, "-P", "-m", "hearthwatch.api"], (0, -signal.SIGTERM)),
                 Part(self, "listeners", [python, HERE / "live_clients.py", self.ports["api"], self.notes, LISTENERS]),
+                Part(
+                    self,
+                    "reviewer",
+                    [python, HERE / "reviewer.py", self.ports["api"], self.notes / "reviews", self.seed],
+                ),
                 Part(self, "analyst", [python, HERE / "analyst.py", self.data, self.notes / "answers"]),
             )
         }
@@ -198,7 +214,7 @@ class House:
     def live(self, resume=False, detector=LOCAL, notify=True, folder=None, base=None, **environment):
         """Start a pipeline of this kind; the one before it has ended."""
         files, more = FILES.format(notify=str(notify).lower()), {**self.environment, "TUNE": TUNE, **environment}
-        p = Pipeline(folder or self.place.folder.parent, detector=detector, files=files, batch=BATCH, more=MORE,
+        p = Pipeline(folder or self.place.folder.parent, detector=detector, files=files, batch=BATCH, more=self.more,
                      nursery=self.nursery, base=base or self.base, **more)  # fmt: skip
         p.turn, p.life = threading.RLock(), {"resume": resume, "snapshot_seconds": self.lives % 2}
         self.lives += 1
@@ -255,7 +271,7 @@ class House:
     def uploaded(self):
         """How many pictures are on disk, whole."""
         state = self.notes / "uploads"
-        return int(state.read_text()) if state.exists() else 0
+        return self.put_in + (int(state.read_text()) if state.exists() else 0)
 
     def in_redis(self):
         """The number of the last message in the stream; None while Redis loads its data, or has none."""

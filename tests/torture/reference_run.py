@@ -14,6 +14,7 @@ VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model pro
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
+REVIEWED = {"reviewed", "notes"}  # by somebody who was not there the other time
 TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}
 
 
@@ -64,7 +65,7 @@ def comparable(record, early):
         whole.detections,
         whole.suppressed,
         whole.spots,
-        {key: drop(row, WHEN_IT_WAS_JUDGED | WHEN_IT_WAS_DECIDED) for key, row in whole.events.items()},
+        {key: drop(row, WHEN_IT_WAS_JUDGED | WHEN_IT_WAS_DECIDED | REVIEWED) for key, row in whole.events.items()},
         {
             key: [
                 drop(told, VERDICT | WHEN_IT_WAS_JUDGED | {"delay_seconds"})

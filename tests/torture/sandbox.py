@@ -14,6 +14,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.clock_shift import ShiftedClock
 from tests.support.shims import compiled
 
 UNSHARE = ["unshare", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -46,8 +47,12 @@ class Place:
             mount("-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "torture", folder)
         self._pace = folder.with_name("pace")
         self._pace.write_bytes(bytes(4))
-        self.library = compiled("slow", folder.parent)
+        self.library, self.clock = compiled("slow", folder.parent), None
         os.environ["SLOW_FILE"] = str(self._pace)
+        if self.library:
+            self.clock = ShiftedClock(folder.parent)
+            os.environ["CLOCK_SHIFT_FILE"] = self.clock.environment["CLOCK_SHIFT_FILE"]
+            self.library = f"{self.library}:{self.clock.environment['LD_PRELOAD']}"
 
     def leave(self):
         """Let go of the disk, so that its folder can be removed."""
@@ -62,6 +67,15 @@ class Place:
             yield
         finally:
             self._pace.open("r+b").write(bytes(4))
+
+    @contextmanager
+    def clock_set(self, seconds):
+        """The pipeline's clock is set by so much, and back at the end."""
+        self.clock.set(seconds)
+        try:
+            yield
+        finally:
+            self.clock.set(0)
 
     @contextmanager
     def full(self):

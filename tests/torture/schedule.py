@@ -5,6 +5,7 @@ with a detector in the process and one behind HTTP, with and without notificatio
 time in each. Nothing here decides anything by a clock: a fault lasts as long as drawn, what it leads to is awaited.
 """
 
+import os
 import random
 import signal
 import sqlite3
@@ -15,12 +16,16 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
+from tests.torture.pictures import OLD, burst
 from tests.torture.processes import LOCAL, REMOTE
 from tests.torture.sandbox import LIMITS
+from tests.torture.uploader import put_in
 
 LIVES = {(False, LOCAL): "bare", (False, REMOTE): "bare, remote detector", (True, LOCAL): "with -r", (True, REMOTE): "with -r, remote detector"}  # fmt: skip
 ENDS = {signal.SIGKILL: 6, signal.SIGTERM: 3, signal.SIGINT: 1}
-AGAIN = ("redis", "llm", "detector", "uploader", "api", "listeners", "analyst")  # what dies, stops and freezes
+# what dies, stops and freezes
+AGAIN = ("redis", "llm", "detector", "uploader", "api", "webhook", "listeners", "reviewer", "analyst")
+STEPS = (-7200, -20, 20, 7200)
 
 
 class Fault(NamedTuple):
@@ -81,6 +86,19 @@ def locked(house):
         db.close()
 
 
+def clock_set(house, seconds):
+    return house.place.clock_set(seconds)
+
+
+@contextmanager
+def refusing(house):
+    house.refusing.touch()
+    try:
+        yield
+    finally:
+        house.refusing.unlink()
+
+
 @contextmanager
 def full(house):
     house.failed_at = float("inf")
@@ -102,7 +120,10 @@ FAULTS = [
     *[Fault("disk", "slow: a sync takes 0.1 s", (1, 6), lambda house: house.place.slow(0.1), "library")] * 2,
     *[Fault("thumbnails", "read-only", (1, 6), lambda house: house.place.read_only(house.data / "thumbnails"), "place")]
     * 2,
+    *(Fault("clock", f"set by {n:+} s, and back", (0.5, 5), partial(clock_set, seconds=n), "library") for n in STEPS),
+    *[Fault("webhook", "answers 503", (1, 8), refusing)] * 2,
 ]
+OLD_SHARE = 0.3  # of the lives begin with old pictures that were put in before
 PAUSE_SECONDS = (0.1, 1.5)
 EARLY_SECONDS, EARLY_MAX = 1.5, 2  # ends before it has decided anything; more in a row would set a picture aside
 PATIENCE_SECONDS = 120.0
@@ -138,10 +159,21 @@ def schedule(house, seconds, say):
                         catch_up(house)
                 end = signal.SIGKILL if early else rnd.choices(list(ENDS), list(ENDS.values()))[0]
                 house.put_down(end)
+            if rnd.random() < OLD_SHARE:
+                leave_old(house, rnd)
+                done["cameras", "old pictures put in while the pipeline was down"] += 1
             done["pipeline", end.name if end != signal.SIGKILL else "kill -9"] += 1
             say(f"{lives} lives, {count_faults(done)} faults")
             time.sleep(rnd.uniform(0, 1))
     return done
+
+
+def leave_old(house, rnd):
+    """Pictures of hours ago, of one camera, for the next start to find."""
+    taken, count = time.time() - rnd.uniform(600, 7200), rnd.randint(*OLD)
+    pictures = burst(rnd, 0, taken, f"{house.seed} old {house.put_in}", count)
+    put_in(os.fsencode(house.base), os.fsencode(house.base) + b"-old", pictures, taken)
+    house.put_in += count
 
 
 def count_faults(done):
@@ -196,9 +228,9 @@ def decided(house):
 
 def catch_up(house):
     """No restart is needed: what is there now is judged and told by those that run, whatever they went through."""
-    p, now = house.pipeline, time.time_ns() // 1000
-    pending = "SELECT 1 FROM events WHERE status = 'closed' AND analysis_status = 'pending' AND closed_at < ? LIMIT 1"
-    until(house, lambda: p.rows(pending, now) == [], "what was closed is judged without a restart")
+    p, sql = house.pipeline, "SELECT id, closed_at FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
+    pending = set(p.rows(sql))
+    until(house, lambda: pending.isdisjoint(p.rows(sql)), "what was closed is judged without a restart")
     ((last,),) = p.rows("SELECT max(seq) FROM feed")
     until(house, lambda: (house.in_redis() or 0) >= (last or 0), "Redis is told without a restart")
     until(house, lambda: house.heard() >= (last or 0), "the live clients are told without a restart")

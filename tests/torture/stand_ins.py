@@ -1,11 +1,14 @@
 """What the pipeline asks over HTTP, as processes that can be killed, frozen and started again at the same port.
 
     python tests/torture/stand_ins.py llm|detector PORT SEED
+    python tests/torture/stand_ins.py webhook PORT NOTES
 
 Both fail now and then by themselves: the language model answers one in ten questions with a 500 and takes up to 0.3 s; the
-detector answers one in twenty with a 503 and hangs up on one in twenty.
+detector answers one in twenty with a 503 and hangs up on one in twenty. The receiver of webhooks answers 503 while
+NOTES/refusing is there, and notes every other message in NOTES/webhook: by which connection, its Idempotency-Key.
 """
 
+import os
 import random
 import sys
 import threading
@@ -19,23 +22,31 @@ from tests.support.llm_server import Server, Standin  # noqa: E402
 FAILING, SLOW_SECONDS = 0.1, 0.3
 
 
+class Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *words):
+        pass
+
+    def reply(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 def llm(port, seed):
-    with Standin(port=port, seconds=(0.0, SLOW_SECONDS), failing=FAILING, seed=seed):
+    with Standin(port=port, seconds=(0.0, SLOW_SECONDS), failing=FAILING, seed=int(seed)):
         threading.Event().wait()
 
 
 def detector(port, seed):
     from tests.torture.pictures import answer
 
-    rnd, turn = random.Random(seed), threading.Lock()
+    rnd, turn = random.Random(int(seed)), threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log_message(self, *words):
-            pass
-
+    class Handler(Quiet):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with turn:
@@ -47,11 +58,19 @@ def detector(port, seed):
             else:
                 self.reply(200, answer(picture(body, self.headers.get_boundary())))
 
-        def reply(self, status, body):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    Server(("127.0.0.1", port), Handler).serve_forever()
+
+
+def webhook(port, notes):
+    out, turn = (Path(notes) / "webhook").open("a", buffering=1), threading.Lock()
+
+    class Handler(Quiet):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            with turn:
+                if taken := not (Path(notes) / "refusing").exists():
+                    out.write(f"{os.getpid()}:{self.client_address[1]} {self.headers['Idempotency-Key']}\n")
+            self.reply(200 if taken else 503, b"")
 
     Server(("127.0.0.1", port), Handler).serve_forever()
 
@@ -63,4 +82,4 @@ def picture(body, boundary):
 
 
 if __name__ == "__main__":
-    {"llm": llm, "detector": detector}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))
+    {"llm": llm, "detector": detector, "webhook": webhook}[sys.argv[1]](int(sys.argv[2]), sys.argv[3])
