@@ -242,8 +242,6 @@ class Discovery(threading.Thread):
         if files:
             live = self._hold_back(sorted(files)) if self._undecided() + len(files) > CAMERA_MAX else files
             self._write(live, set(self._backlog.cameras), 1)
-            for file in files:
-                self._written.pop(file.path, None)
 
     def _write(self, files: list[File], cameras: set[str], behind: int) -> None:
         """Write rows; those of these cameras get `behind`."""
@@ -253,6 +251,8 @@ class Discovery(threading.Thread):
             self.unplaced -= self.intake.take(
                 files, self._written, lambda camera: behind if cameras and camera and known(camera) in cameras else 0
             )
+            for file in files:
+                self._written.pop(file.path, None)
             self.new_rows.set()
 
     def _hold_back(self, files: list[File]) -> list[File]:
