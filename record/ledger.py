@@ -118,7 +118,12 @@ class Ledger:
 
     def __init__(self, record: Record, clock: ArrivalClock | None = None) -> None:
         self.record = record
+        self._merged = self._read_merged()
         self.clock = clock or ArrivalClock(self._last_arrival(), self._stored("clock_correction"))
+
+    def _read_merged(self) -> dict[str, tuple[str, str]]:
+        """Return the cameras that were merged: id → id and folder of the one that each was merged into."""
+        return {id: (into, folder) for id, into, folder in self.record.rows(_MERGED)}
 
     def _last_arrival(self) -> int:
         newest = self.record.one("SELECT coalesce((SELECT arrived_at FROM frames ORDER BY id DESC LIMIT 1), 0)")[0]
@@ -198,7 +203,7 @@ class Ledger:
 
     def _insert(self, found: Sequence[FoundFile], now: int, taken: list[int]) -> tuple[int, int]:
         at, new, bad = self.clock.at, 0, 0
-        merged = {id: into for id, *into in self.record.rows(_MERGED)}
+        merged = self._merged = self._read_merged()
         cameras: dict[str, tuple[str | None, str | None, int]] = {}
         for one in found:
             f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
@@ -291,8 +296,8 @@ class Ledger:
 
     def merged_into(self, camera: str) -> str:
         """Return the camera that this one was merged into, else itself."""
-        row = self.record.one("SELECT into_id FROM camera_aliases WHERE id = ?", camera)
-        return row[0] if row else camera
+        into = self._merged.get(camera)
+        return into[0] if into else camera
 
     def undecided(self, after: int = 0) -> dict[str, int]:
         """Count undecided frames beyond this id, by camera."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import quote
 
 # Undecodable bytes (as surrogates), C0 and C1 control characters, delete, and the backslash that marks them.
@@ -15,6 +16,7 @@ _ODD = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|(\\))")
 
 
+@lru_cache(4096)
 def camera_id(folder: str) -> str:
     """Return the id of the camera that uploads into `folder` (its name as `escape` writes it): `Front-Door Cam` -> `front_door_cam`.
 

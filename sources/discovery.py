@@ -287,9 +287,9 @@ class Discovery(threading.Thread):
         if not held:
             cameras = set(self._backlog.cameras)
             old = self._backlog.pop(room)
-            now = [file for file in (self._tree.find(file.path) for file in old) if file]
-            self._write([file for file in now if file in set(old)], cameras, BACKLOG)
-            self._await_complete(set(now).difference(old))
+            now = {file for file in (self._tree.find(file.path) for file in old) if file}
+            self._write(sorted(now.intersection(old)), cameras, BACKLOG)
+            self._await_complete(now.difference(old))
             self.unplaced &= self._backlog.cameras.keys()
             self.cameras_behind &= self._backlog.cameras.keys()
             held = self._take_inbox(room - len(old)) or bool(self._backlog)
