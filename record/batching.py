@@ -119,6 +119,8 @@ class Batching:
         self.clocks, self.now = CameraClocks(record), now
         self._due: dict[str, int] | None = None
         """Camera → when its first open event has to close, on the arrival clock; None: not read yet."""
+        self._ends: dict[str, int] = {}
+        """Camera → from which capture time on a frame of its backlog closes an event; not there: look."""
         self._held: set[str] = set()
         """Cameras with an open event of a backlog."""
         self._behind: set[str] = set()
@@ -244,6 +246,7 @@ class Batching:
         rows = self.record.rows(sql)
         self._due = {camera: due for camera, due, _ in rows}
         self._held = {camera for camera, _, last in rows if last == NEVER}
+        self._ends.clear()
 
     def _close_by_tick(self, tick: Tick) -> None:
         """Close what is due of the cameras that have nothing waiting."""
@@ -267,10 +270,16 @@ class Batching:
         if changes:
             self._behind ^= {camera}
             self.record.execute("UPDATE cameras SET behind = ? WHERE id = ?", bool(behind), camera)
-        if behind == BACKLOG:  # its frames come in order of capture: what ended before this one gets no other
+        # a backlog's frames come in order of capture: what ended before this one gets no other
+        if behind == BACKLOG and captured >= self._ends.get(camera, 0):
             passed, rules = captured - self.rules.lateness, self.rules
             where = "camera_id = ? AND started_at <= ? AND min(started_at + ?, last_at + ?) <= ? ORDER BY started_at"
             self._close(where, camera, passed, rules.window, rules.idle, passed)
+            (end,) = self.record.one(
+                "SELECT min(min(started_at + ?, last_at + ?)) FROM events WHERE status = 'open' AND camera_id = ?",
+                rules.window, rules.idle, camera,
+            )  # fmt: skip
+            self._ends[camera] = NEVER if end is None else end + rules.lateness
         elif changes and not behind:
             self._close("camera_id = ? AND close_at = ? ORDER BY started_at", camera, NEVER)
             sql = "UPDATE events SET sealed = 1 WHERE camera_id = ? AND status = 'closed' AND NOT sealed"
@@ -286,7 +295,9 @@ class Batching:
     def _due_of(self, camera: str) -> int:
         return (self._due or {}).get(camera, NEVER)
 
-    def _note_due(self, camera: str, close_at: int) -> None:
+    def _note_due(self, camera: str, close_at: int, first: int, last: int) -> None:
+        if camera in self._ends:
+            self._ends[camera] = min(self._ends[camera], self.rules.deadline(first, last) + self.rules.lateness)
         if self._due is not None:
             self._due[camera] = min(self._due_of(camera), close_at)
             self._held |= {camera} if close_at == NEVER else set()
@@ -329,7 +340,7 @@ class Batching:
             "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
             first, last, self._delay(camera, at, arrival), close_at, close_at, event,
         )  # fmt: skip
-        self._note_due(camera, close_at)
+        self._note_due(camera, close_at, first, last)
         return event
 
     def _recut(self, id: int, camera: str, at: int, arrival: int, behind: int, start: int, reach: int) -> int:
@@ -393,7 +404,7 @@ class Batching:
             self.record.execute(
                 EVENT_NEW, *row, self.writer.batch_id(uid), camera, None if offset is None else offset // 1000
             )
-        self._note_due(camera, close_at)
+        self._note_due(camera, close_at, first, last)
 
     def _move(self, event: int, frames: Sequence[int]) -> None:
         self.record.many(

@@ -111,6 +111,9 @@ class CameraPattern:
 
     def camera(self, path: str) -> CameraPath | None:
         """Return whose picture this is; None: the path has not those parts."""
+        if self.text == "{1}":
+            top, slash, below = path.partition("/")
+            return CameraPath(top, top, below) if slash else None
         *folders, name = path.split("/")
         parts = re.split(r"[-_ .]+", PICTURE_SUFFIX.sub("", name).strip("-_ .")) if "{n" in self.text else []
         try:

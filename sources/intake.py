@@ -215,7 +215,7 @@ class Intake:
         Raises:
             OSError: the file is there and cannot be read.
         """
-        head = read_head(absolute)
+        head = read_head(absolute) if self.clock.mode in ("auto", "exif") else read_start(absolute)
         formats = [
             known for known in self.paths.time_formats if known.camera is None or camera_id(known.camera) == camera
         ]
@@ -279,6 +279,18 @@ def read_head(path: bytes) -> bytes:
     try:
         head = read_or_raise(path, 0, HEAD_BYTES)
         return read_or_raise(path, 0, HEAD_BYTES_MAX) if ends_before_picture(head) else head
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+
+
+def read_start(path: bytes) -> bytes:
+    """Read a file's first bytes; nothing of one that is gone.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+    try:
+        return read_or_raise(path, 0, START_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return b""
 

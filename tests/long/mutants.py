@@ -46,7 +46,7 @@ PLACING = [
     ("a frame closes other cameras' events", 'self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)', 'self._close("close_at <= ? ORDER BY close_at, id", arrived)'),
     ("a tick closes events of cameras that are behind", "AND camera_id NOT IN (SELECT value FROM json_each(?)) ORDER", "AND ? <> 1 ORDER"),
     ("events beside a backlog are sealed", "seal=camera not in self._behind", "seal=True"),
-    ("a backlog's events stay open", "if behind == BACKLOG:", "if False:"),
+    ("a backlog's events stay open", "if behind == BACKLOG and captured >= self._ends.get(camera, 0):", "if False:"),
     ("re-cut frames keep their old event", "            self._move(event, [i for _, i in part if i != id])\n", ""),
     ("swallowed events are not merged", "                self.writer.merge(event, into)", "                pass"),
     ("old news is announced early", "early=arrival - at < LATE", "early=True"),
