@@ -121,7 +121,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if self.discovery.failure:
             raise self.discovery.failure
         self.batch_size.end_batch()
-        self.discovery.portion = self.batch_size.limit
+        self.discovery.portion = self.batch_size.portion
         room = self.detector.room()
         if room:
             self._prefetch()

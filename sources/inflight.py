@@ -102,6 +102,8 @@ class BatchSizeController:
 
     def __init__(self, limit_max: int) -> None:
         self.limit_max, self.limit = limit_max, 1
+        self.portion = 1
+        """How many pictures of a backlog may be undecided: a live one waits for no more."""
         self._count, self._since = 0, 0.0
 
     def start_batch(self, count: int) -> None:
@@ -113,4 +115,5 @@ class BatchSizeController:
         if self._count:
             each = max((time.monotonic() - self._since) / self._count, 1e-6)
             self.limit = max(1, min(self.limit_max, 2 * self.limit, int(BATCH_SECONDS / each)))
+            self.portion = max(self.limit, min(IN_FLIGHT_MAX, 2 * self.portion, int(BATCH_SECONDS / 2 / each)))
             self._count = 0
