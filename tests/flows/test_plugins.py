@@ -257,7 +257,9 @@ def test_samples_are_what_a_component_accepts() -> None:
     class Odd(Sink):
         accepts = Tick
 
-    with pytest.raises(AssertionError, match="Odd accepts none of Frame, Detected, Event, Message, SystemMessage: pass `items`"):
+    with pytest.raises(
+        AssertionError, match="Odd accepts none of Frame, Detected, Event, Message, SystemMessage: pass `items`"
+    ):
         samples(Odd())
     assert message(7).event == event(7)
 
