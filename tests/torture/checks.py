@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from itertools import accumulate, zip_longest
 from typing import NamedTuple
@@ -45,15 +45,17 @@ class Files:
     def __init__(self, house, record):
         self.house = house
         self.disk = Counter((file.path, file.mtime_ns, file.size) for file in uploads(house.base))
-        rows = record.rows("SELECT path, mtime_ns, size, id, state FROM frames ORDER BY id")
-        self.ledger = Counter(row[:3] for row in rows)
+        rows = record.rows("SELECT path, mtime_ns, size, id, state, attempt FROM frames ORDER BY id")
+        self.ledger = defaultdict(list)  # file → the states of its rows: what is not the last was retried
+        for row in rows:
+            self.ledger[row[:3]].append(row[4])
         whole = {path for path, _, _ in self.disk}
         gone = [row for row in rows if row[:3] not in self.disk]
-        self.early = [row[3] for row in gone if row[0] in whole and row[4] == "quarantined"]
+        self.early = [row[3] for row in gone if row[0] in whole and (row[4] == "quarantined" or row[5] > 1)]
         self.strange = [row for row in gone if row[3] not in self.early]
 
     def lost(self):
-        missing = list(self.disk - self.ledger)
+        missing = list(self.disk.keys() - self.ledger.keys())
         planned = self.house.put_in + sum(1 for _ in plan(self.house.seed, self.house.began, self.house.seconds))
         amiss = [f"on disk but not in the ledger: {path}" for path in some(missing)]
         if sum(self.disk.values()) != planned:
@@ -61,7 +63,7 @@ class Files:
         return Check("lost", str(len(missing)), amiss)
 
     def doubled(self):
-        twice = [key for key, n in self.ledger.items() if n > 1]
+        twice = [key for key, states in self.ledger.items() if {*states[:-1]} - {"quarantined"}]
         strange = [f"in the ledger but not on disk: {row}" for row in some(self.strange)]
         return Check("doubled", str(len(twice) + len(self.strange)), [f"twice: {key}" for key in some(twice)] + strange)
 
@@ -157,6 +159,14 @@ def heard(house, record):
 
 def gap(seqs):
     return next((n for n, seq in enumerate(seqs, 1) if n != seq), len(seqs))
+
+
+def retried(house, record):
+    """Each retry that the API has confirmed has its row."""
+    asked, (rows,) = house.notes / "retries", record.one("SELECT count(*) FROM frames WHERE attempt > 1")
+    frames = [int(line) for line in asked.read_text().split()] if asked.exists() else []
+    missing = [id for id in frames if record.one("SELECT 1 FROM frames WHERE id = ? AND attempt > 1", id) is None]
+    return Check("pictures retried", f"{rows} times", [f"no frame {id}" for id in some(missing)])
 
 
 def noted(house, record):

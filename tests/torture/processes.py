@@ -191,7 +191,7 @@ class House:
                 Part(
                     self,
                     "reviewer",
-                    [python, HERE / "reviewer.py", self.ports["api"], self.notes / "reviews", self.seed],
+                    [python, HERE / "reviewer.py", self.ports["api"], self.notes, self.seed],
                 ),
                 Part(self, "analyst", [python, HERE / "analyst.py", self.data, self.notes / "answers"]),
             )

@@ -237,7 +237,7 @@ def catch_up(house):
 
 
 def known(house):
-    return house.pipeline.rows("SELECT count(*) FROM frames")[0][0]
+    return house.pipeline.rows("SELECT count(*) FROM frames WHERE attempt = 1")[0][0]
 
 
 def gets_on(house, before):
