@@ -150,10 +150,6 @@ class Ledger:
     def _store_step(self, step: int) -> None:
         self._store_clock()
         self.record.execute("UPDATE cameras SET last_seen_at = last_seen_at + ?", step)
-        self.record.execute(
-            "UPDATE events SET retry_at = retry_at + ? WHERE status = 'closed' AND analysis_status = 'pending' AND retry_at > 0",
-            step,
-        )
 
     def _store_clock(self) -> None:
         values = [("clock", str(self.clock.at)), ("clock_correction", str(self.clock.correction))]

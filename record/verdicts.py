@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.events import Facts, RevisionWriter, current_revision
-from hearthwatch.record.units import HOUR, NEVER
+from hearthwatch.record.units import HOUR, NEVER, SECOND
 from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 PAGE = 50  # cases read at once when all are judged again: a few MB
 FAR_BEHIND = 100  # events waiting: beyond it the newest come first, the oldest are old news anyway
 USUAL_DAYS = 30
+WAIT_MAX = 60 * SECOND  # for the next attempt; one that is further away was stamped before the clock was set back
 
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
 
@@ -72,9 +73,10 @@ class Verdicts:
     def due(self, limit: int, taken: Collection[int] = ()) -> list[Case]:
         """Read up to `limit` cases that are not `taken`: the oldest first, or the newest when far behind."""
         order = "started_at DESC" if self.waiting(FAR_BEHIND + 1) > FAR_BEHIND else "id"
-        sql = f"SELECT id {_PENDING} AND retry_at <= ? ORDER BY {order} LIMIT ?"
+        sql = f"SELECT id {_PENDING} AND NOT retry_at BETWEEN ? AND ? ORDER BY {order} LIMIT ?"
+        at = now()
         with self._snapshot():
-            ids = [i for (i,) in self.record.rows(sql, now(), limit + len(taken)) if i not in taken]
+            ids = [i for (i,) in self.record.rows(sql, at + 1, at + WAIT_MAX, limit + len(taken)) if i not in taken]
             return [self._case(i) for i in ids[:limit]]
 
     def waiting(self, limit: int = 1_000_000) -> int:
@@ -152,7 +154,7 @@ class Verdicts:
         return bool(row and row[0])
 
     def _count_attempt(self, item: FailedAttempt) -> None:
-        retry_at = now() + round(item.wait_seconds * 1e6)
+        retry_at = now() + min(WAIT_MAX, round(item.wait_seconds * 1e6))
         self.record.execute(
             "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
         )

@@ -114,6 +114,8 @@ def test_an_event_is_asked_about_again_only_when_its_pause_is_over(cameras, verd
     (case,) = Verdicts(cameras.see(T).close().record).due(8)
     verdicts.write([missed(case, wait_seconds=3600)])
     assert not verdicts.due(8) and verdicts.waiting() == 1
+    cameras.record.execute("UPDATE events SET retry_at = retry_at + 7200 * 1000000")  # the clock is set back by 2 h
+    assert [again.event.id for again in verdicts.due(8)] == [case.event.id]
 
 
 @pytest.mark.parametrize(("score", "reviewed"), [(70, 0), (30, 0), (29, 1), (0, 1)])
