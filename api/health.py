@@ -2,16 +2,19 @@
 
 That is whether the record can be read and whether the pipeline lives: by its heartbeat, not because this server runs. A
 failing database is unhealthy, any other failure degrades; what is not configured is `disabled` and what is `starting`
-degrades nothing. Only Redis is asked from here, while no pipeline asks it. Results are cached for a second.
+degrades nothing. From here, only Redis is asked, while no pipeline asks it, and what the pipeline cannot note at once: whether
+the record is locked, and its disks. Results are cached for a second.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -20,8 +23,10 @@ from redis.retry import Retry
 
 from hearthwatch.api import models
 from hearthwatch.record import OlderRecordError, Record, RecordError, now
+from hearthwatch.record.conditions import Problem
+from hearthwatch.record.connection import BUSY_SECONDS_MAX, LOCKED_SECONDS, find_lock
 from hearthwatch.record.graph_description import read_description
-from hearthwatch.record.problems import BEHIND_SECONDS, read_notes, read_waiting
+from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, read_notes, read_waiting
 from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.conditions import StandingCondition
@@ -54,16 +59,24 @@ def service_status(status: str, message: str, **details: Any) -> ServiceStatus:
     return {"status": status, "message": message, "details": details}
 
 
+class Storage(NamedTuple):
+    """What this server saw of the record's file and the disks: what is wrong, and the folders whose disk it can see."""
+
+    wrong: tuple[StandingCondition, ...] = ()
+    folders: frozenset[str] = frozenset()
+
+
 class Health:
     """Reads the state for all requests, and remembers when the pipeline last made progress."""
 
     def __init__(self, settings: Settings, reader: SnapshotReader) -> None:
         self.settings, self.reader = settings, reader
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="health")
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="health")
         self._lock = threading.Lock()
         self._last: dict[str, Any] = {}
         self._read_at = -FRESH_SECONDS
         self._decided, self._progress_at = -1, time.monotonic()
+        self._storage, self._looking, self._looked_at = Storage(), self._pool.submit(Storage), -FRESH_SECONDS
 
     def report(self) -> dict[str, Any]:
         """Return `status`, `services`, `conditions` and `timestamp`, at most a second old."""
@@ -73,6 +86,7 @@ class Health:
             return self._last
 
     def _report(self) -> dict[str, Any]:
+        wait([self._look()], 2 * LOCKED_SECONDS)
         try:
             services, wrong = self._pool.submit(self._read).result(READ_SECONDS_MAX)
         except OlderRecordError as error:
@@ -99,13 +113,32 @@ class Health:
             services["database"]["message"] = "no record yet: the pipeline creates it at its start"
         return services, view.wrong
 
+    def _look(self) -> Future[Storage]:
+        """Keep what was seen of the storage, and have it looked at again, once a second at most: a disk may hang."""
+        if self._looking.done():
+            self._storage = self._looking.result()
+            if time.monotonic() - self._looked_at > FRESH_SECONDS:
+                self._looked_at, self._looking = time.monotonic(), self._pool.submit(self._see_storage)
+        return self._looking
+
+    def _see_storage(self) -> Storage:
+        at, since = now(), {(c.kind, c.subject): c.since for c in self._storage.wrong}
+        both = {self.settings.foscam_base_path, self.settings.hearthwatch_data_dir}
+        folders = [folder for folder in both if os.access(folder, os.F_OK)]
+        why = find_lock(self.reader.path)
+        wrong = [*map(find_full_disk, folders), [Problem("record_locked", why)] if why else []]
+        found = (StandingCondition(*p.key, "error", None, p.message, since.get(p.key, at)) for p in chain(*wrong))
+        return Storage(tuple(found), frozenset(map(str, folders)))
+
     def _view(self, record: Record, at: int) -> PipelineView:
         """Note whether the pipeline decided pictures since the last call, which comes every two seconds; read how it is."""
         counters = record.counters()
         decided = counters["settled"] + counters["quarantined"]
         if decided != self._decided or not counters["discovered"]:
             self._decided, self._progress_at = decided, time.monotonic()
-        return PipelineView(record, self.settings, at, time.monotonic() - self._progress_at > queries.STALLED / 1e6)
+        self._look()
+        stalled = time.monotonic() - self._progress_at > queries.STALLED / 1e6
+        return PipelineView(record, self.settings, at, stalled, self._storage)
 
     def status_line(self, record: Record, at: int, midnight: int) -> dict[str, Any]:
         """Read the page's first line."""
@@ -135,12 +168,14 @@ def overall_status(services: dict[str, ServiceStatus]) -> str:
 class PipelineView:
     """What one snapshot of the record says of the pipeline and its services."""
 
-    def __init__(self, record: Record, settings: Settings, at: int, stalled: bool) -> None:
+    def __init__(self, record: Record, settings: Settings, at: int, stalled: bool, storage: Storage) -> None:
         self.record, self.settings, self.at = record, settings, at
         self.beat = queries.heartbeats(record).get("see")
         self.found = known.services(record)
         self.seen_at = max((beat["at"] for beat in (self.beat, self.found) if beat), default=None)
-        self.is_alive = self.seen_at is not None and at - self.seen_at < queries.ALIVE
+        is_locked = any(c.kind == "record_locked" for c in storage.wrong)  # then no heartbeat can be written
+        alive = BUSY_SECONDS_MAX * 1e6 if is_locked else queries.ALIVE
+        self.is_alive = self.seen_at is not None and at - self.seen_at < alive
         self.is_starting = self.is_alive and bool(self.found.get("starting"))
         self.is_stalled = stalled and self.is_alive and not self.is_starting
         self.notes = read_notes(record)
@@ -149,7 +184,9 @@ class PipelineView:
         self.waits = plural(self.backlog, "picture waits", "pictures wait")
         self.nodes = {node["use"]: node for node in (read_description(record) or {}).get("nodes", ())}
         standing = known.conditions(record) if self.is_alive else []
-        own = [condition for condition in self._own() if condition.kind not in {other.kind for other in standing}]
+        standing = [c for c in standing if c.kind != "disk_low" or c.subject not in storage.folders]
+        known_already = {(c.kind, c.subject) for c in standing}
+        own = [c for c in (*storage.wrong, *self._own()) if (c.kind, c.subject) not in known_already]
         self.wrong = known.worst_first([*own, *standing])
 
     def _own(self) -> list[StandingCondition]:

@@ -21,6 +21,7 @@ from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.loading import MODEL_FILES, YARD
 from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
+from hearthwatch.record.connection import find_lock
 from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import camera_id
 from hearthwatch.record.problems import count_unusable, read_notes
@@ -175,6 +176,8 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
     except RecordError:  # `check_record` reports it
         return
+    if is_running and (why := find_lock(s.database_path)):
+        yield Finding("wrong", "record", why)
     for condition in conditions:
         if condition.kind not in PROBED:
             health: Health = "note" if condition.severity == "info" or not is_running else "wrong"

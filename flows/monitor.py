@@ -24,7 +24,7 @@ from hearthwatch.record import Record, now
 from hearthwatch.record.conditions import Conditions, Problem, read_facts
 from hearthwatch.record.connection import last_blocked
 from hearthwatch.record.graph_description import read_description
-from hearthwatch.record.problems import find_full_disk, find_problems, read_notes, read_waiting
+from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, find_problems, read_notes, read_waiting
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Component, Consumer, Detected, Job, Stage
 from hearthwatch.schemas.context import Context
@@ -41,7 +41,7 @@ BLOCKED_SECONDS = 5.0  # that the record could not be written is reported for so
 STOP_SECONDS_MAX = 0.5
 STORE_SECONDS = 10.0  # how often what services answer is stored, if nothing changes: it says that the monitor is alive
 FAILING_SECONDS, BUSY_SECONDS = 10.0, 15.0  # what fails, or takes, longer than this is reported
-RESTARTED_SECONDS = 300.0  # a part that was started again is reported for so long
+RESTARTED_SECONDS = 10.0  # a part that was started again is reported for so long, and ten seconds more until it is over
 JUDGING_SECONDS = 20.0  # a language model that takes longer than this for one event is reported
 WAITING_SECONDS = 5.0  # a remote detector is asked to detect only while others wait for so long
 
@@ -140,7 +140,9 @@ class Monitor(SupervisedThread):
         if self.decides:
             waits = read_waiting(record, read_notes(record))
             self._waits = waits.oldest is not None and at - waits.oldest > WAITING_SECONDS * SECOND
-            problems += find_problems(record, self.context.base_path, at)
+            remote = any(n.emits() is Detected and getattr(n.component, "url", None) for n in self.nodes.values())
+            behind = BEHIND_SECONDS / 2 if remote else BEHIND_SECONDS
+            problems += find_problems(record, self.context.base_path, at, behind)
             problems += read_facts(record, at)
 
         def covers(kind: str, subject: str) -> bool:
@@ -158,7 +160,8 @@ class Monitor(SupervisedThread):
                 continue
             name, since = thread.name, thread.failing_since
             if thread.restarted is not None and at - thread.restarted < RESTARTED_SECONDS:
-                yield Problem("part_restarted", f"{name} ended ({thread.died_of}) and was started again", name)
+                says = f"{name} ended ({thread.died_of}) and was started again"
+                yield Problem("part_restarted", says, name, at_once=True)
             if since is not None and at - since > (FAILING_SECONDS if thread.error else BUSY_SECONDS):
                 error = thread.error or "the other side takes what it is sent too slowly, or does not respond"
                 yield Problem(self._kind_of(name), f"{name} fails: {error}", name)

@@ -9,6 +9,7 @@ and continues where that stopped. Jobs run at their interval, at low priority; o
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -112,7 +113,7 @@ class SupervisedThread:
     def __init__(self, name: str) -> None:
         self.name = name
         self.restarted: float | None = None
-        """When it was last started again, on the monotonic clock."""
+        """When it was last started again, on the monotonic clock; infinite: it is about to be."""
         self.died_of = ""
         self.failing_since: float | None = None
         """Since when it fails, or is busy with one call, on the monotonic clock."""
@@ -139,10 +140,11 @@ class SupervisedThread:
                 return self._run()
             except BaseException as error:  # a library that panics, or ends the thread: none may end it in silence
                 deaths += 1
-                self.restarted, self.died_of = time.monotonic(), f"{type(error).__name__}: {error}"
+                self.restarted, self.died_of = math.inf, f"{type(error).__name__}: {error}"
                 log.error("the thread of %s ended (%s); it is started again", self.name, self.died_of, exc_info=True)
             if self._stopping.wait(_backoff_seconds(deaths)):
                 return None
+            self.restarted = time.monotonic()
 
     def _run(self) -> None:
         raise NotImplementedError

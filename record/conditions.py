@@ -20,7 +20,7 @@ from hearthwatch.schemas.messages import Severity, SystemKind, SystemMessage
 
 ON_CHECKS = 3  # in a row before it begins: one picture that waits is no fault
 OFF_CHECKS = 5  # in a row before it ends
-REFRESH_CHECKS = 15  # the text of what stays wrong is brought up to date this often
+REFRESH_CHECKS = 5  # the text of what stays wrong is brought up to date this often
 
 ERRORS: frozenset[SystemKind] = frozenset(
     {

@@ -15,8 +15,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade, version
 from hearthwatch.record.witness import Witness, given_numbers
@@ -28,6 +30,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+LOCKED_SECONDS = 1.0  # a transaction takes 50 ms at most
 BUSY_SECONDS_MAX = 60.0  # an analyst's open write transaction or a full disk: then stop, the pictures stay on disk
 CACHE_KIB = 8 * 1024  # of a connection; the rest is read through the page cache
 WORKING_SET_KIB = 64 * 1024  # the newest pages of the indexes that each picture is looked up in
@@ -195,6 +198,26 @@ def _sync_parents(path: Path) -> None:
 
 def _new_store_id() -> str:
     return str(uuid.UUID(bytes=os.urandom(16), version=4))
+
+
+def find_lock(path: Path) -> str | None:
+    """Return why the record cannot be written, if one transaction of others has lasted for `LOCKED_SECONDS`; else it ends at once.
+
+    A busy pipeline or a slow disk is no lock: their transactions end, which `data_version` shows.
+    """
+    try:
+        address = f"file:{quote(str(path.resolve()))}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=LOCKED_SECONDS, isolation_level=None)) as db:
+            before = db.execute("PRAGMA data_version").fetchone()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                is_held = db.execute("PRAGMA data_version").fetchone() == before
+                return _REASONS[sqlite3.SQLITE_BUSY] if _code(error) == sqlite3.SQLITE_BUSY and is_held else None
+    except sqlite3.Error:
+        pass  # what else is wrong with it shows when it is read
+    return None
 
 
 class Blocked(NamedTuple):

@@ -18,7 +18,7 @@ from hearthwatch.schemas.text import plural
 HOUR = 3600 * SECOND
 NEWEST_PICTURES = 5000  # the share of the quarantined is of those of the last hour among them: 3 ms
 UNUSABLE_MIN, ALL_UNUSABLE_MIN = 5, 3  # half of so many pictures, or all of so many, are worth a word
-BEHIND_SECONDS = 60
+BEHIND_SECONDS = 20  # pictures may wait for so long, those for a service half of it: it has to answer, or is slow
 CLOCK_MS = 20_000  # a camera's clock that is wrong by less puts no picture into another event
 GB = 10**9
 
@@ -36,8 +36,8 @@ def read_notes(record: Record) -> dict[str, Any]:
     return dict(json.loads(row[0])) if row else {}
 
 
-def find_problems(record: Record, base: Path, at: int) -> Iterator[Problem]:
-    """Yield what is wrong at `at` with uploads, cameras and clocks."""
+def find_problems(record: Record, base: Path, at: int, behind: float = BEHIND_SECONDS) -> Iterator[Problem]:
+    """Yield what is wrong at `at` with uploads, cameras and clocks, and pictures that wait for more than `behind` seconds."""
     notes = read_notes(record)
     yield from _of_the_tree(notes, base)
     yield from _unusable(record, at)
@@ -50,7 +50,7 @@ def find_problems(record: Record, base: Path, at: int) -> Iterator[Problem]:
     yield from _of_the_clock(record)
     yield from _of_a_restore(record, at)
     waits = read_waiting(record, notes)
-    if waits.oldest is not None and at - waits.oldest > BEHIND_SECONDS * SECOND:
+    if waits.oldest is not None and at - waits.oldest > behind * SECOND:
         since = (at - waits.oldest) // SECOND
         yield Problem("behind", f"{plural(waits.pictures, 'picture waits', 'pictures wait')}, the oldest for {since} s")
 

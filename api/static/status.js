@@ -6,7 +6,7 @@ import { age, ago, capital, clock, glyph, now, number, plural, span } from "./te
 import { href } from "./url.js";
 
 const STALE_MS = 15_000; // the heartbeat comes every second or two, the status every two
-const BEHIND = 60; // seconds a picture may wait before a warning, as in the API's health
+const BEHIND = 20; // seconds a picture may wait before a warning, as in the API's health
 
 /** Why the page may be stale: no server, or no pipeline; null while it is live. */
 function stale() {

@@ -2,13 +2,16 @@
 
 import json
 import re
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from hearthwatch.cli.machine_checks import check_pipeline
 from hearthwatch.flows.graph import Graph
-from hearthwatch.record import acquire_lock, now
+from hearthwatch.record import acquire_lock, connection, now, problems
+from hearthwatch.record.connection import find_lock
 from hearthwatch.record.feed import append
 from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.read.status import found_before, pictures_found, rate_history
@@ -272,3 +275,56 @@ def test_every_metric_is_in_the_manual_and_in_one_family(own):
     names = re.findall(r"# TYPE (\w+)", text)
     assert len(names) == len(set(names)) > 25
     assert not [name for name in names if f"`{name}" not in manual]
+
+
+def test_a_record_that_is_locked_is_said_at_once_and_no_longer(own):
+    home, client = own
+    home.beat()
+    settled(client, lambda found: found["status"] == "healthy")
+    other = sqlite3.connect(home.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    says = "the record is locked by another program: end its write transaction"
+    database = settled(client, lambda found: found["status"] == "unhealthy")["services"]["database"]
+    assert (database["status"], database["message"]) == ("unhealthy", says)
+    assert client.get("/api/status").json()["problem"]["message"] == says
+    lock = acquire_lock("see", home.path, home.data)
+    assert ("wrong", "record", says) in words(home)
+    other.execute("ROLLBACK")
+    assert ("wrong", "record", says) not in words(home)
+    lock.release()
+    home.beat()
+    settled(client, lambda found: found["status"] == "healthy")
+
+
+def test_a_record_that_is_always_being_written_is_not_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "LOCKED_SECONDS", 0.1)
+    home, ending = story(Home(tmp_path)), threading.Event()
+
+    def write():
+        db = sqlite3.connect(home.path, isolation_level=None)
+        while not ending.is_set():
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('busy', random())")
+            ending.wait(0.02)
+            db.execute("COMMIT")
+        db.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert [find_lock(home.path) for _ in range(10)] == [None] * 10
+    ending.set()
+    writer.join()
+    home.close()
+
+
+def test_a_full_disk_is_said_and_over_at_once(own, monkeypatch):
+    home, client = own
+    home.beat()
+    home.wrong("disk_low", "little room", subject=str(home.data), severity="error")
+    settled(client, lambda found: found["status"] == "healthy")
+    monkeypatch.setattr(problems.shutil, "disk_usage", lambda folder: (10**12, 0, 10**8))
+    found = settled(client, lambda found: found["status"] == "unhealthy")
+    assert {c["subject"] for c in found["conditions"]} == {str(home.base), str(home.data)}
+    assert found["services"]["database"]["message"].split(" GB", 1)[0].endswith("has 0.1")
+    monkeypatch.undo()
+    settled(client, lambda found: found["status"] == "healthy" and not found["conditions"])

@@ -1,5 +1,6 @@
 """Promise: whatever keeps pictures from being processed, or alerts from being delivered, is said, and its end, too."""
 
+import json
 import os
 import socket
 import sqlite3
@@ -308,3 +309,30 @@ def test_a_camera_that_never_sent_a_picture_is_not_online(tmp_path):
     record.execute("UPDATE cameras SET last_seen_at = 1")
     edit_camera(record, "porch", {"status": "online"})
     assert record.rows("SELECT status FROM cameras") == [("online",)]
+
+
+def test_pictures_that_wait_are_said_sooner_where_a_service_detects(tmp_path):
+    for url, wait, wanted in (
+        (None, 12, []),
+        ("http://127.0.0.1:9", 12, [("behind", "on", "")]),
+        (None, 22, [("behind", "on", "")]),
+    ):
+        (folder := tmp_path / f"{bool(url)}{wait}").mkdir()
+        w = Watched(folder, BATCH, node("detect", RtDetr(url=url)))
+        w.monitor._probes = []
+        with w.record.db:
+            w.record.execute(
+                "INSERT INTO meta VALUES ('discovery', ?)",
+                json.dumps({"waiting": 3, "oldest_waiting": now() - wait * S}),
+            )
+        assert w.began() == wanted, (url, wait)
+
+
+def test_a_thread_that_waits_to_be_started_again_is_said_for_as_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.monitor, "RESTARTED_SECONDS", 0.0)
+    monkeypatch.setattr(hearthwatch.flows.services, "_backoff_seconds", lambda deaths: 3600.0)
+    w, lake = Watched(tmp_path, node("lake", Lake())), Lake()
+    w.services.start(JobThread("lake", lake, w.context))
+    w.until(("part_restarted", "on", "lake"))
+    assert w.ended() == []
+    w.services.stop()
