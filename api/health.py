@@ -114,7 +114,7 @@ class Health:
         return services, view.wrong
 
     def _look(self) -> Future[Storage]:
-        """Keep what was seen of the storage, and have it looked at again, once a second at most: a disk may hang."""
+        """Keep what was seen of the storage, and read it again on a thread, once a second at most: a disk may hang."""
         if self._looking.done():
             self._storage = self._looking.result()
             if time.monotonic() - self._looked_at > FRESH_SECONDS:

@@ -298,23 +298,26 @@ def test_a_record_that_is_locked_is_said_at_once_and_no_longer(own):
 
 def test_a_record_that_is_always_being_written_is_not_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "LOCKED_SECONDS", 0.1)
-    home, ending = story(Home(tmp_path)), threading.Event()
+    home, ending, busy = story(Home(tmp_path)), threading.Event(), threading.Event()
 
     def write():
         db = sqlite3.connect(home.path, isolation_level=None)
         while not ending.is_set():
             db.execute("BEGIN IMMEDIATE")
             db.execute("INSERT OR REPLACE INTO meta VALUES ('busy', random())")
+            busy.set()
             ending.wait(0.02)
             db.execute("COMMIT")
         db.close()
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert [find_lock(home.path) for _ in range(10)] == [None] * 10
+    busy.wait(30)
+    found = [find_lock(home.path) for _ in range(10)]
     ending.set()
     writer.join()
     home.close()
+    assert busy.is_set() and found == [None] * 10
 
 
 def test_a_full_disk_is_said_and_over_at_once(own, monkeypatch):
