@@ -32,6 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(Path(folder))
         old_pictures(pipeline.base, given.pictures, given.cameras, time.time() - 60)
+        (pipeline.base / "live").mkdir()
         began = time.monotonic()
         pipeline.start().until(lambda: pipeline.states().get("settled", 0) > 0, 120)
         waits: dict[str, list[float]] = {"live": [], "cam0": []}
