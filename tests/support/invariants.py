@@ -61,7 +61,9 @@ def check_record(record, rules=RULES):
             "SELECT min(captured_at), max(captured_at) FROM frames WHERE event_id = ?", event
         )
         assert last - first < rules.window
-    restored = record.one("SELECT 1 FROM meta WHERE key = 'record_restored'")  # then revisions go on above the lost ones
+    restored = record.one(
+        "SELECT 1 FROM meta WHERE key = 'record_restored'"
+    )  # then revisions go on above the lost ones
     for event, revision, status, ended in record.rows("SELECT id, revision, status, ended_at FROM events"):
         feed = record.rows("SELECT revision, type FROM feed WHERE event_id = ? ORDER BY seq", event)
         revisions = [r for r, _ in feed]
