@@ -28,6 +28,7 @@ from hearthwatch.schemas.errors import UserError
 log = logging.getLogger(__name__)
 
 STOP_LATENCY_SECONDS = 0.2  # a source that sleeps for an hour is still asked this often whether to stop
+STEP_MIN = 1.0  # seconds by which a wall clock that was set differs; slewing is less
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -129,7 +130,7 @@ class SourcePartition:
         self.inner, self.lifecycle, self.follows = inner, lifecycle, follows
         self.due: float | None = 0.0
         """When to poll again, on the monotonic clock: what it answers is a time of the wall clock, which may be set."""
-        self._awake()
+        self._awake(_read_step())
         lifecycle.add(self)
 
     def next_batch(self) -> Any:
@@ -138,15 +139,20 @@ class SourcePartition:
             raise StopIteration
         if self.due is not None and self.due > time.monotonic():
             return []
+        step = _read_step()
         with exit_on_user_error(1):
             batch = self.inner.next_batch()
-        self._awake()
+        self._awake(step)
         return batch
 
-    def _awake(self) -> None:
-        """Ask when to poll again; as Bytewax does, once after each batch: `now + pause` is a fine answer."""
+    def _awake(self, step: float) -> None:
+        """Ask when to poll again; as Bytewax does, once after each batch: `now + pause` is a fine answer.
+
+        At once if the clock was set since `step` was read: `now` may have been hours off.
+        """
         at = self.inner.next_awake()
-        self.due = None if at is None else time.monotonic() + (at - datetime.now(UTC)).total_seconds()
+        pause = None if at is None else (at - datetime.now(UTC)).total_seconds()
+        self.due = None if pause is None or abs(_read_step() - step) > STEP_MIN else time.monotonic() + pause
 
     def pause_seconds(self) -> float | None:
         """How long not to poll it; None: it does not say."""
@@ -158,6 +164,11 @@ class SourcePartition:
     def close(self) -> None:
         self.inner.close()
         self.lifecycle.remove(self)
+
+
+def _read_step() -> float:
+    """By how many seconds the wall clock is ahead of the monotonic one."""
+    return time.time() - time.monotonic()
 
 
 class StreamObserver(DynamicSink[Any], StatelessSinkPartition[Any]):

@@ -1,9 +1,13 @@
 """Promise: a server clock that is set back or forward stops nothing; order, closes and alerts follow elapsed time."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.support.clock_shift import ShiftedClock
-from tests.support.pipeline import Pipeline, rules_and_options
+from tests.support.pipeline import ROOT, Pipeline, rules_and_options
 
 HOURS = 7200
 SECONDS = 1_000_000
@@ -53,3 +57,28 @@ def test_a_clock_that_was_set_back_between_two_starts_stops_nothing(pipeline, cl
     clock.set(0)
     pipeline.start().upload("back", "b.jpg", how="write")
     pipeline.until(lambda: events(pipeline) == [("front", "closed"), ("back", "closed")])
+
+
+SET_BACK_MEANWHILE = """
+import mmap, os
+from datetime import UTC, datetime, timedelta
+from hearthwatch.flows.lifecycle import Lifecycle, SourcePartition
+
+class Source:
+    def next_batch(self):
+        return []
+
+    def next_awake(self):
+        due = datetime.now(UTC) + timedelta(seconds=0.01)
+        with open(os.environ["CLOCK_SHIFT_FILE"], "r+b") as file, mmap.mmap(file.fileno(), 8) as page:
+            page[:] = (-7200).to_bytes(8, "little", signed=True)
+        return due
+
+print(SourcePartition(Source(), Lifecycle(), follows=False).due)
+"""
+
+
+def test_a_source_that_says_when_to_poll_it_while_the_clock_is_set_back_is_polled_at_once(clock):
+    environment = {**os.environ, **clock.environment, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", SET_BACK_MEANWHILE], env=environment, capture_output=True, text=True)
+    assert done.stdout == "None\n", done.stderr
