@@ -90,7 +90,7 @@ class OwnRecord(Source):
 
 def test_settings_of_the_flow_file_win_and_every_command_uses_them(folder: Path) -> None:
     """`why`, `verify`, `sql`, `prune`, API and page find the record where the pipeline writes it."""
-    pipeline = Pipeline(folder / "p")
+    pipeline = Pipeline(folder / "p", options="boxes = 1")
     text = (pipeline.folder / "flow.toml").read_text()
     elsewhere = folder / "elsewhere"
     (pipeline.folder / "flow.toml").write_text(

@@ -466,7 +466,8 @@ def test_analysts_ask_for_minutes_while_the_pipeline_writes_is_killed_and_prunes
                 told.append(error)
 
     def forgotten(enough):
-        return pipeline.rows("SELECT coalesce(sum(pruned = 2), 0) FROM frames")[0][0] >= enough
+        ((gone, known),) = pipeline.rows("SELECT coalesce(sum(pruned = 2), 0), count(*) FROM frames") or [(0, 0)]
+        return gone >= enough and known == 2 * enough
 
     threads = [threading.Thread(target=ask, args=(db,)) for db in held]
     for thread in threads:
