@@ -35,7 +35,7 @@ from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import escape, is_below
 from hearthwatch.record.units import BACKLOG
 from hearthwatch.schemas.path_rules import PathRules
-from hearthwatch.sources.intake import TAKE_AT_ONCE, CaptureClock, Intake, is_complete
+from hearthwatch.sources.intake import CaptureClock, Intake, is_complete
 from hearthwatch.sources.tree import File, Tree, is_picture_path
 from hearthwatch.sources.watch import FolderWatcher, Hint
 
@@ -170,7 +170,7 @@ class Discovery(threading.Thread):
         self.intake = Intake(base, ledger, clock, paths)
         self.new_rows = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
-        self.portion = TAKE_AT_ONCE
+        self.portion = 1  # until the source knows how fast pictures are processed
         """Backlog and inbox are taken until there are this many undecided pictures: a live one waits for no more."""
         self.cameras_behind: frozenset[str] = frozenset()
         """Cameras that have a backlog."""

@@ -49,6 +49,7 @@ def measure(folder: Path, base: Path, paths: list[Path], notify: bool) -> None:
             )
         )  # fmt: skip
     thread = Discovery(os.fsencode(base), Ledger(Record(record.path)), Intervals(), CaptureClock("mtime"), notify)
+    thread.portion = 10**9  # no source sets it here
     thread.start()
     while thread.waiting or not thread.caught_up_at(1):
         time.sleep(0.05)

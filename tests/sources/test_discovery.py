@@ -64,6 +64,7 @@ class House:
         """Discovery runs inside; what lay there is in the ledger when the block begins."""
         theirs = Ledger(Record(self.record.path), self.ledger.clock)
         thread = Discovery(os.fsencode(self.base), theirs, pace, clock, notify, paths)
+        thread.portion = 500  # no source sets it here
         thread.start()
         try:
             until(lambda: (thread.caught_up_at(1) and not thread.waiting) or thread.failure)
