@@ -50,7 +50,7 @@ def main() -> int:
     print(f"{given.pictures} old pictures drained in {drained:.1f} s, beside {n} live ones")
     for camera, seen in waits.items():
         p50, p99 = statistics.median(seen), sorted(seen)[int(0.99 * len(seen))]
-        whose = "without a backlog" if camera == "live" else "with a backlog of its own"
+        whose = "without a backlog" if camera == "live" else "that has a backlog"
         print(f"live pictures of a camera {whose}: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms")
     print(f"cameras whose events differ from the sorted run: {wrong or 'none'}")
     return 1 if wrong else 0

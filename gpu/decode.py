@@ -2,7 +2,7 @@
 
 The file is read once and decoded once; a bad file is returned as `DecodedPicture.error`, never raised, so that it costs
 only itself. An EXIF orientation is applied, so boxes are in pixels of the picture as people see it. A JPEG that lacks its
-last rows is decoded, with an error that says so. Thread-safe; Pillow releases the interpreter lock while it decodes.
+last rows is decoded, with an error (`cut short`). Thread-safe; Pillow releases the interpreter lock while it decodes.
 """
 
 from __future__ import annotations

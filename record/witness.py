@@ -5,7 +5,7 @@ are written to `<database file>.witness` after each commit that made them grow, 
 cut at most the last ones, which the margin covers. Two slots with checksums: a torn write leaves the other one.
 
 At the start of the pipeline, a record that is behind its witness was restored in place, and one that lies in another file
-than it noted was copied, moved or restored. Both continue above; `meta.record_restored` says so.
+than it noted was copied, moved or restored. Both continue above; `meta.record_restored` is set.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Notes(NamedTuple):
     no_time: Mapping[str, int] = {}
     """For each camera, pictures that only their modification gave a time."""
     ignored_names: Mapping[str, int] = {}
-    """Files and folders that are there and ignored, by the glob that says so."""
+    """Files and folders that are there and ignored, by the glob that matches."""
     not_pictures: Mapping[str, int] = {}
     """Other files that are there, by suffix; `in progress` are uploads that are not finished."""
     unreadable_files: Mapping[str, object] = {}

@@ -201,7 +201,7 @@ class Intake:
         if not upload.captured_at and not error:
             try:
                 captured_at = self._capture_time(absolute, path, modified_ns, id)
-            except OSError as reason:  # the detector says so, and the sweep takes it in again
+            except OSError as reason:  # its decoding reports it, and the sweep takes it in again
                 log.debug("%s: %s", path, reason)
                 captured_at = modified_ns // 1000
         return FoundFile(

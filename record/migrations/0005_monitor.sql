@@ -1,4 +1,4 @@
--- The feed carries messages of several kinds. Its numbers go on: they never move back, also where the feed is empty.
+-- The feed carries messages of several kinds. Its numbers never move back, also where the feed is empty.
 CREATE TABLE feed_of_kinds(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL DEFAULT 'event' CHECK (kind IN ('event', 'incident', 'system')),
   subject_id INTEGER NOT NULL, revision INTEGER NOT NULL, type TEXT NOT NULL, payload TEXT NOT NULL, at INTEGER NOT NULL,

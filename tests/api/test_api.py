@@ -357,7 +357,7 @@ def test_cameras_tell_what_they_saw_last_and_whether_they_are_silent(own):
     assert get(client, "/api/cameras", status="offline")["count"] == 1
     assert client.get(door["last_image_url"]).content == client.get("/api/cameras/front_door/snapshot").content
     assert get(client, "/api/cameras", 422, status="asleep")
-    assert get(client, "/api/cameras/nobody", 404)["detail"] == "Camera with id nobody not found"
+    assert get(client, "/api/cameras/nobody", 404)["detail"] == "Camera with id unknown not found"
 
 
 def test_a_camera_that_always_sleeps_at_night_is_not_silent_in_the_morning(tmp_path):
@@ -522,8 +522,8 @@ def test_a_renamed_folder_is_declared_the_same_camera(own):
     merge = "/api/cameras/front_gate/merge"
     assert client.post(merge, json={"into": "front_gate"}).status_code == 422
     assert client.post(merge, json={}).status_code == 422
-    assert client.post(merge, json={"into": "nobody"}).json()["detail"] == "Camera with id nobody not found"
-    assert client.post("/api/cameras/nobody/merge", json=into).status_code == 404
+    assert client.post(merge, json={"into": "unknown"}).json()["detail"] == "Camera with id unknown not found"
+    assert client.post("/api/cameras/unknown/merge", json=into).status_code == 404
     for _ in range(2):  # the second call says the same
         merged = client.post(merge, json=into)
         assert (merged.status_code, merged.json()["id"], merged.json()["folder_path"]) == (

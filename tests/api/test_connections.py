@@ -1,4 +1,4 @@
-"""Promise: clients that hold connections open, or guess tokens, keep nobody else out."""
+"""Promise: clients that hold connections open, or guess tokens, do not block others."""
 
 import socket
 import subprocess
@@ -147,7 +147,7 @@ def test_one_client_cannot_take_the_places_of_others():
     limits = Connections(total_max=100, client_max=3)
     first = connection(limits, "192.0.2.1")
     greedy = [connection(limits, "192.0.2.9") for _ in range(10)]
-    assert [one.transport.aborted for one in greedy] == [True] * 7 + [False] * 3  # the oldest of its own
+    assert [one.transport.aborted for one in greedy] == [True] * 7 + [False] * 3  # its oldest
     assert not first.transport.aborted
 
 

@@ -385,7 +385,7 @@ def test_the_token_is_asked_for_once(visit, place):
     page.get_by_label("Token").fill("another-word")
     page.keyboard.press("Enter")
     expect(page.locator("#token-wrong")).to_have_text("The token is wrong.")
-    page.wait_for_timeout(1000)  # nobody types as fast as this test, and the next attempt of an address has to wait
+    page.wait_for_timeout(1000)  # a person types more slowly, and the next attempt of an address has to wait
     page.get_by_label("Token").fill("a-long-word")
     page.keyboard.press("Enter")
     ready(page)

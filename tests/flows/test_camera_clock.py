@@ -1,4 +1,4 @@
-"""Promise: a camera whose clock is slow is heard like any other, and its owner is told of the clock."""
+"""Promise: a camera whose clock is slow is notified of like any other, and its clock is reported."""
 
 import time
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ SLOW = 90  # seconds
 
 
 @pytest.mark.slow
-def test_news_of_a_camera_with_a_slow_clock_is_told_and_so_is_its_clock(tmp_path):
+def test_a_camera_with_a_slow_clock_is_notified_of_and_its_clock_is_reported(tmp_path):
     with HttpEar() as ear:
         alerts = f'[alerts]\nuse = "webhook"\nfrom = "batch"\nurl = "{ear.url}/"\n'
         pipeline = Pipeline(tmp_path, options="boxes = 2", more=alerts, HEARTHWATCH_CAPTURE_TIME="auto")

@@ -1,4 +1,4 @@
-"""Promise: a picture that arrives now is looked at before any backlog, and the events are those of the sorted run."""
+"""Promise: a picture that arrives now is processed before any backlog, and the events are those of the sorted run."""
 
 import time
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from tests.support.pipeline import Pipeline, rules_and_options
 def test_live_pictures_go_before_a_backlog_of_their_own_camera_and_of_others(tmp_path, kill):
     rules, batch = rules_and_options(window=9, idle=3, lateness=0.5)
     pipeline = Pipeline(tmp_path, options="slow_seconds = 0.08\nboxes = 1", batch=batch)
-    old_pictures(pipeline.base, 240, 3, time.time() - 2)  # motion goes on across the seam
+    old_pictures(pipeline.base, 240, 3, time.time() - 2)  # motion continues across the seam
     for file in pipeline.base.rglob("*.jpg"):
         file.rename(file.with_name(f"{file.stem}-slow.jpg"))
     (pipeline.base / "live").mkdir()  # watched from the start

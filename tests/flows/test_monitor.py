@@ -42,7 +42,7 @@ def nursery():
         yield nursery
 
 
-def told(p, *columns):
+def system_messages(p, *columns):
     return p.rows(
         f"SELECT {', '.join(f'''json_extract(payload, '$.{column}')''' for column in columns)} FROM feed "
         "WHERE kind = 'system' ORDER BY seq"
@@ -60,8 +60,8 @@ def test_an_upload_tree_that_goes_away_and_a_camera_whose_pictures_are_all_cut_s
         p.upload("yard", name(n), good[: len(good) // 3], mtime=time.time() - 60)
         p.upload(".", name(n), good, mtime=time.time() - 60)
     wanted = ("kind", "state", "subject", "camera_id", "severity", "message")
-    p.start().until(lambda: told(p, "kind").count(("quarantine",)) == 2)
-    (of_none, of_yard) = sorted(row for row in told(p, *wanted) if row[0] == "quarantine")
+    p.start().until(lambda: system_messages(p, "kind").count(("quarantine",)) == 2)
+    (of_none, of_yard) = sorted(row for row in system_messages(p, *wanted) if row[0] == "quarantine")
     assert of_none[:5] == ("quarantine", "on", "", None, "warning") and of_none[5].startswith(
         "3 pictures that are in no"
     )
@@ -69,11 +69,11 @@ def test_an_upload_tree_that_goes_away_and_a_camera_whose_pictures_are_all_cut_s
         "3 of 3 pictures of yard"
     )
     p.base.rename(tmp_path / "away")
-    p.until(lambda: ("uploads_missing", "on") in told(p, "kind", "state"))
+    p.until(lambda: ("uploads_missing", "on") in system_messages(p, "kind", "state"))
     (tmp_path / "away").rename(p.base)
-    p.until(lambda: ("uploads_missing", "off") in told(p, "kind", "state"))
+    p.until(lambda: ("uploads_missing", "off") in system_messages(p, "kind", "state"))
     p.stop()
-    assert [row for row in told(p, "kind", "state") if row[0] == "uploads_missing"] == [
+    assert [row for row in system_messages(p, "kind", "state") if row[0] == "uploads_missing"] == [
         ("uploads_missing", "on"),
         ("uploads_missing", "off"),
     ]

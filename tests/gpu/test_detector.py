@@ -255,9 +255,9 @@ def test_broken_weights_are_found_before_the_first_picture(tmp_path):
 def test_a_hub_that_is_out_of_reach(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        ModelUnavailableError, match=r"model `nobody/nothing` cannot be fetched: .* set HEARTHWATCH_DETECTOR_MODEL to"
+        ModelUnavailableError, match=r"model `unknown/nothing` cannot be fetched: .* set HEARTHWATCH_DETECTOR_MODEL to"
     ):
-        Detector("nobody/nothing", "cpu")
+        Detector("unknown/nothing", "cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -1,6 +1,6 @@
-"""Promise: a pipeline that is blind says so within 30 seconds: in health, on the page, in the metrics, in the feed; and when it sees again.
+"""Promise: a blind pipeline is reported within 30 seconds: in health, on the page, in the metrics, in the feed; and when it sees again.
 
-The built-in graph runs as a process of its own, the API reads its record.
+The built-in graph runs as a separate process, the API reads its record.
 """
 
 import os

@@ -43,7 +43,7 @@ def test_faults_are_named_and_gone_and_nothing_is_lost(world):
     left = lambda: [fault.name for fault in services if not is_gone(world, fault, usual)]  # noqa: E731
     world.wait(lambda: not left(), SECONDS_MAX)
     assert left() == []
-    off = [kind for fault in services for kind in fault.kinds if not world.told((kind,), "off", began)]
+    off = [kind for fault in services for kind in fault.kinds if not world.has_message((kind,), "off", began)]
     assert off == []
 
     world.finish()

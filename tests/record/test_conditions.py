@@ -38,14 +38,14 @@ def test_a_fault_begins_after_some_checks_and_ends_after_some_more(tmp_path):
     conditions, feed, at = Conditions(record), Feed(record), 100 * S
     for n in range(ON_CHECKS):
         assert record.rows("SELECT * FROM conditions") == []
-        told = conditions.report(at + n * S, [DISK])
-    (began,) = told
+        sent = conditions.report(at + n * S, [DISK])
+    (began,) = sent
     assert (began.type, began.state, began.severity, began.message) == ("system.disk_low", "on", "error", "12 MB free")
     assert began.since.timestamp() == 100 and began.at.timestamp() == 100 + ON_CHECKS - 1
     for n in range(OFF_CHECKS):
         assert record.rows("SELECT state FROM conditions") == [("on",)]
-        told = conditions.report(at + (10 + n) * S, [])
-    (ended,) = told
+        sent = conditions.report(at + (10 + n) * S, [])
+    (ended,) = sent
     assert (ended.state, ended.since) == ("off", began.since)
     assert feed.after(0, 9) == [began, ended]
     assert record.rows("SELECT kind, subject_id, revision, type, event_id FROM feed") == [
@@ -69,8 +69,8 @@ def test_what_flaps_makes_no_message_and_what_must_not_wait_does_not(tmp_path):
     conditions = Conditions(Record(tmp_path / "r.db"))
     for n in range(20):
         assert conditions.report(n * S, [DISK] if n % ON_CHECKS else []) == []
-    (told,) = conditions.report(30 * S, [DISK._replace(at_once=True)])
-    assert told.state == "on"
+    (sent,) = conditions.report(30 * S, [DISK._replace(at_once=True)])
+    assert sent.state == "on"
 
 
 def test_a_report_leaves_alone_what_it_does_not_cover(tmp_path):
@@ -78,23 +78,23 @@ def test_a_report_leaves_alone_what_it_does_not_cover(tmp_path):
     for n in range(ON_CHECKS):
         Conditions(record).report(n * S, [DISK._replace(at_once=True), PORCH._replace(at_once=True)])
     other = Conditions(record)
-    told = [m for n in range(OFF_CHECKS) for m in other.report(n * S, [], lambda kind, subject: subject == "porch")]
-    assert [(m.kind, m.state) for m in told] == [("camera_silent", "off")]
+    sent = [m for n in range(OFF_CHECKS) for m in other.report(n * S, [], lambda kind, subject: subject == "porch")]
+    assert [(m.kind, m.state) for m in sent] == [("camera_silent", "off")]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sets(st.sampled_from([DISK, PORCH, YARD])), st.integers(1, 7), st.booleans()), max_size=8))
 def test_on_and_off_alternate_and_all_that_is_gone_has_ended(tmp_path_factory, story):
     record = Record(tmp_path_factory.mktemp("r") / "r.db")
-    conditions, at, told = Conditions(record), 0, []
+    conditions, at, sent = Conditions(record), 0, []
     for wrong, checks, restarted in [*story, (set(), OFF_CHECKS, False)]:
         conditions = Conditions(record) if restarted else conditions
         for _ in range(checks):
             at += 2 * S
-            told += conditions.report(at, wrong)
-    assert Feed(record).after(0, 1000) == told
+            sent += conditions.report(at, wrong)
+    assert Feed(record).after(0, 1000) == sent
     for problem in (DISK, PORCH, YARD):
-        mine = [m for m in told if (m.kind, m.subject) == problem.key]
+        mine = [m for m in sent if (m.kind, m.subject) == problem.key]
         assert [m.state for m in mine] == ["on", "off"] * (len(mine) // 2), "each one that began has ended"
         rows = record.rows(
             "SELECT revision FROM feed WHERE subject_id = (SELECT id FROM conditions WHERE kind = ? AND subject = ?) "

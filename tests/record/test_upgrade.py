@@ -55,14 +55,14 @@ def test_a_run_of_this_version_continues_what_0_1_left(stored: Stored, resume: b
     """Two pictures are a closed event, three an open one; the sixth was being detected when 0.1 was killed."""
     assert stored.states() == {"settled": 5, "discovered": 1}
     before = stored.rows("SELECT id, uid, path, captured_at, arrived_at FROM frames ORDER BY id")
-    told = stored.rows("SELECT seq, type, payload FROM feed ORDER BY seq")
+    before_upgrade = stored.rows("SELECT seq, type, payload FROM feed ORDER BY seq")
     stored.start(resume=resume).until(lambda: stored.states() == {"settled": 6})
     stored.upload("front door", name(T0 + 200))
     stored.until_quiet(7).until(lambda: (stored.folder / "delivered").read_text().count("event.closed") == 3).stop()
     assert "upgrading the record from version 4" in stored.said() and "was restored" not in stored.said()
     assert 'from = "feed"' in stored.said()
     assert stored.rows("SELECT id, uid, path, captured_at, arrived_at FROM frames ORDER BY id")[:6] == before
-    assert stored.rows("SELECT seq, type, payload FROM feed ORDER BY seq")[: len(told)] == told
+    assert stored.rows("SELECT seq, type, payload FROM feed ORDER BY seq")[: len(before_upgrade)] == before_upgrade
     assert stored.rows("SELECT frame_count, status FROM events ORDER BY id") == [
         (2, "closed"),
         (4, "closed"),

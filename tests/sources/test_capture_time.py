@@ -36,7 +36,7 @@ def exif(original=None, digitized=None, plain=None, fraction=None, offset=None, 
     return file.getvalue()
 
 
-def told(name="00042.jpg", *, mtime=NOON, head=b"", mode="auto", zone=UTC) -> datetime:
+def reading(name="00042.jpg", *, mtime=NOON, head=b"", mode="auto", zone=UTC) -> datetime:
     return from_microseconds(find_capture_time(name, int(mtime.timestamp()) * 10**9, head, mode, zone).at)
 
 
@@ -63,7 +63,7 @@ def told(name="00042.jpg", *, mtime=NOON, head=b"", mode="auto", zone=UTC) -> da
     ],
 )
 def test_a_name_tells_when_the_picture_was_taken(name):
-    assert told(name, mtime=NOON + timedelta(minutes=7)) == NOON
+    assert reading(name, mtime=NOON + timedelta(minutes=7)) == NOON
 
 
 def test_fractions_of_a_second_are_kept():
@@ -78,15 +78,15 @@ def test_fractions_of_a_second_are_kept():
 )
 def test_a_name_without_a_time_leaves_the_modification(name):
     assert name_time(name) is None
-    assert told(name) == NOON
+    assert reading(name) == NOON
 
 
 def test_exif_goes_before_the_name_and_the_name_before_the_modification():
     head, name = exif("2023:11:02 12:30:00"), "20231102-123100.jpg"
-    assert told(name, head=head) == NOON.replace(minute=30, second=0)
-    assert told(name) == NOON.replace(minute=31, second=0)
-    assert told(name, head=head, mode="name") == NOON.replace(minute=31, second=0)
-    assert told(name, head=head, mode="mtime") == NOON
+    assert reading(name, head=head) == NOON.replace(minute=30, second=0)
+    assert reading(name) == NOON.replace(minute=31, second=0)
+    assert reading(name, head=head, mode="name") == NOON.replace(minute=31, second=0)
+    assert reading(name, head=head, mode="mtime") == NOON
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -120,24 +120,24 @@ def test_a_wrong_camera_clock_gives_way_to_the_modification_and_is_noticed(off, 
 
 
 def test_a_wrong_exif_clock_gives_way_to_a_right_name():
-    assert told("20231102-123100.jpg", head=exif("2000:01:01 00:00:00")) == NOON.replace(minute=31, second=0)
+    assert reading("20231102-123100.jpg", head=exif("2000:01:01 00:00:00")) == NOON.replace(minute=31, second=0)
 
 
 def test_whoever_says_name_or_exif_means_it():
     old = datetime(2019, 5, 6, 7, 8, 9, tzinfo=UTC)
-    assert told("20190506-070809.jpg", mode="name") == old
-    assert told(head=exif("2019:05:06 07:08:09"), mode="exif") == old
-    assert told(mode="name") == told(mode="exif") == NOON  # nothing said
+    assert reading("20190506-070809.jpg", mode="name") == old
+    assert reading(head=exif("2019:05:06 07:08:09"), mode="exif") == old
+    assert reading(mode="name") == reading(mode="exif") == NOON  # nothing said
 
 
 def test_local_times_are_in_the_zone_of_the_cameras():
-    assert told("20231102-133456.jpg", zone=BERLIN) == NOON
+    assert reading("20231102-133456.jpg", zone=BERLIN) == NOON
 
 
 @pytest.mark.parametrize(("uploaded", "meant"), [("00:31", "00:30"), ("01:31", "01:30")])
 def test_an_hour_that_exists_twice_is_the_one_next_to_the_upload(uploaded, meant):
     mtime = datetime.fromisoformat(f"2023-10-29T{uploaded}:00+00:00")
-    assert told("20231029-023000.jpg", mtime=mtime, zone=BERLIN) == datetime.fromisoformat(f"2023-10-29T{meant}:00Z")
+    assert reading("20231029-023000.jpg", mtime=mtime, zone=BERLIN) == datetime.fromisoformat(f"2023-10-29T{meant}:00Z")
 
 
 @pytest.mark.slow
@@ -210,7 +210,7 @@ TAKEN = SEEN.replace(second=30)
     ],
 )
 def test_what_cameras_are_known_to_write_is_read(name, taken):
-    assert told(name, mtime=SEEN) == taken
+    assert reading(name, mtime=SEEN) == taken
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_cameras_are_known_to_write_is_read(name, taken):
     ],
 )
 def test_digits_that_may_be_something_else_are_not_believed(name):
-    assert told(name, mtime=SEEN) == SEEN
+    assert reading(name, mtime=SEEN) == SEEN
 
 
 DIGITS = st.sampled_from(
@@ -266,8 +266,8 @@ def test_a_copied_picture_is_believed_where_it_can_be_read_in_one_way():
         assert source(name).source == "mtime"
     assert source("2026-11-27/20.10.30-20.10.45[M].jpg").source == "mtime"
     assert not source("2026112720103.jpg").doubted  # digits, and no clock of the year 2034
-    told = source("20261127/201030.jpg", ["%Y%m%d/%H%M%S"])
-    assert (from_microseconds(told.at), told.source) == (TAKEN, "format")
+    reading = source("20261127/201030.jpg", ["%Y%m%d/%H%M%S"])
+    assert (from_microseconds(reading.at), reading.source) == (TAKEN, "format")
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_the_tags_of_exif_that_matter_are_read_by_themselves(head):
 
 def test_exif_of_a_wrong_zone_is_read_as_local_time():
     head = jpeg(tiff(inner=[(0x9003, 2, b"2026:11:27 21:10:30\0"), (0x9011, 2, b"+00:00\0")]))
-    assert told(mtime=SEEN, head=head, zone=BERLIN) == TAKEN
+    assert reading(mtime=SEEN, head=head, zone=BERLIN) == TAKEN
 
 
 def test_exif_behind_more_than_a_segment_is_known_to_be_missing():

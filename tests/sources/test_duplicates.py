@@ -1,6 +1,6 @@
 """Promise: a picture is its content. Moved, copied or uploaded again it is settled as a duplicate; each restart decides alike.
 
-By sequences of what people and machines do to a tree, against the definition of CONTRACT §10, in words of its own; and through a
+By sequences of what people and machines do to a tree, against the definition of CONTRACT §10, written independently; and through a
 real pipeline.
 """
 

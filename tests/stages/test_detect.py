@@ -33,7 +33,7 @@ SEEN = (Detection("person", 0.9, (1, 2, 3, 4)),)
 
 
 class AnswersOnCall(RemoteDetector):
-    """A client whose answers come when the test says so; nothing is sent."""
+    """A client whose answers come when the test sets them; nothing is sent."""
 
     def __init__(self, url):
         super().__init__(url)
@@ -133,7 +133,7 @@ def test_a_service_that_says_nothing_counts_as_unavailable_until_it_answers(tmp_
         worker.close()
 
 
-# -- a service that hangs, in a pipeline of its own
+# -- a service that hangs, in a separate pipeline
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An RT-DETR service on loopback, over real HTTP, that answers as told."""
+"""An RT-DETR service on loopback, over real HTTP, with the answers that a test sets."""
 
 import json
 import threading

@@ -15,7 +15,9 @@ def check(record, rules=RULES):
 def check_feed(record):
     """No gap and no double: `seq` has none, each event's revisions count from 1, history and feed agree."""
     seqs = [seq for (seq,) in record.rows("SELECT seq FROM feed ORDER BY seq")]
-    restored = record.one("SELECT 1 FROM meta WHERE key = 'record_restored'")  # then numbers go on above the lost ones
+    restored = record.one(
+        "SELECT 1 FROM meta WHERE key = 'record_restored'"
+    )  # then numbers continue above the lost ones
     assert restored or seqs == list(range(1, len(seqs) + 1)), "the feed has gaps"
     last = {}
     for event, revision in record.rows("SELECT event_id, revision FROM feed WHERE kind = 'event' ORDER BY seq"):
@@ -64,7 +66,7 @@ def check_record(record, rules=RULES):
         assert last - first < rules.window
     restored = record.one(
         "SELECT 1 FROM meta WHERE key = 'record_restored'"
-    )  # then revisions go on above the lost ones
+    )  # then revisions continue above the lost ones
     for event, revision, status, ended in record.rows("SELECT id, revision, status, ended_at FROM events"):
         feed = record.rows("SELECT revision, type FROM feed WHERE event_id = ? ORDER BY seq", event)
         revisions = [r for r, _ in feed]

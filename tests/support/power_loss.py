@@ -107,7 +107,7 @@ class PowerCuts(World):
         seqs = [line[0] for line in self.told()]
         if told:
             wanted = record.rows("SELECT seq FROM feed WHERE kind = 'event' AND seq >= ?", min(seqs))
-            assert set(seqs) == {seq for (seq,) in wanted}, "a message was never told"
+            assert set(seqs) == {seq for (seq,) in wanted}, "a message was never delivered"
         record.close()
         assert self.drawn(p) == self.thumbnails, "a thumbnail is served that is none"
 

@@ -359,8 +359,8 @@ class World:
     def standing(self) -> set[str]:
         return {kind for (kind,) in self.pipeline.rows("SELECT kind FROM conditions WHERE state = 'on'")}
 
-    def told(self, kinds: tuple[str, ...], state: str, since: float) -> bool:
-        """Whether the feed says so. `state`: on or off."""
+    def has_message(self, kinds: tuple[str, ...], state: str, since: float) -> bool:
+        """Whether the feed has a message of one of these kinds. `state`: on or off."""
         rows = self.pipeline.rows("SELECT payload FROM feed WHERE kind = 'system' AND at >= ?", round(since * 1e6))
         return any(
             said["kind"] in kinds and said["state"] == state
@@ -522,7 +522,7 @@ def named_by(world: World, fault: Fault, since: float, usual: set[str]) -> bool:
     until pictures wait for a minute."""
     if not fault.kinds:
         return True
-    in_feed = world.told(fault.kinds, "on", since) or bool({"record_locked", "disk_low"} & set(fault.kinds))
+    in_feed = world.has_message(fault.kinds, "on", since) or bool({"record_locked", "disk_low"} & set(fault.kinds))
     return bool(world.wrong() - usual) and in_feed
 
 

@@ -153,7 +153,7 @@ def _huge(words: str) -> bytes:
 def answer(data: bytes) -> bytes:
     """What the RT-DETR service says of a picture: 0 to 3 boxes that its bytes decide; a parked car stands still.
 
-    A picture that was cut short is sent to the service encoded again: whoever looks sees the same on each of these.
+    A picture that was cut short is sent to the service encoded again: each detector finds the same in each of these.
     """
     if data.startswith(b"\x89PNG") and b"words\0" not in data:
         data = b""

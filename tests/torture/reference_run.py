@@ -14,7 +14,7 @@ VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model pro
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
-REVIEWED = {"reviewed", "notes"}  # by somebody who was not there the other time
+REVIEWED = {"reviewed", "notes"}  # by the reviewer, who is not in the reference run
 TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}
 
 

@@ -1,5 +1,5 @@
 """Somebody who looks through the events over the API: marks one after the other as reviewed, writes a note on it, and has
-pictures that could not be decoded looked at again.
+pictures that could not be decoded retried.
 
     python tests/torture/reviewer.py PORT NOTES SEED
 

@@ -43,7 +43,7 @@ def upload(base, elsewhere, one):
 
 
 def put_in(base, elsewhere, pictures, modified):
-    """At once, as somebody copies an old folder: the files keep their times."""
+    """At once, as when an old folder is copied: the files keep their times."""
     for one in pictures:
         target = os.path.join(base, one.path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
