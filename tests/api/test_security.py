@@ -68,10 +68,8 @@ def test_without_the_token_every_route_but_four_is_closed(guarded):
 def test_the_token_opens_everything_and_so_does_the_cookie_that_it_buys(guarded):
     with guarded.client() as client:
         assert client.get("/api/events", headers={"authorization": f"bearer {TOKEN}"}).status_code == 200
-        assert client.post("/api/session", json={"token": "wrong"}).status_code == 401
         assert client.get("/api/events").status_code == 401
-        while (answer := client.post("/api/session", json={"token": TOKEN})).status_code == 429:
-            pass  # after a wrong token, this address has to wait for half a second
+        answer = client.post("/api/session", json={"token": TOKEN})
         cookie = answer.headers["set-cookie"]
         assert (
             answer.status_code == 200 and "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
@@ -80,6 +78,7 @@ def test_the_token_opens_everything_and_so_does_the_cookie_that_it_buys(guarded)
         with client.stream("GET", "/api/live") as stream:
             assert stream.status_code == 200
         assert client.delete("/api/session").status_code == 204 and client.get("/api/events").status_code == 401
+        assert client.post("/api/session", json={"token": "wrong"}).status_code == 401
 
 
 def test_the_websocket_wants_the_token_too(guarded):
