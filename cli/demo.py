@@ -26,7 +26,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.paths import escape
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
 from hearthwatch.schemas.settings import variables
 
 HOME = Path("demo-data")
@@ -238,6 +238,9 @@ def line(message: AnyMessage, at: datetime) -> str:
     """Write a message as `12:03:07  Front Door    opened   low 12    1 person at the front door, 12:03`."""
     if isinstance(message, SystemMessage):
         return f"{at:%H:%M:%S}  {message.severity:<12}  {message.message}"
+    if isinstance(message, IncidentMessage):
+        incident, names = message.incident, ", ".join(message.incident.camera_names)
+        return f"{at:%H:%M:%S}  {names:<12}  {message.type}  {incident.risk_level} {incident.risk_score}  {incident.summary}"
     event, verdict = message.event, message.event.verdict
     what = message.type.removeprefix("event.")
     risk = f"{verdict.risk_level} {verdict.risk_score}"

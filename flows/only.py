@@ -9,9 +9,10 @@ from hearthwatch.schemas.items import (
     Analyzer,
     Event,
     EventType,
+    IncidentType,
     RiskLevel,
 )
-from hearthwatch.schemas.messages import AnyMessage, Message, SystemKind, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemKind, SystemMessage
 from hearthwatch.schemas.text import did_you_mean
 
 FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
@@ -22,20 +23,37 @@ FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
     "analyzer": lambda event: (event.verdict.analyzer,),
     "object": lambda event: tuple(event.objects),
 }
-TYPES = (*get_args(EventType), *(f"system.{kind}" for kind in get_args(SystemKind)))
+TYPES = (*get_args(EventType), *get_args(IncidentType), *(f"system.{kind}" for kind in get_args(SystemKind)))
 VALUES = {"type": TYPES, "risk_level": get_args(RiskLevel), "analyzer": get_args(Analyzer)}
 
 
 def wants(only: Mapping[str, Any], item: Event | AnyMessage) -> bool:
     """Whether each field has one of the values asked for; of `object`, whether one was seen.
 
-    A system message has a type and, some of them, a camera: what else is asked for is about events.
+    An incident has several cameras, of which one has to be asked for, and no analyzer. A system message has a type and, some
+    of them, a camera. What else is asked for is about events.
     """
     if isinstance(item, SystemMessage):
         own = {"type": item.type, "camera_id": item.camera_id}
         return all(field not in own or own[field] in as_tuple(asked) for field, asked in only.items())
+    if isinstance(item, IncidentMessage):
+        seen = _fields_of_incident(item)
+        return all(
+            field not in seen or any(value in as_tuple(asked) for value in seen[field]) for field, asked in only.items()
+        )
     event = item.event if isinstance(item, Message) else item
     return all(any(value in as_tuple(asked) for value in FIELDS[field](event)) for field, asked in only.items())
+
+
+def _fields_of_incident(message: IncidentMessage) -> dict[str, tuple[str, ...]]:
+    incident = message.incident
+    return {
+        "type": (message.type,),
+        "risk_level": (incident.risk_level,),
+        "camera_id": incident.cameras,
+        "camera_name": incident.camera_names,
+        "object": tuple(incident.objects),
+    }
 
 
 def as_tuple(asked: Any) -> tuple[Any, ...]:

@@ -84,7 +84,7 @@ VALUES (?,?,?,?,?,?,?,?,?,'open')"""
 
 _ROW = (
     "id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, risk_score, summary, reasoning, "
-    "evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay"
+    "evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident_id"
 )
 
 
@@ -207,9 +207,9 @@ class RevisionWriter:
         """Write the verdict into the row; a reviewed event is unreviewed again only if its level rose."""
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
-            "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ? WHERE id = ?",
+            "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?) WHERE id = ?",
             _floor(v.risk_score), v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
-            v.analyzer, v.model, v.prompt_version, event,
+            v.analyzer, v.model, v.prompt_version, v.analyzer == "rules" and v.risk_score >= RISK_FLOORS["medium"], event,
         )  # fmt: skip
 
     def _append(self, e: Event) -> None:
@@ -269,7 +269,7 @@ def _event(
     row: tuple[Any, ...], type: EventType, name: str, sightings: Sequence[Sighting], verdict: Verdict | None
 ) -> Event:
     (id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, score, summary, reasoning,
-     evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay) = row  # fmt: skip
+     evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident) = row  # fmt: skip
     current = verdict or Verdict(
         score, summary, reasoning, tuple(json.loads(evidence or "[]")), analyzer, model, prompt_version
     )
@@ -277,5 +277,5 @@ def _event(
         id, batch_id, camera_id, type, revision, from_microseconds(started_at),
         None if ended_at is None else from_microseconds(ended_at), status, frame_count, json.loads(objects or "{}"),
         current, tuple(s.id for s in sightings), camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
-        delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, current.evidence),
+        delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, current.evidence), incident_id=incident,
     )  # fmt: skip

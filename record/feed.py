@@ -17,11 +17,12 @@ from hearthwatch.schemas.items import (
     Event,
     EventStatus,
     EventType,
+    Incident,
     Verdict,
 )
-from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
 
-_STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.merged": "merged"}
+_STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.raised": "open", "event.merged": "merged"}
 
 _BOXES = f"SELECT d.id FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE f.event_id = ? ORDER BY d.id"
 # where the feed ends, in SQL; rows may be gone by then
@@ -33,11 +34,16 @@ FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision 
 WHERE f.seq > ? ORDER BY f.seq LIMIT ?"""
 
 
-M = TypeVar("M", Message, SystemMessage)
+M = TypeVar("M", Message, IncidentMessage, SystemMessage)
 
 
 def append(
-    record: Record, kind: Literal["event", "system"], subject: int, revision: int, at: int, make: Callable[[int], M]
+    record: Record,
+    kind: Literal["event", "incident", "system"],
+    subject: int,
+    revision: int,
+    at: int,
+    make: Callable[[int], M],
 ) -> M:
     """Append the message that `make` makes of its number; inside a transaction."""
     (last,) = record.one(f"SELECT {END}")
@@ -62,7 +68,7 @@ class Feed:
     def after(self, seq: int, limit: int) -> list[AnyMessage]:
         """Read the messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
         rows = self.record.rows(_ROWS, seq, limit)
-        return [self._message(*row) if kind == "event" else _system_message(row[2]) for kind, *row in rows]
+        return [self._message(*row) if kind == "event" else _NOT_EVENTS[kind](row[2]) for kind, *row in rows]
 
     def cursor(self, name: str) -> int:
         """How far this consumer has read. A new consumer starts at the feed's end."""
@@ -119,6 +125,7 @@ class Feed:
             None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]), _STATUS.get(type, "closed"),
             p["frame_count"], p["objects"], verdict, tuple(i for (i,) in ids), camera_name=p["camera_name"],
             analysis_status=p["analysis_status"], merged_into=p["merged_into"], delay_seconds=p["delay_seconds"], thumbnail=p["thumbnail"],
+            incident_id=p.get("incident_id"),
         )  # fmt: skip
         return Message(seq, type, p["delay_seconds"], event)
 
@@ -129,3 +136,20 @@ def _system_message(payload: str) -> SystemMessage:
         p["seq"], p["kind"], p["state"], p["severity"], p["camera_id"], p["subject"], p["message"],
         datetime.fromisoformat(p["since"]), datetime.fromisoformat(p["at"]),
     )  # fmt: skip
+
+
+def _incident_message(payload: str) -> IncidentMessage:
+    p: dict[str, Any] = json.loads(payload)
+    incident = Incident(
+        p["incident_id"], p["type"], p["revision"], p["status"], datetime.fromisoformat(p["started_at"]),
+        datetime.fromisoformat(p["last_at"]), None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]),
+        p["risk_score"], p["summary"], tuple(p["cameras"]), tuple(p["camera_names"]), tuple(p["events"]), p["event_count"],
+        p["frame_count"], p["objects"], p["gravest_event_id"], p["thumbnail"], p["delay_seconds"], p["merged_into"],
+    )  # fmt: skip
+    return IncidentMessage(p["seq"], p["type"], incident)
+
+
+_NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage]] = {
+    "incident": _incident_message,
+    "system": _system_message,
+}

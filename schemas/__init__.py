@@ -23,6 +23,7 @@ from hearthwatch.schemas.items import (
     Detection,
     Event,
     Frame,
+    Incident,
     Reject,
     RiskLevel,
     Tick,
@@ -30,7 +31,7 @@ from hearthwatch.schemas.items import (
     Verdict,
     risk_level,
 )
-from hearthwatch.schemas.messages import Message, SystemMessage
+from hearthwatch.schemas.messages import IncidentMessage, Message, SystemMessage
 
 __all__ = [
     "DUPLICATE",
@@ -43,6 +44,8 @@ __all__ = [
     "Detection",
     "Event",
     "Frame",
+    "Incident",
+    "IncidentMessage",
     "Job",
     "JobWorker",
     "Message",

@@ -25,10 +25,14 @@ CUT_SHORT = "cut_short"
 """`DeadLetter.stage` of a picture that lacks its last rows: it is processed all the same, and settled with its detections."""
 SETTLED_STAGES = frozenset((DUPLICATE, SUPERSEDED, CUT_SHORT))
 
+INCIDENT_EVENTS_MAX = 100
+"""Events that a message of an incident lists: 1 kB."""
+
 RiskLevel = Literal["low", "medium", "high", "critical"]
 RISK_FLOORS: dict[RiskLevel, int] = {"low": 0, "medium": 30, "high": 60, "critical": 85}
 """The lowest score of each level."""
-EventType = Literal["event.opened", "event.closed", "event.analyzed", "event.failed", "event.merged"]
+EventType = Literal["event.opened", "event.raised", "event.closed", "event.analyzed", "event.failed", "event.merged"]
+IncidentType = Literal["incident.opened", "incident.raised", "incident.updated", "incident.closed", "incident.merged"]
 EventStatus = Literal["open", "closed", "merged"]
 Analyzer = Literal["rules", "nemotron"]
 AnalysisStatus = Literal["pending", "done", "failed", "disabled"]
@@ -189,6 +193,45 @@ class Event:
     merged_into: int | None = field(default=None, kw_only=True)
     delay_seconds: float = field(default=0.0, kw_only=True)
     thumbnail: str | None = field(default=None, kw_only=True)
+    incident_id: int | None = field(default=None, kw_only=True)
+    """The incident that it belongs to; None until it is linked, within a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One revision of an incident: the events, of one camera or several, that a person would call one visit."""
+
+    id: int
+    type: IncidentType
+    revision: int
+    status: EventStatus
+    started_at: datetime
+    last_at: datetime
+    ended_at: datetime | None
+    """None while it is open."""
+    risk_score: int
+    """The greatest of its events' standing verdicts."""
+    summary: str
+    """That of the gravest event."""
+    cameras: tuple[str, ...]
+    """Ids, in order of their first event."""
+    camera_names: tuple[str, ...]
+    events: tuple[int, ...]
+    """Ids, oldest first; of a long incident the newest `INCIDENT_EVENTS_MAX`."""
+    event_count: int
+    frame_count: int
+    objects: Mapping[str, int]
+    """Kind of object → the most of it in one picture."""
+    gravest_event_id: int | None
+    thumbnail: str | None
+    delay_seconds: float
+    """How old the newest news of it is."""
+    merged_into: int | None = None
+
+    @property
+    def risk_level(self) -> RiskLevel:
+        """Derived from the score, so that the two can never disagree."""
+        return risk_level(self.risk_score)
 
 
 def iso(when: datetime | None) -> str | None:

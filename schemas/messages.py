@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from hearthwatch.schemas.items import Event, EventType, iso
+from hearthwatch.schemas.items import Event, EventType, Incident, IncidentType, iso
 
 Severity = Literal["info", "warning", "error"]
 SystemKind = Literal[
@@ -49,6 +49,44 @@ class Message:
             "delay_seconds": self.delay_seconds,
             "merged_into": event.merged_into,
             "thumbnail": event.thumbnail,
+            "incident_id": event.incident_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentMessage:
+    """A revision of an incident in the feed. At least once, in order of `seq`; (`incident.id`, `incident.revision`) is unique."""
+
+    seq: int
+    type: IncidentType
+    incident: Incident
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the message as it is published: schema `hearthwatch.incident.v1`, JSON types only."""
+        incident = self.incident
+        return {
+            "schema": "hearthwatch.incident.v1",
+            "seq": self.seq,
+            "type": self.type,
+            "incident_id": incident.id,
+            "revision": incident.revision,
+            "status": incident.status,
+            "cameras": list(incident.cameras),
+            "camera_names": list(incident.camera_names),
+            "events": list(incident.events),
+            "event_count": incident.event_count,
+            "frame_count": incident.frame_count,
+            "objects": dict(incident.objects),
+            "risk_score": incident.risk_score,
+            "risk_level": incident.risk_level,
+            "summary": incident.summary,
+            "started_at": iso(incident.started_at),
+            "last_at": iso(incident.last_at),
+            "ended_at": iso(incident.ended_at),
+            "gravest_event_id": incident.gravest_event_id,
+            "merged_into": incident.merged_into,
+            "delay_seconds": incident.delay_seconds,
+            "thumbnail": incident.thumbnail,
         }
 
 
@@ -91,4 +129,4 @@ class SystemMessage:
         }
 
 
-AnyMessage = Message | SystemMessage
+AnyMessage = Message | IncidentMessage | SystemMessage

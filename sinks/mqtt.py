@@ -106,7 +106,7 @@ class MqttWorker(NotifierWorker):
                     if isinstance(message, SystemMessage):
                         self._publish(f"{self.options.topic}/system", _json(message.as_dict()))
                         self._publish_problems()
-                    else:
+                    elif isinstance(message, Message):
                         self._publish_state(message)
                     self._seq = message.seq
                 super().deliver([message])

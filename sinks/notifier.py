@@ -95,6 +95,8 @@ class NotifierWorker(ConsumerWorker):
             if isinstance(message, SystemMessage):
                 self._deliver_system(message)
                 continue
+            if not isinstance(message, Message):
+                continue
             now = datetime.now(UTC)
             if self.policy.should_send(message, now):
                 self.notify(message)
@@ -189,9 +191,14 @@ def title(message: AnyMessage) -> str:
     if isinstance(message, SystemMessage):
         words = message.kind.replace("_", " ").capitalize()
         return words if message.state == "on" else f"{words}: over"
-    event = message.event
-    seen = ", ".join(f"{count} {label}" if count > 1 else label for label, count in event.objects.items())
-    return f"{event.verdict.risk_level.capitalize()}: {seen or 'something'} at {event.camera_name or event.camera_id}"
+    if isinstance(message, Message):
+        event = message.event
+        level, objects, where = event.verdict.risk_level, event.objects, event.camera_name or event.camera_id
+    else:
+        incident = message.incident
+        level, objects, where = incident.risk_level, incident.objects, ", ".join(incident.camera_names)
+    seen = ", ".join(f"{count} {label}" if count > 1 else label for label, count in objects.items())
+    return f"{level.capitalize()}: {seen or 'something'} at {where}"
 
 
 def _rank(message: Message) -> int:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import RiskLevel
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.items import Event, Incident, RiskLevel
+from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker, title
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
@@ -46,19 +46,25 @@ class Ntfy(HttpNotifier):
             priority, tag = (4, "warning") if message.state == "on" else (3, "white_check_mark")
             text: dict[str, object] = {"title": title(message), "message": message.message}
             return {"topic": self.topic, **text, "priority": priority, "tags": [tag]}
-        event = message.event
+        if isinstance(message, Message):
+            subject: Event | Incident = message.event
+            page = f"?event={message.event.id}"
+            summary, level = message.event.verdict.summary, message.event.verdict.risk_level
+        else:
+            subject, page = message.incident, f"?incident={message.incident.id}"
+            summary, level = message.incident.summary, message.incident.risk_level
         note: dict[str, object] = {
             "topic": self.topic,
             "title": title(message),
-            "message": event.verdict.summary or title(message),
-            "priority": PRIORITIES[event.verdict.risk_level],
-            "tags": [TAGS.get(label, label) for label in event.objects],
+            "message": summary or title(message),
+            "priority": PRIORITIES[level],
+            "tags": [TAGS.get(label, label) for label in subject.objects],
         }
         if self.page_url:
-            page = self.page_url.rstrip("/")
-            note["click"] = f"{page}/?event={event.id}"
-            if event.thumbnail:
-                note["attach"] = page + event.thumbnail
+            root = self.page_url.rstrip("/")
+            note["click"] = f"{root}/{page}"
+            if subject.thumbnail:
+                note["attach"] = root + subject.thumbnail
         return note
 
 

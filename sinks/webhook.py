@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker
 
 SIGNATURE = "X-Hearthwatch-Signature"
@@ -57,6 +57,8 @@ class WebhookWorker(HttpWorker):
 def _key(message: AnyMessage) -> str:
     if isinstance(message, SystemMessage):
         return f"system-{message.seq}"
+    if isinstance(message, IncidentMessage):
+        return f"incident-{message.incident.id}-{message.incident.revision}"
     return f"{message.event.batch_id}-{message.event.revision}"
 
 

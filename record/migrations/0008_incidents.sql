@@ -1,0 +1,42 @@
+-- What a person would call one visit: events that belong together. Written by the component `incident` only.
+CREATE TABLE incidents(
+  id INTEGER PRIMARY KEY,             -- the smallest id that its events ever had
+  status TEXT NOT NULL,               -- open, closed, merged
+  revision INTEGER NOT NULL DEFAULT 0,
+  started_at INTEGER NOT NULL,        -- of its first event, by the server's clock: capture + the event's clock offset
+  last_at INTEGER NOT NULL,
+  ended_at INTEGER,                   -- NULL while it is open
+  merged_into INTEGER,
+  risk_score INTEGER NOT NULL,        -- the greatest of its events' standing verdicts
+  risk_level TEXT NOT NULL,
+  summary TEXT NOT NULL,
+  gravest_event_id INTEGER,
+  cameras TEXT NOT NULL,              -- JSON list of camera ids, in order of their first event
+  objects TEXT NOT NULL,              -- JSON: kind of object -> most in one picture
+  event_count INTEGER NOT NULL,
+  frame_count INTEGER NOT NULL,
+  close_at INTEGER NOT NULL,          -- on the arrival clock
+  reviewed INTEGER NOT NULL DEFAULT 0,
+  published_at INTEGER,               -- last_at of the newest revision: an update comes every ten minutes
+  kept INTEGER NOT NULL DEFAULT 0     -- an event of it was deleted: it may grow, but is not divided or numbered anew
+);
+CREATE INDEX incidents_open ON incidents(close_at) WHERE status = 'open';
+CREATE INDEX incidents_time ON incidents(started_at) WHERE status <> 'merged';
+ALTER TABLE events ADD COLUMN incident_id INTEGER;
+CREATE INDEX events_incident ON events(incident_id) WHERE incident_id IS NOT NULL;
+ALTER TABLE events ADD COLUMN carries INTEGER NOT NULL DEFAULT 0;   -- a revision of the rules put it at medium or above
+ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
+ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
+
+-- What each notifier sent about an incident, or held back.
+CREATE TABLE notifications(
+  consumer TEXT NOT NULL,
+  incident_id INTEGER NOT NULL,
+  revision INTEGER NOT NULL,          -- the newest that was sent
+  level TEXT NOT NULL,                -- the highest that was sent
+  loud_at INTEGER,                    -- event time of the last notification that rang
+  news_at INTEGER,                    -- event time of the last news at the level
+  held TEXT,                          -- why the newest news waits for a digest: pause, quiet, outage, old; NULL: nothing waits
+  PRIMARY KEY (consumer, incident_id)
+) WITHOUT ROWID;
+CREATE INDEX notifications_held ON notifications(consumer) WHERE held IS NOT NULL;
