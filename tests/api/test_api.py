@@ -357,7 +357,7 @@ def test_cameras_tell_what_they_saw_last_and_whether_they_are_silent(own):
     assert get(client, "/api/cameras", status="offline")["count"] == 1
     assert client.get(door["last_image_url"]).content == client.get("/api/cameras/front_door/snapshot").content
     assert get(client, "/api/cameras", 422, status="asleep")
-    assert get(client, "/api/cameras/nobody", 404)["detail"] == "Camera with id unknown not found"
+    assert get(client, "/api/cameras/unknown", 404)["detail"] == "Camera with id unknown not found"
 
 
 def test_a_camera_that_always_sleeps_at_night_is_not_silent_in_the_morning(tmp_path):
