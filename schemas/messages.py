@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -54,16 +55,35 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """How a notifier sends a message about an incident."""
+
+    id: str
+    """The same when it is sent again: dedupe by it."""
+    tag: str
+    """What is sent replaces what was sent under the same tag."""
+    loud: bool
+    """Whether it rings."""
+    kind: Literal["new", "update", "digest"]
+    counts: Mapping[str, int]
+    """Of incidents, of their events, and of incidents at each level."""
+    incidents: tuple[int, ...]
+    """Ids; of a digest, those of all that it is about, the gravest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentMessage:
     """A revision of an incident in the feed. At least once, in order of `seq`; (`incident.id`, `incident.revision`) is unique."""
 
     seq: int
     type: IncidentType
     incident: Incident
+    notification: Notification | None = field(default=None, kw_only=True)
+    """Set on what a notifier sends."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the message as it is published: schema `hearthwatch.incident.v1`, JSON types only."""
-        incident = self.incident
+        incident, sent = self.incident, self.notification
         return {
             "schema": "hearthwatch.incident.v1",
             "seq": self.seq,
@@ -87,6 +107,7 @@ class IncidentMessage:
             "merged_into": incident.merged_into,
             "delay_seconds": incident.delay_seconds,
             "thumbnail": incident.thumbnail,
+            **({"notification": asdict(sent) | {"incidents": list(sent.incidents)}} if sent else {}),
         }
 
 
