@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import THREADS, AppState, product_version
 from hearthwatch.api.file_serving import FileRefused
-from hearthwatch.api.routes import cameras, detections, events, live, media, page, system
+from hearthwatch.api.routes import cameras, detections, events, incidents, live, media, page, system
 from hearthwatch.api.security import AccessMiddleware, redact
 from hearthwatch.record import RecordError
 from hearthwatch.schemas.settings import Settings
@@ -66,7 +66,7 @@ def create(settings: Settings) -> FastAPI:
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.app_state = state
-    for module in (page, events, cameras, detections, media, live, system):
+    for module in (page, events, incidents, cameras, detections, media, live, system):
         app.include_router(module.router, responses=models.COMMON_ERRORS)
     app.mount("/static", page.Static())
     app.add_middleware(AccessMiddleware, settings=settings)

@@ -37,7 +37,7 @@ _AFTER = "SELECT seq, payload, kind FROM feed WHERE seq > ? AND seq <= ? ORDER B
 
 
 class FeedRow(NamedTuple):
-    """A row of the feed: `payload` is the message of the contract, as JSON; `kind` is `event` or `system`."""
+    """A row of the feed: `payload` is the message of the contract, as JSON; `kind` is `event`, `incident` or `system`."""
 
     seq: int
     payload: str

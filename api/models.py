@@ -56,7 +56,7 @@ class EventNotFound(ErrorResponse):
     model_config = with_examples({"detail": "Event with id 7 not found", "merged_into": 5})
 
     merged_into: int | None = None
-    """The event that this one was merged into; absent if it was not merged."""
+    """The event, or incident, that this one was merged into; absent if it was not merged."""
 
 
 class MediaError(Model):
@@ -86,21 +86,17 @@ TOO_MANY: dict[str, Any] = {
     "description": "Too many attempts: try again after `Retry-After` seconds.",
 }
 NOT_FOUND: dict[str, Any] = {"model": ErrorResponse, "description": "Not found."}
-EVENT_NOT_FOUND: dict[str, Any] = {"model": EventNotFound, "description": "There is no such event, or it was merged."}
+EVENT_NOT_FOUND: dict[str, Any] = {"model": EventNotFound, "description": "There is none, or it was merged."}
 
 
 # -- events
 
 
-class EventResponse(Model):
-    model_config = with_examples(examples.EVENT)
+class _Judged(Model):
+    """What events and incidents have in common."""
 
     id: int
-    """The smallest id of its pictures."""
-    batch_id: str
-    """A UUID made of its first picture: the same in every run over the same files."""
-    camera_id: CameraId
-    camera_name: CameraName
+    """The smallest id of its pictures; of an incident, of all that it ever had."""
     started_at: Time
     """When its first picture was taken."""
     ended_at: Time | None
@@ -108,57 +104,64 @@ class EventResponse(Model):
     status: Literal["open", "closed"]
     """`open`: more pictures may join it."""
     risk_score: Annotated[int, Field(ge=0, le=100)]
-    """Its risk, of 100."""
+    """Its risk, of 100; an incident has the greatest of its events."""
     risk_level: RiskLevel
     """The level of the score: below 30 low, below 60 medium, below 85 high, else critical."""
     summary: str
     """What happened, in one sentence."""
-    reasoning: str
-    """Why it has this score."""
-    evidence: list[int]
-    """Ids of the detections that the verdict cites as evidence."""
     analyzer: Analyzer
     """Whose verdict this is: `rules`, or `nemotron`, the language model."""
     analysis_status: AnalysisStatus
     """Progress of the language model; `disabled`: none is configured."""
-    model: str | None
-    """The language model of this verdict; null: the rules'."""
-    prompt_version: str | None
-    """Version of the language model's prompt; null: the rules' verdict."""
     revision: int
-    """Counts from 1; each message about the event has a new one."""
+    """Counts from 1; each message about it has a new one."""
     reviewed: bool
-    """Whether it was reviewed; false again when its level rises."""
-    notes: str | None
-    """Notes of people; null: none."""
+    """Whether it was reviewed; false again when its level rises. An incident is, while all of its events are."""
     frame_count: int
     """How many pictures it has."""
-    detection_count: int
-    """How many boxes they have."""
-    detection_ids: list[int]
-    """Ids of its boxes, ascending."""
     objects: Annotated[dict[str, int], Field(examples=[{"person": 2}])]
     """The most of each type in one picture."""
     thumbnail_url: str | None
     """Thumbnail of its most informative picture, with boxes; null: none."""
 
 
+class EventResponse(_Judged):
+    model_config = with_examples(examples.EVENT)
+
+    batch_id: str
+    """A UUID made of its first picture: the same in every run over the same files."""
+    camera_id: CameraId
+    camera_name: CameraName
+    reasoning: str
+    """Why it has this score."""
+    evidence: list[int]
+    """Ids of the detections that the verdict cites as evidence."""
+    model: str | None
+    """The language model of this verdict; null: the rules'."""
+    prompt_version: str | None
+    """Version of the language model's prompt; null: the rules' verdict."""
+    notes: str | None
+    """Notes of people; null: none."""
+    detection_count: int
+    """How many boxes its pictures have."""
+    detection_ids: list[int]
+    """Ids of its boxes, ascending."""
+    incident_id: int | None
+    """The incident that it belongs to; null until it is linked, within a second."""
+
+
 class LevelCounts(Model):
     low: int
-    """Events of level low."""
+    """Of level low."""
     medium: int
-    """Events of level medium."""
+    """Of level medium."""
     high: int
-    """Events of level high."""
+    """Of level high."""
     critical: int
-    """Events of level critical."""
+    """Of level critical."""
 
 
-class EventPage(Model):
-    model_config = with_examples(examples.EVENTS)
-
-    events: list[EventResponse]
-    """This page, in the requested order."""
+class _Page(Model):
     count: Total
     levels: LevelCounts
     """How many match without the filter `risk_level`."""
@@ -166,6 +169,13 @@ class EventPage(Model):
     offset: Offset
     next_cursor: str | None
     """What to send as `cursor` for the next page; null: this is the last."""
+
+
+class EventPage(_Page):
+    model_config = with_examples(examples.EVENTS)
+
+    events: list[EventResponse]
+    """This page, in the requested order."""
 
 
 class DetectionResponse(Model):
@@ -329,6 +339,47 @@ class ReviewResult(Model):
     """The events that changed; those marked before are not among them."""
 
 
+# -- incidents
+
+
+class IncidentResponse(_Judged):
+    model_config = with_examples(examples.INCIDENT)
+
+    last_at: Time
+    """When the last picture that it has so far was taken."""
+    event_count: int
+    """How many events it has."""
+    gravest_event_id: int | None
+    """The event whose verdict and picture it shows; null: it was deleted."""
+    cameras: Annotated[list[str], Field(examples=[["front_door"]])]
+    """Ids of its cameras, in order of their first event."""
+    camera_names: list[str]
+    """Their names."""
+
+
+class IncidentDetail(IncidentResponse):
+    model_config = with_examples(examples.INCIDENT_DETAIL)
+
+    events: list[EventResponse]
+    """Its events, oldest first; of a long incident the newest 1000: all are in `/api/events?incident_id=`."""
+
+
+class IncidentPage(_Page):
+    model_config = with_examples(examples.INCIDENTS)
+
+    incidents: list[IncidentResponse]
+    """This page, in the requested order."""
+    unreviewed: int
+    """How many of all that match are to be reviewed."""
+
+
+class IncidentUpdate(Model):
+    model_config = with_examples({"reviewed": True})
+
+    reviewed: bool | None = None
+    """Whether all of its events were reviewed; absent or null: unchanged."""
+
+
 class CameraEvents(Model):
     camera_id: CameraId
     camera_name: CameraName
@@ -378,6 +429,10 @@ class CameraResponse(Model):
     """Notes of people; null: none."""
     ignore_zones: list[Zone] | None
     """Parts of the picture where detections are ignored; null: none."""
+    neighbours: list[str] | None
+    """Cameras that a visit may go to from here, or come from; null: all."""
+    notify_level: RiskLevel | None
+    """The least level at which notifiers report its incidents; null: `HEARTHWATCH_NOTIFY_LEVEL`."""
     silent: bool
     """No picture for longer than usual for this camera."""
     last_image_url: str | None
@@ -430,6 +485,12 @@ class CameraUpdate(Model):
     """Notes; absent: unchanged, null: none."""
     ignore_zones: Annotated[list[Zone] | None, Field(max_length=100)] = None
     """All parts of the picture where detections are ignored; absent: unchanged, null: none."""
+    neighbours: Annotated[list[Annotated[str, Field(min_length=1, max_length=300)]] | None, Field(max_length=1000)] = (
+        None
+    )
+    """Ids of the cameras that a visit may go to from here, or come from: one of two naming the other is enough; absent: unchanged, null: all."""
+    notify_level: RiskLevel | None = None
+    """The least level at which notifiers report its incidents; absent: unchanged, null: `HEARTHWATCH_NOTIFY_LEVEL`."""
 
 
 class TimelineCell(Model):

@@ -60,6 +60,7 @@ EVENT: Example = {
     "started_at": BEGIN, "ended_at": END, "status": "closed", **VERDICT, "analysis_status": "done", "revision": 3,
     "reviewed": False, "notes": None, "frame_count": 2, "detection_count": 2, "detection_ids": [2560, 3072],
     "objects": {"person": 1}, "thumbnail_url": "/api/media/thumbnails/2026-11-22/5_thumb.jpg",
+    "incident_id": 5,
 }  # fmt: skip
 REVISIONS: list[Example] = [
     {
@@ -89,13 +90,23 @@ EVENT_STATS = {
     "total_events": 4, "events_by_risk_level": LEVELS, "unreviewed": 2,
     "events_by_camera": [{"camera_id": "front_door", "camera_name": "Front door", "event_count": 4}],
 }  # fmt: skip
+INCIDENT: Example = {key: EVENT[key] for key in (
+    "id", "started_at", "ended_at", "status", "risk_score", "risk_level", "summary", "reviewed", "frame_count", "objects", "analyzer",
+    "analysis_status", "thumbnail_url",
+)} | {
+    "revision": 2, "last_at": END, "gravest_event_id": 5, "event_count": 1, "cameras": ["front_door"], "camera_names": ["Front door"],
+}  # fmt: skip
+INCIDENT_DETAIL = INCIDENT | {"events": [EVENT]}
+INCIDENTS = {"incidents": [INCIDENT], "unreviewed": 2} | {
+    key: value for key, value in EVENTS.items() if key != "events"
+}
 MESSAGE: Example = {
     "schema": "hearthwatch.event.v1", "seq": 17, "type": "event.analyzed",
     **{"event_id" if name == "id" else name: EVENT[name] for name in (
         "id", "batch_id", "revision", "camera_id", "camera_name", "risk_score", "risk_level", "summary", "analyzer",
         "analysis_status", "started_at", "ended_at", "objects", "frame_count",
     )},
-    "delay_seconds": 0.21, "merged_into": None, "thumbnail": EVENT["thumbnail_url"],
+    "delay_seconds": 0.21, "merged_into": None, "thumbnail": EVENT["thumbnail_url"], "incident_id": 5,
 }  # fmt: skip
 
 # -- the camera
@@ -103,7 +114,8 @@ MESSAGE: Example = {
 ZONE = {"name": "the street", "points": [[0.0, 0.0], [1.0, 0.0], [1.0, 0.25], [0.0, 0.25]]}
 CAMERA: Example = {
     "id": "front_door", "name": "Front door", "folder_path": "Front Door", "status": "online", "created_at": "2026-10-03T17:02:11.000000Z",
-    "last_seen_at": "2026-11-22T08:15:42.190000Z", "notes": "next to the bins", "ignore_zones": [ZONE], "silent": False,
+    "last_seen_at": "2026-11-22T08:15:42.190000Z", "notes": "next to the bins", "ignore_zones": [ZONE], "neighbours": ["driveway"],
+    "notify_level": None, "silent": False,
     "last_image_url": LATER_URL, "events_today": 4, "images_today": 112,
 }  # fmt: skip
 TIMELINE = {

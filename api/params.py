@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Depends, Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -67,6 +67,7 @@ CameraId = Annotated[
     Query(description="One camera.", examples=["front_door"]),
 ]
 EventId = Annotated[int, Path(description="The event's id.", examples=[5])]
+IncidentId = Annotated[int, Path(description="The incident's id.", examples=[5])]
 CameraName = Annotated[
     str, Path(description="The camera's id: its folder's name, lower-cased.", examples=["front_door"])
 ]
@@ -101,12 +102,21 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to skip; `cursor` is faster.")]
 
 
-async def _event_filter(
+async def _incident_filter(
     camera_id: CameraId = None, risk_level: Levels = [], object_type: ObjectType = None, start_date: Start = None,  # noqa: B006
     end_date: End = None, reviewed: Reviewed = None, q: Words = None,
 ) -> Filter:  # fmt: skip
     start, end = span(start_date, end_date)
     return Filter(camera_id, tuple(dict.fromkeys(risk_level)), object_type, start, end, reviewed, q)
+
+
+IncidentFilter = Annotated[Filter, Depends(_incident_filter)]
+
+
+async def _event_filter(
+    filter: IncidentFilter, incident_id: Annotated[int | None, BeforeValidator(_none_if_empty), Query(ge=0, lt=1 << 63, description="Events of one incident.", examples=[5])] = None
+) -> Filter:  # fmt: skip
+    return filter._replace(incident_id=incident_id)
 
 
 EventFilter = Annotated[Filter, Depends(_event_filter)]
@@ -137,26 +147,42 @@ def _unseal(text: str) -> str:
         return ""
 
 
-def format_cursor(place: PageCursor, sort: str) -> str:
-    """Format where the next page begins."""
-    numbers = place if sort == "inbox" else place[:2]
-    return _seal(".".join([sort[0], *(str(number) for number in numbers)]))
+class Paging(NamedTuple):
+    """Which page of a list; `after`: the cursor, which replaces the offset."""
+
+    sort: str
+    limit: int
+    offset: int
+    after: PageCursor | None
+
+    def next_cursor(self, place: PageCursor | None) -> str | None:
+        """Format where the next page begins."""
+        numbers = place and (place if self.sort == "inbox" else place[:2])
+        return numbers and _seal(".".join([self.sort[0], *(str(number) for number in numbers)]))
 
 
-def parse_cursor(text: str | None, sort: str) -> PageCursor | None:
-    """Parse a cursor.
-
-    Raises:
-        RequestValidationError: it was not made for this order.
-    """
-    if not text:
-        return None
-    text = _unseal(text)
+async def _paging(
+    sort: Annotated[
+        Literal["newest", "inbox"], Query(description="`inbox`: unreviewed ones by risk, then time; then the reviewed.")
+    ] = "newest",
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the previous page; `offset` is then ignored.")
+    ] = None,
+) -> Paging:
+    """Raise RequestValidationError if the cursor was not made for this order."""
+    if not cursor:
+        return Paging(sort, limit, offset, None)
+    text = _unseal(cursor)
     if not re.fullmatch(r"n(\.\d{1,18}){2}|i(\.\d{1,18}){4}", text) or text[0] != sort[0]:
         raise query_error(
             "cursor", f"not a cursor of sort={sort}: send next_cursor of the previous page, with the same filters"
         )
-    return PageCursor(*(int(number) for number in text.split(".")[1:]))
+    return Paging(sort, limit, offset, PageCursor(*(int(number) for number in text.split(".")[1:])))
+
+
+Page = Annotated[Paging, Depends(_paging)]
 
 
 def format_message_cursor(seq: int) -> str:

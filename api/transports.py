@@ -74,7 +74,7 @@ async def _run_until_first_ends(*works: Any) -> None:
 
 
 async def serve_websocket(hub: FeedHub, socket: WebSocket, after: int | None) -> None:
-    """Send `{"type":"event|system","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
+    """Send `{"type":"event|incident|system","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
     subscriber = hub.subscribe()
     await socket.accept()
     try:

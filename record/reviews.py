@@ -25,11 +25,11 @@ def edit_event(record: Record, id: int, changes: Mapping[str, Any]) -> bool:
 
 
 def review(
-    record: Record, reviewed: bool, ids: Sequence[int] | None, level: str | None, camera: str | None
-) -> list[int]:
-    """Mark these events, or all of a level; the ids of those that changed."""
+    record: Record, reviewed: bool, ids: Sequence[int] | None, level: str | None, camera: str | None, incident: int | None = None
+) -> list[int]:  # fmt: skip
+    """Mark these events, or all of a level or incident; the ids of those that changed."""
     where, args = "status <> 'merged' AND risk_level IS NOT NULL AND reviewed <> ?", list[Any]([reviewed])
-    for column, value in (("risk_level", level), ("camera_id", camera)):
+    for column, value in (("risk_level", level), ("camera_id", camera), ("incident_id", incident)):
         if value is not None:
             where, args = f"{where} AND {column} = ?", [*args, value]
     if ids is not None:

@@ -1,6 +1,6 @@
-"""Publish events to Redis: a pub/sub channel for live readers, a stream for those that catch up.
+"""Publish events, incidents and system messages to Redis: a pub/sub channel for live readers, a stream for those that catch up.
 
-At least once, in order of `seq`; dedupe by (`event_id`, `revision`). The stream holds each row once, because its entry
+At least once, in order of `seq`; dedupe by (`schema`, id, `revision`). The stream holds each row once, because its entry
 ids are the feed's numbers, and it holds about the last 10,000. It is a mirror that resumes from the stream's own
 last id, so whatever Redis lost (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
 hung or slow delays messages and nothing else. One pipeline per stream.
@@ -60,7 +60,7 @@ return {last, replaced}
 
 
 class Redis(Consumer):
-    """Publish each revision of each event, as the feed has it, to a Redis channel and stream."""
+    """Publish each message of the feed, of events, incidents and the system, to a Redis channel and stream."""
 
     whole = True
 

@@ -25,6 +25,7 @@ router = APIRouter(prefix="/api", tags=["cameras"])
 
 SNAPSHOTS_TRIED = 20  # newest uploads that may be deleted already by another program
 CELLS_MAX = 1000
+CLEARED_BY_NULL = ("notes", "ignore_zones", "neighbours", "notify_level")
 
 
 @router.get("/cameras", response_model=models.CameraList, responses={422: models.INVALID})
@@ -71,7 +72,7 @@ def get_camera(state: State, camera_id: CameraName) -> Response:
     "/cameras/{camera_id}", response_model=models.CameraResponse, responses={404: models.NOT_FOUND, 422: models.INVALID}
 )
 def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) -> Response:
-    """Change name, notes, status or ignored zones; an absent key changes nothing."""
+    """Change name, notes, status, ignored zones, neighbours or the level of notifications; an absent key changes nothing."""
     _camera(state, camera_id)
     changes = _changes(state, camera_id, body.model_dump(exclude_unset=True))
     if not state.write(lambda record: stored.edit_camera(record, camera_id, changes)):
@@ -191,7 +192,7 @@ def _folder(state: AppState, path: str) -> str:
 
 def _changes(state: AppState, id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the columns to write; 422 for a folder of another camera."""
-    changes = {name: value for name, value in given.items() if value is not None or name in ("notes", "ignore_zones")}
+    changes = {name: value for name, value in given.items() if value is not None or name in CLEARED_BY_NULL}
     if "folder_path" in changes:
         changes["folder_path"] = _folder(state, changes["folder_path"])
         if camera_id(changes["folder_path"]) != id:
@@ -199,9 +200,7 @@ def _changes(state: AppState, id: str, given: dict[str, Any]) -> dict[str, Any]:
                 422,
                 f"the folder {changes['folder_path']} belongs to the camera {camera_id(changes['folder_path'])}, not to {id}",
             )
-    if changes.get("ignore_zones") is not None:
-        changes["ignore_zones"] = json.dumps(changes["ignore_zones"])
-    return changes
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in changes.items()}
 
 
 def camera_folders(record: Record, id: str) -> list[bytes]:

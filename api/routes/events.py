@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response
-from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Start, format_cursor, parse_cursor, span
+from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Page, Paging, Start, span
 from hearthwatch.record import Record, reviews
 from hearthwatch.record.read import detections, lineage
 from hearthwatch.record.read import events as queries
-from hearthwatch.record.read.events import FIRST_PAGE, Filter, PageCursor
+from hearthwatch.record.read.events import FIRST_PAGE, Filter
 from hearthwatch.record.units import LEVELS
 
 router = APIRouter(prefix="/api/events", tags=["events"])
@@ -24,41 +24,36 @@ router = APIRouter(prefix="/api/events", tags=["events"])
 ID_MAX = 1 << 63
 CSV_COLUMNS = (
     "id batch_id camera_id camera_name started_at ended_at status risk_score risk_level summary reasoning analyzer analysis_status "
-    "model prompt_version revision reviewed notes frame_count detection_count objects thumbnail_url"
+    "model prompt_version revision reviewed notes frame_count detection_count objects thumbnail_url incident_id"
 ).split()
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # a spreadsheet interprets these
 
 
 @router.get("", response_model=models.EventPage, responses={422: models.INVALID})
-async def list_events(
-    state: State,
-    filter: EventFilter,
-    sort: Annotated[
-        Literal["newest", "inbox"], Query(description="`inbox`: unreviewed ones by risk, then time; then the reviewed.")
-    ] = "newest",
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the previous page; `offset` is then ignored.")
-    ] = None,
-) -> Response:
+async def list_events(state: State, filter: EventFilter, page: Page) -> Response:
     """List events that match, in order. `count` is the total, `levels` the totals without the level filter."""
-    after = parse_cursor(cursor, sort)
     return await state.cached_response(
-        ("events", filter, sort, limit, offset, after),
-        lambda record: _page(record, filter, sort, limit, offset, after),
-        slow=bool(filter.q),
+        ("events", filter, page), lambda record: _page(record, filter, page), slow=bool(filter.q)
     )
 
 
-def _page(record: Record, f: Filter, sort: str, limit: int, offset: int, after: PageCursor | None) -> dict[str, Any]:
+def _page(record: Record, f: Filter, page: Paging) -> dict[str, Any]:
+    f = queries.narrow(record, f)
     levels = queries.count_levels(record, f)
     count = sum(levels[level] for level in f.risk_levels or LEVELS)
-    which = queries.inbox if sort == "inbox" else queries.newest
-    places = which(record, f, limit + 1, 0 if after else offset, after or FIRST_PAGE) if count else []
-    events = queries.events(record, [place.id for place in places[:limit]])
-    more = format_cursor(places[limit - 1], sort) if len(places) > limit else None
-    return {"events": events, "count": count, "levels": levels, "limit": limit, "offset": offset, "next_cursor": more}
+    which = queries.inbox if page.sort == "inbox" else queries.newest
+    skipped = 0 if page.after else page.offset
+    places = which(record, f, page.limit + 1, skipped, page.after or FIRST_PAGE) if count else []
+    events = queries.events(record, [place.id for place in places[: page.limit]])
+    more = page.next_cursor(places[page.limit - 1] if len(places) > page.limit else None)
+    return {
+        "events": events,
+        "count": count,
+        "levels": levels,
+        "limit": page.limit,
+        "offset": page.offset,
+        "next_cursor": more,
+    }
 
 
 @router.patch("", response_model=models.ReviewResult, responses={422: models.INVALID})
@@ -100,7 +95,7 @@ def _csv(state: AppState, f: Filter) -> Iterator[str]:
     after = FIRST_PAGE
     while True:
         with state.reader.snapshot() as record:  # a page at a time: no long transaction keeps the log from shrinking
-            places = queries.newest(record, f, 200, after=after)
+            places = queries.newest(record, queries.narrow(record, f), 200, after=after)
             rows = queries.events(record, [place.id for place in places])
         if not places:
             return
@@ -128,9 +123,9 @@ def format_cell(value: object) -> str:
 def get_event(state: State, event_id: EventId) -> Response:
     """Get one event with its history, pictures and how long each step took. 404 for a merged one, with `merged_into`."""
     with state.reader.snapshot() as record:
-        found = _in_range(event_id) and queries.event(record, event_id)
+        found = in_range(event_id) and queries.event(record, event_id)
         if not found:
-            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
+            return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
         found |= {
             "history": lineage.history(record, event_id), "frames": lineage.frames(record, event_id),
             "latencies": lineage.latencies(record, event_id),
@@ -146,9 +141,9 @@ def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Res
     changes = body.model_dump(exclude_unset=True)
     if changes.get("reviewed", False) is None:
         del changes["reviewed"]
-    if not _in_range(event_id) or not state.write(lambda record: reviews.edit_event(record, event_id, changes)):
+    if not in_range(event_id) or not state.write(lambda record: reviews.edit_event(record, event_id, changes)):
         with state.reader.snapshot() as record:
-            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
+            return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
     with state.reader.snapshot() as record:
         return json_response(queries.event(record, event_id))
 
@@ -161,20 +156,20 @@ def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Res
 def event_detections(state: State, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
     """List the event's boxes in order of capture."""
     with state.reader.snapshot() as record:
-        if not _in_range(event_id) or queries.event(record, event_id) is None:
-            return _not_found(event_id, _in_range(event_id) and lineage.merged_into(record, event_id))
+        if not in_range(event_id) or queries.event(record, event_id) is None:
+            return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
         found = detections.detections_of_event(record, event_id)
     return json_response(
         {"detections": found[offset : offset + limit], "count": len(found), "limit": limit, "offset": offset}
     )
 
 
-def _in_range(id: int) -> bool:
+def in_range(id: int) -> bool:
     return 0 <= id < ID_MAX
 
 
-def _not_found(id: int, merged_into: int | bool | None) -> Response:
-    body: dict[str, Any] = {"detail": f"Event with id {id} not found"}
+def not_found(what: str, id: int, merged_into: int | bool | None) -> Response:
+    body: dict[str, Any] = {"detail": f"{what} with id {id} not found"}
     if merged_into:
         body["merged_into"] = merged_into
     return JSONResponse(body, 404)

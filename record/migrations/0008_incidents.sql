@@ -22,9 +22,21 @@ CREATE TABLE incidents(
 );
 CREATE INDEX incidents_open ON incidents(close_at) WHERE status = 'open';
 CREATE INDEX incidents_time ON incidents(started_at) WHERE status <> 'merged';
+CREATE INDEX incidents_inbox ON incidents(CASE WHEN reviewed THEN -1 ELSE risk_score END, started_at, id) WHERE status <> 'merged';
 ALTER TABLE events ADD COLUMN incident_id INTEGER;
-CREATE INDEX events_incident ON events(incident_id) WHERE incident_id IS NOT NULL;
+CREATE INDEX events_incident ON events(incident_id, reviewed) WHERE incident_id IS NOT NULL;
 ALTER TABLE events ADD COLUMN carries INTEGER NOT NULL DEFAULT 0;   -- a revision of the rules put it at medium or above
+CREATE TRIGGER incidents_reviewed AFTER UPDATE OF reviewed, incident_id, status ON events
+WHEN coalesce(OLD.incident_id, NEW.incident_id) IS NOT NULL BEGIN   -- an incident is reviewed while all of its events are
+  UPDATE incidents SET reviewed = NOT EXISTS (
+    SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
+  WHERE id IN (OLD.incident_id, NEW.incident_id);
+END;
+CREATE TRIGGER incidents_less AFTER DELETE ON events WHEN OLD.incident_id IS NOT NULL BEGIN
+  UPDATE incidents SET reviewed = NOT EXISTS (
+    SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
+  WHERE id = OLD.incident_id;
+END;
 ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
 ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
 

@@ -36,6 +36,7 @@ class Filter(NamedTuple):
     end: int = NEVER
     reviewed: bool | None = None
     q: str | None = None
+    incident_id: int | None = None
 
     def sql(self, prefix: str = "", *, levels: bool = True) -> tuple[str, list[Any]]:
         """` AND …` for the columns that facets, counts and events have in common, and its values."""
@@ -50,12 +51,13 @@ class Filter(NamedTuple):
         return sql, args
 
     def text(self) -> tuple[str, list[Any]]:
-        """` AND …` for a search in the words of an event `e`."""
+        """` AND …` for a search in the words of an event `e`, and for its incident."""
+        sql, args = ("", list[Any]()) if self.incident_id is None else (" AND e.incident_id = ?", [self.incident_id])
         if not self.q:
-            return "", []
+            return sql, args
         like = "%" + self.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         matches = (f"e.{column} LIKE ? ESCAPE '\\'" for column in ("summary", "reasoning", "notes"))
-        return f" AND ({' OR '.join(matches)})", [like] * 3
+        return f"{sql} AND ({' OR '.join(matches)})", [*args, like, like, like]
 
     def whole_days(self) -> tuple[int, int]:
         """Return the days that lie entirely in the span: first <= day < last."""
@@ -70,13 +72,19 @@ class Filter(NamedTuple):
         return [(a, b) for a, b in ((self.start, first * DAY), (last * DAY, self.end)) if a < b]
 
 
+def narrow(record: Record, f: Filter) -> Filter:
+    """Narrow the span to that of the incident, if the filter names one: no index has both its id and the time."""
+    first, last = record.one("SELECT min(started_at), max(started_at) FROM events WHERE incident_id = ?", f.incident_id)
+    return f if f.incident_id is None else f._replace(start=max(f.start, first or 0), end=min(f.end, (last or 0) + 1))
+
+
 # -- how many
 
 
 def count_levels(record: Record, f: Filter) -> dict[str, int]:
     """How many events of each level match, whatever levels the filter asks for."""
     kind, (same, args), counts = f.object_type or "", f.sql(levels=False), dict.fromkeys(LEVELS, 0)
-    if f.q:
+    if f.text()[0]:
         rows = _count_matches(record, f)
     else:
         rows = record.rows(
@@ -189,15 +197,17 @@ def _unreviewed(record: Record, f: Filter, limit: int, offset: int, after: PageC
 
 # -- whole events
 
+THUMBNAIL = """coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed
+    WHERE kind = 'event' AND subject_id = e.id AND revision = e.revision),
+    (SELECT '/api/media/' || thumbnail_path FROM frames WHERE event_id = e.id AND thumbnail_path IS NOT NULL LIMIT 1))"""
+
 _EVENTS = f"""
 SELECT json_group_array(json_array(e.id, e.batch_id, e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.ended_at, e.status,
   e.risk_score, e.risk_level, e.summary, e.reasoning, json(coalesce(e.evidence, '[]')), e.analyzer, e.analysis_status, e.model,
   e.prompt_version, e.revision, e.reviewed, e.notes, e.frame_count, json(coalesce(e.objects, '{{}}')),
   json((SELECT json_group_array(d.id) FROM frames f CROSS JOIN detections d
     ON {BOXES_OF_FRAME} WHERE f.event_id = e.id)),
-  coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed
-    WHERE kind = 'event' AND subject_id = e.id AND revision = e.revision),
-    (SELECT '/api/media/' || thumbnail_path FROM frames WHERE event_id = e.id AND thumbnail_path IS NOT NULL LIMIT 1))))
+  {THUMBNAIL}, e.incident_id))
 FROM json_each(?) wanted CROSS JOIN events e ON e.id = wanted.value LEFT JOIN cameras c ON c.id = e.camera_id
 WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""
 
@@ -221,7 +231,7 @@ def _event(
     id: int, batch_id: str, camera_id: str, camera_name: str, started_at: int, ended_at: int | None, status: str, risk_score: int,
     risk_level: str, summary: str, reasoning: str, evidence: list[int], analyzer: str, analysis_status: str, model: str | None,
     prompt_version: str | None, revision: int, reviewed: int, notes: str | None, frame_count: int, objects: dict[str, int],
-    detection_ids: list[int], thumbnail_url: str | None,
+    detection_ids: list[int], thumbnail_url: str | None, incident_id: int | None,
 ) -> Row:  # fmt: skip
     return {
         "id": id, "batch_id": batch_id, "camera_id": camera_id, "camera_name": camera_name, "started_at": iso(started_at),
@@ -229,5 +239,5 @@ def _event(
         "reasoning": reasoning, "evidence": evidence, "analyzer": analyzer, "analysis_status": analysis_status,
         "model": model, "prompt_version": prompt_version, "revision": revision, "reviewed": bool(reviewed), "notes": notes,
         "frame_count": frame_count, "detection_count": len(detection_ids), "detection_ids": sorted(detection_ids), "objects": objects,
-        "thumbnail_url": thumbnail_url,
+        "thumbnail_url": thumbnail_url, "incident_id": incident_id,
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.copies import original, read_copy
@@ -198,12 +198,12 @@ def latencies(record: Record, id: int) -> dict[str, float | None]:
     return {name: None if at is None else max(0.0, (at - arrived) / 1e6) for name, at in steps.items()}
 
 
-def merged_into(record: Record, id: int) -> int | None:
-    """Return the event that this one was merged into, in the end; None if it was not."""
+def merged_into(record: Record, id: int, table: Literal["events", "incidents"] = "events") -> int | None:
+    """Return the event, or incident, that this one was merged into, in the end; None if it was not."""
     seen: set[int] = set()
     while id not in seen:
         seen.add(id)
-        row = record.one("SELECT merged_into FROM events WHERE id = ? AND status = 'merged'", id)
+        row = record.one(f"SELECT merged_into FROM {table} WHERE id = ? AND status = 'merged'", id)
         if row is None or row[0] is None:
             break
         id = row[0]

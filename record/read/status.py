@@ -30,18 +30,19 @@ RATE_SECONDS = 60
 def cameras(record: Record, now: int, midnight: int, status: str | None = None, id: str | None = None) -> list[Row]:
     """Read cameras as the contract has them; `offline`: silent for longer than is usual for this camera."""
     rows = record.rows(
-        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, ignore_zones FROM cameras WHERE id = ? OR ? IS NULL ORDER BY name, id",
-        id, id,
+        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, ignore_zones, neighbours, notify_level FROM cameras "
+        "WHERE id = ? OR ? IS NULL ORDER BY name, id", id, id,
     )  # fmt: skip
     today = count_cameras(record, Filter(camera_id=id, start=midnight))
     out = []
-    for camera, name, folder, stored, created, seen, notes, zones in rows:
+    for camera, name, folder, stored, created, seen, notes, zones, neighbours, level in rows:
         silent = seen is not None and now - seen > silence_max(record, camera, now)
         shown = "offline" if silent and stored == "online" else stored
         if status in (None, shown):
             out.append({
                 "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
-                "notes": notes, "ignore_zones": json.loads(zones) if zones else None, "silent": silent,
+                "notes": notes, "ignore_zones": json.loads(zones) if zones else None,
+                "neighbours": neighbours and json.loads(neighbours), "notify_level": level, "silent": silent,
                 "last_image_url": _last_image_url(record, camera, folder), "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),
             })  # fmt: skip

@@ -34,6 +34,7 @@ from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.settings import load
 from hearthwatch.sources.duplicates import DuplicateFinder
 from tests.support.api_record import Home, S, serve, start, story, wait_for
+from tests.support.linking import link
 from tests.support.pipeline import Pipeline
 from tests.support.pipeline import name as taken
 from tests.support.ports import free_port
@@ -44,6 +45,7 @@ LEVELS = ("low", "medium", "high", "critical")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = story(Home(tmp_path_factory.mktemp("home")))
+    link(home.record)
     home.beat()
     yield home
     home.close()
@@ -78,7 +80,7 @@ def ids(page):
 
 
 def test_every_answer_is_what_the_documentation_says(api, home):
-    here = {"event_id": 1, "camera_id": "front_door", "detection_id": 512}
+    here = {"event_id": 1, "incident_id": 1, "camera_id": "front_door", "detection_id": 512}
     routes = [r for r in all_routes(create(home.settings())) if "GET" in r.methods and r.response_model]
     assert len(routes) >= 14
     for route in routes:

@@ -14,6 +14,7 @@ from hearthwatch.api.feed_hub import QUEUE_MAX, FeedRow, Subscriber
 from hearthwatch.record import now
 from hearthwatch.record.witness import Numbers, continue_above
 from tests.support.api_record import SECONDS_MAX, Home, S, serve, start, story, wait_for
+from tests.support.linking import link
 from tests.support.ports import free_port
 
 
@@ -109,6 +110,23 @@ def test_a_websocket_gets_the_same_messages(home, served):
         socket.send(b"\xff binary")
         event = home.picture("Driveway", 0, "person")
         assert json.loads(socket.recv(SECONDS_MAX))["data"]["event_id"] == event
+
+
+def test_each_kind_of_message_comes_under_its_name(home, served):
+    """Events, incidents and system messages, over both transports, in the order of the feed."""
+    link(home.record)
+    home.record.transact(lambda: home.record.execute(
+        "INSERT INTO feed(kind, subject_id, revision, type, payload, at) VALUES ('system', 1, 1, 'system.behind', '{}', 0)"
+    ))  # fmt: skip
+    rows = home.record.rows("SELECT kind, payload FROM feed ORDER BY seq")
+    assert {kind for kind, _ in rows} == {"event", "incident", "system"}
+    with served.client() as client, client.stream("GET", "/api/live", params={"after": 0}) as stream:
+        messages = (message for message in sse(stream.iter_lines()) if message[1] != "status")
+        assert [next(messages)[1:] for _ in rows] == [(kind, json.loads(payload)) for kind, payload in rows]
+    with connect(f"ws://127.0.0.1:{served.port}/ws/events?after=0", proxy=None) as socket:
+        assert [json.loads(socket.recv(SECONDS_MAX)) for _ in rows] == [
+            {"type": kind, "data": json.loads(payload)} for kind, payload in rows
+        ]
 
 
 def test_a_foreign_page_cannot_open_a_websocket(served):

@@ -109,6 +109,7 @@ SAME_MEANING = {
     "conditions": "rows of `conditions`: how they are written and read (record/read)",
     "detections": "rows of `detections`: how they are read (record/read) and served (api/routes)",
     "events": "rows of `events`: how they are written, read (record/read) and served (api/routes)",
+    "incidents": "rows of `incidents`: how they are written, read (record/read) and served (api/routes)",
     "thumbnails": "how a thumbnail is drawn and found, and the sink that draws them",
 }
 

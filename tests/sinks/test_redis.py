@@ -16,10 +16,11 @@ import pytest
 
 import hearthwatch.sinks.redis
 from hearthwatch.flows.graph import Graph
-from hearthwatch.record import Record
+from hearthwatch.record import Record, now
 from hearthwatch.schemas.settings import Settings, in_force
 from hearthwatch.schemas.testing import check_consumer
 from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
+from tests.support.linking import link
 from tests.support.pipeline import Pipeline, name
 from tests.support.redis_mirror import CHANNEL, House, eventually
 from tests.support.redis_server import RedisServer
@@ -58,6 +59,24 @@ def test_a_message_is_published_and_kept_as_the_feed_has_it(house: House) -> Non
             "Porch",
         )
         assert message["thumbnail"] == "/api/media/thumbnails/1970-01-01/1_thumb.jpg"
+
+
+def test_messages_of_events_incidents_and_the_system_go_the_same_way(house: House) -> None:
+    sentence = {"schema": "hearthwatch.system.v1", "type": "system.redis_down", "seq": 3}
+    house.happen()
+    link(house.record)
+    house.record.transact(lambda: house.record.execute(
+        "INSERT INTO feed(kind, subject_id, revision, type, payload, at) VALUES ('system', 1, 1, 'system.redis_down', ?, ?)",
+        json.dumps(sentence), now(),
+    ))  # fmt: skip
+    with house.listening() as heard, house.relay():
+        messages = heard()
+        assert [json.loads(entry["data"]) for _, entry in house.entries()] == messages
+        assert [(m["seq"], m["schema"], m["type"]) for m in messages] == [
+            (1, "hearthwatch.event.v1", "event.opened"), (2, "hearthwatch.incident.v1", "incident.opened"),
+            (3, "hearthwatch.system.v1", "system.redis_down"),
+        ]  # fmt: skip
+        assert messages[1]["incident_id"] == 1 and messages[1]["events"] == [messages[0]["event_id"]]
 
 
 def test_old_news_goes_to_the_stream_alone(house: House) -> None:

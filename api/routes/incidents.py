@@ -1,0 +1,65 @@
+"""Routes of incidents: list, detail, review."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from hearthwatch.api import models
+from hearthwatch.api.dependencies import State, json_response
+from hearthwatch.api.params import IncidentFilter, IncidentId, Page, Paging
+from hearthwatch.api.routes.events import in_range, not_found
+from hearthwatch.record import Record, reviews
+from hearthwatch.record.read import incidents as queries
+from hearthwatch.record.read import lineage
+from hearthwatch.record.read.events import FIRST_PAGE, Filter
+from hearthwatch.record.units import LEVELS
+
+router = APIRouter(prefix="/api/incidents", tags=["incidents"])
+
+
+@router.get("", response_model=models.IncidentPage, responses={422: models.INVALID})
+async def list_incidents(
+    state: State,
+    filter: IncidentFilter,
+    page: Page,
+    status: Annotated[Literal["open", "closed"] | None, Query(description="`open`: more events may join it.")] = None,
+) -> Response:
+    """List incidents that match, in order: those with an event of this camera, object, time and words. `count` is the total."""
+    return await state.cached_response(
+        ("incidents", filter, status, page), lambda record: _page(record, filter, status, page), slow=filter != Filter()
+    )
+
+
+def _page(record: Record, f: Filter, status: str | None, page: Paging) -> dict[str, Any]:
+    levels, unreviewed = queries.count(record, f, status)
+    skipped = 0 if page.after else page.offset
+    found, more = queries.page(record, f, status, page.sort, page.limit, skipped, page.after or FIRST_PAGE)
+    return {
+        "incidents": found, "count": sum(levels[level] for level in f.risk_levels or LEVELS), "unreviewed": unreviewed,
+        "levels": levels, "limit": page.limit, "offset": page.offset, "next_cursor": page.next_cursor(more),
+    }  # fmt: skip
+
+
+@router.get(
+    "/{incident_id}", response_model=models.IncidentDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
+)
+def get_incident(state: State, incident_id: IncidentId) -> Response:
+    """Get one incident with its events. 404 for a merged one, with `merged_into`."""
+    with state.reader.snapshot() as record:
+        if not in_range(incident_id):
+            return not_found("Incident", incident_id, None)
+        if found := queries.incident(record, incident_id):
+            return json_response(found)
+        return not_found("Incident", incident_id, lineage.merged_into(record, incident_id, "incidents"))
+
+
+@router.patch(
+    "/{incident_id}", response_model=models.IncidentDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
+)
+def edit_incident(state: State, incident_id: IncidentId, body: models.IncidentUpdate) -> Response:
+    """Mark an incident and all of its events; an absent key changes nothing."""
+    if in_range(incident_id) and (reviewed := body.reviewed) is not None:
+        state.write(lambda record: reviews.review(record, reviewed, None, None, None, incident_id))
+    return get_incident(state, incident_id)
