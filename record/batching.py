@@ -89,9 +89,24 @@ class Neighbour(NamedTuple):
     sealed: int
 
 
+class _Due(NamedTuple):
+    """When the open events of a camera have to close; microseconds."""
+
+    at: int = NEVER
+    """The first of them, on the arrival clock."""
+    end: int = NEVER
+    """From which capture time on a frame of its backlog closes one; at most that."""
+    is_held: bool = False
+    """Whether one waits for the end of a backlog."""
+
+
+NOT_DUE = _Due()
+
+
 class _Row(NamedTuple):
     """What the ledger knows of an undecided frame; times in microseconds."""
 
+    id: int
     camera_id: str
     behind: int
     discovered_at: int
@@ -117,12 +132,9 @@ class Batching:
         self.writer = RevisionWriter(record, judge, analysis=analysis)
         self.suppression = Suppression(record, stillness or Stillness())
         self.clocks, self.now = CameraClocks(record), now
-        self._due: dict[str, int] | None = None
-        """Camera → when its first open event has to close, on the arrival clock; None: not read yet."""
-        self._ends: dict[str, int] = {}
-        """Camera → from which capture time on a frame of its backlog closes an event; not there: look."""
-        self._held: set[str] = set()
-        """Cameras with an open event of a backlog."""
+        self._decided: int | None = None
+        self._due: dict[str, _Due] | None = None
+        """Cameras with open events; None: not read yet."""
         self._behind: set[str] = set()
         """Cameras whose newest decided frame has `behind`."""
 
@@ -146,16 +158,13 @@ class Batching:
             return True
         clock = to_microseconds(tick.now)
         return any(
-            (due <= clock or self._is_through(camera, tick)) and camera not in tick.behind
+            (due.at <= clock or (due.is_held and camera not in tick.backlog)) and camera not in tick.behind
             for camera, due in self._due.items()
         )
 
-    def _is_through(self, camera: str, tick: Tick) -> bool:
-        """Whether the events of a backlog are to be closed."""
-        return camera in self._held and camera not in tick.backlog
-
     def _write(self, items: Sequence[Detected | Tick]) -> list[Event]:
-        self._read_due()
+        self._decided = None if self.now is None else self.now()
+        self._due = self._read_due()
         self._behind = {camera for (camera,) in self.record.rows("SELECT id FROM cameras WHERE behind")}
         self.writer.begin()
         undecided = self._undecided(items)
@@ -176,7 +185,7 @@ class Batching:
         if not ids:
             return {}
         sql = "SELECT id, camera_id, behind, discovered_at, mtime_ns / 1000 FROM frames WHERE state = 'discovered' AND id BETWEEN ? AND ?"
-        return {id: _Row(*row) for id, *row in self.record.rows(sql, min(ids), max(ids))}
+        return {row[0]: _Row._make(row) for row in self.record.rows(sql, min(ids), max(ids))}
 
     def _decide(self, item: Detected, row: _Row, counts: dict[str, int]) -> None:
         frame, error, behind = item.frame, item.error, row.behind
@@ -229,31 +238,33 @@ class Batching:
         frame = item.frame
         reasons = self.suppression.reasons(frame.camera_id, captured, (item.width, item.height), boxes)
         numbered = list(zip(range(frame.id * PER_FRAME, (frame.id + 1) * PER_FRAME), boxes, reasons, strict=False))
-        self.record.many(
-            "INSERT INTO suppressed VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            [
-                (id, frame.id, frame.camera_id, captured, d.object_type, d.confidence, *d.bbox, reason)
-                for id, d, reason in numbered
-                if reason
-            ],
-        )
+        if any(reasons):
+            self.record.many(
+                "INSERT INTO suppressed VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                [
+                    (id, frame.id, frame.camera_id, captured, d.object_type, d.confidence, *d.bbox, reason)
+                    for id, d, reason in numbered
+                    if reason
+                ],
+            )
         return [(id, d) for id, d, reason in numbered if not reason]
 
     # -- closing
 
-    def _read_due(self) -> None:
-        sql = "SELECT camera_id, min(close_at), max(close_at) FROM events WHERE status = 'open' GROUP BY 1"
-        rows = self.record.rows(sql)
-        self._due = {camera: due for camera, due, _ in rows}
-        self._held = {camera for camera, _, last in rows if last == NEVER}
-        self._ends.clear()
+    def _read_due(self) -> dict[str, _Due]:
+        window, idle, lateness = self.rules
+        rows = self.record.rows(
+            "SELECT camera_id, min(close_at), min(min(started_at + ?, last_at + ?)) + ?, max(close_at) = ? "
+            "FROM events WHERE status = 'open' GROUP BY 1", window, idle, lateness, NEVER,
+        )  # fmt: skip
+        return {camera: _Due(at, end, bool(held)) for camera, at, end, held in rows}
 
     def _close_by_tick(self, tick: Tick) -> None:
         """Close what is due of the cameras that have nothing waiting."""
         if not self._closes(tick):
             return
         clock = to_microseconds(tick.now)
-        through = [camera for camera in self._held if self._is_through(camera, tick)]
+        through = [camera for camera, due in (self._due or {}).items() if due.is_held and camera not in tick.backlog]
         where = (
             "(close_at <= ? OR camera_id IN (SELECT value FROM json_each(?)) AND close_at = ?) "
             "AND camera_id NOT IN (SELECT value FROM json_each(?)) ORDER BY close_at, id"
@@ -264,43 +275,41 @@ class Batching:
 
     def _close_by_frame(self, camera: str, captured: int, arrived: int, behind: int) -> None:
         """Close what is due of this frame's camera, before the frame is placed."""
-        if arrived >= self._due_of(camera):  # as a tick would have closed it before
+        due = self._due_of(camera)
+        if arrived >= due.at:  # as a tick would have closed it before
             self._close("camera_id = ? AND close_at <= ? ORDER BY close_at, id", camera, arrived)
         changes = bool(behind) != (camera in self._behind)
         if changes:
             self._behind ^= {camera}
             self.record.execute("UPDATE cameras SET behind = ? WHERE id = ?", bool(behind), camera)
         # a backlog's frames come in order of capture: what ended before this one gets no other
-        if behind == BACKLOG and captured >= self._ends.get(camera, 0):
+        if behind == BACKLOG and captured >= due.end:
             passed, rules = captured - self.rules.lateness, self.rules
             where = "camera_id = ? AND started_at <= ? AND min(started_at + ?, last_at + ?) <= ? ORDER BY started_at"
             self._close(where, camera, passed, rules.window, rules.idle, passed)
-            (end,) = self.record.one(
-                "SELECT min(min(started_at + ?, last_at + ?)) FROM events WHERE status = 'open' AND camera_id = ?",
-                rules.window, rules.idle, camera,
-            )  # fmt: skip
-            self._ends[camera] = NEVER if end is None else end + rules.lateness
         elif changes and not behind:
             self._close("camera_id = ? AND close_at = ? ORDER BY started_at", camera, NEVER)
             sql = "UPDATE events SET sealed = 1 WHERE camera_id = ? AND status = 'closed' AND NOT sealed"
             self.record.execute(sql, camera)
 
     def _close(self, where: str, *args: Any) -> None:
-        ripe = self.record.rows(f"SELECT id, camera_id FROM events WHERE status = 'open' AND {where}", *args)
-        for event, camera in ripe:
+        for event, camera in self.record.rows(
+            f"SELECT id, camera_id FROM events WHERE status = 'open' AND {where}", *args
+        ):
             self.writer.close(event, seal=camera not in self._behind)
-        if ripe:
-            self._read_due()
+        self._due = self._read_due()
 
-    def _due_of(self, camera: str) -> int:
-        return (self._due or {}).get(camera, NEVER)
+    def _due_of(self, camera: str) -> _Due:
+        return (self._due or {}).get(camera, NOT_DUE)
 
     def _note_due(self, camera: str, close_at: int, first: int, last: int) -> None:
-        if camera in self._ends:
-            self._ends[camera] = min(self._ends[camera], self.rules.deadline(first, last) + self.rules.lateness)
-        if self._due is not None:
-            self._due[camera] = min(self._due_of(camera), close_at)
-            self._held |= {camera} if close_at == NEVER else set()
+        due, end, is_held = (
+            self._due_of(camera),
+            self.rules.deadline(first, last) + self.rules.lateness,
+            close_at == NEVER,
+        )
+        if self._due is not None and (close_at < due.at or end < due.end or is_held > due.is_held):
+            self._due[camera] = _Due(min(due.at, close_at), min(due.end, end), due.is_held or is_held)
 
     # -- placing
 
@@ -390,7 +399,7 @@ class Batching:
 
     def _delay(self, camera: str, at: int, arrival: int) -> int:
         """Return how old the news of a picture captured at `at` is: decided − captured, less the camera's own offset."""
-        decided = arrival if self.now is None else self.now()
+        decided = arrival if self._decided is None else self._decided
         return max(0, decided - at - (self.clocks.offset(camera) or 0))
 
     def _open(self, part: Sequence[tuple[int, int]], camera: str, arrival: int, at: int, behind: int) -> None:
