@@ -39,15 +39,30 @@ TAGS = [
 
 
 class Api(FastAPI):
-    """FastAPI that keeps nulls in the examples of its OpenAPI document: a response always has all its keys."""
+    """FastAPI whose OpenAPI document has an example of each model, made of those of its fields; a response has all its keys."""
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
             schemas = super().openapi()["components"]["schemas"]
-            for model in models.all_models():
-                if model.__name__ in schemas:
-                    schemas[model.__name__] |= model.model_config.get("json_schema_extra", {})
+            for schema in schemas.values():
+                schema["examples"] = [make_example(schema, schemas)]
         return super().openapi()
+
+
+def make_example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """Make an example of a JSON schema: what its fields give as theirs, else the first value that they allow."""
+    match schema:
+        case {"examples": [given, *_]} | {"const": given} | {"enum": [given, *_]}:
+            return given
+        case {"$ref": name}:
+            return make_example(schemas[name.rpartition("/")[2]], schemas)
+        case {"anyOf": [kind, *_]}:
+            return make_example(kind, schemas)
+        case {"type": "array", "items": kind}:
+            return [make_example(kind, schemas)]
+        case {"properties": fields}:
+            return {name: make_example(field, schemas) for name, field in fields.items()}
+    return {"integer": 1, "number": 1.0, "boolean": False, "object": {}}.get(schema["type"])
 
 
 def create(settings: Settings) -> FastAPI:

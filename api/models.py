@@ -9,66 +9,56 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hearthwatch.api import openapi_examples as examples
 from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
 
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[examples.BEGIN])]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T08:15:30.000000Z"])]
 Status = Literal["online", "offline", "error"]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
-Notes = Annotated[str | None, Field(max_length=10_000)]
-Folder = Annotated[str | None, Field(min_length=1, max_length=500)]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S", examples=["Front door"])]
+Notes = Annotated[str | None, Field(max_length=10_000, examples=["the neighbour"])]
+Folder = Annotated[str | None, Field(min_length=1, max_length=500, examples=["Front Door"])]
 Share = Annotated[float, Field(ge=0, le=1)]
 ShortStatus = Literal["ok", "slow", "down", "disabled", "starting"]
 Severity = Literal["info", "warning", "error"]
+Level = Annotated[RiskLevel, Field(examples=["high"])]
 
 CameraId = Annotated[str, Field(description="The camera: its folder's name, lower-cased.", examples=["front_door"])]
 CameraName = Annotated[str, Field(description="The camera's name.", examples=["Front door"])]
-Total = Annotated[int, Field(description="How many match, on all pages.")]
+CameraOrNone = Annotated[
+    str | None,
+    Field(description="The camera; null: it is not about one, or in no camera's folder.", examples=["front_door"]),
+]
+UploadPath = Annotated[
+    str,
+    Field(
+        description=r"Below the upload tree, odd bytes escaped as `\xff`.",
+        examples=["Front Door/2026/11/22/081530.jpg"],
+    ),
+]
 Limit = Annotated[int, Field(description="Requested size of the page.")]
-Offset = Annotated[int, Field(description="How many were skipped, as requested.")]
 
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-def with_examples(*given: dict[str, Any]) -> ConfigDict:
-    """Create the configuration of a model with these examples."""
-    return ConfigDict(json_schema_extra={"examples": list(given)})
-
-
-def all_models(model: type[BaseModel] = Model) -> list[type[BaseModel]]:
-    """Return all models of this module."""
-    return [model, *(found for child in model.__subclasses__() for found in all_models(child))]
-
-
 class ErrorResponse(Model):
-    model_config = with_examples(
-        {"detail": "Camera with id back_gate not found"},
-        {"detail": [{"loc": ["query", "limit"], "msg": "Input should be greater than or equal to 1", "type": "greater_than_equal"}]},
-    )  # fmt: skip
-
-    detail: Any
+    detail: Annotated[Any, Field(examples=["Camera with id back_gate not found"])]
     """What is wrong; for invalid input a list of `{loc, msg, type}`."""
 
 
 class EventNotFound(ErrorResponse):
-    model_config = with_examples({"detail": "Event with id 7 not found", "merged_into": 5})
-
     merged_into: int | None = None
     """The event, or incident, that this one was merged into; absent if it was not merged."""
 
 
 class MediaError(Model):
-    error: str
+    error: Annotated[str, Field(examples=["there is no such file"])]
     """Why the file is not served."""
-    path: str
+    path: Annotated[str, Field(examples=["2026/11/22/081531.jpg"])]
     """The requested path, shortened if it is too long."""
 
 
 class MediaErrorResponse(Model):
-    model_config = with_examples({"detail": {"error": "there is no such file", "path": "2026/11/22/081531.jpg"}})
-
     detail: MediaError
     """What is wrong, and with which path."""
 
@@ -103,11 +93,11 @@ class _Judged(Model):
     """When its last picture was taken; null while it is open."""
     status: Literal["open", "closed"]
     """`open`: more pictures may join it."""
-    risk_score: Annotated[int, Field(ge=0, le=100)]
+    risk_score: Annotated[int, Field(ge=0, le=100, examples=[62])]
     """Its risk, of 100; an incident has the greatest of its events."""
-    risk_level: RiskLevel
+    risk_level: Level
     """The level of the score: below 30 low, below 60 medium, below 85 high, else critical."""
-    summary: str
+    summary: Annotated[str, Field(examples=["1 person for 12 s at the front door, 08:15"])]
     """What happened, in one sentence."""
     analyzer: Analyzer
     """Whose verdict this is: `rules`, or `nemotron`, the language model."""
@@ -121,24 +111,22 @@ class _Judged(Model):
     """How many pictures it has."""
     objects: Annotated[dict[str, int], Field(examples=[{"person": 2}])]
     """The most of each type in one picture."""
-    thumbnail_url: str | None
+    thumbnail_url: Annotated[str | None, Field(examples=["/api/media/thumbnails/2026-11-22/5_thumb.jpg"])]
     """Thumbnail of its most informative picture, with boxes; null: none."""
 
 
 class EventResponse(_Judged):
-    model_config = with_examples(examples.EVENT)
-
-    batch_id: str
+    batch_id: Annotated[str, Field(examples=["6303643d-c2b4-5b41-a046-0de0bdf134b6"])]
     """A UUID made of its first picture: the same in every run over the same files."""
     camera_id: CameraId
     camera_name: CameraName
-    reasoning: str
+    reasoning: Annotated[str, Field(examples=["person +22, stays 12 s +4: 26 of 100"])]
     """Why it has this score."""
     evidence: list[int]
     """Ids of the detections that the verdict cites as evidence."""
-    model: str | None
+    model: Annotated[str | None, Field(examples=["nemotron"])]
     """The language model of this verdict; null: the rules'."""
-    prompt_version: str | None
+    prompt_version: Annotated[str | None, Field(examples=["v1"])]
     """Version of the language model's prompt; null: the rules' verdict."""
     notes: str | None
     """Notes of people; null: none."""
@@ -148,6 +136,14 @@ class EventResponse(_Judged):
     """Ids of its boxes, ascending."""
     incident_id: int | None
     """The incident that it belongs to; null until it is linked, within a second."""
+
+
+class Page(Model):
+    """A page of a list."""
+
+    count: Annotated[int, Field(description="How many match, on all pages.")]
+    limit: Limit
+    offset: Annotated[int, Field(description="How many were skipped, as requested.")]
 
 
 class LevelCounts(Model):
@@ -161,19 +157,14 @@ class LevelCounts(Model):
     """Of level critical."""
 
 
-class _Page(Model):
-    count: Total
+class _LevelPage(Page):
     levels: LevelCounts
     """How many match without the filter `risk_level`."""
-    limit: Limit
-    offset: Offset
     next_cursor: str | None
     """What to send as `cursor` for the next page; null: this is the last."""
 
 
-class EventPage(_Page):
-    model_config = with_examples(examples.EVENTS)
-
+class EventPage(_LevelPage):
     events: list[EventResponse]
     """This page, in the requested order."""
 
@@ -186,8 +177,7 @@ class DetectionResponse(Model):
     event_id: int | None
     """The event; null: it belongs to none."""
     camera_id: CameraId
-    file_path: str
-    """The picture below the upload tree, odd bytes escaped as `\\xff`."""
+    file_path: UploadPath
     detected_at: Time
     """When the picture was taken."""
     object_type: Annotated[str, Field(examples=["person"])]
@@ -202,20 +192,15 @@ class DetectionResponse(Model):
     """Its width, in the same pixels."""
     bbox_height: int
     """Its height, in the same pixels."""
-    thumbnail_path: str | None
+    thumbnail_path: Annotated[str | None, Field(examples=["thumbnails/2026-11-22/5_thumb.jpg"])]
     """The picture with its boxes, below the data folder; null: there is none."""
-    image_url: str
+    image_url: Annotated[str, Field(examples=["/api/detections/2560/image"])]
     """URL of the thumbnail with its boxes."""
 
 
-class DetectionPage(Model):
-    model_config = with_examples({"detections": examples.DETECTIONS, "count": 2, "limit": 50, "offset": 0})
-
+class DetectionPage(Page):
     detections: list[DetectionResponse]
     """This page, in the route's order."""
-    count: Total
-    limit: Limit
-    offset: Offset
 
 
 class FrameResponse(Model):
@@ -225,17 +210,16 @@ class FrameResponse(Model):
     """When it was taken, from its EXIF data, file name or modification time."""
     arrived_at: Time
     """When its file arrived; never before that of a smaller id."""
-    path: str
-    """Below the upload tree, odd bytes escaped as `\\xff`."""
+    path: UploadPath
     width: int | None
     """Of the original in pixels; null: unknown."""
     height: int | None
     """Of the original in pixels; null: unknown."""
-    image_url: str | None
+    image_url: Annotated[str | None, Field(examples=["/api/media/cameras/front_door/2026/11/22/081530.jpg"])]
     """URL of the original; null: it lies outside the upload tree."""
-    thumbnail_url: str | None
+    thumbnail_url: Annotated[str | None, Field(examples=["/api/media/thumbnails/2026-11-22/5_thumb.jpg"])]
     """URL of the thumbnail with its boxes; null: none."""
-    model: str | None
+    model: Annotated[str | None, Field(examples=["PekingU/rtdetr_v2_r18vd"])]
     """The detector's model; null: unknown."""
     detect_ms: float | None
     """Milliseconds of detection, as a share of the batch; null: not measured."""
@@ -252,21 +236,21 @@ class Revision(Model):
     """Type of the message."""
     shadow: bool
     """A verdict that was requested only for comparison and never applied."""
-    risk_score: int | None
+    risk_score: Annotated[int | None, Field(examples=[62])]
     """Its risk, of 100."""
-    risk_level: RiskLevel | None
+    risk_level: Level | None
     """The level of that score."""
-    summary: str | None
+    summary: Annotated[str | None, Field(examples=["1 person for 12 s at the front door, 08:15"])]
     """What happened until then, in one sentence."""
-    reasoning: str | None
+    reasoning: Annotated[str | None, Field(examples=["person +22, stays 12 s +4: 26 of 100"])]
     """Why it has that score."""
     evidence: list[int]
     """Ids of the detections that this verdict cites."""
     analyzer: Analyzer | None
     """Whose verdict it is."""
-    model: str | None
+    model: Annotated[str | None, Field(examples=["nemotron"])]
     """The language model of that verdict; null: the rules'."""
-    prompt_version: str | None
+    prompt_version: Annotated[str | None, Field(examples=["v1"])]
     """Version of the prompt; null: the rules' verdict."""
     analysis_status: AnalysisStatus | None
     """Progress of the language model."""
@@ -294,8 +278,6 @@ class Latencies(Model):
 
 
 class EventDetail(EventResponse):
-    model_config = with_examples(examples.EVENT_DETAIL)
-
     history: list[Revision]
     """Its revisions, oldest first, shadow verdicts among them."""
     frames: list[FrameResponse]
@@ -305,8 +287,6 @@ class EventDetail(EventResponse):
 
 
 class EventUpdate(Model):
-    model_config = with_examples({"reviewed": True, "notes": "the neighbour"})
-
     reviewed: bool | None = None
     """Whether it was reviewed; absent or null: unchanged."""
     notes: Notes = None
@@ -314,11 +294,9 @@ class EventUpdate(Model):
 
 
 class ReviewRequest(Model):
-    model_config = with_examples({"reviewed": True, "risk_level": "low"})
-
     reviewed: bool
     """Whether they were reviewed."""
-    risk_level: RiskLevel | None = None
+    risk_level: Level | None = None
     """All of this level; this or `ids` is required."""
     ids: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63)]] | None, Field(max_length=10_000)] = None
     """Only these."""
@@ -331,8 +309,6 @@ class ReviewRequest(Model):
 
 
 class ReviewResult(Model):
-    model_config = with_examples({"count": 2, "ids": [3, 4]})
-
     count: int
     """How many changed."""
     ids: list[int]
@@ -343,8 +319,6 @@ class ReviewResult(Model):
 
 
 class IncidentResponse(_Judged):
-    model_config = with_examples(examples.INCIDENT)
-
     last_at: Time
     """When the last picture that it has so far was taken."""
     event_count: int
@@ -353,20 +327,16 @@ class IncidentResponse(_Judged):
     """The event whose verdict and picture it shows; null: it was deleted."""
     cameras: Annotated[list[str], Field(examples=[["front_door"]])]
     """Ids of its cameras, in order of their first event."""
-    camera_names: list[str]
+    camera_names: Annotated[list[str], Field(examples=[["Front door"]])]
     """Their names."""
 
 
 class IncidentDetail(IncidentResponse):
-    model_config = with_examples(examples.INCIDENT_DETAIL)
-
     events: list[EventResponse]
     """Its events, oldest first; of a long incident the newest 1000: all are in `/api/events?incident_id=`."""
 
 
-class IncidentPage(_Page):
-    model_config = with_examples(examples.INCIDENTS)
-
+class IncidentPage(_LevelPage):
     incidents: list[IncidentResponse]
     """This page, in the requested order."""
     unreviewed: int
@@ -374,8 +344,6 @@ class IncidentPage(_Page):
 
 
 class IncidentUpdate(Model):
-    model_config = with_examples({"reviewed": True})
-
     reviewed: bool | None = None
     """Whether all of its events were reviewed; absent or null: unchanged."""
 
@@ -388,8 +356,6 @@ class CameraEvents(Model):
 
 
 class EventStats(Model):
-    model_config = with_examples(examples.EVENT_STATS)
-
     total_events: int
     """Events in the span."""
     events_by_risk_level: LevelCounts
@@ -404,20 +370,18 @@ class EventStats(Model):
 
 
 class Zone(Model):
-    model_config = with_examples(examples.ZONE)
-
-    name: Annotated[str, Field(max_length=100)]
+    name: Annotated[str, Field(max_length=100, examples=["the street"])]
     """Its name."""
-    points: Annotated[list[tuple[Share, Share]], Field(min_length=3, max_length=100)]
+    points: Annotated[
+        list[tuple[Share, Share]], Field(min_length=3, max_length=100, examples=[[(0, 0), (1, 0), (1, 0.25)]])
+    ]
     """Corners, x and y in 0–1 of the picture."""
 
 
 class CameraResponse(Model):
-    model_config = with_examples(examples.CAMERA)
-
     id: CameraId
     name: CameraName
-    folder_path: str
+    folder_path: Annotated[str, Field(examples=["Front Door"])]
     """Its folder below the upload tree, odd bytes escaped as `\\xff`."""
     status: Status
     """`offline`: silent for longer than usual; `error`: its folder cannot be read."""
@@ -429,13 +393,13 @@ class CameraResponse(Model):
     """Notes of people; null: none."""
     ignore_zones: list[Zone] | None
     """Parts of the picture where detections are ignored; null: none."""
-    neighbours: list[str] | None
+    neighbours: Annotated[list[str] | None, Field(examples=[["driveway"]])]
     """Cameras that a visit may go to from here, or come from; null: all."""
     notify_level: RiskLevel | None
     """The least level at which notifiers report its incidents; null: `HEARTHWATCH_NOTIFY_LEVEL`."""
     silent: bool
     """No picture for longer than usual for this camera."""
-    last_image_url: str | None
+    last_image_url: Annotated[str | None, Field(examples=["/api/media/cameras/front_door/2026/11/22/081530.jpg"])]
     """Its newest readable picture; null: there is none."""
     events_today: int
     """Events since local midnight."""
@@ -444,8 +408,6 @@ class CameraResponse(Model):
 
 
 class CameraList(Model):
-    model_config = with_examples({"cameras": [examples.CAMERA], "count": 1})
-
     cameras: list[CameraResponse]
     """By name."""
     count: int
@@ -453,8 +415,6 @@ class CameraList(Model):
 
 
 class CameraCreate(Model):
-    model_config = with_examples({"name": "Front door", "folder_path": "Front Door"})
-
     name: Name | None = None
     """Its name; the folder's name if absent."""
     folder_path: Folder = None
@@ -466,15 +426,11 @@ class CameraCreate(Model):
 
 
 class CameraMerge(Model):
-    model_config = with_examples({"into": "front_door"})
-
-    into: Annotated[str, Field(min_length=1, max_length=255)]
+    into: Annotated[str, Field(min_length=1, max_length=255, examples=["front_door"])]
     """The id of the camera that this one is."""
 
 
 class CameraUpdate(Model):
-    model_config = with_examples({"name": "Front door", "notes": "next to the bins", "ignore_zones": [examples.ZONE]})
-
     name: Name | None = None
     """Its name; absent or null: unchanged."""
     folder_path: Folder = None
@@ -485,9 +441,9 @@ class CameraUpdate(Model):
     """Notes; absent: unchanged, null: none."""
     ignore_zones: Annotated[list[Zone] | None, Field(max_length=100)] = None
     """All parts of the picture where detections are ignored; absent: unchanged, null: none."""
-    neighbours: Annotated[list[Annotated[str, Field(min_length=1, max_length=300)]] | None, Field(max_length=1000)] = (
-        None
-    )
+    neighbours: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=300, examples=["driveway"])]] | None, Field(max_length=1000)
+    ] = None
     """Ids of the cameras that a visit may go to from here, or come from: one of two naming the other is enough; absent: unchanged, null: all."""
     notify_level: RiskLevel | None = None
     """The least level at which notifiers report its incidents; absent: unchanged, null: `HEARTHWATCH_NOTIFY_LEVEL`."""
@@ -510,8 +466,6 @@ class TimelineCamera(Model):
 
 
 class Timeline(Model):
-    model_config = with_examples(examples.TIMELINE)
-
     from_: Annotated[Time, Field(alias="from")]
     """When the first cell begins."""
     step_seconds: int
@@ -526,7 +480,7 @@ class Timeline(Model):
 class Service(Model):
     status: Literal["healthy", "degraded", "unhealthy", "disabled", "starting"]
     """`disabled`: it is not configured; `starting`: it loads. Neither is a problem."""
-    message: str
+    message: Annotated[str, Field(examples=["has caught up"])]
     """The status in words."""
     details: dict[str, Any]
     """Details, different for each service."""
@@ -556,23 +510,20 @@ class Services(Model):
 
 
 class ConditionResponse(Model):
-    kind: str
-    """What is wrong: as in `system.<kind>` of the feed, or `pipeline_down`, `stalled`, which only this server knows."""
-    subject: str
+    kind: Annotated[str, Field(examples=["quarantine"])]
+    """What is wrong: `system.<kind>` of the feed; `pipeline_down` and `stalled` only this server knows."""
+    subject: Annotated[str, Field(examples=["front_door"])]
     """The camera, node or file that it is about; empty: the whole."""
     severity: Severity
     """`info` degrades nothing."""
-    camera_id: Annotated[str | None, Field(examples=["front_door"])]
-    """The camera; null: it is not about one."""
-    message: str
+    camera_id: CameraOrNone
+    message: Annotated[str, Field(examples=["28 of 29 pictures of Front door in the last hour could not be used"])]
     """In words."""
     since: Time
     """When it began."""
 
 
 class SystemHealth(Model):
-    model_config = with_examples(examples.HEALTH)
-
     status: Literal["healthy", "degraded", "unhealthy"]
     """`unhealthy`: the database fails; `degraded`: anything else does."""
     services: Services
@@ -583,36 +534,20 @@ class SystemHealth(Model):
     """When this was read."""
 
 
-class SystemMessageResponse(Model):
-    model_config = with_examples(examples.SYSTEM_MESSAGE)
-
+class SystemMessageResponse(ConditionResponse):
     schema_: Annotated[Literal["hearthwatch.system.v1"], Field(alias="schema")]
     """The shape of the message."""
     seq: int
     """Its number in the feed."""
-    type: str
+    type: Annotated[str, Field(examples=["system.quarantine"])]
     """`system.` and the kind."""
-    kind: str
-    """What began or ended."""
     state: Literal["on", "off"]
     """`off`: it is over."""
-    severity: Severity
-    """How bad it is."""
-    camera_id: Annotated[str | None, Field(examples=["front_door"])]
-    """The camera; null: it is not about one."""
-    subject: str
-    """The camera, node or file that it is about; empty: the whole."""
-    message: str
-    """In words."""
-    since: Time
-    """When it began."""
     at: Time
     """When the pipeline noticed that it began, or ended."""
 
 
 class SystemMessages(Model):
-    model_config = with_examples({"messages": [examples.SYSTEM_MESSAGE], "limit": 50, "next_cursor": None})
-
     messages: list[SystemMessageResponse]
     """This page, newest first."""
     limit: Limit
@@ -621,8 +556,6 @@ class SystemMessages(Model):
 
 
 class Gpu(Model):
-    model_config = with_examples(examples.GPU)
-
     gpu_utilization: float | None
     """Utilization in percent; null: no GPU, or no sample."""
     memory_used: int | None
@@ -638,8 +571,6 @@ class Gpu(Model):
 
 
 class GpuHistory(Model):
-    model_config = with_examples({"samples": [examples.GPU], "count": 1, "limit": 300})
-
     samples: list[Gpu]
     """Oldest first."""
     count: int
@@ -648,11 +579,9 @@ class GpuHistory(Model):
 
 
 class Config(Model):
-    model_config = with_examples(examples.CONFIG)
-
-    app_name: str
+    app_name: Annotated[str, Field(examples=["Hearthwatch"])]
     """Hearthwatch."""
-    version: str
+    version: Annotated[str, Field(examples=["0.2.0"])]
     """Version of this server."""
     retention_days: int
     """How long pictures and events are kept after discovery, days."""
@@ -665,24 +594,24 @@ class Config(Model):
 
 
 class GraphNode(Model):
-    name: str
+    name: Annotated[str, Field(examples=["batch"])]
     """Its name in the flow file."""
-    use: str
+    use: Annotated[str, Field(examples=["batch"])]
     """The component."""
     kind: Literal["source", "stage", "sink", "consumer", "job"]
     """What the component is."""
-    label: str
+    label: Annotated[str, Field(examples=["90 s window, 30 s idle"])]
     """Its options that matter, in words."""
     off: str | None
     """Why it does nothing; null: it works."""
 
 
 class GraphEdge(Model):
-    begin: Annotated[str, Field(alias="from")]
+    begin: Annotated[str, Field(alias="from", examples=["batch"])]
     """The node that is read."""
     port: str | None
     """The port of it; null: its items."""
-    to: str
+    to: Annotated[str, Field(examples=["analyze"])]
     """The node that reads."""
     durable: bool
     """True: it reads the record behind a cursor, so nothing is lost while it is down."""
@@ -698,8 +627,6 @@ class GraphOptions(Model):
 
 
 class GraphDescription(Model):
-    model_config = with_examples(examples.GRAPH)
-
     nodes: list[GraphNode]
     """What runs, upstream first; empty before a pipeline has run."""
     edges: list[GraphEdge]
@@ -722,7 +649,7 @@ class LedgerCounts(Model):
 
 
 class StageTimes(Model):
-    name: str
+    name: Annotated[str, Field(examples=["detect"])]
     """`detect` (a picture's share of its batch), `open` and `close` (since the event's first picture arrived), `analyze` (a language model's response)."""
     p50_s: float | None
     """The median of the newest 200, seconds; null: none yet."""
@@ -733,7 +660,7 @@ class StageTimes(Model):
 
 
 class LanguageModel(Model):
-    model: str | None
+    model: Annotated[str | None, Field(examples=["nemotron"])]
     """Its name; null: none is configured."""
     pending: int
     """Closed events without its verdict."""
@@ -761,8 +688,6 @@ class DiskUsage(Model):
 
 
 class SystemStats(Model):
-    model_config = with_examples(examples.STATS)
-
     total_cameras: int
     """Cameras."""
     total_events: int
@@ -792,13 +717,11 @@ class SystemStats(Model):
 class QuarantinedFrame(Model):
     id: int
     """The picture's frame."""
-    camera_id: Annotated[str | None, Field(examples=["front_door"])]
-    """The camera; null: it is in no camera's folder."""
-    path: str
-    """Below the upload tree, odd bytes escaped as `\\xff`."""
-    stage: str | None
+    camera_id: CameraOrNone
+    path: UploadPath
+    stage: Annotated[str | None, Field(examples=["decode"])]
     """The stage that failed; null: unknown."""
-    reason: str | None
+    reason: Annotated[str | None, Field(examples=["empty file"])]
     """Why; null: unknown."""
     at: Time
     """When it was discovered."""
@@ -812,19 +735,12 @@ class QuarantinedFrame(Model):
     """It was retried since."""
 
 
-class QuarantinePage(Model):
-    model_config = with_examples({"frames": [examples.QUARANTINED], "count": 1, "limit": 50, "offset": 0})
-
+class QuarantinePage(Page):
     frames: list[QuarantinedFrame]
     """This page, newest first."""
-    count: Total
-    limit: Limit
-    offset: Offset
 
 
 class RetryResult(Model):
-    model_config = with_examples({"frame_id": 10, "retry_of": 9})
-
     frame_id: int
     """The new frame."""
     retry_of: int
@@ -834,7 +750,7 @@ class RetryResult(Model):
 class NeedsPerson(Model):
     event_id: int
     """The event."""
-    level: RiskLevel
+    level: Level
     """Its risk level."""
     camera_id: CameraId
 
@@ -853,8 +769,6 @@ class Today(Model):
 
 
 class StatusLine(Model):
-    model_config = with_examples(examples.STATUS)
-
     at: Time | None
     """Time of the pipeline's last heartbeat; null: never."""
     now: Time
@@ -881,7 +795,7 @@ class StatusLine(Model):
     """The day so far; null: there is no camera yet."""
     stalled: bool
     """Pictures wait and none was processed for a minute."""
-    watching: str
+    watching: Annotated[str, Field(examples=["/export/foscam"])]
     """The upload tree."""
     starting: bool
     """The pipeline is starting: it loads a model, or lists the upload tree for the first time."""
@@ -892,14 +806,10 @@ class StatusLine(Model):
 
 
 class SessionRequest(Model):
-    model_config = with_examples({"token": "the value of HEARTHWATCH_API_TOKEN"})
-
-    token: Annotated[str, Field(max_length=1000, repr=False)]
+    token: Annotated[str, Field(max_length=1000, repr=False, examples=["the value of HEARTHWATCH_API_TOKEN"])]
     """The value of `HEARTHWATCH_API_TOKEN`."""
 
 
 class OkResponse(Model):
-    model_config = with_examples({"status": "ok"})
-
     status: Literal["ok"] = "ok"
     """Always ok."""

@@ -6,12 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response, WebSocket
 
-from hearthwatch.api import models, openapi_examples
+from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State
 from hearthwatch.api.feed_hub import POSITION
 from hearthwatch.api.transports import EventStream, serve_websocket
 
 router = APIRouter(tags=["live"])
+
+EXAMPLE = (
+    'id: 5f0c2a91.17\\nevent: event\\ndata: {"schema":"hearthwatch.event.v1","seq":17,"type":"event.opened",…}\\n\\n'
+)
 
 After = Annotated[
     str | None, Query(pattern=f"^{POSITION}$", description="Resume after this `id` or `seq`; else only new messages.")
@@ -21,7 +25,7 @@ After = Annotated[
 @router.get(
     "/api/live",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"example": openapi_examples.LIVE}}}, 422: models.INVALID},
+    responses={200: {"content": {"text/event-stream": {"example": EXAMPLE}}}, 422: models.INVALID},
 )
 async def live(
     state: State,

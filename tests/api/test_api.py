@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import json
 import re
 import shutil
 import sqlite3
@@ -17,9 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from hearthwatch.api import models
-from hearthwatch.api import openapi_examples as examples
 from hearthwatch.api.app import create
-from hearthwatch.api.models import all_models
 from hearthwatch.flows.graph import Graph
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.record import Record
@@ -131,14 +128,11 @@ def test_every_field_and_example_of_the_documentation_is_described_and_true(home
             assert all(p.get("description") for p in operation.get("parameters", ())), where
             shown |= dict.fromkeys(named(operation), where)
     assert {"EventDetail", "EventUpdate", "SystemHealth", "ErrorResponse"} <= set(shown)
-    models = {model.__name__: model for model in all_models()}
     for name, where in shown.items():
         given = document["components"]["schemas"][name].get("examples")
         assert given, f"{where} shows no example of {name}"
         for example in given:
-            models[name].model_validate(example)
-    (payload,) = home.record.one("SELECT payload FROM feed WHERE seq = 1")
-    assert list(examples.MESSAGE) == list(json.loads(payload))
+            getattr(models, name).model_validate(example)
 
 
 def named(operation):
