@@ -13,9 +13,7 @@ from hearthwatch.api.transports import EventStream, serve_websocket
 
 router = APIRouter(tags=["live"])
 
-EXAMPLE = (
-    'id: 5f0c2a91.17\\nevent: event\\ndata: {"schema":"hearthwatch.event.v1","seq":17,"type":"event.opened",…}\\n\\n'
-)
+EXAMPLE = 'id: 5f0c2a91.17\nevent: event\ndata: {"schema":"hearthwatch.event.v1","seq":17,"type":"event.opened",…}\n\n'
 
 After = Annotated[
     str | None, Query(pattern=f"^{POSITION}$", description="Resume after this `id` or `seq`; else only new messages.")
