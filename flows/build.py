@@ -174,25 +174,31 @@ class _Builder:
             _last_step(node.name, node.label(), build, *to_write, *stored)
 
     def _service(self, node: Node, ups: tuple[Stream[Any], ...]) -> None:
-        """Start a thread with the graph; the stream wakes it."""
+        """Start a thread with the graph; the stream wakes it, and passes on to wake those behind it."""
         if not node.off():
             self.lifecycle.on_start.append(lambda: self.services.start(self._thread(node)))
         waits = isinstance(node.component, Consumer) or not ups  # a job has an interval
         if waits and self._poll is None:
             self._poll = self._part(RECORD, FeedPoll(self.context), follows=True)
 
-        def build(*ups: Stream[Any]) -> None:
-            news = (self._poll(ups[0]), *ups[1:]) if waits and self._poll else ups
-            op.output("wake", _merge(news), StreamObserver(self.services.stop, self.services.wake))
+        def build(*ups: Stream[Any]) -> Stream[Any]:
+            news = _merge((self._poll(ups[0]), *ups[1:]) if waits and self._poll else ups)
+            op.output("wake", news, StreamObserver(self.services.stop, self.services.wake))
+            return news
 
-        _last_step(node.name, node.label(), build, *((self.items,) if waits else ()), *ups)
+        inputs = *((self.items,) if waits else ()), *ups
+        if node.is_store():
+            self.streams[node.name] = _step(node.name, node.label(), build, *inputs)
+        else:
+            _last_step(node.name, node.label(), build, *inputs)
 
     def _thread(self, node: Node) -> ServiceThread:
         if isinstance(node.component, Job):
             return JobThread(node.name, node.component, self.context)
         assert isinstance(node.component, Consumer)
         worker = build_worker(node.component, self.context)
-        return ConsumerThread(node.name, worker, node.only or {}, self.context, node.accepts())
+        on_news = self.services.wake if node.is_store() else None
+        return ConsumerThread(node.name, worker, node.only or {}, self.context, node.accepts(), on_news)
 
 
 def _store_description(context: Context, description: object) -> None:

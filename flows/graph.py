@@ -17,7 +17,7 @@ from hearthwatch.flows.node import Node
 from hearthwatch.flows.parse import DEFAULT as DEFAULT
 from hearthwatch.flows.parse import parse
 from hearthwatch.flows.runtime import has_recovery_store
-from hearthwatch.flows.validate import find_mistakes, is_durable_edge
+from hearthwatch.flows.validate import INCIDENT, find_mistakes, is_durable_edge
 from hearthwatch.record.timings import StepHistograms
 from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
 from hearthwatch.schemas.context import Context
@@ -26,6 +26,7 @@ from hearthwatch.schemas.flow_file import FlowFileError, read_flow_file
 from hearthwatch.schemas.settings import Settings, SettingsError, in_force, load_valid, settings
 from hearthwatch.sinks.retention import Retention
 from hearthwatch.stages.batch import Batch
+from hearthwatch.stages.incident import IncidentGrouping
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Dataflow
@@ -46,6 +47,7 @@ class Graph:
 
     def __init__(self, context: Context | None = None, chosen: Settings | None = None) -> None:
         self.nodes: dict[str, Node] = {}
+        self._implied: Node | None = None
         self.settings = chosen or settings()
         self.warnings: list[str] = []
         ours = Context.from_settings(self.settings, StepHistograms())
@@ -67,9 +69,15 @@ class Graph:
         return self._add(node)
 
     def _add(self, node: Node) -> Graph:
+        """Add a node; behind one that makes events, an `incident`, until one is added."""
+        if self.nodes.get(node.name) is self._implied:
+            self.nodes.pop(node.name, None)
         if node.name in self.nodes:
             self._mistakes.append(f"{node}: the name `{node.name}` is used twice")
         self.nodes.setdefault(node.name, node)
+        if node.commits_events() and INCIDENT not in self.nodes:
+            self._implied = Node(INCIDENT, INCIDENT, IncidentGrouping, IncidentGrouping(), (node.name,))
+            self.nodes[INCIDENT] = self._implied
         return self
 
     @classmethod
@@ -103,9 +111,10 @@ class Graph:
     @property
     def run_here(self) -> tuple[str, ...]:
         """The names of the nodes that this process runs, upstream first. Only for a graph without mistakes."""
-        return tuple(
-            node.name for node in self.in_order() if node.name in (self.settings.hearthwatch_nodes or self.nodes)
-        )
+        chosen = self.settings.hearthwatch_nodes or tuple(self.nodes)
+        batches = {node.name for node in self.nodes.values() if node.commits_events()}
+        more = () if batches.isdisjoint(chosen) else (INCIDENT,)  # a lock sees to it that one process does it
+        return tuple(node.name for node in self.in_order() if node.name in (*chosen, *more))
 
     def check(self) -> list[str]:
         """Return every mistake, in words; empty if the graph can run."""

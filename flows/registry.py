@@ -24,6 +24,7 @@ BUILT_IN = {
     "stages": {
         "rtdetr": "hearthwatch.stages.detect:RtDetr",
         "batch": "hearthwatch.stages.batch:Batch",
+        "incident": "hearthwatch.stages.incident:IncidentGrouping",
         "nemotron": "hearthwatch.stages.analyze:Nemotron",
     },
     "sinks": {

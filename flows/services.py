@@ -160,8 +160,11 @@ class ConsumerThread(SupervisedThread):
         only: Mapping[str, Any],
         context: Context,
         accepts: tuple[type, ...] = (Message,),
+        on_news: Callable[[], None] | None = None,
     ) -> None:
+        """`on_news` is called after a mirror that moves its cursor itself has done so."""
         super().__init__(name)
+        self.on_news = on_news
         self.worker, self.only, self.path, self.accepts = worker, only, context.record_path, accepts
         self._wake, self._until = threading.Event(), 0.0
         self._lock: Lock | None = None
@@ -243,7 +246,11 @@ class ConsumerThread(SupervisedThread):
         self._wake.clear()
         assert isinstance(self.worker, Mirror)
         seq = self.worker.catch_up()
-        self._advance(seq, max(0, seq - self._cursor))
+        if self.on_news and seq != self._cursor:
+            self._cursor = seq
+            self.on_news()
+        elif not self.on_news:
+            self._advance(seq, max(0, seq - self._cursor))
         return self._wait(idle=False)
 
     def _wait(self, idle: bool = True) -> bool:

@@ -18,6 +18,7 @@ from hearthwatch.schemas import (
     Detected,
     Event,
     Frame,
+    IncidentMessage,
     Job,
     Message,
     Sink,
@@ -28,6 +29,7 @@ from hearthwatch.schemas import (
 )
 from hearthwatch.schemas.text import did_you_mean
 from hearthwatch.sinks.notifier import Notifier
+from hearthwatch.stages.incident import IncidentGrouping
 
 Nodes = Mapping[str, Node]
 
@@ -45,8 +47,9 @@ NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dot
 RESERVED_NAMES = ("feed", "none")
 
 
-MESSAGES = (Message, SystemMessage)
+MESSAGES = (Message, IncidentMessage, SystemMessage)
 FILES = "hearthwatch.sources.files"
+INCIDENT = "incident"
 
 
 def find_warnings(nodes: Nodes) -> list[str]:
@@ -90,6 +93,8 @@ def _node_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
         yield f"{node}: `{node.name}` cannot be a name: letters, digits, `_` and `-` only, and no `_errors` at its end"
     if node.name in RESERVED_NAMES:
         yield f"{node}: the name `{node.name}` is taken: use another name"
+    if (node.name == INCIDENT) != node.is_kind(IncidentGrouping):
+        yield f"{node}: the node that groups events into incidents is called `{INCIDENT}`, and no other: use another name"
     kind = node.kind
     if kind is None:
         return
@@ -127,7 +132,7 @@ def makes_frames(node: Node) -> bool:
 
 def _may_lack_from(node: Node, nodes: Nodes) -> bool:
     """Whether it reads the record, and what writes there for it runs in another flow file."""
-    writes = Node.commits_events if node.is_judge() else Node.is_store
+    writes = Node.commits_events if node.is_judge() or node.is_store() else Node.is_store
     return node.is_durable() and not any(map(writes, nodes.values()))
 
 

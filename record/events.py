@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
+from hearthwatch.record.incidents import release_events
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
@@ -240,7 +241,12 @@ def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], 
     record.many("DELETE FROM feed WHERE kind = 'event' AND subject_id = ?", keys)
     record.many("DELETE FROM event_history WHERE event_id = ? AND NOT shadow", keys)
     record.many("DELETE FROM event_history WHERE event_id = ? AND shadow", keys)  # each half has its own index
+    incidents = record.rows(
+        "SELECT DISTINCT incident_id FROM events WHERE id IN (SELECT value FROM json_each(?)) AND status <> 'merged' "
+        "AND incident_id IS NOT NULL", json.dumps(list(events)),
+    )  # fmt: skip
     record.many("DELETE FROM events WHERE id = ?", keys)
+    release_events(record, [i for (i,) in incidents])
     record.count(detections=-max(0, boxes), events=merged - len(events))
 
 

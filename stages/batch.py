@@ -24,6 +24,7 @@ from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Tick
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import from_settings
 from hearthwatch.stages.rules import judge
 
@@ -121,7 +122,7 @@ class BatchWriter:
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)
         self.seq = self.feed.last() if resumed is None else resumed
         self.is_behind = resumed is not None
-        self.heartbeat_due = 0.0
+        self.heartbeat_due, self.clock = 0.0, 0
 
     def write(self, items: list[Detected | Tick]) -> list[Event]:
         """Write these; return the revisions that sinks behind this stage have not seen, oldest first."""
@@ -131,8 +132,11 @@ class BatchWriter:
         if events:
             self.seq = self.feed.last()
         self._add_timings(items, events, time.perf_counter() - began)
+        if items:
+            last = items[-1]
+            self.clock = to_microseconds(last.now if isinstance(last, Tick) else last.frame.arrived_at)
         if time.monotonic() >= self.heartbeat_due:
-            counters = self.record.counters() | {"detector": self.detector.summary()}
+            counters = self.record.counters() | {"detector": self.detector.summary(), "clock": self.clock}
             write_heartbeat(self.record, "see", self.timings, counters)
             self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS
         return missed + events

@@ -23,6 +23,7 @@ CREATE TABLE incidents(
 CREATE INDEX incidents_open ON incidents(close_at) WHERE status = 'open';
 CREATE INDEX incidents_time ON incidents(started_at) WHERE status <> 'merged';
 CREATE INDEX incidents_inbox ON incidents(CASE WHEN reviewed THEN -1 ELSE risk_score END, started_at, id) WHERE status <> 'merged';
+CREATE INDEX incidents_merged ON incidents(merged_into) WHERE merged_into IS NOT NULL;
 ALTER TABLE events ADD COLUMN incident_id INTEGER;
 CREATE INDEX events_incident ON events(incident_id, reviewed) WHERE incident_id IS NOT NULL;
 ALTER TABLE events ADD COLUMN carries INTEGER NOT NULL DEFAULT 0;   -- a revision of the rules put it at medium or above
@@ -37,6 +38,10 @@ CREATE TRIGGER incidents_less AFTER DELETE ON events WHEN OLD.incident_id IS NOT
     SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
   WHERE id = OLD.incident_id;
 END;
+CREATE INDEX events_server_time ON events(started_at + coalesce(clock_offset_ms, 0) * 1000);
+-- Events that no message brings to `incident`: older than incidents, or of a camera that was merged.
+CREATE TABLE incident_queue(event_id INTEGER PRIMARY KEY);
+INSERT INTO incident_queue SELECT id FROM events WHERE status = 'closed';
 ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
 ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
 

@@ -211,7 +211,7 @@ def test_only_the_built_in_graph_can_be_extended() -> None:
 def test_a_process_that_runs_some_nodes_builds_only_them() -> None:
     graph = from_text('extends = "default"\n[settings]\nnodes = ["files", "detect", "batch", "thumbnails"]')
     assert graph.check() == []
-    assert graph.run_here == ("files", "detect", "batch", "thumbnails")
+    assert graph.run_here == ("files", "detect", "batch", "thumbnails", "incident"), "older files do not name it"
     steps = {step.step_id for step in graph.build().substeps}
     assert steps == {f"hearthwatch.{name}" for name in ("0_sources", *graph.run_here)}
     rest = from_text(

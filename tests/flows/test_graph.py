@@ -613,6 +613,9 @@ hearthwatch.analyze.analyze_key.map.flat_map_batch
 hearthwatch.analyze.analyze_judge
 hearthwatch.analyze.analyze_verdicts.flat_map_batch
 hearthwatch.analyze.close
+hearthwatch.incident.read
+hearthwatch.incident.merge
+hearthwatch.incident.wake
 hearthwatch.sqlite.written
 hearthwatch.sqlite.merge
 hearthwatch.sqlite.take

@@ -1,0 +1,61 @@
+"""Group events into incidents, on a thread behind a durable cursor; the dataflow never waits for it.
+
+Exactly once in effect: rows, cursor and messages share a transaction. One process at a time per record.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hearthwatch.record import Record
+from hearthwatch.record.incidents import CURSOR, Incidents, Reach
+from hearthwatch.record.units import SECOND
+from hearthwatch.schemas import Consumer, Mirror
+from hearthwatch.schemas.context import Context
+
+
+class IncidentGrouping(Consumer):
+    """Make one incident of events that are close in time, across cameras."""
+
+    durable = True
+    whole = True
+
+    same_camera_seconds: Annotated[float, Field(gt=0)] = 180
+    """The longest pause between two events of one camera that are one incident, in seconds of capture time."""
+    other_camera_seconds: Annotated[float, Field(ge=0)] = 90
+    """The same for events of two cameras that are neighbours."""
+
+    def label(self) -> str:
+        return f"{self.same_camera_seconds:g} s apart, {self.other_camera_seconds:g} s on another camera"
+
+    def build(self, context: Context) -> IncidentWorker:
+        return IncidentWorker(self, context)
+
+    def reach(self) -> Reach:
+        """Convert the options to the record's unit."""
+        return Reach(round(self.same_camera_seconds * SECOND), round(self.other_camera_seconds * SECOND))
+
+
+class IncidentWorker(Mirror):
+    """Follows the feed of one record."""
+
+    def __init__(self, options: IncidentGrouping, context: Context) -> None:
+        self.reach, self.path = options.reach(), context.record_path
+
+    def open(self) -> None:
+        self.record = Record(self.path)
+        self.incidents = Incidents(self.record, self.reach)
+
+    def catch_up(self) -> int:
+        clock = self.incidents.read_clock()  # before the messages: what was decided by then is among them
+        while self.incidents.is_behind():
+            self.incidents.update()
+        self.incidents.close_due(clock)
+        while self.incidents.link_waiting() and not self.incidents.is_behind():
+            pass
+        return self.incidents.feed.cursor(CURSOR)
+
+    def close(self) -> None:
+        self.record.close()
