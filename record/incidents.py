@@ -226,9 +226,7 @@ class Incidents:
 
     def _update(self, limit: int) -> list[IncidentMessage]:
         seq = self.feed.cursor(CURSOR)
-        rows = self.record.rows(
-            "SELECT seq, kind, subject_id FROM feed WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit
-        )
+        rows = self.record.rows("SELECT seq, kind, subject_id FROM feed WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
         messages = self._link({id for _, kind, id in rows if kind == "event"})
         end = self.feed.last() if len(rows) < limit else rows[-1][0]  # behind the messages that were just added
         self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", end, CURSOR)
@@ -324,7 +322,11 @@ class Incidents:
         """Make the row of an incident of these events, oldest first; `before`: the incidents that they were in."""
         is_open = any(e.status == "open" for e in events)
         close_at = NEVER if is_open else max(map(self._done_at, events)) + self.reach.same_camera
-        closed = all(b.status == "closed" for b in before) and close_at <= max(b.close_at for b in before) if before else waited
+        closed = (
+            all(b.status == "closed" for b in before) and close_at <= max(b.close_at for b in before)
+            if before
+            else waited
+        )
         row = _summarize(id, events, old)
         row = row._replace(close_at=close_at, status="closed" if closed and not is_open else "open", merged_into=None)
         return row._replace(ended_at=None if row.status == "open" else row.last_at)

@@ -78,7 +78,10 @@ class Site:
     def by_definition(self):
         """Every pair of events compared; no sorting by time, no search around anything."""
         reach = self.reach or Reach()
-        named = {c: json.loads(n) for c, n in self.record.rows("SELECT id, neighbours FROM cameras WHERE neighbours IS NOT NULL")}
+        named = {
+            c: json.loads(n)
+            for c, n in self.record.rows("SELECT id, neighbours FROM cameras WHERE neighbours IS NOT NULL")
+        }
         events = {
             id: (camera, first, last, carries)
             for id, camera, first, last, carries in self.record.rows(
@@ -127,7 +130,9 @@ class Site:
             for e in events:
                 most |= {k: max(v, most.get(k, 0)) for k, v in json.loads(e[2]).items()}
             assert json.loads(objects) == most and gravest in {e[0] for e in events if e[4] == score}
-        assert {i for i, _ in self.groups()} == {i for (i,) in self.record.rows("SELECT id FROM incidents WHERE status <> 'merged'")}
+        assert {i for i, _ in self.groups()} == {
+            i for (i,) in self.record.rows("SELECT id FROM incidents WHERE status <> 'merged'")
+        }
         for id, into in self.record.rows("SELECT id, merged_into FROM incidents WHERE status = 'merged'"):
             assert (into,) in self.record.rows("SELECT id FROM incidents WHERE status <> 'merged'"), id
         check_record(self.record)
@@ -163,7 +168,9 @@ def test_incidents_are_those_of_the_definition(pictures, neighbours, rnd):
     for arrival, at, camera, kind in sorted(arriving):
         site.see(camera, at, kind=kind, late=arrival - at)
         names = neighbours.get(camera)
-        site.record.execute("UPDATE cameras SET neighbours = ? WHERE id = ?", json.dumps(names) if names is not None else None, camera)
+        site.record.execute(
+            "UPDATE cameras SET neighbours = ? WHERE id = ?", json.dumps(names) if names is not None else None, camera
+        )
         if rnd.random() < 0.2:
             site.tick(arrival)
         if rnd.random() < 0.3:
