@@ -22,7 +22,7 @@ from hearthwatch.schemas.messages import IncidentMessage
 
 CURSOR = "incident"
 ROWS_AT_ONCE = 100  # messages read, incidents closed or old events linked in one transaction: up to 20 ms
-UPDATED_EVERY = 600 * SECOND  # of event time: how often an incident that goes on is published
+UPDATED_EVERY = 600 * SECOND  # of event time: how often a long incident is published
 LONGEST_MIN = 600 * SECOND  # how far back an event is searched that may still last; more if the record has longer ones
 
 
@@ -257,7 +257,7 @@ class Incidents:
         for id in sorted(old.keys() - of.keys()):
             out += self._merge(old[id], link.get(id) or min(link[i] for i in link if events[i].incident_id == id))
         for id in sorted(of):
-            before = [old[i] for i in {e.incident_id for e in of[id]} & old.keys()]
+            before = [old[i] for i in {e.incident_id for e in of[id]} if i in old]
             new = self._describe(id, of[id], old.get(id), before, waited)
             kind = _news(old.get(id), new)
             if kind:

@@ -28,7 +28,7 @@ class IncidentGrouping(Consumer):
     """The same for events of two cameras that are neighbours."""
 
     def label(self) -> str:
-        return f"{self.same_camera_seconds:g} s apart, {self.other_camera_seconds:g} s on another camera"
+        return f"{self.same_camera_seconds:g} s apart, {self.other_camera_seconds:g} s between cameras"
 
     def build(self, context: Context) -> IncidentWorker:
         return IncidentWorker(self, context)
