@@ -69,7 +69,8 @@ def test_a_run_of_this_version_continues_what_0_1_left(stored: Stored, resume: b
         (1, "closed"),
     ]
     delivered = [int(line.split()[0]) for line in (stored.folder / "delivered").read_text().splitlines()]
-    assert delivered == list(range(1, len(delivered) + 1)), "a consumer missed a message, or got one twice"
+    events = [seq for (seq,) in stored.rows("SELECT seq FROM feed WHERE kind = 'event' ORDER BY seq")]
+    assert delivered == events, "a consumer missed a message, or got one twice"
     if resume:
         assert set((stored.folder / "written").read_text().split()) == set("1234567")
     record = stored.record

@@ -29,6 +29,7 @@ from zoneinfo import ZoneInfo
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching, Cut
+from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.items import Tick, from_microseconds
@@ -222,6 +223,8 @@ class Pipeline:
         known = self.rows("SELECT count(*), coalesce(sum(state = 'discovered'), 0) FROM frames")
         if not known or known[0][0] < files or known[0][1]:
             return False
+        if self.rows("SELECT seq < (SELECT max(seq) FROM feed) FROM cursors WHERE name = 'incident'") == [(1,)]:
+            return False
         return self.rows("SELECT count(*) FROM events WHERE status = 'open'") == [(0,)]
 
     def pictures(self):
@@ -295,6 +298,7 @@ class Content(NamedTuple):
     spots: dict
     events: dict
     feed: dict
+    incidents: dict
 
     def is_that_of(self, expected):
         """Fails, in a few lines, if it is not."""
@@ -323,6 +327,9 @@ IDS_AND_CLOCKS = {
 }
 
 
+INCIDENT = ("started_at", "last_at", "risk_score", "gravest_event_id", "cameras", "objects", "event_count")
+
+
 def content(record):
     """Frames, detections, events and each event's messages, by path and content (CONTRACT §4)."""
     frames, events = _table(record, "frames"), _table(record, "events")
@@ -332,7 +339,8 @@ def content(record):
     def same(row):
         """A row with what ids stand for instead of the ids."""
         out = {name: value for name, value in row.items() if name not in IDS_AND_CLOCKS}
-        out |= {name: batch.get(row[name]) for name in ("event_id", "merged_into") if name in row}
+        stands = ("event_id", "merged_into", "incident_id", "gravest_event_id")
+        out |= {name: batch.get(row[name]) for name in stands if name in row}
         for name in {"thumbnail_path", "thumbnail"} & row.keys():
             out[name] = row[name] and key[int(re.search(r"(\d+)_thumb", row[name])[1])]
         if row.get("evidence"):
@@ -345,7 +353,8 @@ def content(record):
     for row in _table(record, "feed"):
         if row["kind"] != "event":
             continue
-        feed[batch[row["event_id"]]].append({**same(json.loads(row["payload"])), "type": row["type"]})
+        payload = json.loads(row["payload"]) | {"type": row["type"], "incident_id": None}  # known only once it is linked
+        feed[batch[row["event_id"]]].append(same(payload))
     return Content(
         {key[f["id"]]: same(f) for f in frames},
         {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "detections")},
@@ -353,6 +362,7 @@ def content(record):
         dict(enumerate(same(spot) for spot in _table(record, "spots"))),
         {e["batch_id"]: same(e) for e in events},
         feed,
+        {batch[i["id"]]: same({k: i[k] for k in INCIDENT}) for i in _table(record, "incidents") if i["merged_into"] is None},
     )
 
 
@@ -395,11 +405,14 @@ def replayed(record, path, rules=RULES):
     for row in record.rows("SELECT * FROM cameras"):
         again.execute(f"INSERT INTO cameras VALUES ({','.join('?' * len(row))})", *row)
     again.execute("UPDATE cameras SET behind = 0, clock_offset_ms = NULL")
+    incidents = Incidents(again)
     batching, old = Batching(again, partial(judge, zone=ZoneInfo("UTC")), rules), Ledger(record)
     for entry in Ledger(again).todo(0, 10**9):
         (digest,) = record.one("SELECT content_hash FROM frames WHERE id = ?", entry.frame.id)
         batching.write([old.decision(replace(entry.frame, opened=_Opened(digest)))])
     batching.write([Tick(from_microseconds(1 << 52))])
+    while incidents.is_behind():
+        incidents.update()
     return again
 
 
