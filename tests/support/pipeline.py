@@ -327,7 +327,7 @@ IDS_AND_CLOCKS = {
 }
 
 
-INCIDENT = ("started_at", "last_at", "risk_score", "gravest_event_id", "cameras", "objects", "event_count")
+INCIDENT = ("risk_score", "gravest_event_id", "cameras", "objects", "event_count")
 
 
 def content(record):
