@@ -353,7 +353,10 @@ def content(record):
     for row in _table(record, "feed"):
         if row["kind"] != "event":
             continue
-        payload = json.loads(row["payload"]) | {"type": row["type"], "incident_id": None}  # known only once it is linked
+        payload = json.loads(row["payload"]) | {
+            "type": row["type"],
+            "incident_id": None,
+        }  # known only once it is linked
         feed[batch[row["event_id"]]].append(same(payload))
     return Content(
         {key[f["id"]]: same(f) for f in frames},
@@ -362,7 +365,11 @@ def content(record):
         dict(enumerate(same(spot) for spot in _table(record, "spots"))),
         {e["batch_id"]: same(e) for e in events},
         feed,
-        {batch[i["id"]]: same({k: i[k] for k in INCIDENT}) for i in _table(record, "incidents") if i["merged_into"] is None},
+        {
+            batch[i["id"]]: same({k: i[k] for k in INCIDENT})
+            for i in _table(record, "incidents")
+            if i["merged_into"] is None
+        },
     )
 
 
