@@ -1,14 +1,21 @@
-"""Suppress boxes that do not count: vehicles that stand still, and boxes in zones that the owner ignores.
+"""Suppress boxes that do not count: what stands still, and boxes in zones that the owner ignores.
 
-A parked car must not open events all night. The state is a row per spot in the record, updated in the transaction that
-decides a frame and in the order of ids, so live, restarted and replayed runs agree. A suppressed box is stored with the reason
-(table `suppressed`); it neither opens nor prolongs an event.
+A parked car, a statue, or a spider on the lens that the detector takes for a person must not open events all night. The
+state is a row per spot in the record, updated in the transaction that decides a frame and in the order of ids, so live,
+restarted and replayed runs agree. A suppressed box is stored with the reason (table `suppressed`); it neither opens nor
+prolongs an event.
+
+A spot is the place of one object. A box in the same place belongs to its spot; a box in a new place takes along the spot
+that was left for it (its object moved: `moved_at`), else it gets a spot of its own. A spot holds back its boxes once it
+has been the same for a minute, but a person who was seen to move there counts for an hour, and while one that moved was
+last seen close to a spot and is seen no more, it may be standing right there: then the box of the spot counts.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,23 +26,45 @@ from hearthwatch.schemas.items import Detection
 log = logging.getLogger(__name__)
 
 VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
-SAME_IOU = 0.9  # overlap of two boxes of the same object in the same place
-EMPTY_MAX = 2 * HOUR  # a spot that was empty for so long is deleted, …
-PASSING = 600 * SECOND  # … one where something only passed sooner, or a busy street would fill the table
-NEAR = 0.12  # of its size: boxes that overlap by SAME_IOU start closer together than this
+SAME_IOU = 0.75  # with the mean: single boxes of what stands still differ by 3 % of their size
+STRAY_IOU = 0.6  # one box in some hundreds differs so much
+LEFT_IOU = 0.3  # an object whose box overlaps less has left its place; half an object, seen in its place, overlaps more
 MEAN_OF = 20  # frames: a spot is the mean of about the last twenty boxes, which takes the detector's jitter out
+GAP = 12 * SECOND  # so long after it was seen last, an object may be the one in a new place
+STRIDE, SLACK = 1.35, 0.3  # box heights per second that feet may move, and the jitter of the box
+CLOSE = 2.0  # box heights: who was last seen so close to a spot may be standing there
+PERSON_COUNTS = HOUR  # since it moved; bounded because two statues that flicker may look like one that moves
+EMPTY_MAX = 2 * HOUR  # a spot that was empty for so long no longer counts, see `_is_gone`
+BOXES_MAX = SPOTS_MAX = (
+    32  # of a kind in a frame, the surest, and of a kind in a camera: 1 ms; what exceeds them counts
+)
 
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels."""
 
 
 class Stillness(NamedTuple):
-    """When a box counts as standing still. `kinds` empty: never."""
+    """When a box counts as standing still."""
 
-    kinds: tuple[str, ...] = VEHICLES
+    kinds: tuple[str, ...] | None = None
+    """None: all; empty: none."""
     frames: int = 3
     """Seen in at least this many earlier frames, …"""
     microseconds: int = 60 * SECOND
     """… the first of them at least this long ago, by capture time."""
+
+
+class Spot(NamedTuple):
+    """A row of `spots`; times of capture in microseconds."""
+
+    id: int
+    box: Box
+    frames: int
+    first_at: int
+    last_at: int
+    moved_at: int | None
+    """When its object came here from another place; None: it was never seen to move."""
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
@@ -88,8 +117,17 @@ class Suppression:
 
     def reasons(self, camera: str, at: int, size: tuple[int, int], boxes: Sequence[Detection]) -> list[str | None]:
         """Return one reason per box, or None, of a frame captured at `at` (microseconds); `size` is that of the picture in pixels."""
-        ignored = self._zones(camera)
-        return [self._in_zone(ignored, size, box) or self._still(camera, at, box) for box in boxes]
+        ignored, kinds = self._zones(camera), self.stillness.kinds
+        reasons = [self._in_zone(ignored, size, box) for box in boxes]
+        groups: dict[str, list[int]] = {}
+        for i, box in enumerate(boxes):
+            if reasons[i] is None and (kinds is None or box.object_type in kinds):
+                groups.setdefault(box.object_type, []).append(i)
+        for kind, group in groups.items():
+            group = sorted(group, key=lambda i: -boxes[i].confidence)[:BOXES_MAX]
+            for i, reason in zip(group, self._still(camera, kind, at, [boxes[i].bbox for i in group]), strict=True):
+                reasons[i] = reason
+        return reasons
 
     def _zones(self, camera: str) -> list[tuple[str, list[Point]]]:
         row = self.record.one("SELECT ignore_zones FROM cameras WHERE id = ?", camera)
@@ -111,34 +149,103 @@ class Suppression:
         foot = (min(foot[0], 1 - 1e-9), min(foot[1], 1 - 1e-9))  # the lower border of the picture belongs to it
         return next((f"in ignored zone {name}" for name, polygon in ignored if inside(foot, polygon)), None)
 
-    def _still(self, camera: str, at: int, box: Detection) -> str | None:
-        if box.object_type not in self.stillness.kinds:
-            return None
+    def _still(self, camera: str, kind: str, at: int, boxes: Sequence[Box]) -> list[str | None]:
+        """Return why boxes of one kind in one frame do not count; update the spots of that kind."""
         rows = self.record.rows(
-            "SELECT id, x, y, width, height, frames, first_at, last_at FROM spots "
-            "WHERE camera_id = ? AND object_type = ? AND x BETWEEN ? AND ?",
-            camera, box.object_type, box.bbox[0] - NEAR * box.bbox[2], box.bbox[0] + NEAR * box.bbox[2],
+            "SELECT id, x, y, width, height, frames, first_at, last_at, moved_at FROM spots "
+            "WHERE camera_id = ? AND object_type = ? ORDER BY id", camera, kind,
         )  # fmt: skip
-        same = max(((iou(row[1:5], box.bbox), row) for row in rows), default=(0.0, None))
-        if same[1] is None or same[0] < SAME_IOU:
-            self._remember(camera, at, box)
-            return None
-        spot, x, y, width, height, frames, first_at, last_at = same[1]
-        share = 1 / min(frames + 1, MEAN_OF)
-        mean = [old + (new - old) * share for old, new in zip((x, y, width, height), box.bbox, strict=True)]
-        self.record.execute(
-            "UPDATE spots SET x = ?, y = ?, width = ?, height = ?, frames = frames + (last_at <> ?), first_at = ?, last_at = ? WHERE id = ?",
-            *mean, at, min(first_at, at), max(last_at, at), spot,
-        )  # fmt: skip
-        still = frames >= self.stillness.frames and at - first_at >= self.stillness.microseconds
-        return f"has stood still for {(at - first_at) / 60e6:.0f} min" if still else None
+        known = [Spot(row[0], row[1:5], *row[5:]) for row in rows]
+        spots = [spot for spot in known if not self._is_gone(spot, kind, at)]
+        same = _match([(spot.moved_at is not None or self._is_still(spot, at), spot) for spot in spots], boxes)
+        taken = {spot.id for spot in same.values()}
+        empty = [spot for spot in spots if spot.id not in taken]
+        unused = [spot for spot in known if spot not in spots]
+        strays: dict[int, Spot] = {}
+        room = SPOTS_MAX - len(known)
+        for i, box in enumerate(boxes):
+            own = same.get(i)
+            if own and (own.moved_at is not None or self._is_still(own, at) or at - own.last_at <= GAP):
+                continue
+            overlaps = [(iou(spot.box, box), spot) for spot in empty]
+            left = [spot for overlap, spot in overlaps if not own and self._may_have_left(spot, box, overlap, at)]
+            if not left and overlaps and max(overlaps)[0] >= STRAY_IOU:
+                strays[i] = max(overlaps)[1]
+            if own:
+                continue
+            if left:
+                unused.insert(0, min(left, key=lambda spot: (_distance(spot.box, box), spot.id)))
+                empty.remove(unused[0])
+            elif not unused and not room:
+                unused.append(min(empty, key=lambda spot: (self._is_still(spot, at), spot.last_at)))
+                empty.remove(unused[0])
+            room -= not unused
+            self._put(unused.pop(0).id if unused else None, camera, kind, box, at, at if left else None)
+        walkers = [s for s in empty if s.moved_at is not None and at - s.last_at <= self.stillness.microseconds]
+        reasons: list[str | None] = [None] * len(boxes)
+        for i, spot in (same | strays).items():
+            is_joined = any(w is not spot and _distance(w.box, spot.box) <= CLOSE for w in walkers)
+            if self._holds_back(spot, kind, at) and (kind in VEHICLES or not is_joined):
+                reasons[i] = f"has stood still for {(at - spot.first_at) / 60e6:.0f} min"
+            if i in same:
+                self._keep(same[i], boxes[i], at, is_joined)
+        return reasons
 
-    def _remember(self, camera: str, at: int, box: Detection) -> None:
+    def _is_gone(self, spot: Spot, kind: str, at: int) -> bool:
+        """Whether nothing is left of a spot: it was empty for longer than it was taken, and for as long as makes it still.
+
+        Otherwise a second visitor who stands where the first one stood would not count. A vehicle is the same vehicle.
+        """
+        taken = EMPTY_MAX if kind in VEHICLES else max(self.stillness.microseconds, spot.last_at - spot.first_at)
+        return abs(at - spot.last_at) > min(EMPTY_MAX, taken)
+
+    def _is_still(self, spot: Spot, at: int) -> bool:
+        return spot.frames >= self.stillness.frames and at - spot.first_at >= self.stillness.microseconds
+
+    def _holds_back(self, spot: Spot, kind: str, at: int) -> bool:
+        counts = kind == "person" and spot.moved_at is not None and at - spot.moved_at < PERSON_COUNTS
+        return self._is_still(spot, at) and not counts
+
+    def _may_have_left(self, spot: Spot, box: Box, overlap: float, at: int) -> bool:
+        """Whether a box in a new place may be the object of this spot. What was only seen in one place stays there."""
+        if overlap > LEFT_IOU:
+            return spot.moved_at is not None
+        if not 0 <= at - spot.last_at <= GAP or (spot.moved_at is None and spot.frames >= self.stillness.frames):
+            return False
+        return _distance(spot.box, box) <= STRIDE * max(1.0, (at - spot.last_at) / SECOND) + SLACK
+
+    def _put(self, id: int | None, camera: str, kind: str, box: Box, at: int, moved_at: int | None) -> None:
+        """Write a spot that was taken just now, as a new row or in the place of another."""
         self.record.execute(
-            "DELETE FROM spots WHERE camera_id = ? AND last_at < ? AND (frames < ? OR last_at < ?)",
-            camera, at - PASSING, self.stillness.frames, at - EMPTY_MAX,
+            "INSERT OR REPLACE INTO spots(id, camera_id, object_type, x, y, width, height, frames, first_at, last_at, moved_at) "
+            "VALUES (?,?,?,?,?,?,?,1,?,?,?)", id, camera, kind, *box, at, at, moved_at,
         )  # fmt: skip
+
+    def _keep(self, spot: Spot, box: Box, at: int, is_joined: bool) -> None:
+        """Add a box to its spot. What may be another object does not change the place of one that never moved."""
+        share = 0 if is_joined and spot.moved_at is None else 1 / min(spot.frames + 1, MEAN_OF)
+        mean = [old + (new - old) * share for old, new in zip(spot.box, box, strict=True)]
         self.record.execute(
-            "INSERT INTO spots(camera_id, object_type, x, y, width, height, frames, first_at, last_at) VALUES (?,?,?,?,?,?,1,?,?)",
-            camera, box.object_type, *box.bbox, at, at,
+            "UPDATE spots SET x = ?, y = ?, width = ?, height = ?, frames = frames + 1, first_at = ?, last_at = ?, moved_at = ? WHERE id = ?",
+            *mean, min(spot.first_at, at), at, at if is_joined and spot.moved_at is not None else spot.moved_at, spot.id,
         )  # fmt: skip
+
+
+def _match(spots: Sequence[tuple[bool, Spot]], boxes: Sequence[Box]) -> dict[int, Spot]:
+    """Find the boxes that are in the place of a spot, each at most once: index of the box -> spot.
+
+    The spots that are known (first value) go before those that one stray box may have left.
+    """
+    pairs = [(is_known, iou(spot.box, box), -i, spot) for i, box in enumerate(boxes) for is_known, spot in spots]
+    found: dict[int, Spot] = {}
+    taken = set[int]()
+    for _, _, i, spot in sorted((pair for pair in pairs if pair[1] >= SAME_IOU), reverse=True):
+        if -i not in found and spot.id not in taken:
+            found[-i] = spot
+            taken.add(spot.id)
+    return found
+
+
+def _distance(a: Box, b: Box) -> float:
+    """Between the feet of two boxes, in heights of the taller one."""
+    return math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] - b[1] - b[3]) / max(a[3], b[3], 1)

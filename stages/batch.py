@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ from hearthwatch.record import WORKING_SET_KIB, Record, now
 from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.resume_point import find_resume_point
-from hearthwatch.record.suppression import VEHICLES, Stillness
+from hearthwatch.record.suppression import Stillness
 from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Tick
@@ -49,10 +49,10 @@ class Batch(Stage):
     """A camera that shows nothing for this long, in seconds of capture time, has ended its event."""
     lateness_seconds: Annotated[float, Field(ge=0)] = 5.0
     """How long after its deadline an event waits for pictures that come out of order, in seconds of arrival time."""
-    still_objects: tuple[str, ...] = VEHICLES
-    """What neither opens nor prolongs an event while it stands still; empty: everything always does."""
+    still_objects: Literal["all"] | tuple[str, ...] = "all"
+    """Which kinds neither open nor prolong an event while they stand still; empty: none."""
     still_frames: Annotated[int, Field(ge=1)] = 3
-    """Seen at the same place (IoU 0.9) in at least this many earlier frames of the camera, …"""
+    """Seen at the same place (IoU 0.75) in at least this many earlier frames of the camera, …"""
     still_seconds: Annotated[float, Field(ge=0)] = 60
     """… the first of them at least this many seconds of capture time ago."""
 
@@ -64,7 +64,8 @@ class Batch(Stage):
 
     def stillness(self) -> Stillness:
         """Convert the options to the record's unit."""
-        return Stillness(self.still_objects, self.still_frames, round(self.still_seconds * SECOND))
+        kinds = None if self.still_objects == "all" else self.still_objects
+        return Stillness(kinds, self.still_frames, round(self.still_seconds * SECOND))
 
     def cut(self) -> Cut:
         """Convert the options to the record's unit."""

@@ -57,3 +57,5 @@ CREATE TABLE notifications(
   PRIMARY KEY (consumer, incident_id)
 ) WITHOUT ROWID;
 CREATE INDEX notifications_held ON notifications(consumer) WHERE held IS NOT NULL;
+
+ALTER TABLE spots ADD COLUMN moved_at INTEGER;      -- when its object came there from another place; NULL: never seen to move

@@ -14,6 +14,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching, Cut, cut
 from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.suppression import Stillness
 from hearthwatch.schemas.items import (
     CUT_SHORT,
     DUPLICATE,
@@ -30,6 +31,7 @@ from tests.support.invariants import check_conservation, check_record
 S = 1_000_000
 RULES = Cut()
 PERSON = (Detection("person", 0.9, (1, 2, 3, 4)),)
+COUNTS = Stillness(kinds=())  # the same box in every picture
 END = Tick(from_microseconds(4_000_000_000 * S))
 
 thorough = settings(
@@ -68,7 +70,7 @@ class Run:
             for i, (captured, at) in enumerate(arrivals)
         ]
         ledger.discover(found, 1 << 60)
-        self.batching = Batching(self.record, judge, rules)
+        self.batching = Batching(self.record, judge, rules, stillness=COUNTS)
         frames = [e.frame for e in ledger.todo(0, 10**6)]
         i = 0
         while i < len(frames):
@@ -84,7 +86,9 @@ class Run:
             if rnd and rnd.random() < 0.3:
                 self._write(part)  # handed out again after the commit
             if rnd and rnd.random() < 0.2:
-                self.batching = Batching(self.record, judge, rules)  # a restart: nothing is remembered
+                self.batching = Batching(
+                    self.record, judge, rules, stillness=COUNTS
+                )  # a restart: nothing is remembered
         self._write([END])
         self.check()
 
@@ -248,7 +252,7 @@ class Cameras:
             )
             self.ledger.discover([found], round(at * S))
         self.frames = [entry.frame for entry in self.ledger.todo(0, 10**6)]
-        self.batching = Batching(self.record, judge)
+        self.batching = Batching(self.record, judge, stillness=COUNTS)
 
     def decide(self, rnd, ticks=True):
         """Decide them in chunks, with ticks that leave out the cameras that have a picture waiting."""
@@ -261,7 +265,7 @@ class Cameras:
                 part.append(Tick(at, behind))
             self.batching.write(part)
             if rnd.random() < 0.2:
-                self.batching = Batching(self.record, judge)
+                self.batching = Batching(self.record, judge, stillness=COUNTS)
         check_conservation(self.record)
         return self
 

@@ -24,6 +24,7 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import escape
 from hearthwatch.record.retention.policy import RetentionPolicy
 from hearthwatch.record.retention.run import RetentionRun
+from hearthwatch.record.suppression import Stillness
 from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick
 from hearthwatch.schemas.context import Context
@@ -51,7 +52,7 @@ class House:
         """As after a start: nothing is remembered."""
         self.record = Record(self.path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(judge, zone=ZoneInfo("UTC")))
+        self.batching = Batching(self.record, partial(judge, zone=ZoneInfo("UTC")), stillness=Stillness(kinds=()))
         self.lake = Lake(self.record, self.data)
         return self
 
