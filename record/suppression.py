@@ -6,7 +6,7 @@ restarted and replayed runs agree. A suppressed box is stored with the reason (t
 prolongs an event.
 
 A spot is the place of one object. A box in the same place belongs to its spot; a box in a new place takes along the spot
-that was left for it (its object moved: `moved_at`), else it gets a spot of its own. A spot holds back its boxes once it
+that was left for it (its object moved: `moved_at`), else it starts a new spot. A spot holds back its boxes once it
 has been the same for a minute, but a person who was seen to move there counts for an hour, and while one that moved was
 last seen close to a spot and is seen no more, it may be standing right there: then the box of the spot counts.
 """
