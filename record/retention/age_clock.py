@@ -36,7 +36,8 @@ class RetentionTime(NamedTuple):
 
 def read_clock(record: Record, wall: int, ran: int) -> RetentionTime:
     """Move the kept time forward to `wall`, as far as it is trusted after running for `ran` microseconds since the last call."""
-    kept = _kept(record, wall)
+    stored = _stored(record)
+    kept = stored.at if stored else wall
     at = wall if wall - kept <= DOUBT else min(wall, kept + CATCH_UP * ran)
     return keep_clock(record, RetentionTime(at, wall - at), kept)
 
@@ -50,17 +51,16 @@ def keep_clock(record: Record, time: RetentionTime, kept: int = 0) -> RetentionT
 
 def note_last_sign_of_life(record: Record) -> None:
     """Begin to keep the time, where the record last had a sign of life; before anything is written."""
-    if record.one("SELECT 1 FROM meta WHERE key = ?", KEY) is None and (at := last_sign_of_life(record)):
+    if _stored(record) is None and (at := last_sign_of_life(record)):
         keep_clock(record, RetentionTime(at, 0))
 
 
 def doubted_clock(record: Record) -> RetentionTime | None:
     """Return what the last run of retention counted by, if it doubted the wall clock."""
-    row = record.one("SELECT value FROM meta WHERE key = ?", KEY)
-    time = RetentionTime(**json.loads(row[0])) if row else None
+    time = _stored(record)
     return time if time and time.ahead else None
 
 
-def _kept(record: Record, wall: int) -> int:
+def _stored(record: Record) -> RetentionTime | None:
     row = record.one("SELECT value FROM meta WHERE key = ?", KEY)
-    return int(json.loads(row[0])["at"]) if row else wall
+    return RetentionTime(**json.loads(row[0])) if row else None

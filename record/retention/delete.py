@@ -109,15 +109,6 @@ class Deleter:
         while self.record.transact(lambda: self.record.execute(sql, before).rowcount):
             pass
 
-    def delete_messages(self, before: int) -> None:
-        """Delete system messages and conditions that ended, from before this time (microseconds)."""
-
-        def delete() -> None:
-            self.record.execute("DELETE FROM feed WHERE kind = 'system' AND at < ?", before)
-            self.record.execute("DELETE FROM conditions WHERE state = 'off' AND changed_at < ?", before)
-
-        self.record.transact(delete)
-
     def _step(self, groups: Sequence[DeletionGroup]) -> None:
         """One transaction that marks, the files, one transaction that deletes; then a pause for other writers."""
         if not groups:

@@ -67,12 +67,10 @@ class RetentionResult(NamedTuple):
 
     def problems(self) -> list[str]:
         """Return what a person has to fix."""
-        refused = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.deleted.refused.items()]
-        over = OVER if self.is_all else STILL_OVER
-        return (
-            refused
-            + ([LIMITED] if self.is_limited else [])
-            + ([over.format(gigabytes(self.over), self.kept)] if self.over else [])
+        lines = [f"{counted(n, 'file')} could not be deleted: {why}" for why, n in self.deleted.refused.items()]
+        lines += [LIMITED] if self.is_limited else []
+        return lines + (
+            [(OVER if self.is_all else STILL_OVER).format(gigabytes(self.over), self.kept)] if self.over else []
         )
 
 
@@ -99,7 +97,6 @@ class RetentionRun:
             boundary = self._boundary(now)
             self.deleter.delete(boundary, lambda counts: stop())
             self.deleter.delete_samples(now - self.policy.days * DAY)
-            self.deleter.delete_messages(now - self.policy.days * DAY)
             over, is_all = self._make_room(stop)
             self.sweep.drop_gone_uploads(stop)
             orphans, drawn = self.sweep.sweep_thumbnails(stop)
@@ -109,18 +106,31 @@ class RetentionRun:
     def plan(self, now: int) -> list[PlannedDeletion]:
         """Estimate what `run` would delete."""
         boundary = self._boundary(now)
-        aged = DeletionEstimate(self, self.candidates.groups(boundary)).take()
+        aged = self._estimate(self.candidates.groups(boundary))
         parts = [PlannedDeletion(f"discovered more than {self.policy.days} days ago", *aged)]
         excess = self._excess() - aged[2]
         if excess > 0:
             newer = (group for group in self.candidates.groups(self._end()) if max(group.frames) >= boundary)
-            large = DeletionEstimate(self, newer).take(excess)
-            parts.append(
-                PlannedDeletion(
-                    f"the oldest of the rest, to come below {gigabytes(self.policy.bytes_max or 0)}", *large
-                )
-            )
+            large = self._estimate(newer, excess)
+            limit = gigabytes(self.policy.bytes_max or 0)
+            parts.append(PlannedDeletion(f"the oldest of the rest, to come below {limit}", *large))
         return parts
+
+    def _estimate(self, groups: Iterator[DeletionGroup], bytes_max: float = float("inf")) -> tuple[int, int, int]:
+        """Add up events, frames and bytes, until there are enough of them."""
+        events = frames = total = 0
+        each = int(self.bytes_each())
+        for group in groups:
+            events += group.event_id is not None
+            frames += len(group.frames)
+            total += sum(each + self._thumbnail_bytes(frame) for frame in group.frames)
+            if total >= bytes_max:
+                break
+        return events, frames, total
+
+    def _thumbnail_bytes(self, frame: int) -> int:
+        captured, path = self.record.one("SELECT captured_at, thumbnail_path FROM frames WHERE id = ?", frame)
+        return _size(self.data_dir / thumbnail_path(frame, captured)) if path else 0
 
     def count_kept(self, now: int) -> int:
         """How many events are old enough but not reviewed."""
@@ -138,12 +148,11 @@ class RetentionRun:
             excess = self._excess()
             if excess <= 0 or stop() or self.deleter.is_limited:
                 break
-            each, start, frames = self.bytes_each(), self.deleter.counts.bytes, self.deleter.counts.frames
+            each, frames = self.bytes_each(), self.deleter.counts.frames
+            enough = excess + self.deleter.counts.bytes + each * frames
 
-            def is_enough(
-                done: DeletionCounts, *, e: int = excess, each: float = each, b: int = start, f: int = frames
-            ) -> bool:
-                return stop() or done.bytes - b + each * (done.frames - f) >= e
+            def is_enough(done: DeletionCounts, *, each: float = each, enough: float = enough) -> bool:
+                return stop() or done.bytes + each * done.frames >= enough
 
             self.deleter.delete(self._end(), is_enough)
             self._shrink(stop)
@@ -192,31 +201,6 @@ class RetentionRun:
             if self._free() >= before:
                 break
         self.record.pragma("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-class DeletionEstimate:
-    """Adds up what groups come to."""
-
-    def __init__(self, run: RetentionRun, groups: Iterator[DeletionGroup]) -> None:
-        self.retention_run, self.groups = run, groups
-        self.each = run.bytes_each()
-
-    def take(self, bytes_max: float = float("inf")) -> tuple[int, int, int]:
-        """Events, frames and bytes, until there are enough of them."""
-        events = frames = total = 0
-        for group in self.groups:
-            events += group.event_id is not None
-            frames += len(group.frames)
-            total += sum(self._bytes(frame) for frame in group.frames)
-            if total >= bytes_max:
-                break
-        return events, frames, total
-
-    def _bytes(self, frame: int) -> int:
-        captured, path = self.retention_run.record.one(
-            "SELECT captured_at, thumbnail_path FROM frames WHERE id = ?", frame
-        )
-        return int(self.each) + (_size(self.retention_run.data_dir / thumbnail_path(frame, captured)) if path else 0)
 
 
 def _sizes(folder: Path, without: Path) -> Iterator[int]:
