@@ -102,23 +102,15 @@ def _zone(name: str | None) -> str | None:
     return name
 
 
-def _labels(value: object) -> object:
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, list | tuple):
-        value = tuple(dict.fromkeys(label for item in value if (label := str(item).strip().lower())))
-    return value
-
-
-def _names(value: object) -> object:
-    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
-
-
-def _patterns(value: object) -> object:
-    """Split patterns at semicolons, else at commas."""
+def _items(value: object) -> object:
+    """Split at semicolons, else at commas."""
     if isinstance(value, str):
         value = value.split(";" if ";" in value else ",")
     return tuple(filter(None, (str(item).strip() for item in value))) if isinstance(value, list | tuple) else value
+
+
+def _labels(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(str.lower, labels)))
 
 
 def _time_formats(formats: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,10 +125,6 @@ def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
     except re.error as error:
         raise ValueError(f"not a glob: {error.msg}") from None
     return globs
-
-
-def _camera_pattern(pattern: str) -> str:
-    return CameraPattern(pattern).text
 
 
 def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -197,7 +185,7 @@ class Settings(BaseModel):
     hearthwatch_flow: Annotated[Path | None, Allowed("a TOML file")] = None
     """A flow file instead of the built-in one."""
     hearthwatch_nodes: Annotated[
-        tuple[str, ...], BeforeValidator(_names), Allowed("names with commas between them")
+        tuple[str, ...], BeforeValidator(_items), Allowed("names with commas between them")
     ] = ()
     """Run these nodes of the graph only, with commas between them; the others run in another process. Empty: all."""
     hearthwatch_detector_model: Annotated[str, Allowed("a hub id, a folder or yard")] = "PekingU/rtdetr_v2_r18vd"
@@ -213,7 +201,8 @@ class Settings(BaseModel):
     """Pictures per forward pass at most; unset: 32 on CUDA, 1 on a CPU."""
     hearthwatch_object_types: Annotated[
         tuple[str, ...],
-        BeforeValidator(_labels),
+        BeforeValidator(_items),
+        AfterValidator(_labels),
         Field(min_length=1),
         Allowed("labels separated by commas, or * for all"),
     ] = (
@@ -245,7 +234,7 @@ class Settings(BaseModel):
     file's modification time; else that time), `mtime`, `name` or `exif`."""
     hearthwatch_time_format: Annotated[
         tuple[str, ...],
-        BeforeValidator(_patterns),
+        BeforeValidator(_items),
         AfterValidator(_time_formats),
         Allowed("strptime patterns of paths with commas or semicolons between them, or nothing"),
     ] = ()
@@ -253,13 +242,15 @@ class Settings(BaseModel):
     mean: as for `strptime`, with `*` for any text without `/` and `%s` for seconds since 1970, such as `%Y/%m/%d/cam_%H-%M-%S`;
     `camera=pattern` is for one camera; a comma or semicolon stands between several."""
     hearthwatch_camera: Annotated[
-        str, AfterValidator(_camera_pattern), Allowed("a pattern such as {1}, {1}/{2} or {1}_{n1}")
+        str,
+        AfterValidator(lambda pattern: CameraPattern(pattern).text),
+        Allowed("a pattern such as {1}, {1}/{2} or {1}_{n1}"),
     ] = "{1}"
     """What says whose picture it is: `{1}`, `{2}` … are the folders below FOSCAM_BASE_PATH, `{n1}`, `{n2}` … the parts of the
     file's name between `_`, `-`, space and dot."""
     hearthwatch_ignore: Annotated[
         tuple[str, ...],
-        BeforeValidator(_patterns),
+        BeforeValidator(_items),
         AfterValidator(_globs),
         Allowed("globs with commas or semicolons between them, or nothing"),
     ] = ()
@@ -288,7 +279,8 @@ class Settings(BaseModel):
     """Token that clients send (`Authorization: Bearer …`; the page asks for it once); unset: no token is needed. At least 16 characters where HEARTHWATCH_API_HOST is not loopback."""
     hearthwatch_cors_origins: Annotated[
         tuple[str, ...],
-        BeforeValidator(_labels),
+        BeforeValidator(_items),
+        AfterValidator(_labels),
         AfterValidator(_origins),
         Allowed("http://host:port, separated by commas"),
     ] = ()
