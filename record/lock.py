@@ -33,6 +33,7 @@ class Lock:
             RecordError: another process holds it (the message names its pid), or the file cannot be written.
         """
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise RecordError(
@@ -76,10 +77,6 @@ def acquire_lock(chain: str, record_path: Path, data_dir: Path | None = None) ->
         lock = Lock()
         stack.callback(lock.release)
         for path, shared in paths:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise RecordError(f"{path.parent}: the folder cannot be made: {error.strerror}") from error
             lock.take(path, str(shared))
         stack.pop_all()
     return lock

@@ -120,5 +120,5 @@ def test_whether_a_pipeline_runs(tmp_path: Path) -> None:
     assert is_pipeline_running(tmp_path / "a.db", tmp_path)
     lock.release()
     (tmp_path / "file").touch()
-    with pytest.raises(RecordError, match="the folder cannot be made"):
+    with pytest.raises(RecordError, match="the lock cannot be made"):
         is_pipeline_running(tmp_path / "a.db", tmp_path / "file")

@@ -62,7 +62,7 @@ def test_a_kill_frees_both(tmp_path: Path, holder: subprocess.Popen) -> None:
 
 def test_a_folder_that_cannot_hold_a_lock_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RecordError, match="file: the folder cannot be made"):
+    with pytest.raises(RecordError, match="the lock cannot be made"):
         acquire_lock("see", tmp_path / "a.db", tmp_path / "file")
     (tmp_path / "data" / "see.lock").mkdir(parents=True)
     with pytest.raises(RecordError, match=r"see\.lock: the lock cannot be made: .*; is .*data writable"):
