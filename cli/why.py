@@ -13,7 +13,8 @@ from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.copies import Copy, find_file
-from hearthwatch.record.read.lineage import EventFrame, EventRevision, FoundBox, Lineage, read_lineage
+from hearthwatch.record.read.events import Row
+from hearthwatch.record.read.lineage import Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.batch import Batch
@@ -30,11 +31,8 @@ def why(
     record, zone = open_existing(graph.context.record_path), graph.context.zone
     rules = graph.options_of(Batch).cut()
     found = read_lineage(record, event_id)
-    now = {
-        p.id: copy
-        for p, _ in found.frames
-        if (copy := find_file(record, graph.context.base_path, p.id)) and copy.id != p.id
-    }
+    copies = {p["id"]: find_file(record, graph.context.base_path, p["id"]) for p in found.frames}
+    now = {id: copy for id, copy in copies.items() if copy and copy.id != id}
     for part in (headline(found, zone), pictures(found, zone, now), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")
     if asked := prompt(found, record, zone):
@@ -66,23 +64,27 @@ def pictures(story: Lineage, zone: tzinfo | None, now: Mapping[int, Copy]) -> It
     n = len(story.frames)
     yield f"Pictures: {n} with something in {'it' if n == 1 else 'them'}"
     half = PICTURES_MAX // 2
-    for i, (frame, boxes) in enumerate(story.frames):
+    for i, frame in enumerate(story.frames):
         if n <= PICTURES_MAX or i < half or i >= n - half:
-            yield from _picture(frame, boxes, set(story.evidence), zone)
-            if frame.id in now:
-                yield f"    the same picture came again as frame {now[frame.id].id}, {now[frame.id].path}"
+            yield from _picture(frame, set(story.evidence), zone)
+            if copy := now.get(frame["id"]):
+                yield f"    the same picture came again as frame {copy.id}, {copy.path}"
         elif i == half:
             yield f"  … {n - PICTURES_MAX} more …"
     if story.evidence:
         yield "  * what the verdict rests on"
 
 
-def _picture(p: EventFrame, boxes: list[FoundBox], evidence: set[int], zone: tzinfo | None) -> Iterator[str]:
-    took = "" if p.detect_ms is None else f", {p.detect_ms:.0f} ms to detect"
-    yield f"  {clock(p.captured_at, zone)}  {p.path} (frame {p.id}; arrived {_after(p.captured_at, p.arrived_at)}{took}, by {p.model or 'a detector'})"
-    kept = [f"{b.object_type} {b.confidence:.0%}{'*' if b.id in evidence else ''}" for b in boxes if b.reason is None]
+def _picture(p: Row, evidence: set[int], zone: tzinfo | None) -> Iterator[str]:
+    took = "" if p["detect_ms"] is None else f", {p['detect_ms']:.0f} ms to detect"
+    yield f"  {clock(p['captured_at'], zone)}  {p['path']} (frame {p['id']}; arrived {_after(p['captured_at'], p['arrived_at'])}{took}, by {p['model'] or 'a detector'})"
+    kept = [
+        f"{b['object_type']} {b['confidence']:.0%}{'*' if b['id'] in evidence else ''}"
+        for b in p["boxes"]
+        if b["reason"] is None
+    ]
     yield f"    {', '.join(kept)}"
-    left_out = Counter(f"{b.object_type} ({b.reason})" for b in boxes if b.reason is not None)
+    left_out = Counter(f"{b['object_type']} ({b['reason']})" for b in p["boxes"] if b["reason"] is not None)
     if left_out:
         yield f"    does not count: {', '.join(f'{count} × {what}' for what, count in left_out.items())}"
 
@@ -104,7 +106,7 @@ def window(story: Lineage, rules: Cut, zone: tzinfo | None) -> Iterator[str]:
     limit = f"{rules.window / 1e6:g} s after the first" if by_window else f"{rules.idle / 1e6:g} s after the last"
     yield f"  a picture from {clock(deadline, zone)} on ({limit}) begins the next event"
     if e["opened_at"]:
-        arrived = min(p.arrived_at for p, _ in story.frames)
+        arrived = min(p["arrived_at"] for p in story.frames)
         yield f"  opened {clock(e['opened_at'], zone)}, {_after(arrived, e['opened_at'])} than its first picture arrived"
     if e["closed_at"]:
         yield f"  closed {clock(e['closed_at'], zone)}"
@@ -129,24 +131,24 @@ def verdicts(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
     reason = None
     for step in story.revisions:
         yield _verdict(step, zone)
-        if step.reasoning and step.reasoning != reason:
-            yield f"    because: {' '.join(step.reasoning.split())}"
-        reason = step.reasoning
+        if step["reasoning"] and step["reasoning"] != reason:
+            yield f"    because: {' '.join(step['reasoning'].split())}"
+        reason = step["reasoning"]
 
 
-def _verdict(step: EventRevision, zone: tzinfo | None) -> str:
-    what = "shadow" if step.shadow else step.type.removeprefix("event.")
-    who = f"{step.analyzer} {step.model} {step.prompt_version}" if step.model else f"{step.analyzer}"
-    took = f" in {step.latency_ms / 1000:.1f} s" if step.latency_ms else ""
-    return f"  {step.revision}  {clock(step.at, zone)}  {what}, {who}{took}: {step.risk_level} {step.risk_score}, {step.summary}"
+def _verdict(step: Row, zone: tzinfo | None) -> str:
+    what = "shadow" if step["shadow"] else step["type"].removeprefix("event.")
+    who = f"{step['analyzer']} {step['model']} {step['prompt_version']}" if step["model"] else f"{step['analyzer']}"
+    took = f" in {step['latency_ms'] / 1000:.1f} s" if step["latency_ms"] else ""
+    return f"  {step['revision']}  {clock(step['at'], zone)}  {what}, {who}{took}: {step['risk_level']} {step['risk_score']}, {step['summary']}"
 
 
 def messages(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
     yield "Messages"
     for message in story.messages:
-        late = f", {message.delay_seconds:.1f} s late" if message.delay_seconds > 60 else ""
-        yield f"  {message.seq}  {clock(message.at, zone)}  {message.type}, revision {message.revision}{late}"
-        if message.taken_by:
-            yield f"    delivered to {', '.join(message.taken_by)}"
-        if message.waits_for:
-            yield f"    pending for {', '.join(message.waits_for)}"
+        late = f", {message['delay_seconds']:.1f} s late" if message["delay_seconds"] > 60 else ""
+        yield f"  {message['seq']}  {clock(message['at'], zone)}  {message['type']}, revision {message['revision']}{late}"
+        if message["taken_by"]:
+            yield f"    delivered to {', '.join(message['taken_by'])}"
+        if message["waits_for"]:
+            yield f"    pending for {', '.join(message['waits_for'])}"

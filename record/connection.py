@@ -111,6 +111,11 @@ class Record:
     def one(self, sql: str, *args: Any) -> Any:
         return self._read(lambda: self.db.execute(sql, args).fetchone())
 
+    def dicts(self, sql: str, *args: Any) -> list[dict[str, Any]]:
+        """Read rows as dicts by column name."""
+        cursor = self.execute(sql, *args)
+        return [dict(zip((name for name, *_ in cursor.description), row, strict=True)) for row in cursor.fetchall()]
+
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
         return self._read(lambda: self.db.execute(sql, args))
 

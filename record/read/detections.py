@@ -21,11 +21,7 @@ _DETECTION = (
 
 
 def _rows(record: Record, where: str, *args: Any) -> list[Row]:
-    names = _DETECTION.split(", ")
-    rows = [
-        dict(zip(names, row, strict=True))
-        for row in record.rows(f"SELECT {_DETECTION} FROM detections WHERE {where}", *args)
-    ]
+    rows = record.dicts(f"SELECT {_DETECTION} FROM detections WHERE {where}", *args)
     for row in rows:
         row["detected_at"] = iso(row["detected_at"])
         row["image_url"] = f"/api/detections/{row['id']}/image"

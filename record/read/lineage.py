@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.copies import original, read_copy
@@ -13,74 +13,24 @@ from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.thumbnails import url
 from hearthwatch.record.units import box_ids
 
-
-class EventFrame(NamedTuple):
-    """A frame of an event, times in microseconds."""
-
-    id: int
-    camera_id: str
-    path: str
-    mtime_ns: int
-    size: int
-    captured_at: int
-    arrived_at: int
-    width: int
-    height: int
-    model: str | None
-    detect_ms: float | None
-    thumbnail_path: str | None
-
-
-class FoundBox(NamedTuple):
-    """What was found in a frame; `reason`: why it does not count, None if it does."""
-
-    id: int
-    object_type: str
-    confidence: float
-    reason: str | None
-
-
-class EventRevision(NamedTuple):
-    """A verdict of an event, times in microseconds."""
-
-    revision: int
-    type: str
-    shadow: bool
-    risk_score: int | None
-    risk_level: str | None
-    summary: str | None
-    reasoning: str | None
-    evidence: str | None
-    analyzer: str | None
-    model: str | None
-    prompt_version: str | None
-    analysis_status: str | None
-    frame_count: int | None
-    latency_ms: float | None
-    at: int
-
-
-class PublishedMessage(NamedTuple):
-    """A message of the feed, the consumers that have it and those that do not yet; `at` in microseconds."""
-
-    seq: int
-    type: str
-    revision: int
-    delay_seconds: float
-    at: int
-    taken_by: list[str]
-    waits_for: list[str]
+_FRAME = "id, camera_id, path, mtime_ns, size, captured_at, arrived_at, width, height, model, detect_ms, thumbnail_path"
+_REVISION = (
+    "revision, type, shadow, risk_score, risk_level, summary, reasoning, evidence, analyzer, model, prompt_version, analysis_status, "
+    "frame_count, latency_ms, at"
+)
 
 
 class Lineage(NamedTuple):
-    """All of it. `event` is the event's row by column."""
+    """All of it, rows by column; times in microseconds."""
 
-    event: dict[str, Any]
+    event: Row
     camera: str
     evidence: list[int]
-    frames: list[tuple[EventFrame, list[FoundBox]]]
-    revisions: list[EventRevision]
-    messages: list[PublishedMessage]
+    frames: list[Row]
+    """Each with its `boxes`; `reason`: why a box does not count, None if it does."""
+    revisions: list[Row]
+    messages: list[Row]
+    """Those of the feed, each with the consumers that have it (`taken_by`) and those that do not yet (`waits_for`)."""
 
 
 def read_lineage(record: Record, event: int) -> Lineage:
@@ -91,27 +41,23 @@ def read_lineage(record: Record, event: int) -> Lineage:
     """
     record.execute("BEGIN")
     try:
-        columns = _event_row(record, event)
-        (camera,) = record.one(
-            "SELECT coalesce((SELECT name FROM cameras WHERE id = ?), ?)", *[columns["camera_id"]] * 2
-        )
-        frames = [(frame, _boxes(record, frame.id)) for frame in _frames(record, event)]
-        evidence = json.loads(columns["evidence"] or "[]")
-        return Lineage(columns, camera, evidence, frames, _revisions(record, event), _messages(record, event))
+        row = _event_row(record, event)
+        (camera,) = record.one("SELECT coalesce((SELECT name FROM cameras WHERE id = ?1), ?1)", row["camera_id"])
+        frames = [frame | {"boxes": _boxes(record, frame["id"])} for frame in _frames(record, event)]
+        evidence = json.loads(row["evidence"] or "[]")
+        return Lineage(row, camera, evidence, frames, _revisions(record, event), _messages(record, event))
     finally:
         record.execute("COMMIT")
 
 
-def _event_row(record: Record, event: int) -> dict[str, Any]:
-    names = [row[1] for row in record.rows("PRAGMA table_info(events)")]
-    row = record.one(f"SELECT {', '.join(names)} FROM events WHERE id = ?", event)
+def _event_row(record: Record, event: int) -> Row:
+    row = next(iter(record.dicts("SELECT * FROM events WHERE id = ?", event)), None)
     if row is None:
         raise RecordError(f"event {event} does not exist{_frame_hint(record, event)}")
-    columns = dict(zip(names, row, strict=True))
-    if columns["status"] == "merged":
-        into = columns["merged_into"]
+    if row["status"] == "merged":
+        into = row["merged_into"]
         raise RecordError(f"event {event} became part of event {into} when a picture came out of order: ask for {into}")
-    return columns
+    return row
 
 
 def _frame_hint(record: Record, frame: int) -> str:
@@ -125,38 +71,37 @@ def _frame_hint(record: Record, frame: int) -> str:
     return ": retention deleted it" if row and row[1] else ""
 
 
-def _frames(record: Record, event: int) -> list[EventFrame]:
-    sql = f"SELECT {', '.join(EventFrame._fields)} FROM frames WHERE event_id = ? ORDER BY captured_at, id"
-    return [EventFrame(*row) for row in record.rows(sql, event)]
+def _frames(record: Record, event: int) -> list[Row]:
+    return record.dicts(f"SELECT {_FRAME} FROM frames WHERE event_id = ? ORDER BY captured_at, id", event)
 
 
-def _boxes(record: Record, frame: int) -> list[FoundBox]:
+def _boxes(record: Record, frame: int) -> list[Row]:
     sql = (
-        "SELECT id, object_type, confidence, NULL FROM detections WHERE id BETWEEN ? AND ? "
-        "UNION ALL SELECT id, object_type, confidence, reason FROM suppressed WHERE id BETWEEN ? AND ? ORDER BY id"
+        "SELECT id, object_type, confidence, NULL AS reason FROM detections WHERE id BETWEEN ?1 AND ?2 "
+        "UNION ALL SELECT id, object_type, confidence, reason FROM suppressed WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
     )
-    return [FoundBox(*row) for row in record.rows(sql, *box_ids(frame), *box_ids(frame))]
+    return record.dicts(sql, *box_ids(frame))
 
 
-def _revisions(record: Record, event: int) -> list[EventRevision]:
+def _revisions(record: Record, event: int) -> list[Row]:
     """Read revisions in the order in which they came, shadow verdicts among them; each half has its own index."""
-    columns = f"SELECT id, {', '.join(EventRevision._fields)} FROM event_history WHERE event_id = ?"
-    rows = record.rows(f"{columns} AND NOT shadow UNION ALL {columns} AND shadow ORDER BY id", event, event)
-    return [EventRevision(*row[1:]) for row in rows]
-
-
-def _messages(record: Record, event: int) -> list[PublishedMessage]:
-    cursors = record.rows("SELECT name, seq FROM cursors ORDER BY name")
-    rows = record.rows(
-        "SELECT seq, type, revision, payload, at FROM feed WHERE kind = 'event' AND subject_id = ? ORDER BY seq", event
+    rows = f"SELECT id, {_REVISION} FROM event_history WHERE event_id = ?1"
+    return record.dicts(
+        f"SELECT {_REVISION} FROM ({rows} AND NOT shadow UNION ALL {rows} AND shadow ORDER BY id)", event
     )
-    return [
-        PublishedMessage(
-            seq, type, revision, json.loads(payload)["delay_seconds"], at,
-            [name for name, at in cursors if at >= seq], [name for name, at in cursors if at < seq],
-        )
-        for seq, type, revision, payload, at in rows
-    ]  # fmt: skip
+
+
+def _messages(record: Record, event: int) -> list[Row]:
+    cursors = record.rows("SELECT name, seq FROM cursors ORDER BY name")
+    sql = (
+        "SELECT seq, type, revision, payload ->> 'delay_seconds' AS delay_seconds, at FROM feed "
+        "WHERE kind = 'event' AND subject_id = ? ORDER BY seq"
+    )
+    rows = record.dicts(sql, event)
+    for row in rows:
+        row["taken_by"] = [name for name, seq in cursors if seq >= row["seq"]]
+        row["waits_for"] = [name for name, seq in cursors if seq < row["seq"]]
+    return rows
 
 
 # -- JSON of the API
@@ -164,25 +109,25 @@ def _messages(record: Record, event: int) -> list[PublishedMessage]:
 
 def history(record: Record, id: int) -> list[Row]:
     """Read the revisions of an event by number; shadow verdicts behind the revision that they judged."""
-    revisions = sorted(_revisions(record, id), key=lambda r: (r.revision, r.shadow))
+    revisions = sorted(_revisions(record, id), key=lambda row: (row["revision"], row["shadow"]))
     return [
-        r._asdict() | {"shadow": bool(r.shadow), "evidence": json.loads(r.evidence or "[]"), "at": iso(r.at)}
-        for r in revisions
+        row | {"shadow": bool(row["shadow"]), "evidence": json.loads(row["evidence"] or "[]"), "at": iso(row["at"])}
+        for row in revisions
     ]
 
 
 def frames(record: Record, event_id: int) -> list[Row]:
     """Read the pictures of an event in order of capture, each with its detections."""
     folders = dict(record.rows("SELECT id, folder_path FROM cameras"))
-    return [
-        {
-            "id": f.id, "captured_at": iso(f.captured_at), "arrived_at": iso(f.arrived_at), "path": f.path, "width": f.width,
-            "height": f.height, "image_url": upload_url(f.camera_id, folders.get(f.camera_id, f.camera_id), f.path, f.mtime_ns, f.size),
-            "thumbnail_url": f.thumbnail_path and url(f.thumbnail_path), "model": f.model, "detect_ms": f.detect_ms,
-            "detections": detections_of_frame(record, f.id),
-        }
-        for f in _frames(record, event_id)
-    ]  # fmt: skip
+    out = _frames(record, event_id)
+    for row in out:
+        row |= {"captured_at": iso(row["captured_at"]), "arrived_at": iso(row["arrived_at"])}
+        camera, thumbnail = row.pop("camera_id"), row.pop("thumbnail_path")
+        version = row.pop("mtime_ns"), row.pop("size")
+        row["image_url"] = upload_url(camera, folders.get(camera) or camera, row["path"], *version)
+        row["thumbnail_url"] = thumbnail and url(thumbnail)
+        row["detections"] = detections_of_frame(record, row["id"])
+    return out
 
 
 def latencies(record: Record, id: int) -> dict[str, float | None]:

@@ -51,11 +51,10 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
 
 def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
     """Read the camera's newest readable pictures by time of capture, as (path, mtime_ns, size)."""
-    rows = record.rows(
+    return record.dicts(
         "SELECT path, mtime_ns, size FROM frames WHERE camera_id = ? AND state = 'settled' ORDER BY captured_at DESC, id DESC LIMIT ?",
         camera, limit,
     )  # fmt: skip
-    return [dict(zip(("path", "mtime_ns", "size"), row, strict=True)) for row in rows]
 
 
 def _last_image_url(record: Record, camera: str, folder: str) -> str | None:
@@ -235,13 +234,11 @@ def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
 
 def quarantine(record: Record, limit: int, offset: int) -> list[Row]:
     """Pictures that could not be processed, newest first. `retried`: a later attempt is in the ledger."""
-    names = ("id", "camera_id", "path", "stage", "reason", "at", "captured_at", "size", "attempt", "retried")
-    rows = record.rows(
-        "SELECT f.id, f.camera_id, f.path, f.error_stage, f.error, f.discovered_at, f.captured_at, f.size, f.attempt, EXISTS (SELECT 1 FROM frames g "
-        "WHERE g.path = f.path AND g.mtime_ns = f.mtime_ns AND g.size = f.size AND g.attempt > f.attempt) "
+    out = record.dicts(
+        "SELECT f.id, f.camera_id, f.path, f.error_stage AS stage, f.error AS reason, f.discovered_at AS at, f.captured_at, f.size, f.attempt, "
+        "EXISTS (SELECT 1 FROM frames g WHERE g.path = f.path AND g.mtime_ns = f.mtime_ns AND g.size = f.size AND g.attempt > f.attempt) AS retried "
         "FROM frames f INDEXED BY frames_quarantined WHERE f.state = 'quarantined' ORDER BY f.id DESC LIMIT ? OFFSET ?", limit, offset,
     )  # fmt: skip
-    out = [dict(zip(names, row, strict=True)) for row in rows]
     for row in out:
         row |= {"at": iso(row["at"]), "captured_at": iso(row["captured_at"]), "retried": bool(row["retried"])}
     return out
@@ -271,13 +268,9 @@ _GPU = ("gpu_utilization", "memory_used", "memory_total", "temperature", "infere
 
 def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
     """Read the newest samples of the GPU, oldest first."""
-    rows = record.rows(
-        f"SELECT {', '.join(_GPU)} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?",
-        since,
-        limit,
-    )
-    out = [dict(zip(_GPU, row, strict=True)) for row in reversed(rows)]
-    return [row | {"recorded_at": iso(row["recorded_at"])} for row in out]
+    sql = f"SELECT {', '.join(_GPU)} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?"
+    rows = reversed(record.dicts(sql, since, limit))
+    return [row | {"recorded_at": iso(row["recorded_at"])} for row in rows]
 
 
 def no_gpu() -> Mapping[str, None]:

@@ -125,9 +125,14 @@ def test_who_asks_for_another_number_is_helped(house, event, says):
 
 def test_times_are_those_of_the_record(house):
     found = read_lineage(judged(house).record, 1)
-    assert [frame.captured_at for frame, _ in found.frames] == [START + i * S for i in (0, 4, 8, 12)]
-    assert [(step.revision, step.shadow) for step in found.revisions] == [(1, False), (2, False), (2, True), (3, False)]
-    assert [told.seq for told in found.messages] == [1, 2, 3]
+    assert [frame["captured_at"] for frame in found.frames] == [START + i * S for i in (0, 4, 8, 12)]
+    assert [(step["revision"], step["shadow"]) for step in found.revisions] == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+    ]
+    assert [told["seq"] for told in found.messages] == [1, 2, 3]
 
 
 def test_a_picture_that_came_again_is_named_and_leads_to_its_event(house):
