@@ -63,20 +63,25 @@ class MediaErrorResponse(Model):
     """What is wrong, and with which path."""
 
 
-COMMON_ERRORS: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+
+COMMON_ERRORS: Responses = {
     400: {"model": ErrorResponse, "description": "The body is no JSON, or the Host header is not allowed."},
     401: {"model": ErrorResponse, "description": "A token is required."},
     403: {"model": ErrorResponse, "description": "A page of another site may change nothing."},
     413: {"model": ErrorResponse, "description": "The body is too long."},
     503: {"model": ErrorResponse, "description": "The record is unavailable."},
 }
-INVALID: dict[str, Any] = {"model": ErrorResponse, "description": "Something in the request is not valid."}
-TOO_MANY: dict[str, Any] = {
-    "model": ErrorResponse,
-    "description": "Too many attempts: try again after `Retry-After` seconds.",
+INVALID: Responses = {422: {"model": ErrorResponse, "description": "Something in the request is not valid."}}
+TOO_MANY: Responses = {
+    429: {"model": ErrorResponse, "description": "Too many attempts: try again after `Retry-After` seconds."}
 }
-NOT_FOUND: dict[str, Any] = {"model": ErrorResponse, "description": "Not found."}
-EVENT_NOT_FOUND: dict[str, Any] = {"model": EventNotFound, "description": "There is none, or it was merged."}
+CONFLICT: Responses = {409: {"model": ErrorResponse, "description": "Its state does not allow it."}}
+NOT_FOUND: Responses = INVALID | {404: {"model": ErrorResponse, "description": "Not found."}}
+EVENT_NOT_FOUND: Responses = INVALID | {
+    404: {"model": EventNotFound, "description": "There is none, or it was merged."}
+}
+JPEG_OR_NOT_FOUND: Responses = NOT_FOUND | {200: {"content": {"image/jpeg": {}}}}
 
 
 # -- events

@@ -28,7 +28,7 @@ CELLS_MAX = 1000
 CLEARED_BY_NULL = ("notes", "ignore_zones", "neighbours", "notify_level")
 
 
-@router.get("/cameras", response_model=models.CameraList, responses={422: models.INVALID})
+@router.get("/cameras", response_model=models.CameraList, responses=models.INVALID)
 async def list_cameras(
     state: State, status: Annotated[models.Status | None, Query(description="Only these.")] = None
 ) -> Response:
@@ -44,10 +44,7 @@ def _cameras(state: AppState, record: Record, status: str | None) -> dict[str, A
 
 
 @router.post(
-    "/cameras",
-    response_model=models.CameraResponse,
-    status_code=201,
-    responses={409: models.NOT_FOUND, 422: models.INVALID},
+    "/cameras", response_model=models.CameraResponse, status_code=201, responses=models.INVALID | models.CONFLICT
 )
 def add_camera(state: State, body: models.CameraCreate) -> Response:
     """Add a camera before its first picture. Its id comes from its folder; 409 if this id exists."""
@@ -60,17 +57,13 @@ def add_camera(state: State, body: models.CameraCreate) -> Response:
     return json_response(_camera(state, id), 201)
 
 
-@router.get(
-    "/cameras/{camera_id}", response_model=models.CameraResponse, responses={404: models.NOT_FOUND, 422: models.INVALID}
-)
+@router.get("/cameras/{camera_id}", response_model=models.CameraResponse, responses=models.NOT_FOUND)
 def get_camera(state: State, camera_id: CameraName) -> Response:
     """Get one camera."""
     return json_response(_camera(state, camera_id))
 
 
-@router.patch(
-    "/cameras/{camera_id}", response_model=models.CameraResponse, responses={404: models.NOT_FOUND, 422: models.INVALID}
-)
+@router.patch("/cameras/{camera_id}", response_model=models.CameraResponse, responses=models.NOT_FOUND)
 def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) -> Response:
     """Change name, notes, status, ignored zones, neighbours or the level of notifications; an absent key changes nothing."""
     _camera(state, camera_id)
@@ -80,7 +73,7 @@ def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) 
     return json_response(_camera(state, camera_id))
 
 
-@router.delete("/cameras/{camera_id}", status_code=204, responses={404: models.NOT_FOUND, 422: models.INVALID})
+@router.delete("/cameras/{camera_id}", status_code=204, responses=models.NOT_FOUND)
 def remove_camera(state: State, camera_id: CameraName) -> Response:
     """Delete a camera with its detections and events. Uploads stay and are not processed again; a new one creates it again."""
     _camera(state, camera_id)
@@ -90,9 +83,7 @@ def remove_camera(state: State, camera_id: CameraName) -> Response:
 
 
 @router.post(
-    "/cameras/{camera_id}/merge",
-    response_model=models.CameraResponse,
-    responses={404: models.NOT_FOUND, 409: models.NOT_FOUND, 422: models.INVALID},
+    "/cameras/{camera_id}/merge", response_model=models.CameraResponse, responses=models.NOT_FOUND | models.CONFLICT
 )
 @run_on_slow_threads
 def merge_camera(state: State, camera_id: CameraName, body: models.CameraMerge) -> Response:
@@ -113,11 +104,7 @@ def merge_camera(state: State, camera_id: CameraName, body: models.CameraMerge) 
     return json_response(_camera(state, body.into))
 
 
-@router.get(
-    "/cameras/{camera_id}/snapshot",
-    response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
-)
+@router.get("/cameras/{camera_id}/snapshot", response_class=Response, responses=models.JPEG_OR_NOT_FOUND)
 @run_on_slow_threads
 def snapshot(state: State, camera_id: CameraName, request: Request) -> Response:
     """Get the newest picture of the camera."""
@@ -134,7 +121,7 @@ def snapshot(state: State, camera_id: CameraName, request: Request) -> Response:
     raise HTTPException(404, f"Camera {camera_id} has no picture")
 
 
-@router.get("/timeline", response_model=models.Timeline, responses={422: models.INVALID})
+@router.get("/timeline", response_model=models.Timeline, responses=models.INVALID)
 async def timeline(
     state: State,
     hours: Annotated[int, Query(ge=1, le=24 * 31, description="How far back.")] = 24,

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/detections", tags=["detections"])
 CACHE_1_HOUR = "public, max-age=3600"
 
 
-@router.get("", response_model=models.DetectionPage, responses={422: models.INVALID})
+@router.get("", response_model=models.DetectionPage, responses=models.INVALID)
 async def list_detections(
     state: State,
     camera_id: CameraId = None,
@@ -47,11 +47,7 @@ def _page(record: Record, f: Filter, confidence: float, limit: int, offset: int)
     return {"detections": found, "count": count, "limit": limit, "offset": offset}
 
 
-@router.get(
-    "/{detection_id}/image",
-    response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, 404: models.NOT_FOUND, 422: models.INVALID},
-)
+@router.get("/{detection_id}/image", response_class=Response, responses=models.JPEG_OR_NOT_FOUND)
 @run_on_slow_threads
 def detection_image(state: State, detection_id: DetectionId, request: Request) -> Response:
     """Get the thumbnail of its picture with all boxes; drawn again if it is missing and the upload still exists."""

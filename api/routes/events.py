@@ -29,7 +29,7 @@ CSV_COLUMNS = (
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # a spreadsheet interprets these
 
 
-@router.get("", response_model=models.EventPage, responses={422: models.INVALID})
+@router.get("", response_model=models.EventPage, responses=models.INVALID)
 async def list_events(state: State, filter: EventFilter, page: Page) -> Response:
     """List events that match, in order. `count` is the total, `levels` the totals without the level filter."""
     return await state.cached_response(
@@ -56,14 +56,14 @@ def _page(record: Record, f: Filter, page: Paging) -> dict[str, Any]:
     }
 
 
-@router.patch("", response_model=models.ReviewResult, responses={422: models.INVALID})
+@router.patch("", response_model=models.ReviewResult, responses=models.INVALID)
 def review_events(state: State, body: models.ReviewRequest) -> Response:
     """Mark all events of a level, or those with these ids; `ids` in the response are those that changed."""
     ids = state.write(lambda record: reviews.review(record, body.reviewed, body.ids, body.risk_level, body.camera_id))
     return json_response({"count": len(ids), "ids": ids})
 
 
-@router.get("/stats", response_model=models.EventStats, responses={422: models.INVALID})
+@router.get("/stats", response_model=models.EventStats, responses=models.INVALID)
 async def event_stats(state: State, start_date: Start = None, end_date: End = None) -> Response:
     """Count events by level and by camera."""
     start, end = span(start_date, end_date)
@@ -82,7 +82,7 @@ def _stats(record: Record, f: Filter) -> dict[str, Any]:
 
 
 @router.get(
-    "/export", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}, 422: models.INVALID}
+    "/export", response_class=StreamingResponse, responses=models.INVALID | {200: {"content": {"text/csv": {}}}}
 )
 def export_events(state: State, filter: EventFilter) -> StreamingResponse:
     """Export all events that match as CSV, newest first. A cell that a spreadsheet would interpret as a formula begins with `'`."""
@@ -117,9 +117,7 @@ def format_cell(value: object) -> str:
     return f"'{text}" if text.lstrip(" \u00a0").startswith(FORMULA) or text.startswith(FORMULA) else text
 
 
-@router.get(
-    "/{event_id}", response_model=models.EventDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
-)
+@router.get("/{event_id}", response_model=models.EventDetail, responses=models.EVENT_NOT_FOUND)
 def get_event(state: State, event_id: EventId) -> Response:
     """Get one event with its history, pictures and how long each step took. 404 for a merged one, with `merged_into`."""
     with state.reader.snapshot() as record:
@@ -133,9 +131,7 @@ def get_event(state: State, event_id: EventId) -> Response:
     return json_response(found)
 
 
-@router.patch(
-    "/{event_id}", response_model=models.EventResponse, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
-)
+@router.patch("/{event_id}", response_model=models.EventResponse, responses=models.EVENT_NOT_FOUND)
 def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Response:
     """Set `reviewed` or `notes`; an absent key changes nothing, null clears the notes."""
     changes = body.model_dump(exclude_unset=True)
@@ -148,11 +144,7 @@ def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Res
         return json_response(queries.event(record, event_id))
 
 
-@router.get(
-    "/{event_id}/detections",
-    response_model=models.DetectionPage,
-    responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID},
-)
+@router.get("/{event_id}/detections", response_model=models.DetectionPage, responses=models.EVENT_NOT_FOUND)
 def event_detections(state: State, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
     """List the event's boxes in order of capture."""
     with state.reader.snapshot() as record:

@@ -19,7 +19,7 @@ from hearthwatch.record.units import LEVELS
 router = APIRouter(prefix="/api/incidents", tags=["incidents"])
 
 
-@router.get("", response_model=models.IncidentPage, responses={422: models.INVALID})
+@router.get("", response_model=models.IncidentPage, responses=models.INVALID)
 async def list_incidents(
     state: State,
     filter: IncidentFilter,
@@ -42,9 +42,7 @@ def _page(record: Record, f: Filter, status: str | None, page: Paging) -> dict[s
     }  # fmt: skip
 
 
-@router.get(
-    "/{incident_id}", response_model=models.IncidentDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
-)
+@router.get("/{incident_id}", response_model=models.IncidentDetail, responses=models.EVENT_NOT_FOUND)
 def get_incident(state: State, incident_id: IncidentId) -> Response:
     """Get one incident with its events. 404 for a merged one, with `merged_into`."""
     with state.reader.snapshot() as record:
@@ -55,9 +53,7 @@ def get_incident(state: State, incident_id: IncidentId) -> Response:
         return not_found("Incident", incident_id, lineage.merged_into(record, incident_id, "incidents"))
 
 
-@router.patch(
-    "/{incident_id}", response_model=models.IncidentDetail, responses={404: models.EVENT_NOT_FOUND, 422: models.INVALID}
-)
+@router.patch("/{incident_id}", response_model=models.IncidentDetail, responses=models.EVENT_NOT_FOUND)
 def edit_incident(state: State, incident_id: IncidentId, body: models.IncidentUpdate) -> Response:
     """Mark an incident and all of its events; an absent key changes nothing."""
     if in_range(incident_id) and (reviewed := body.reviewed) is not None:

@@ -23,7 +23,7 @@ After = Annotated[
 @router.get(
     "/api/live",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {"example": EXAMPLE}}}, 422: models.INVALID},
+    responses=models.INVALID | {200: {"content": {"text/event-stream": {"example": EXAMPLE}}}},
 )
 async def live(
     state: State,

@@ -49,7 +49,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         400: "No file can have this name.", 403: "Outside its folder, or not a picture or video.", 404: "There is no such file.",
         414: "Longer than 4096 characters.", 416: "Nothing of this range is in the file.",
     }.items()},
-    422: models.INVALID,
+    **models.INVALID,
 }  # fmt: skip
 
 

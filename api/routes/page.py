@@ -52,10 +52,7 @@ async def root(request: Request) -> Response:
 
 
 @router.post(
-    "/api/session",
-    tags=["system"],
-    response_model=models.OkResponse,
-    responses={401: models.NOT_FOUND, 422: models.INVALID, 429: models.TOO_MANY},
+    "/api/session", tags=["system"], response_model=models.OkResponse, responses=models.INVALID | models.TOO_MANY
 )
 async def begin_session(state: State, body: models.SessionRequest, request: Request) -> Response:
     """Exchange the token for a cookie that scripts cannot read. After wrong tokens a client's next attempt waits for seconds."""

@@ -29,7 +29,7 @@ def health(state: State) -> Response:
     return json_response(state.health.report())
 
 
-@router.get("/api/system/messages", response_model=models.SystemMessages, responses={422: models.INVALID})
+@router.get("/api/system/messages", response_model=models.SystemMessages, responses=models.INVALID)
 def messages(
     state: State,
     limit: Limit = 50,
@@ -51,7 +51,7 @@ def gpu(state: State) -> Response:
     return json_response(samples[0] if samples else queries.no_gpu())
 
 
-@router.get("/api/system/gpu/history", response_model=models.GpuHistory, responses={422: models.INVALID})
+@router.get("/api/system/gpu/history", response_model=models.GpuHistory, responses=models.INVALID)
 def gpu_history(state: State, since: Start = None, limit: Limit = 300) -> Response:
     """Get the newest samples, oldest first."""
     with state.reader.snapshot() as record:
@@ -128,7 +128,7 @@ def _disk(state: AppState, record: Record, at: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/api/system/quarantine", response_model=models.QuarantinePage, responses={422: models.INVALID})
+@router.get("/api/system/quarantine", response_model=models.QuarantinePage, responses=models.INVALID)
 def quarantine(state: State, limit: Limit = 50, offset: Offset = 0) -> Response:
     """List pictures that could not be processed, newest first: the stage that failed, and why."""
     with state.reader.snapshot() as record:
@@ -139,7 +139,7 @@ def quarantine(state: State, limit: Limit = 50, offset: Offset = 0) -> Response:
 @router.post(
     "/api/system/quarantine/{frame_id}/retry",
     response_model=models.RetryResult,
-    responses={404: models.NOT_FOUND, 409: models.NOT_FOUND, 422: models.INVALID},
+    responses=models.NOT_FOUND | models.CONFLICT,
 )
 def retry(state: State, frame_id: FrameId) -> Response:
     """Process the picture again, as a new frame. 409 if it is not in quarantine, or not in a camera's folder."""
