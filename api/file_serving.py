@@ -42,9 +42,8 @@ class FileRefused(Exception):  # noqa: N818  (it is a response)
         super().__init__(error)
 
     def response(self) -> Response:
-        return JSONResponse(
-            {"detail": {"error": self.error, "path": self.path[:PATH_CHARACTERS_MAX]}}, self.status_code
-        )
+        detail = {"error": self.error, "path": self.path[:PATH_CHARACTERS_MAX]}
+        return JSONResponse({"detail": detail}, self.status_code)
 
 
 class OpenFile(NamedTuple):
@@ -76,15 +75,12 @@ def parse_filename(filename: str) -> bytes:
     return name
 
 
-def open_file(folder: Path | None, name: bytes, shown: str) -> OpenFile:
-    """Open the file below `folder` (None: there is no such folder).
+def open_file(folder: Path, name: bytes, shown: str) -> OpenFile:
+    """Open the file below `folder`.
 
     Raises:
         FileRefused: outside the folder, missing, unreadable, or neither a picture nor a video.
     """
-    missing = FileRefused(404, "there is no such file", shown)
-    if folder is None:
-        raise missing
     try:
         root = os.path.realpath(os.fsencode(folder))
         path = os.path.realpath(root + b"/" + name)
@@ -98,7 +94,7 @@ def open_file(folder: Path | None, name: bytes, shown: str) -> OpenFile:
             raise FileRefused(400, "no file can have this name", shown) from None
         if error.errno in (errno.EACCES, errno.EPERM):
             raise FileRefused(403, "the file cannot be read", shown) from None
-        raise missing from None
+        raise FileRefused(404, "there is no such file", shown) from None
     try:
         return _check_type(descriptor, root, name, shown)
     except BaseException:
@@ -113,9 +109,8 @@ def _check_type(descriptor: int, root: bytes, name: bytes, shown: str) -> OpenFi
     real = os.fsencode(Path(f"/proc/self/fd/{descriptor}").readlink())
     if not real.startswith(root + b"/"):  # a folder became a link since the check
         raise FileRefused(403, "a path may not leave its folder", shown)
-    suffix = re.sub(rb"(?<=\w)\.\d{1,5}\Z", b"", name).rpartition(b".")[
-        2
-    ]  # a.jpg.1 is the second a.jpg of an FTP server
+    # a.jpg.1 is the second a.jpg of an FTP server
+    suffix = re.sub(rb"(?<=\w)\.\d{1,5}\Z", b"", name).rpartition(b".")[2]
     content_type = TYPES.get(suffix.decode("ascii", "replace").lower())
     if content_type is None or b"." not in name.rpartition(b"/")[2]:
         raise FileRefused(403, f"only {', '.join(TYPES)} are served", shown)

@@ -401,7 +401,12 @@ def test_the_pipeline_notes_who_is_silent_and_describes_its_graph(tmp_path):
         p.kill()
     with serve(home.settings()) as served, served.client() as client:
         assert get(client, "/api/system/config")["batch_window_seconds"] == 10
-        assert [node["name"] for node in get(client, "/api/system/graph")["nodes"]] == ["files", "detect", "batch"]
+        assert [node["name"] for node in get(client, "/api/system/graph")["nodes"]] == [
+            "files",
+            "detect",
+            "batch",
+            "incident",
+        ]
 
 
 def test_a_camera_is_made_before_its_first_picture(own):
