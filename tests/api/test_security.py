@@ -39,7 +39,14 @@ def operations(served):
     """(method, path with values) of every documented route."""
     with served.client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
         paths = client.get("/openapi.json").json()["paths"]
-    values = {"event_id": 1, "camera_id": "front_door", "detection_id": 512, "frame_id": 6, "filename": "x.jpg"}
+    values = {
+        "event_id": 1,
+        "incident_id": 1,
+        "camera_id": "front_door",
+        "detection_id": 512,
+        "frame_id": 6,
+        "filename": "x.jpg",
+    }
     return [(method.upper(), path.format(**values)) for path, methods in paths.items() for method in methods]
 
 
