@@ -28,6 +28,10 @@ MISSED_SECONDS = 60.0  # a running pipeline takes a file in within 15 s
 # without frames of a removed camera, which are settled out of order
 SETTLED = "state = 'settled' AND coalesce(error_stage, '') <> 'camera'"
 
+# an event that a restore found continues above what the lost state may have published of it
+WRONG_REVISION = """n <> revision AND (n > revision OR
+        e.id > coalesce((SELECT json_extract(value, '$.known_frame') FROM meta WHERE key = 'record_restored'), 0))"""
+
 ROWS = {
     "frame {} ({}) was skipped: it waits, but frame {} behind it is decided": f"""
         SELECT id, path, (SELECT id FROM frames WHERE {SETTLED} ORDER BY id DESC LIMIT 1) AS last FROM frames
@@ -61,11 +65,11 @@ ROWS = {
     "event {} cites detection {}, which is not one of its detections": """
         SELECT e.id, cited.value FROM events e, json_each(coalesce(e.evidence, '[]')) cited WHERE status <> 'merged'
         AND NOT EXISTS (SELECT 1 FROM detections WHERE id = cited.value AND event_id = e.id)""",
-    "event {} is at revision {}, but {} of them are in its history": """
+    "event {} is at revision {}, but {} of them are in its history": f"""
         SELECT e.id, revision, (SELECT count(*) FROM event_history WHERE event_id = e.id AND NOT shadow) AS n
-        FROM events e WHERE n <> revision""",
-    "event {} is at revision {}, but the feed has {} messages of it": """
-        SELECT e.id, revision, (SELECT count(*) FROM feed WHERE kind = 'event' AND subject_id = e.id) AS n FROM events e WHERE n <> revision""",
+        FROM events e WHERE {WRONG_REVISION}""",
+    "event {} is at revision {}, but the feed has {} messages of it": f"""
+        SELECT e.id, revision, (SELECT count(*) FROM feed WHERE kind = 'event' AND subject_id = e.id) AS n FROM events e WHERE {WRONG_REVISION}""",
     "message {} is about event {}, which does not exist": """
         SELECT seq, event_id FROM feed WHERE kind = 'event' AND NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
     "the history has event {}, which does not exist": """

@@ -12,6 +12,7 @@ import pytest
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.read import verify
 from hearthwatch.record.witness import MARGIN, SLOT_BYTES, Numbers, Witness, continue_above, given_numbers, last_restore
 from tests.support.data_dir import House, Killed, killed
 from tests.support.pipeline import Pipeline, name
@@ -190,6 +191,7 @@ def test_revisions_of_known_events_continue_above_what_was_published(house: Hous
     house.see("front_door", 300, 500)
     revisions = dict(house.record.rows("SELECT id, revision FROM events ORDER BY id"))
     assert revisions.pop(1) > 1000 and all(revision <= 2 for revision in revisions.values())
+    assert list(verify.rows(house.record)) == []
 
 
 def test_a_kill_at_any_step_of_the_start_raises_the_numbers_once(

@@ -6,8 +6,9 @@
 Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, a receiver of
 webhooks, cameras that upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many
 minutes they are killed, frozen, stopped and started again by a seeded schedule, while the disk is full or slow, the record
-locked, a folder read-only, inotify scarce or off, the clock set. Then everything gets time to come to its end, and is compared with a run on the same
-files that nobody disturbed. Prints a table; exit code 1 if anything is amiss, and the folder is kept.
+locked, a folder read-only, inotify scarce or off, the clock set. Then everything gets time to come to its end, and is
+compared with a run on the same files that nobody disturbed. At last cameras are deleted and merged over the API, and the
+record is replaced by a backup (`afterwards.py`). Prints a table; exit code 1 if anything is amiss, and the folder is kept.
 """
 
 import argparse
@@ -22,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record import Record  # noqa: E402
 from tests.support.redis_server import binary  # noqa: E402
-from tests.torture import chains, checks, reference_run  # noqa: E402
+from tests.torture import afterwards, chains, checks, reference_run  # noqa: E402
 from tests.torture.processes import House  # noqa: E402
 from tests.torture.samples import Samples, handles, memory, threads  # noqa: E402
 from tests.torture.sandbox import enter  # noqa: E402
@@ -80,11 +81,14 @@ def results(house, samples):
     other = reference_run.run(house, record, files.early, until)
     house.put_down(15)
     out.insert(3, reference_run.differing(record, other, files.early))
+    record.close(), other.close()
+    out.append(afterwards.cameras(house, until))
+    if house.backup.exists():
+        out.append(afterwards.restored(house, until))
     for part in ("redis", "llm", "webhook"):
         house.parts[part].retire()
     for measure in (memory, handles, threads):
         out += [measure(samples.rows, "pipeline"), measure(samples.rows, "api")]
-    record.close(), other.close()
     return out, len(files.early)
 
 

@@ -162,6 +162,7 @@ class House:
         }
         self.amiss, self.lives, self.gave_up, self.began = [], 0, 0, time.time()
         self.pipeline = self.nursery = None
+        self.backup = folder / "backup.db"  # of the record, from the middle of the run
         self.put_in = 0  # old pictures beside what the plan says
         self.refusing = self.notes / "refusing"  # while it is there, the webhook's receiver answers 503
 

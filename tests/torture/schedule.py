@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -127,6 +127,7 @@ OLD_SHARE = 0.3  # of the lives begin with old pictures that were put in before
 PAUSE_SECONDS = (0.1, 1.5)
 EARLY_SECONDS, EARLY_MAX = 1.5, 2  # ends before it has decided anything; more in a row would set a picture aside
 PATIENCE_SECONDS = 120.0
+BACKED_UP = 10  # in the second of so many lives
 PATIENT = 4  # in every fourth life it is awaited that everything catches up
 
 
@@ -157,6 +158,8 @@ def schedule(house, seconds, say):
                         until(house, lambda n=n: known(house) >= n, "a sweep finds what nobody told")
                     if lives % PATIENT == 0:
                         catch_up(house)
+                    if lives % BACKED_UP == 2:
+                        back_up(house)
                 end = signal.SIGKILL if early else rnd.choices(list(ENDS), list(ENDS.values()))[0]
                 house.put_down(end)
             if rnd.random() < OLD_SHARE:
@@ -166,6 +169,13 @@ def schedule(house, seconds, say):
             say(f"{lives} lives, {count_faults(done)} faults")
             time.sleep(rnd.uniform(0, 1))
     return done
+
+
+def back_up(house):
+    """As the documentation says it, while the pipeline runs."""
+    with closing(sqlite3.connect(house.data / "hearthwatch.db", timeout=60)) as record:
+        with closing(sqlite3.connect(house.backup)) as backup:
+            record.backup(backup)
 
 
 def leave_old(house, rnd):
