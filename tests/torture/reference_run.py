@@ -2,10 +2,13 @@
 
 A frame keeps from the faulted run what discovery wrote: its key, when it was taken and when it arrived. Everything else is
 done again: reading, detecting, placing, judging. Left out of the comparison is what depends on when an event was judged
-(how many revisions it took, what a message said of a verdict in between) and on which of the detectors looked.
+(how many revisions it took, what a message said of a verdict in between) and on which of the detectors looked; and of an
+event with pictures of a backlog all messages but the last: it is closed whenever the backlog is through, and a backlog that
+a kill cuts in two is through twice.
 """
 
 from hearthwatch.record import Record
+from hearthwatch.record.units import BACKLOG
 from tests.support.pipeline import LEDGER, Content, Pipeline, _table, content
 from tests.torture.checks import Check
 from tests.torture.processes import LOCAL
@@ -59,6 +62,13 @@ def comparable(record, early):
         for i in early
         for row in record.rows("SELECT path, mtime_ns, size, attempt FROM frames WHERE id = ?", i)
     }
+    old = {
+        batch
+        for (batch,) in record.rows(
+            "SELECT DISTINCT e.batch_id FROM frames f JOIN events e ON f.event_id IN (e.id, e.merged_into) WHERE f.behind = ?",
+            BACKLOG,
+        )
+    }
     drop = lambda row, names: {name: value for name, value in row.items() if name not in names}  # noqa: E731
     return Content(
         {key: drop(row, {"model"}) for key, row in whole.frames.items() if key not in taken},
@@ -71,7 +81,7 @@ def comparable(record, early):
                 drop(told, VERDICT | WHEN_IT_WAS_JUDGED | {"delay_seconds"})
                 for told in messages
                 if told["type"] in TOLD_BY_SEEING
-            ]
+            ][-1 if key in old else 0 :]
             for key, messages in whole.feed.items()
         },
     )

@@ -173,9 +173,9 @@ def schedule(house, seconds, say):
 
 def back_up(house):
     """As the documentation says it, while the pipeline runs."""
-    with closing(sqlite3.connect(house.data / "hearthwatch.db", timeout=60)) as record:
-        with closing(sqlite3.connect(house.backup)) as backup:
-            record.backup(backup)
+    path = house.data / "hearthwatch.db"
+    with closing(sqlite3.connect(path, timeout=60)) as record, closing(sqlite3.connect(house.backup)) as backup:
+        record.backup(backup)
 
 
 def leave_old(house, rnd):
