@@ -23,13 +23,11 @@ from redis.retry import Retry
 
 from hearthwatch.api import models
 from hearthwatch.record import OlderRecordError, Record, RecordError, now
-from hearthwatch.record.conditions import Problem
+from hearthwatch.record.conditions import Problem, read_conditions, worst_first
 from hearthwatch.record.connection import BUSY_SECONDS_MAX, LOCKED_SECONDS, find_lock
 from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, read_notes, read_waiting
-from hearthwatch.record.read import conditions as known
 from hearthwatch.record.read import status as queries
-from hearthwatch.record.read.conditions import StandingCondition
 from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas.settings import Settings, masked
@@ -42,17 +40,19 @@ ASK_SECONDS = 2.0  # a Redis that needs longer counts as down
 ServiceStatus = dict[str, Any]
 
 STATUS_OF_SEVERITY = {"error": "unhealthy", "warning": "degraded", "info": "healthy"}
+SHORT = {"healthy": "ok", "degraded": "slow", "unhealthy": "down", "disabled": "disabled", "starting": "starting"}
+NOT_RUNNING = "the pipeline, which uses it, is not running"
+
+
 NODES = {"redis": "redis", "detector": "rtdetr", "nemotron": "nemotron", "lake": "duckdb", "retention": "retention"}
 """The services that are a node of the graph, and its component."""
 KINDS = {
     "database": ("disk_low", "record_locked", "record_restored"), "redis": ("redis_down",), "detector": ("detector_down",),
-    "nemotron": ("llm_down",), "consumers": ("notifier_down",),
-    "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
+    "nemotron": ("llm_down",), "consumers": ("notifier_down",), "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
     "cameras": ("camera_silent", "camera_clock", "quarantine", "same_picture"),
 }  # fmt: skip
 """The kinds of conditions that each service shows; another one is of the node that it names, else of the pipeline."""
 SERVICE_OF_KIND = {kind: service for service, kinds in KINDS.items() for kind in kinds}
-NOT_RUNNING = "the pipeline, which uses it, is not running"
 
 
 def service_status(status: str, message: str, **details: Any) -> ServiceStatus:
@@ -62,7 +62,7 @@ def service_status(status: str, message: str, **details: Any) -> ServiceStatus:
 class Storage(NamedTuple):
     """What this server saw of the record's file and the disks: what is wrong, and the folders whose disk it can see."""
 
-    wrong: tuple[StandingCondition, ...] = ()
+    wrong: tuple[Problem, ...] = ()
     folders: frozenset[str] = frozenset()
 
 
@@ -89,20 +89,21 @@ class Health:
         wait([self._look()], 2 * LOCKED_SECONDS)
         try:
             services, wrong = self._pool.submit(self._read).result(READ_SECONDS_MAX)
-        except OlderRecordError as error:
-            upgrading = service_status("starting", f"upgrading the record: {error}")
-            services, wrong = dict.fromkeys(models.Services.model_fields, upgrading), []
         except (sqlite3.Error, RecordError, OSError, TimeoutError) as error:
-            why = str(error) or f"no response within {READ_SECONDS_MAX:g} s"
-            unread = service_status("unhealthy", f"the record cannot be read: {why}")
+            says = f"the record cannot be read: {str(error) or f'no response within {READ_SECONDS_MAX:g} s'}"
+            unread = service_status("unhealthy", says)
+            if isinstance(error, OlderRecordError):
+                unread = service_status("starting", f"upgrading the record: {error}")
             services, wrong = dict.fromkeys(models.Services.model_fields, unread), []
         if self.settings.redis_url and services["redis"]["message"] == NOT_RUNNING:
             services["redis"] = _ask_redis(self.settings.redis_url)
+        is_wrong = any(service["status"] in ("unhealthy", "degraded") for service in services.values())
+        status = "unhealthy" if services["database"]["status"] == "unhealthy" else "degraded" if is_wrong else "healthy"
         return {
-            "status": overall_status(services), "services": services, "conditions": [c.as_dict() for c in wrong], "timestamp": iso(now()),
+            "status": status, "services": services, "conditions": [problem.as_dict() for problem in wrong], "timestamp": iso(now()),
         }  # fmt: skip
 
-    def _read(self) -> tuple[dict[str, ServiceStatus], list[StandingCondition]]:
+    def _read(self) -> tuple[dict[str, ServiceStatus], list[Problem]]:
         began = time.perf_counter()
         with self.reader.snapshot() as record:
             view = self._view(record, now())
@@ -122,12 +123,12 @@ class Health:
         return self._looking
 
     def _see_storage(self) -> Storage:
-        at, since = now(), {(c.kind, c.subject): c.since for c in self._storage.wrong}
+        at, since = now(), {p.key: p.since for p in self._storage.wrong}
         both = {self.settings.foscam_base_path, self.settings.hearthwatch_data_dir}
         folders = [folder for folder in both if os.access(folder, os.F_OK)]
         why = find_lock(self.reader.path)
-        wrong = [*map(find_full_disk, folders), [Problem("record_locked", why)] if why else []]
-        found = (StandingCondition(*p.key, "error", None, p.message, since.get(p.key, at)) for p in chain(*wrong))
+        wrong = [*chain(*map(find_full_disk, folders)), *([Problem("record_locked", why)] if why else [])]
+        found = (p._replace(severity="error", since=since.get(p.key, at)) for p in wrong)
         return Storage(tuple(found), frozenset(map(str, folders)))
 
     def _view(self, record: Record, at: int) -> PipelineView:
@@ -144,7 +145,7 @@ class Health:
         """Read the page's first line."""
         view, gpu = self._view(record, at), queries.gpu(record)
         cameras = queries.cameras(record, at, midnight)
-        problems = [condition for condition in view.wrong if condition.severity != "info"]
+        problems = [problem for problem in view.wrong if problem.severity != "info"]
         return {
             "at": iso(view.seen_at), "now": iso(at), "needs_person": queries.needs_person(record), "to_review": queries.to_review(record),
             "cameras_online": sum(c["status"] == "online" for c in cameras), "cameras_total": len(cameras), "backlog": view.backlog,
@@ -155,23 +156,13 @@ class Health:
         }  # fmt: skip
 
 
-SHORT = {"healthy": "ok", "degraded": "slow", "unhealthy": "down", "disabled": "disabled", "starting": "starting"}
-
-
-def overall_status(services: dict[str, ServiceStatus]) -> str:
-    """Combine the services: a failing database is unhealthy, any other failure degrades."""
-    if services["database"]["status"] == "unhealthy":
-        return "unhealthy"
-    return "degraded" if any(s["status"] in ("unhealthy", "degraded") for s in services.values()) else "healthy"
-
-
 class PipelineView:
     """What one snapshot of the record says of the pipeline and its services."""
 
     def __init__(self, record: Record, settings: Settings, at: int, stalled: bool, storage: Storage) -> None:
         self.record, self.settings, self.at = record, settings, at
         self.beat = queries.heartbeats(record).get("see")
-        self.found = known.services(record)
+        self.found = queries.services(record)
         self.seen_at = max((beat["at"] for beat in (self.beat, self.found) if beat), default=None)
         is_locked = any(c.kind == "record_locked" for c in storage.wrong)  # then no heartbeat can be written
         alive = BUSY_SECONDS_MAX * 1e6 if is_locked else queries.ALIVE
@@ -183,49 +174,53 @@ class PipelineView:
         self.behind = None if oldest is None else max(0.0, (at - oldest) / 1e6)
         self.waits = plural(self.backlog, "picture waits", "pictures wait")
         self.nodes = {node["use"]: node for node in (read_description(record) or {}).get("nodes", ())}
-        standing = known.conditions(record) if self.is_alive else []
-        standing = [c for c in standing if c.kind != "disk_low" or c.subject not in storage.folders]
-        known_already = {(c.kind, c.subject) for c in standing}
-        own = [c for c in (*storage.wrong, *self._own()) if (c.kind, c.subject) not in known_already]
-        self.wrong = known.worst_first([*own, *standing])
+        standing = read_conditions(record) if self.is_alive else []
+        standing = [p for p in standing if p.kind != "disk_low" or p.subject not in storage.folders]
+        known_already = {p.key for p in standing}
+        own = [p for p in (*storage.wrong, *self._own()) if p.key not in known_already]
+        self.wrong = worst_first([*own, *standing])
 
-    def _own(self) -> list[StandingCondition]:
+    def _own(self) -> list[Problem]:
         """Find what shows in the record without a monitor: no pipeline, no progress, too much to do."""
         if not self.is_alive:
             never = "has not run yet: start `hearthwatch run`"
             says = f"no heartbeat since {iso(self.seen_at)}; pictures wait on disk" if self.seen_at else never
-            return [StandingCondition("pipeline_down", "", "error", None, says, self.seen_at or self.at)]
+            return [Problem("pipeline_down", says, severity="error", since=self.seen_at or self.at)]
         wrong = []
         if self.notes.get("base_missing"):
             says = f"{self.settings.foscam_base_path} cannot be read: no picture arrives"
-            wrong.append(StandingCondition("uploads_missing", "", "error", None, says, self.at))
+            wrong.append(Problem("uploads_missing", says, severity="error", since=self.at))
         if self.is_stalled:
             says = f"{self.waits} and none was processed for a minute"
-            wrong.append(StandingCondition("stalled", "", "error", None, says, self.at - queries.STALLED))
+            wrong.append(Problem("stalled", says, severity="error", since=self.at - queries.STALLED))
         elif self.behind is not None and self.behind > BEHIND_SECONDS:
             says = f"{self.waits}, the oldest for {self.behind:.0f} s: more arrive than can be processed"
-            wrong.append(StandingCondition("behind", "", "warning", None, says, round(self.at - self.behind * 1e6)))
+            wrong.append(Problem("behind", says, severity="warning", since=round(self.at - self.behind * 1e6)))
         return wrong
 
     def services(self) -> dict[str, ServiceStatus]:
         """Each service's status; the database's is that it could be read."""
         record, beat = self.record, self.beat
         (version,) = record.one("SELECT value FROM meta WHERE key = 'schema_version'")
-        last, pending = queries.last_detected(record), queries.pending(record)
-        cameras, consumers = known.cameras(record, self.at), known.consumers(record)
+        last, cameras, consumers = queries.last_detected(record), queries.camera_health(record, self.at), queries.consumers(record)  # fmt: skip
+        silent, lag = sum(c["silent"] for c in cameras.values()), max((c["lag"] for c in consumers.values()), default=0)
+        of_cameras = f"{plural(len(cameras), 'camera')}, {silent} silent" if cameras else "no camera yet"
+        of_consumers = (
+            f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"
+        )
         return {
             "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
             "redis": self.service("redis", "events are published"),
             "detector": self.service("detector", "detects" if last else "has processed no picture yet", last_inference=last),
-            "nemotron": self.service("nemotron", "judges closed events", last_verdict=queries.last_verdict(record), pending=pending),
+            "nemotron": self.service("nemotron", "judges closed events", last_verdict=queries.last_verdict(record), pending=queries.pending(record)),
             "pipeline": self.service(
                 "pipeline", self.waits if self.backlog else "has caught up", alive=self.is_alive, stalled=self.is_stalled, backlog=self.backlog,
                 oldest_unprocessed_seconds=self.behind, last_heartbeat=iso(self.seen_at), pid=beat["pid"] if beat else None,
                 counters={name: n for name, n in beat["counters"].items() if name != "seconds"} if beat else {},
             ),
-            "uploads": self.service("uploads", "; ".join(["the tree is watched", *known.describe_notes(self.notes)]), **self.notes),
-            "cameras": self.service("cameras", _cameras_message(cameras), **cameras),
-            "consumers": self.service("consumers", _consumers_message(consumers), **consumers),
+            "uploads": self.service("uploads", "; ".join(["the tree is watched", *queries.describe_notes(self.notes)]), **self.notes),
+            "cameras": self.service("cameras", of_cameras, **cameras),
+            "consumers": self.service("consumers", of_consumers, **consumers),
             "lake": self.service("lake", "events are exported"),
             "retention": self.service("retention", "deletes what is too old"),
         }  # fmt: skip
@@ -237,21 +232,21 @@ class PipelineView:
         details |= answer.get("details", {})
         if "failed_at" in details:
             details["last_failure"] = iso(details.pop("failed_at"))
-        wrong = [condition for condition in self.wrong if self._service_of(condition) == name]
+        wrong = [problem for problem in self.wrong if self._service_of(problem) == name]
         if off := self._off(name, node):
             return service_status("disabled", off, **details)
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
-            return service_status(STATUS_OF_SEVERITY[wrong[0].severity], wrong[0].message + more, **details)
+            return service_status(STATUS_OF_SEVERITY[wrong[0].severity or ""], wrong[0].message + more, **details)
         if not self.is_alive and name != "database":
             return service_status("unhealthy", NOT_RUNNING, **details)
         if (self.is_starting and name != "database") or answer.get("starting"):
             return service_status("starting", answer.get("message") or "the pipeline is starting", **details)
         return service_status("healthy", answer.get("message") or message, **details)
 
-    def _service_of(self, condition: StandingCondition) -> str:
+    def _service_of(self, problem: Problem) -> str:
         named = {self.nodes[use]["name"]: service for service, use in NODES.items() if use in self.nodes}
-        return SERVICE_OF_KIND.get(condition.kind) or named.get(condition.subject, "pipeline")
+        return SERVICE_OF_KIND.get(problem.kind) or named.get(problem.subject, "pipeline")
 
     def _off(self, name: str, node: Row | None) -> str | None:
         """Why a service does nothing here; None: it works."""
@@ -261,16 +256,6 @@ class PipelineView:
             return None if name == "detector" else "the graph has no such node"
         unset = {"redis": self.settings.redis_url, "nemotron": self.settings.nemotron_url}
         return f"{name.upper()}_URL is not set" if not unset.get(name, True) else None
-
-
-def _cameras_message(cameras: dict[str, Row]) -> str:
-    silent = sum(camera["silent"] for camera in cameras.values())
-    return f"{plural(len(cameras), 'camera')}, {silent} silent" if cameras else "no camera yet"
-
-
-def _consumers_message(consumers: dict[str, Row]) -> str:
-    lag = max((consumer["lag"] for consumer in consumers.values()), default=0)
-    return f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"
 
 
 def _ask_redis(url: str) -> ServiceStatus:

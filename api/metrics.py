@@ -15,9 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from hearthwatch.api.dependencies import product_version
 from hearthwatch.record import Record, RecordError, now
-from hearthwatch.record.read import conditions as known
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.problems import read_waiting
 from hearthwatch.record.read import status as queries
+from hearthwatch.record.read.events import Filter, count_levels
 from hearthwatch.record.timings import STEPS, StepHistograms
+from hearthwatch.record.units import LEVELS
 
 if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
@@ -48,29 +51,21 @@ def render(state: AppState) -> tuple[bytes, str]:
 
 
 def _families(record: Record) -> Iterator[Metric]:
-    totals, at = queries.totals(record), now()
-    counters = totals["counters"]
-    yield _one(
-        "hearthwatch_pictures_total", "Pictures found since the record began.", queries.pictures_found(record), counter=True
-    )  # fmt: skip
+    at, counters, levels = now(), record.counters(), count_levels(record, Filter())
+    yield _one("hearthwatch_pictures_total", "Pictures found since the record began.", queries.pictures_found(record), counter=True)  # fmt: skip
+    states = {state: counters[state] for state in ("discovered", "settled", "quarantined")}
+    reasons = "SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1"
+    (cameras,) = record.one("SELECT count(*) FROM cameras")
     yield _one("hearthwatch_detections", "Boxes in the record.", counters["detections"])
-    yield _many("hearthwatch_events", "Events in the record by level.", "level", totals["levels"])
-    yield _many(
-        "hearthwatch_ledger",
-        "Pictures by state.",
-        "state",
-        {s: counters[s] for s in ("discovered", "settled", "quarantined")},
-    )
-    waiting = queries.waiting(record).pictures
-    yield _one("hearthwatch_backlog", "Pictures that wait, in the ledger or on disk for their place there.", waiting)
-    yield _many(
-        "hearthwatch_dead_letters", "Quarantined pictures by the stage that failed.", "stage", totals["reasons"]
-    )
-    yield _one("hearthwatch_cameras", "Cameras.", totals["cameras"])
-    yield _one("hearthwatch_verdicts_pending", "Events that wait for the language model.", totals["pending"])
-    yield _one("hearthwatch_feed_seq", "Newest message of the feed.", totals["feed"])
+    yield _many("hearthwatch_events", "Events in the record by level.", "level", {level: levels[level] for level in LEVELS})  # fmt: skip
+    yield _many("hearthwatch_ledger", "Pictures by state.", "state", states)
+    yield _one("hearthwatch_backlog", "Pictures that wait, in the ledger or on disk for their place there.", read_waiting(record).pictures)  # fmt: skip
+    yield _many("hearthwatch_dead_letters", "Quarantined pictures by the stage that failed.", "stage", dict(record.rows(reasons)))  # fmt: skip
+    yield _one("hearthwatch_cameras", "Cameras.", cameras)
+    yield _one("hearthwatch_verdicts_pending", "Events that wait for the language model.", queries.pending(record))
+    yield _one("hearthwatch_feed_seq", "Newest message of the feed.", Feed(record).last())
     yield from _cameras(record, at)
-    yield from _consumers(known.consumers(record))
+    yield from _consumers(queries.consumers(record))
     yield from _conditions(record)
     beats = queries.heartbeats(record)
     yield from _histograms(beats)
@@ -85,29 +80,27 @@ def _families(record: Record) -> Iterator[Metric]:
 
 
 def _cameras(record: Record, at: int) -> Iterator[Metric]:
-    counts, cameras = queries.count_by_camera(record), known.cameras(record, at)
-    for name, help in {
-        "pictures": "Pictures in the record by camera.",
-        "detections": "Boxes in the record by camera.",
-        "events": "Events in the record by camera.",
-        "quarantined": "Quarantined pictures in the record by camera.",
-    }.items():
+    counts, cameras = queries.count_by_camera(record), queries.camera_health(record, at)
+    things = {"pictures": "Pictures", "detections": "Boxes", "events": "Events", "quarantined": "Quarantined pictures"}
+    for name, thing in things.items():
         numbers = {camera: counts[name].get(camera, 0) for camera in cameras}
-        yield _many(f"hearthwatch_camera_{name}", help, "camera", numbers)
-    ages = {id: age for id, camera in cameras.items() if (age := camera["last_picture_age_seconds"]) is not None}
-    yield _many("hearthwatch_camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", ages)
-    offsets = {id: s for id, camera in cameras.items() if (s := camera["clock_offset_seconds"]) is not None}
-    yield _many("hearthwatch_camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", offsets)
+        yield _many(f"hearthwatch_camera_{name}", f"{thing} in the record by camera.", "camera", numbers)
+    for name, help in (
+        ("last_picture_age_seconds", "Seconds since a camera's last picture."),
+        ("clock_offset_seconds", "How slow a camera's clock is."),
+    ):
+        known = {id: camera[name] for id, camera in cameras.items() if camera[name] is not None}
+        yield _many(f"hearthwatch_camera_{name}", help, "camera", known)
 
 
 def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
-    for name, help in (("delivered", "Messages delivered."), ("failed", "Deliveries that failed; they come again.")):
-        family = CounterMetricFamily(f"hearthwatch_consumer_{name}", help, labels=["consumer"])
-        for consumer, row in consumers.items():
-            family.add_metric([consumer], row[name])
-        yield family
-    lag = {consumer: row["lag"] for consumer, row in consumers.items()}
-    yield _many("hearthwatch_consumer_lag", "Messages that a consumer of the feed has not processed.", "consumer", lag)
+    for name, help, counter in (
+        ("delivered", "Messages delivered.", True),
+        ("failed", "Deliveries that failed; they come again.", True),
+        ("lag", "Messages that a consumer of the feed has not processed.", False),
+    ):
+        numbers = {consumer: row[name] for consumer, row in consumers.items()}
+        yield _many(f"hearthwatch_consumer_{name}", help, "consumer", numbers, counter=counter)
 
 
 def _conditions(record: Record) -> Iterator[Metric]:
@@ -134,13 +127,12 @@ def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
 
 
 def _one(name: str, help: str, value: float, *, counter: bool = False) -> Metric:
-    return (CounterMetricFamily if counter else GaugeMetricFamily)(
-        name.removesuffix("_total") if counter else name, help, value
-    )
+    kind = CounterMetricFamily if counter else GaugeMetricFamily
+    return kind(name.removesuffix("_total") if counter else name, help, value)
 
 
-def _many(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, help, labels=[label])
+def _many(name: str, help: str, label: str, values: Mapping[str, float], *, counter: bool = False) -> Metric:
+    family = (CounterMetricFamily if counter else GaugeMetricFamily)(name, help, labels=[label])
     for key, value in values.items():
         family.add_metric([str(key)], value)
     return family

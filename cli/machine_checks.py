@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from hearthwatch.api.health import SERVICE_OF_KIND
@@ -21,11 +22,12 @@ from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.loading import MODEL_FILES, YARD
 from hearthwatch.gpu.model_families import MODEL_TYPES
 from hearthwatch.record import Record, RecordError
+from hearthwatch.record.conditions import read_conditions
 from hearthwatch.record.connection import find_lock
 from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import camera_id
 from hearthwatch.record.problems import count_unusable, read_notes
-from hearthwatch.record.read import conditions as known
+from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
@@ -55,54 +57,49 @@ class Finding(NamedTuple):
     words: str
 
 
+ok, note, wrong = (partial(Finding, health) for health in get_args(Health))
+
+
 def check_uploads(s: Settings) -> Iterator[Finding]:
     """Check that the upload tree is there and can be read."""
     base = s.foscam_base_path
     try:
         entries = sorted(os.scandir(base), key=lambda entry: entry.name)
     except OSError as error:
-        yield Finding("wrong", "uploads", f"{base}: {error.strerror}: make the folder, or set FOSCAM_BASE_PATH to it")
+        yield wrong("uploads", f"{base}: {error.strerror}: make the folder, or set FOSCAM_BASE_PATH to it")
         return
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     closed = [entry.name for entry in folders if not os.access(entry, os.R_OK | os.X_OK)]
     if closed:
-        user = f"uid {os.geteuid()}"
-        yield Finding(
-            "wrong", "uploads", f"{base}: {', '.join(closed)} cannot be read by {user}: chmod or chown them, or add it to their group"
-        )  # fmt: skip
+        words = f"{base}: {', '.join(closed)} cannot be read by uid {os.geteuid()}"
+        yield wrong("uploads", f"{words}: chmod or chown them, or add it to their group")
     ids = [camera_id(entry.name) for entry in folders if s.hearthwatch_camera == "{1}"]
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
-        yield Finding(
-            "wrong", "uploads", f"{base}: two folders are one camera ({', '.join(twice)}): rename one of them"
-        )
+        yield wrong("uploads", f"{base}: two folders are one camera ({', '.join(twice)}): rename one of them")
     if folders and not closed:
-        yield Finding(
-            "ok", "uploads", f"{base}: {plural(len(folders), 'camera')}: {', '.join(entry.name for entry in folders)}"
-        )
+        yield ok("uploads", f"{base}: {plural(len(folders), 'camera')}: {', '.join(entry.name for entry in folders)}")
     elif not folders:
-        yield Finding("note", "uploads", f"{base} is empty: cameras upload into {base}/<camera>/")
+        yield note("uploads", f"{base} is empty: cameras upload into {base}/<camera>/")
 
 
 def check_inotify(s: Settings, limits: Path = INOTIFY) -> Iterator[Finding]:
     """Check that there are enough watches to notice new pictures in every folder at once."""
     if (kind := filesystem(s.foscam_base_path)) in NETWORK:
-        yield Finding(
-            "note", "inotify", f"{s.foscam_base_path} is a network mount ({kind}): set `notify = false` in `files`; pictures are found by a sweep every few seconds"
-        )  # fmt: skip
+        words = f"{s.foscam_base_path} is a network mount ({kind}): set `notify = false` in `files`"
+        yield note("inotify", f"{words}; pictures are found by a sweep every few seconds")
         return
     try:
         watches, instances = (int((limits / f"max_user_{name}").read_text()) for name in ("watches", "instances"))
     except (OSError, ValueError):
-        yield Finding("note", "inotify", f"{limits} cannot be read: pictures may be found by sweeps only")
+        yield note("inotify", f"{limits} cannot be read: pictures may be found by sweeps only")
         return
     folders = sum(1 for _, _ in zip(os.walk(s.foscam_base_path), range(FOLDERS_MAX), strict=False))
     for name, limit, needed in (("watches", watches, 2 * folders + 100), ("instances", instances, 2)):
         if limit < needed:
-            yield Finding(
-                "wrong", "inotify", f"max_user_{name} is {limit}, {folders} folders need {needed}: `sysctl fs.inotify.max_user_{name}={max(2 * needed, 1024)}`"
-            )  # fmt: skip
+            words = f"max_user_{name} is {limit}, {folders} folders need {needed}"
+            yield wrong("inotify", f"{words}: `sysctl fs.inotify.max_user_{name}={max(2 * needed, 1024)}`")
             return
-    yield Finding("ok", "inotify", f"{plural(folders, 'folder')}, {watches} watches allowed")
+    yield ok("inotify", f"{plural(folders, 'folder')}, {watches} watches allowed")
 
 
 def check_data(s: Settings) -> Iterator[Finding]:
@@ -113,18 +110,15 @@ def check_data(s: Settings) -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=existing):
                 pass
         except OSError as error:
-            yield Finding("wrong", "data", f"{existing} cannot be written by uid {os.geteuid()}: {error.strerror}")
+            yield wrong("data", f"{existing} cannot be written by uid {os.geteuid()}: {error.strerror}")
             continue
         if (kind := filesystem(existing)) in NETWORK:
-            yield Finding(
-                "wrong", "data", f"{folder} is a network mount ({kind}), where SQLite may lose data: set HEARTHWATCH_DATA_DIR to a local disk"
-            )  # fmt: skip
+            words = f"{folder} is a network mount ({kind}), where SQLite may lose data"
+            yield wrong("data", f"{words}: set HEARTHWATCH_DATA_DIR to a local disk")
         total, _, free = shutil.disk_usage(existing)
         room = f"{free / 1e9:.1f} of {total / 1e9:.0f} GB free at {folder}"
         if free < FREE_BYTES_MIN:
-            yield Finding(
-                "wrong", "data", f"{room}: make room, or set HEARTHWATCH_RETENTION_GB or a lower RETENTION_DAYS"
-            )
+            yield wrong("data", f"{room}: make room, or set HEARTHWATCH_RETENTION_GB or a lower RETENTION_DAYS")
         else:
             low = free < total * FREE_SHARE
             yield Finding("note" if low else "ok", "data", room + (": that is little" if low else ""))
@@ -133,7 +127,7 @@ def check_data(s: Settings) -> Iterator[Finding]:
 def check_record(s: Settings) -> Iterator[Finding]:
     """Check that the record opens and is whole, and whether a pipeline works on it."""
     if not s.database_path.exists():
-        yield Finding("ok", "record", f"{s.database_path} will be made at the first start")
+        yield ok("record", f"{s.database_path} will be made at the first start")
         return
     try:
         opened = Record(s.database_path)
@@ -143,23 +137,18 @@ def check_record(s: Settings) -> Iterator[Finding]:
         opened.close()
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
     except RecordError as error:
-        yield Finding("wrong", "record", str(error))
+        yield wrong("record", str(error))
         return
     if damage != "ok":
-        yield Finding(
-            "wrong", "record", f"{s.database_path} is damaged ({damage}): restore a backup, or start a new one"
-        )
+        yield wrong("record", f"{s.database_path} is damaged ({damage}): restore a backup, or start a new one")
         return
     if newest and newest[0] / 1e6 > time.time() + CLOCK_SECONDS_AHEAD:
-        yield Finding("wrong", "clock", "the newest picture arrived in the future: this machine's clock was set back")
+        yield wrong("clock", "the newest picture arrived in the future: this machine's clock was set back")
     frames = sum(counters[state] for state in ("discovered", "settled", "quarantined"))
     quarantined = f", {counters['quarantined']} of them quarantined" if counters["quarantined"] else ""
-    yield Finding(
-        "ok",
-        "record",
-        f"{s.database_path}: {plural(frames, 'picture')}{quarantined}, {plural(counters['events'], 'event')}, store {store}",
-    )
-    yield Finding("ok", "pipeline", "running" if is_running else "not running: start it with `hearthwatch run`")
+    counted = f"{plural(frames, 'picture')}{quarantined}, {plural(counters['events'], 'event')}"
+    yield ok("record", f"{s.database_path}: {counted}, store {store}")
+    yield ok("pipeline", "running" if is_running else "not running: start it with `hearthwatch run`")
 
 
 def check_pipeline(s: Settings) -> Iterator[Finding]:
@@ -169,15 +158,15 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
     try:
         with SnapshotReader(s.database_path).snapshot() as record:
             (at,) = record.one("SELECT discovered_at FROM frames ORDER BY id DESC LIMIT 1") or (0,)
-            conditions, notes = known.conditions(record), read_notes(record)
-            counts, consumers = count_unusable(record, at), known.consumers(record)
+            conditions, notes = read_conditions(record), read_notes(record)
+            counts, consumers = count_unusable(record, at), queries.consumers(record)
             newest = read_copy(record, record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
             first = newest and original(record, newest)
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
     except RecordError:  # `check_record` reports it
         return
     if is_running and (why := find_lock(s.database_path)):
-        yield Finding("wrong", "record", why)
+        yield wrong("record", why)
     for condition in conditions:
         if condition.kind not in PROBED:
             health: Health = "note" if condition.severity == "info" or not is_running else "wrong"
@@ -191,26 +180,26 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
     for camera, pictures, bad, _ in counts:
         if bad and (camera or "") not in known_already:
             which = f"{bad} of {plural(pictures, 'picture')} of {camera or 'no camera'}"
-            words = f"{which} in the last hour could not be used: GET /api/system/quarantine says why"
-            yield Finding("note", "cameras", words)
+            yield note("cameras", f"{which} in the last hour could not be used: GET /api/system/quarantine says why")
     if newest and first and newest.id != first.id:
-        words = f"the newest, {newest.path}, is {first.describe(None)} ({first.path}): the same bytes are not detected again"
-        yield Finding("note", "uploads", words)
-    yield from (Finding("note", "uploads", words) for words in known.describe_notes(notes))
+        same = f"the newest, {newest.path}, is {first.describe(None)} ({first.path})"
+        yield note("uploads", f"{same}: the same bytes are not detected again")
+    yield from (note("uploads", words) for words in queries.describe_notes(notes))
 
 
 def check_clock(s: Settings) -> Iterator[Finding]:
     """Check the machine's clock, and show the zone of the cameras' clocks."""
     if time.time() < EARLIEST:
-        words = f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run an NTP client"
-        yield Finding("wrong", "clock", words)
+        yield wrong(
+            "clock", f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run an NTP client"
+        )
     zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
     now = datetime.now(zone).astimezone(zone)
     words = f"cameras' clocks are read as {s.hearthwatch_timezone or f'the system zone {now:%Z}'}: there it is {now:%H:%M} now"
     if zone is None and now.utcoffset() is not None and not now.utcoffset():
-        yield Finding("note", "time zone", f"{words}; if your cameras show another time, set HEARTHWATCH_TIMEZONE")
+        yield note("time zone", f"{words}; if your cameras show another time, set HEARTHWATCH_TIMEZONE")
     else:
-        yield Finding("ok", "time zone", words)
+        yield ok("time zone", words)
 
 
 def check_torch(wanted: str) -> Iterator[Finding]:
@@ -222,14 +211,14 @@ def check_torch(wanted: str) -> Iterator[Finding]:
     try:
         device = choose_device(wanted)
     except DetectorError as error:
-        yield Finding("wrong", "torch", str(error))
+        yield wrong("torch", str(error))
         return
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     if wanted == "auto" and device.type == "cpu" and NVIDIA_DRIVER.exists():
         fix = "install the CUDA build of torch (docs/install.md)"
-        yield Finding("wrong", "torch", f"there is an NVIDIA card, but {cuda_problem()}: {fix}")
+        yield wrong("torch", f"there is an NVIDIA card, but {cuda_problem()}: {fix}")
     else:
-        yield Finding("ok", "torch", f"torch {torch.__version__} detects on {device} ({name})")
+        yield ok("torch", f"torch {torch.__version__} detects on {device} ({name})")
 
 
 def check_model(name: str) -> Iterator[Finding]:
@@ -238,12 +227,13 @@ def check_model(name: str) -> Iterator[Finding]:
     if name == "yard" or folder.is_dir():
         missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
         if missing:
-            yield Finding("wrong", "model", f"{folder} has no {', '.join(missing)}: copy them there")
-        else:
-            note = ": the demo's, for drawn pictures only; set HEARTHWATCH_DETECTOR_MODEL for real ones"
-            yield Finding(
-                "note" if name == "yard" else "ok", "model", f"{name}{note if name == 'yard' else ' is complete'}"
+            yield wrong("model", f"{folder} has no {', '.join(missing)}: copy them there")
+        elif name == "yard":
+            yield note(
+                "model", f"{name}: the demo's, for drawn pictures only; set HEARTHWATCH_DETECTOR_MODEL for real ones"
             )
+        else:
+            yield ok("model", f"{name} is complete")
         return
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -252,21 +242,20 @@ def check_model(name: str) -> Iterator[Finding]:
         missing = [file for file in MODEL_FILES if not isinstance(try_to_load_from_cache(name, file), str)]
     except HFValidationError:
         kinds = " or ".join(MODEL_TYPES)
-        yield Finding("wrong", "model", f"{name} is no folder and no hub id: name one with an {kinds} in it, or `yard`")
+        yield wrong("model", f"{name} is no folder and no hub id: name one with an {kinds} in it, or `yard`")
         return
     if not missing:
-        yield Finding("ok", "model", f"{name} is in the hub's cache")
+        yield ok("model", f"{name} is in the hub's cache")
         return
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             raise UserError("HF_HUB_OFFLINE is set")
         probe_http("HEAD", f"{hub}/{name}/resolve/main/config.json", follow_redirects=True)
-        yield Finding("note", "model", f"{name} will be fetched from {hub} at the first start")
+        yield note("model", f"{name} will be fetched from {hub} at the first start")
     except UserError as error:
-        yield Finding(
-            "wrong", "model", f"{name} is not here and cannot be fetched from {hub} ({error}): copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
-        )  # fmt: skip
+        fix = f"copy {', '.join(MODEL_FILES)} into a folder and name it in HEARTHWATCH_DETECTOR_MODEL"
+        yield wrong("model", f"{name} is not here and cannot be fetched from {hub} ({error}): {fix}")
 
 
 def check_node(name: str, component: Component) -> Iterator[Finding]:
@@ -276,9 +265,9 @@ def check_node(name: str, component: Component) -> Iterator[Finding]:
         yield from check_torch(component.device)
     try:
         if answer := component.off() or component.probe():
-            yield Finding("ok", name, answer)
+            yield ok(name, answer)
     except UserError as error:
-        yield Finding("wrong", name, str(error))
+        yield wrong(name, str(error))
 
 
 def filesystem(path: Path, mounts: Path = MOUNTS) -> str:

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 from hearthwatch.flows.node import Node
 from hearthwatch.flows.services import JobThread, ServiceThreads, SupervisedThread
 from hearthwatch.record import Record, now
-from hearthwatch.record.conditions import Conditions, Problem, read_facts
+from hearthwatch.record.conditions import Conditions, Problem
 from hearthwatch.record.connection import last_blocked
 from hearthwatch.record.graph_description import read_description
-from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, find_problems, read_notes, read_waiting
+from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, find_problems, read_waiting
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Component, Consumer, Detected, Job, Stage
 from hearthwatch.schemas.context import Context
@@ -102,6 +102,8 @@ class Monitor(SupervisedThread):
         """Events that the language model is being asked about, and since when."""
         self._probes: list[Probe] = []
         self._stored: tuple[float, dict[str, Any]] = (0.0, {})
+        self._write_seconds = 0.0
+        """How long the last transaction took; there is one with each check while pictures wait."""
 
     def start(self) -> None:
         self._stopping.clear()
@@ -138,12 +140,11 @@ class Monitor(SupervisedThread):
         problems = [problem for probe in self._probes for problem in probe.problems()]
         problems += [*self._of_threads(), *self._of_the_judge(), *self._of_the_record()]
         if self.decides:
-            waits = read_waiting(record, read_notes(record))
-            self._waits = waits.oldest is not None and at - waits.oldest > WAITING_SECONDS * SECOND
+            oldest = read_waiting(record).oldest
+            self._waits = oldest is not None and at - oldest > WAITING_SECONDS * SECOND
             remote = any(n.emits() is Detected and getattr(n.component, "url", None) for n in self.nodes.values())
             behind = BEHIND_SECONDS / 2 if remote else BEHIND_SECONDS
-            problems += find_problems(record, self.context.base_path, at, behind)
-            problems += read_facts(record, at)
+            problems += find_problems(record, self.context.base_path, at, behind, self._write_seconds)
 
         def covers(kind: str, subject: str) -> bool:
             if kind in NODE_KINDS:
@@ -163,8 +164,7 @@ class Monitor(SupervisedThread):
                 says = f"{name} ended ({thread.died_of}) and was started again"
                 yield Problem("part_restarted", says, name, at_once=True)
             if since is not None and at - since > (FAILING_SECONDS if thread.error else BUSY_SECONDS):
-                error = thread.error or "the other side takes what it is sent too slowly, or does not respond"
-                yield Problem(self._kind_of(name), f"{name} fails: {error}", name)
+                yield Problem(self._kind_of(name), f"{name} fails: {thread.error or thread.hangs}", name)
 
     def _of_the_record(self) -> Iterator[Problem]:
         """Yield that the record could not be written: it could not be noted until now."""
@@ -239,10 +239,11 @@ class Monitor(SupervisedThread):
             if loads:
                 answers[name]["message"] = "the model is being loaded"
         new = {"starting": self.is_starting, "services": answers}
-        due, stored = self._stored
-        if time.monotonic() >= due or new != stored:
-            self._stored = time.monotonic() + STORE_SECONDS, new
+        (due, stored), began = self._stored, time.monotonic()
+        if began >= due or new != stored or self._waits:
+            self._stored = began + STORE_SECONDS, new
             record.transact(lambda: self._merge(record, new, at))
+            self._write_seconds = time.monotonic() - began
 
     def _merge(self, record: Record, new: dict[str, Any], at: int) -> None:
         """Write what this process knows; other processes of the graph keep theirs."""

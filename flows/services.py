@@ -110,6 +110,9 @@ class _FeedPollPartition(StatefulSourcePartition[int, None]):
 class SupervisedThread:
     """A thread that is started again, with backoff, when anything but a stop ends it."""
 
+    hangs = "the other side takes what it is sent too slowly, or does not respond"
+    """What is wrong if it is busy with one call for long."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.restarted: float | None = None
@@ -305,15 +308,16 @@ class ConsumerThread(SupervisedThread):
 
 
 class JobThread(SupervisedThread):
-    """One job and its thread, of low priority."""
+    """One job and its thread, of low priority. A run that does not ask for long whether to stop hangs."""
+
+    hangs = "its run makes no progress: does the disk respond?"
 
     def __init__(self, name: str, job: Job, context: Context) -> None:
         super().__init__(name)
         self.job, self.context = job, context
         self._deadline, self._fails = 0.0, False
-        self.worked_at: int | None = None
         self.failed_at: int | None = None
-        """When it last worked and failed, in microseconds."""
+        """When it last failed, in microseconds."""
 
     def wake(self) -> None:
         """Do nothing: a job has an interval."""
@@ -330,17 +334,23 @@ class JobThread(SupervisedThread):
         worker: JobWorker | None = None
         pause = self.job.pause_seconds()
         while True:
-            worker = self._try(worker, lambda made: made.run(datetime.now(UTC), self._stopping.is_set))
+            worker = self._try(worker, lambda made: made.run(datetime.now(UTC), self._is_stopping))
             if self._stopping.wait(min(pause, RETRY_SECONDS) if self._fails else pause):
                 break
         if worker:
             self._try(worker, lambda made: made.finish(datetime.now(UTC), lambda: time.monotonic() > self._deadline))
 
+    def _is_stopping(self) -> bool:
+        if not self.error:
+            self.failing_since = time.monotonic()
+        return self._stopping.is_set()
+
     def _try(self, worker: JobWorker | None, work: Callable[[JobWorker], None]) -> JobWorker | None:
+        self.failing_since = self.failing_since or time.monotonic()
         try:
             worker = worker or self.job.build(self.context)
             work(worker)
-            self._fails, self.failing_since, self.error, self.worked_at = False, None, "", now()
+            self._fails, self.failing_since, self.error = False, None, ""
         except (UserError, OSError) as error:
             if not self._fails:
                 log.warning("%s: %s; trying again until it works", self.name, error)
@@ -353,7 +363,6 @@ class JobThread(SupervisedThread):
 
     def _note_failure(self, error: Exception) -> None:
         self._fails, self.error, self.failed_at = True, str(error) or type(error).__name__, now()
-        self.failing_since = self.failing_since or time.monotonic()
 
 
 def _backoff_seconds(failures: int) -> float:

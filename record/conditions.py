@@ -3,30 +3,27 @@
 The monitor reports everything that is wrong now, every few seconds; what it reports for some checks in a row begins, and
 what it does not report for some ends. So a fault that flaps makes no noise, and each message that something began is
 followed by one that it ended, also after a kill: the state is in the record, and changes with its message in one transaction.
-
-Other parts of the pipeline report through `add_fact`: the monitor reads facts with each check.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.feed import append
-from hearthwatch.schemas.items import from_microseconds
+from hearthwatch.record.units import NEVER
+from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.messages import Severity, SystemKind, SystemMessage
 
 ON_CHECKS = 3  # in a row before it begins: one picture that waits is no fault
 OFF_CHECKS = 5  # in a row before it ends
 REFRESH_CHECKS = 5  # the text of what stays wrong is brought up to date this often
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 ERRORS: frozenset[SystemKind] = frozenset(
-    {
-        "camera_silent", "detector_down", "disk_low", "notifier_down", "quarantine", "record_locked", "record_restored",
-        "uploads_missing",
-    }
+    ("camera_silent", "detector_down", "disk_low", "notifier_down", "quarantine", "record_locked", "record_restored", "uploads_missing")
 )  # fmt: skip
 """Pictures or alerts do not arrive, or are about to: a person has to act. The others are warnings."""
 
@@ -58,12 +55,15 @@ Key = tuple[str, str]
 class Problem(NamedTuple):
     """Something that is wrong now. `subject`: the camera or node that has it, where several can."""
 
-    kind: SystemKind
+    kind: str
+    """A `SystemKind`, or one that health alone knows (`pipeline_down`, `stalled`)."""
     message: str
     subject: str = ""
     camera_id: str | None = None
     severity: Severity | None = None
     """None: that of its kind."""
+    since: int = 0
+    """Microseconds."""
     at_once: bool = False
     """Begin at the first report."""
 
@@ -71,45 +71,10 @@ class Problem(NamedTuple):
     def key(self) -> Key:
         return self.kind, self.subject
 
-
-class Count(NamedTuple):
-    """How many checks in a row reported it (negative: did not), and when the first of them was."""
-
-    checks: int
-    since: int
-
-
-class Change(NamedTuple):
-    """A condition that begins (`problem` is set) or ends."""
-
-    key: Key
-    problem: Problem | None
-    since: int
-
-
-def count_checks(
-    counts: Mapping[Key, Count], problems: Mapping[Key, Problem], on: Iterable[Key], now: int
-) -> dict[Key, Count]:
-    """Count this check: of what is reported, and of what is on and is not."""
-    out = {}
-    for key in {*problems, *on}:
-        step, before = (1 if key in problems else -1), counts.get(key, Count(0, now))
-        same = before.checks * step > 0
-        out[key] = Count(before.checks + step, before.since) if same else Count(step, now)
-    return out
-
-
-def find_changes(counts: Mapping[Key, Count], problems: Mapping[Key, Problem], on: Mapping[Key, int]) -> list[Change]:
-    """Return what begins and what ends; `on` holds since when each condition is on."""
-    begins = [
-        Change(key, problem, counts[key].since)
-        for key, problem in problems.items()
-        if key not in on and (problem.at_once or counts[key].checks >= ON_CHECKS)
-    ]
-    ends = [
-        Change(key, None, since) for key, since in on.items() if key in counts and counts[key].checks <= -OFF_CHECKS
-    ]
-    return begins + ends
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for the API."""
+        names = ("kind", "subject", "severity", "camera_id", "message")
+        return {name: getattr(self, name) for name in names} | {"since": iso(from_microseconds(self.since))}
 
 
 class Conditions:
@@ -117,7 +82,8 @@ class Conditions:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._counts: dict[Key, Count] = {}
+        self._checks: dict[Key, tuple[int, int]] = {}
+        """How many checks in a row reported it (negative: did not), and when the first of them was."""
 
     def report(
         self, now: int, problems: Iterable[Problem], covers: Callable[[str, str], bool] = lambda kind, subject: True
@@ -126,91 +92,66 @@ class Conditions:
 
         `covers` says of which kinds and subjects the report is complete: others stay as they are.
         """
-        wrong = {problem.key: problem for problem in problems}
-        rows = self.record.rows("SELECT kind, subject, since, message FROM conditions WHERE state = 'on'")
-        on = {(kind, subject): since for kind, subject, since, _ in rows}
-        mine = [key for key in on if key in wrong or covers(*key)]
-        self._counts = count_checks(self._counts, wrong, mine, now)
-        changes = find_changes(self._counts, wrong, on)
-        messages = self.record.transact(lambda: [self._write(c, now) for c in changes]) if changes else []
-        self._refresh(wrong, {(kind, subject): message for kind, subject, _, message in rows})
-        return messages
+        wrong, on = {p.key: p for p in problems}, {p.key: p for p in read_conditions(self.record)}
+        self._checks = {
+            key: self._count(key, key in wrong, now) for key in {*wrong, *on} if key in wrong or covers(*key)
+        }
+        begun = [
+            p._replace(since=self._checks[key][1])
+            for key, p in wrong.items()
+            if key not in on and (p.at_once or self._checks[key][0] >= ON_CHECKS)
+        ]
+        ended = [p for key, p in on.items() if self._checks.get(key, (0, now))[0] <= -OFF_CHECKS]
+        changed = [(p.message, *key) for key, p in wrong.items() if key in on and p.message != on[key].message and not self._checks[key][0] % REFRESH_CHECKS]  # fmt: skip
 
-    def _write(self, change: Change, now: int) -> SystemMessage:
-        (kind, subject), problem = change.key, change.problem
-        if problem:
-            severity = problem.severity or ("error" if problem.kind in ERRORS else "warning")
-            row = self.record.one(
-                "INSERT INTO conditions(kind, subject, state, severity, camera_id, message, since, changed_at, revision) "
-                "VALUES (?,?,'on',?,?,?,?,?,1) ON CONFLICT(kind, subject) DO UPDATE SET state = 'on', "
-                "severity = excluded.severity, camera_id = excluded.camera_id, message = excluded.message, "
-                "since = excluded.since, changed_at = excluded.changed_at, revision = revision + 1 "
-                "RETURNING id, revision, severity, camera_id, message",
-                kind, subject, severity, problem.camera_id, problem.message, change.since, now,
-            )  # fmt: skip
-        else:
-            row = self.record.one(
-                "UPDATE conditions SET state = 'off', changed_at = ?, revision = revision + 1 WHERE kind = ? AND subject = ? "
-                "RETURNING id, revision, severity, camera_id, message", now, kind, subject,
-            )  # fmt: skip
-        return self._publish(change, now, *row)
+        def write() -> list[SystemMessage]:
+            self.record.many("UPDATE conditions SET message = ? WHERE kind = ? AND subject = ?", changed)  # no message
+            return [self._write(p, "on", now) for p in begun] + [self._write(p, "off", now) for p in ended]
 
-    def _publish(
-        self, change: Change, now: int, id: int, revision: int, severity: Severity, camera: str | None, was: str
-    ) -> SystemMessage:
-        kind: Any = change.key[0]
-        subject = change.key[1]
-        ended = f"{subject}: {RECOVERED[kind].lower()}" if subject else RECOVERED[kind]
+        return self.record.transact(write) if begun or ended or changed else []
+
+    def _count(self, key: Key, is_wrong: bool, now: int) -> tuple[int, int]:
+        step, (checks, since) = 1 if is_wrong else -1, self._checks.get(key, (0, now))
+        return (checks + step, since) if checks * step > 0 else (step, now)
+
+    def _write(self, problem: Problem, state: Literal["on", "off"], now: int) -> SystemMessage:
+        kind: Any = problem.kind
+        subject, camera, since, at = (
+            problem.subject,
+            problem.camera_id,
+            from_microseconds(problem.since),
+            from_microseconds(now),
+        )
+        severity: Severity = problem.severity or ("error" if kind in ERRORS else "warning")
+        id, revision = self.record.one(
+            "INSERT INTO conditions(kind, subject, state, severity, camera_id, message, since, changed_at, revision) VALUES (?,?,?,?,?,?,?,?,1) "
+            "ON CONFLICT(kind, subject) DO UPDATE SET state = excluded.state, severity = excluded.severity, camera_id = excluded.camera_id, "
+            "message = excluded.message, since = excluded.since, changed_at = excluded.changed_at, revision = revision + 1 RETURNING id, revision",
+            kind, subject, state, severity, camera, problem.message, problem.since, now,
+        )  # fmt: skip
+        recovered = f"{subject}: {RECOVERED[kind].lower()}" if subject else RECOVERED[kind]
+        says = problem.message if state == "on" else recovered
         return append(
-            self.record, "system", id, revision, now,
-            lambda seq: SystemMessage(
-                seq, kind, "on" if change.problem else "off", severity, camera, subject, was if change.problem else ended,
-                from_microseconds(change.since), from_microseconds(now),
-            ),
+            self.record, "system", id, revision, now, lambda seq: SystemMessage(seq, kind, state, severity, camera, subject, says, since, at)
         )  # fmt: skip
 
-    def _refresh(self, wrong: Mapping[Key, Problem], stored: Mapping[Key, str]) -> None:
-        """Bring the texts of what stays wrong up to date, now and then; that is no message."""
-        due = [
-            (wrong[key].message, *key)
-            for key, message in stored.items()
-            if key in wrong and wrong[key].message != message and self._counts[key].checks % REFRESH_CHECKS == 0
-        ]
-        if due:
-            sql = "UPDATE conditions SET message = ? WHERE kind = ? AND subject = ?"
-            self.record.transact(lambda: self.record.many(sql, due))
+
+def read_conditions(record: Record) -> list[Problem]:
+    """Read what is wrong, the worst first, the oldest first among equals."""
+    rows = record.rows("SELECT kind, message, subject, camera_id, severity, since FROM conditions WHERE state = 'on' ORDER BY since, id")  # fmt: skip
+    return worst_first([Problem(*row) for row in rows])
 
 
-# -- facts of other parts
+def worst_first(found: list[Problem]) -> list[Problem]:
+    return sorted(found, key=lambda problem: SEVERITIES.index(problem.severity or "warning"))
 
 
-def add_fact(record: Record, problem: Problem, until: int | None = None) -> None:
-    """Store that something is wrong, until `remove_fact` or `until` (microseconds); inside a transaction or not."""
-    value = json.dumps({**problem._asdict(), "until": until})
-    record.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", _name(*problem.key), value)
-
-
-def remove_fact(record: Record, kind: SystemKind, subject: str = "") -> None:
-    """Remove a fact; harmless if there is none."""
-    record.execute("DELETE FROM meta WHERE key = ?", _name(kind, subject))
-
-
-def read_facts(record: Record, now: int) -> list[Problem]:
-    """Read the facts that hold at `now`."""
-    out = []
-    for (value,) in record.rows("SELECT value FROM meta WHERE key >= 'fact.' AND key < 'fact/'"):
-        fact = json.loads(value)
-        until = fact.pop("until")
-        if (until is None or now < until) and fact["kind"] in get_args(SystemKind):
-            out.append(Problem(**fact))
-    return out
-
-
-def _name(kind: str, subject: str) -> str:
-    return f"fact.{kind}.{subject}"
-
-
-# -- retention
+def read_messages(record: Record, limit: int, before: int = NEVER) -> list[dict[str, Any]]:
+    """Read the system messages of the feed as they were published, newest first, older than number `before`."""
+    rows = record.rows(
+        "SELECT payload FROM feed WHERE kind = 'system' AND +seq < ? ORDER BY +seq DESC LIMIT ?", before, limit
+    )  # `+`: they are few, and found by the index of kinds
+    return [json.loads(payload) for (payload,) in rows]
 
 
 def delete_old(record: Record, before: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ HOUR = 3600 * SECOND
 NEWEST_PICTURES = 5000  # the share of the quarantined is of those of the last hour among them: 3 ms
 UNUSABLE_MIN, ALL_UNUSABLE_MIN = 5, 3  # half of so many pictures, or all of so many, are worth a word
 BEHIND_SECONDS = 20  # pictures may wait for so long, those for a service half of it: it has to answer, or is slow
+WRITE_SECONDS_MAX = 0.5  # a disk that needs longer for one transaction is why pictures wait
 CLOCK_MS = 20_000  # a camera's clock that is wrong by less puts no picture into another event
 GB = 10**9
 
@@ -32,34 +34,54 @@ class Waiting(NamedTuple):
 
 def read_notes(record: Record) -> dict[str, Any]:
     """Read what discovery knows (`Notes` in `sources/discovery.py`)."""
-    row = record.one("SELECT value FROM meta WHERE key = 'discovery'")
-    return dict(json.loads(row[0])) if row else {}
+    return _json(record, "discovery")
 
 
-def find_problems(record: Record, base: Path, at: int, behind: float = BEHIND_SECONDS) -> Iterator[Problem]:
-    """Yield what is wrong at `at` with uploads, cameras and clocks, and pictures that wait for more than `behind` seconds."""
+def read_waiting(record: Record, notes: Mapping[str, Any] | None = None) -> Waiting:
+    """Read what waits in the ledger, and on disk for its place there."""
+    notes = read_notes(record) if notes is None else notes
+    row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
+    oldest = [at for at in (row and row[0], notes.get("oldest_waiting")) if at is not None]
+    return Waiting(record.counters()["discovered"] + (notes.get("waiting") or 0), min(oldest, default=None))
+
+
+def find_problems(
+    record: Record, base: Path, at: int, behind: float = BEHIND_SECONDS, write_seconds: float = 0.0
+) -> Iterator[Problem]:
+    """Yield what is wrong at `at` with uploads, cameras and clocks, and pictures that wait for more than `behind` seconds.
+
+    `write_seconds`: how long the last transaction took.
+    """
     notes = read_notes(record)
     yield from _of_the_tree(notes, base)
     yield from _unusable(record, at)
     yield from _of_cameras(record, at)
     for camera, first in repeating_cameras(record):
-        words = (
-            f"{camera} sends one picture again and again, {first.describe(None)} ({first.path}): is the camera stuck?"
-        )
-        yield Problem("same_picture", words, camera, camera)
+        words = f"{camera} sends one picture again and again, {first.describe(None)} ({first.path})"
+        yield Problem("same_picture", f"{words}: is the camera stuck?", camera, camera)
     yield from _of_the_clock(record)
-    yield from _of_a_restore(record, at)
+    if (restored := _json(record, "record_restored")) and at - restored["at"] < HOUR:
+        words = f"the record was restored, copied or moved: it {restored['reason']}"
+        yield Problem("record_restored", f"{words}; numbers continue above those given before", at_once=True)
     waits = read_waiting(record, notes)
     if waits.oldest is not None and at - waits.oldest > behind * SECOND:
-        since = (at - waits.oldest) // SECOND
-        yield Problem("behind", f"{plural(waits.pictures, 'picture waits', 'pictures wait')}, the oldest for {since} s")
+        words = plural(waits.pictures, "picture waits", "pictures wait")
+        words += f", the oldest for {(at - waits.oldest) // SECOND} s{_busiest(record, notes, waits.pictures)}"
+        slow = f"; the disk takes {write_seconds:.1f} s to store anything" if write_seconds > WRITE_SECONDS_MAX else ""
+        yield Problem("behind", words + slow)
 
 
-def read_waiting(record: Record, notes: Mapping[str, Any]) -> Waiting:
-    """Read what waits in the ledger, and on disk for its place there."""
-    row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
-    oldest = [at for at in (row and row[0], notes.get("oldest_waiting")) if at is not None]
-    return Waiting(record.counters()["discovered"] + (notes.get("waiting") or 0), min(oldest, default=None))
+def _busiest(record: Record, notes: Mapping[str, Any], waiting: int) -> str:
+    """Name the camera that most of them are of."""
+    counts = Counter(dict(record.rows("SELECT camera_id, count(*) FROM frames WHERE state = 'discovered' GROUP BY 1")))
+    counts.update(notes.get("waiting_by_camera") or {})
+    ((camera, most),) = counts.most_common(1) or [("", 0)]
+    return f", {most:,} of them from {camera}" if 2 * most > waiting > most else ""
+
+
+def _json(record: Record, key: str) -> dict[str, Any]:
+    row = record.one("SELECT value FROM meta WHERE key = ?", key)
+    return dict(json.loads(row[0])) if row else {}
 
 
 def _of_the_tree(notes: Mapping[str, Any], base: Path) -> Iterator[Problem]:
@@ -74,10 +96,8 @@ def _of_the_tree(notes: Mapping[str, Any], base: Path) -> Iterator[Problem]:
         example = f"such as `{files['example']}` ({files['reason']})"
         yield Problem("files_unreadable", f"{words}, {example}: fix that, and they are taken in", "files")
     for folder in notes.get("second_folders") or ():
-        words = (
-            f"the pictures in `{folder}` are quarantined: another folder has the same camera id; rename one of the two"
-        )
-        yield Problem("quarantine", words, folder, severity="warning")
+        words = f"the pictures in `{folder}` are quarantined: another folder has the same camera id"
+        yield Problem("quarantine", f"{words}; rename one of the two", folder, severity="warning")
     if why := notes.get("watch_off"):
         yield Problem("watch_off", str(why))
 
@@ -138,16 +158,6 @@ def find_full_disk(folder: Path) -> list[Problem]:
         return []
     words = f"{folder} has {free / GB:.1f} GB free of {total / GB:.0f} GB: make room, or lower RETENTION_DAYS"
     return [Problem("disk_low", words, str(folder))]
-
-
-def _of_a_restore(record: Record, at: int) -> Iterator[Problem]:
-    row = record.one("SELECT value FROM meta WHERE key = 'record_restored'")
-    noted = json.loads(row[0]) if row else {"at": 0}
-    if at - noted["at"] < HOUR:
-        words = (
-            f"the record was restored, copied or moved: it {noted['reason']}; numbers continue above those given before"
-        )
-        yield Problem("record_restored", words, at_once=True)
 
 
 def _span(microseconds: int) -> str:

@@ -100,7 +100,9 @@ class Notes(NamedTuple):
     waiting: int = 0
     """Pictures that wait on disk behind live ones …"""
     oldest_waiting: int | None = None
-    """… and when the oldest of them was modified, microseconds."""
+    """… when the oldest of them was modified, microseconds, …"""
+    waiting_by_camera: Mapping[str, int] = {}
+    """… and the camera that most of them are of, with how many."""
 
 
 class Backlog:
@@ -497,6 +499,7 @@ class Discovery(threading.Thread):
             else None,
             waiting=len(self._backlog),
             oldest_waiting=self._backlog.oldest(),
+            waiting_by_camera=dict(self._backlog.cameras.most_common(1)),
         )
         record, text = self.ledger.record, json.dumps(notes._asdict())
         if self._notes is None:  # what an earlier run stored; empty notes after empty ones are not written

@@ -12,9 +12,10 @@ from hearthwatch.api import metrics, models
 from hearthwatch.api.dependencies import AppState, State, json_response, product_version, run_on_slow_threads
 from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_message_cursor, parse_message_cursor
 from hearthwatch.record import Record, now
+from hearthwatch.record.conditions import read_messages
 from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.ledger import Ledger
-from hearthwatch.record.read import conditions
+from hearthwatch.record.problems import read_waiting
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.units import DAY, QUARTER, SECOND
@@ -38,7 +39,7 @@ def messages(
     """List what began to be wrong and what ended, newest first: the feed's system messages."""
     before = parse_message_cursor(cursor)
     with state.reader.snapshot() as record:
-        found = conditions.messages(record, limit + 1, before)
+        found = read_messages(record, limit + 1, before)
     more = format_message_cursor(found[limit - 1]["seq"]) if len(found) > limit else None
     return json_response({"messages": found[:limit], "limit": limit, "next_cursor": more})
 
@@ -93,7 +94,7 @@ def stats(state: State) -> Response:
         stages, ledger, at = queries.stages(record), queries.ledger(record), now()
         content = {
             "total_cameras": cameras, "total_events": counters["events"], "total_detections": counters["detections"],
-            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": queries.waiting(record).pictures,
+            "uptime_seconds": round(time.monotonic() - state.started, 3), "ledger": ledger, "backlog": read_waiting(record).pictures,
             "open_events": next(s["waiting"] for s in stages if s["name"] == "close"), "images_per_s": queries.rate(record, at),
             "images_per_s_history": queries.rate_history(record, at), "stages": stages, "llm": _llm(state, record, beats), "disk": _disk(state, record, at),
         }  # fmt: skip

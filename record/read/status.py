@@ -1,6 +1,7 @@
-"""Read the current state: cameras, ledger, heartbeats, stage latencies, timeline, quarantine.
+"""Read the current state: cameras, ledger, heartbeats, consumers, services, stage latencies, timeline, quarantine.
 
-Only counters, short index ranges and the newest few rows are read, so the page may ask every two seconds for ever.
+Only counters, short index ranges and the newest few rows are read, so the page may ask every two seconds for ever. The
+pipeline writes and this only reads, so that health, page, metrics and `doctor` say the same.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import silence_max
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.paths import upload_url
-from hearthwatch.record.problems import Waiting, read_notes, read_waiting
+from hearthwatch.record.problems import count_unusable, read_waiting
 from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, iso
-from hearthwatch.record.units import ALARMING, LEVELS, QUARTER, SECOND
+from hearthwatch.record.units import ALARMING, QUARTER, SECOND
+from hearthwatch.schemas.text import plural
 
 ALIVE = 15 * SECOND  # heartbeats come every 2 s
 STALLED = 60 * SECOND
@@ -46,6 +49,20 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
                 "last_image_url": _last_image_url(record, camera, folder), "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),
             })  # fmt: skip
+    return out
+
+
+def camera_health(record: Record, at: int) -> dict[str, Row]:
+    """Read how each camera is: silent, its clock, its pictures of the last hour and how many of them could not be used."""
+    counts, out = {camera: (n, bad) for camera, n, bad, _ in count_unusable(record, at)}, {}
+    rows = record.rows("SELECT id, name, status, last_seen_at, clock_offset_ms FROM cameras ORDER BY id")
+    for id, name, status, seen, offset in rows:
+        pictures, quarantined = counts.get(id, (0, 0))
+        out[id] = {
+            "name": name, "status": status, "silent": seen is not None and at - seen > silence_max(record, id, at), "last_picture": iso(seen),
+            "last_picture_age_seconds": None if seen is None else max(0.0, (at - seen) / 1e6), "clock_offset_seconds": None if offset is None else offset / 1000,
+            "pictures": pictures, "quarantined": quarantined, "quarantined_share": quarantined / pictures if pictures else 0.0,
+        }  # fmt: skip
     return out
 
 
@@ -82,14 +99,7 @@ def ledger(record: Record) -> dict[str, int]:
 def heartbeats(record: Record) -> dict[str, Row]:
     """Read the last heartbeat of each chain, times in microseconds."""
     rows = record.rows("SELECT chain, pid, at, counters FROM heartbeat")
-    return {
-        chain: {"pid": pid, "at": at, "counters": json.loads(counters or "{}")} for chain, pid, at, counters in rows
-    }
-
-
-def waiting(record: Record) -> Waiting:
-    """Read how many pictures wait, in the ledger or on disk for their place there, and since when the oldest does."""
-    return read_waiting(record, read_notes(record))
+    return {chain: {"pid": pid, "at": at, "counters": json.loads(text or "{}")} for chain, pid, at, text in rows}
 
 
 def pending(record: Record) -> int:
@@ -111,11 +121,8 @@ def last_detected(record: Record) -> Row | None:
     row = record.one(
         "SELECT id, model, detect_ms, discovered_at FROM frames WHERE state = 'settled' AND model IS NOT NULL ORDER BY id DESC LIMIT 1"
     )
-    return (
-        None
-        if row is None
-        else {"frame_id": row[0], "model": row[1], "detect_ms": row[2], "discovered_at": iso(row[3])}
-    )
+    names = ("frame_id", "model", "detect_ms", "discovered_at")
+    return None if row is None else dict(zip(names, (*row[:3], iso(row[3])), strict=True))
 
 
 def found_before(record: Record, at: int) -> int:
@@ -153,29 +160,68 @@ def rate_history(record: Record, now: int, quarters: int = 60) -> list[float]:
 
 def stages(record: Record) -> list[Row]:
     """Median and 95th percentile in seconds of each step, of the newest few, and how many wait for it."""
-    recent = "(SELECT coalesce(max(id), 0) FROM event_history) - 2000"
-    detect = "SELECT detect_ms / 1e3 FROM frames WHERE detect_ms IS NOT NULL AND id > (SELECT max(id) FROM frames) - 2000 ORDER BY id DESC LIMIT ?"
-    of_event = (
-        "SELECT max(0, h.at - f.{since}) / 1e6 FROM event_history h JOIN frames f ON f.id = h.event_id "
-        "WHERE h.id > {recent} AND h.type = '{type}' AND h.revision <= 2 AND NOT h.shadow ORDER BY h.id DESC LIMIT ?"
-    )
-    verdict = (
-        f"SELECT latency_ms / 1e3 FROM event_history WHERE id > {recent} AND type = 'event.analyzed' AND latency_ms IS NOT NULL "
-        "ORDER BY id DESC LIMIT ?"
-    )
-    still_open = record.one("SELECT count(*) FROM events WHERE status = 'open'")[0]
-    return [
-        _stage(record, "detect", detect, waiting(record).pictures),
-        _stage(record, "open", of_event.format(since="arrived_at", recent=recent, type="event.opened"), 0),
-        _stage(record, "close", of_event.format(since="arrived_at", recent=recent, type="event.closed"), still_open),
-        _stage(record, "analyze", verdict, pending(record)),
-    ]
+    newest = "SELECT {} FROM event_history h JOIN frames f ON f.id = h.event_id WHERE h.id > (SELECT coalesce(max(id), 0) FROM event_history) - 2000 AND h.type = 'event.{}' AND {} ORDER BY h.id DESC LIMIT ?"
+    arrival = "max(0, h.at - f.arrived_at) / 1e6", "h.revision <= 2 AND NOT h.shadow"
+    (still_open,) = record.one("SELECT count(*) FROM events WHERE status = 'open'")
+    out = []
+    for name, sql, waiting in (
+        ("detect", "SELECT detect_ms / 1e3 FROM frames WHERE detect_ms IS NOT NULL AND id > (SELECT max(id) FROM frames) - 2000 ORDER BY id DESC LIMIT ?", read_waiting(record).pictures),
+        ("open", newest.format(arrival[0], "opened", arrival[1]), 0),
+        ("close", newest.format(arrival[0], "closed", arrival[1]), still_open),
+        ("analyze", newest.format("h.latency_ms / 1e3", "analyzed", "h.latency_ms IS NOT NULL"), pending(record)),
+    ):  # fmt: skip
+        values = sorted(v for (v,) in record.rows(sql, RECENT))
+        p50, p95 = (values[min(len(values) - 1, int(len(values) * share))] if values else None for share in (0.5, 0.95))
+        out.append({"name": name, "p50_s": p50, "p95_s": p95, "waiting": waiting})
+    return out
 
 
-def _stage(record: Record, name: str, sql: str, waiting: int) -> Row:
-    values = sorted(v for (v,) in record.rows(sql, RECENT))
-    p50, p95 = (values[min(len(values) - 1, int(len(values) * share))] if values else None for share in (0.5, 0.95))
-    return {"name": name, "p50_s": p50, "p95_s": p95, "waiting": waiting}
+# -- what the pipeline's monitor stored
+
+
+def consumers(record: Record) -> dict[str, Row]:
+    """Read what each consumer of the running graph delivered; before a graph has run, each one that has a cursor."""
+    last, cursors = Feed(record).last(), dict(record.rows("SELECT name, seq FROM cursors ORDER BY name"))
+    graph = read_description(record) or {}
+    running = [node["name"] for node in graph.get("nodes", ()) if node["kind"] == "consumer" and not node["off"]]
+    rows = record.rows("SELECT consumer, delivered, failed, delivered_at, failed_at, error FROM deliveries")
+    found = {name: values for name, *values in rows}
+    out = {}
+    for name in running if graph else cursors:
+        delivered, failed, at, failed_at, error = found.get(name, (0, 0, None, None, None))
+        out[name] = {
+            "delivered": delivered, "failed": failed, "last_success": iso(at), "last_failure": iso(failed_at), "error": error,
+            "lag": max(0, last - cursors.get(name, last)),
+        }  # fmt: skip
+    return out
+
+
+def services(record: Record) -> dict[str, Any]:
+    """Read what the pipeline's monitor last found out about its services: `at`, `services`; empty before it ran."""
+    row = record.one("SELECT value FROM meta WHERE key = 'services'")
+    return dict(json.loads(row[0])) if row else {}
+
+
+NOTED = {
+    "ignored": ("link or device", "links or devices", "ignored"),
+    "ignored_names": ("file or folder", "files or folders", "ignored by name"),
+    "not_pictures": ("file that is no picture", "files that are no pictures", "left alone"),
+    "doubted": ("picture", "pictures", "whose camera's clock cannot be right, dated by modification"),
+    "no_time": ("picture", "pictures", "without a time in name or EXIF, dated by modification"),
+}
+"""What discovery counts, and what those are; a number, or numbers by name."""
+
+
+def describe_notes(notes: Mapping[str, Any]) -> list[str]:
+    """Return what discovery counted, in words: `20 files ignored by name (@eaDir 12, #recycle 8)`."""
+    out = []
+    for key, (one, more, what) in NOTED.items():
+        counts = notes.get(key) or 0
+        by_name = {} if isinstance(counts, int) else counts
+        n = counts if isinstance(counts, int) else sum(by_name.values())
+        names = ", ".join(f"{name} {count}" for name, count in by_name.items())
+        out += [f"{plural(n, one, more)} {what}{f' ({names})' if names else ''}"] if n else []
+    return out
 
 
 # -- the page
@@ -190,46 +236,38 @@ def needs_person(record: Record) -> Row | None:
     return None if row is None else {"event_id": row[0], "level": row[1], "camera_id": row[2]}
 
 
-def to_review(record: Record) -> int:
-    return sum(count_levels(record, Filter(reviewed=False)).values())
+def to_review(record: Record, since: int = 0) -> int:
+    """Count the events that nobody has reviewed."""
+    return sum(count_levels(record, Filter(reviewed=False, start=since)).values())
 
 
 def today(record: Record, midnight: int) -> Row:
     """Since local midnight: pictures, those with something in them, events."""
-    n, with_objects = record.one(
+    n, seen = record.one(
         "SELECT count(*), coalesce(sum(e.frame_count), 0) FROM facets f CROSS JOIN events e ON e.id = f.event_id WHERE f.object_type = '' AND f.started_at >= ?",
         midnight,
-    )
-    to_review = sum(count_levels(record, Filter(reviewed=False, start=midnight)).values())
-    return {
-        "images": images(record, midnight), "with_objects": int(with_objects), "events": int(n), "to_review": to_review,
-    }  # fmt: skip
+    )  # fmt: skip
+    return {"images": images(record, midnight), "with_objects": int(seen), "events": int(n), "to_review": to_review(record, midnight)}  # fmt: skip
 
 
 def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
     """Per camera, for each `step` from `start` to `end`: events, the highest risk among them, pictures. Whole quarters."""
-    cells = {
-        camera: {
-            "camera_id": camera,
-            "camera_name": name,
-            "cells": [{"events": 0, "max_risk": None, "pictures": 0} for _ in range(start, end, step)],
-        }
-        for camera, name in record.rows("SELECT id, name FROM cameras ORDER BY name, id")
-    }
+    named = record.rows("SELECT id, name FROM cameras ORDER BY name, id")
+    cells = {id: [{"events": 0, "max_risk": None, "pictures": 0} for _ in range(start, end, step)] for id, _ in named}
     for camera, at, n, risk in record.rows(
         "SELECT camera_id, (started_at - ?) / ?, count(*), max(risk_score) FROM events "
         "WHERE started_at >= ? AND started_at < ? AND status <> 'merged' AND risk_level IS NOT NULL GROUP BY 1, 2",
         start, step, start, end,
     ):  # fmt: skip
         if camera in cells:
-            cells[camera]["cells"][at] |= {"events": n, "max_risk": risk}
+            cells[camera][at] |= {"events": n, "max_risk": risk}
     for camera in cells:
         for at, n in record.rows(
             "SELECT (quarter * ? - ?) / ?, sum(n) FROM pictures WHERE camera_id = ? AND quarter >= ? AND quarter < ? GROUP BY 1",
             QUARTER, start, step, camera, start // QUARTER, end // QUARTER,
         ):  # fmt: skip
-            cells[camera]["cells"][at]["pictures"] = n
-    return list(cells.values())
+            cells[camera][at]["pictures"] = n
+    return [{"camera_id": id, "camera_name": name, "cells": cells[id]} for id, name in named]
 
 
 def quarantine(record: Record, limit: int, offset: int) -> list[Row]:
@@ -250,17 +288,8 @@ def count_by_camera(record: Record) -> dict[str, dict[str, int]]:
         "pictures": dict(record.rows("SELECT camera_id, sum(n) FROM pictures GROUP BY 1")),
         "detections": dict(record.rows("SELECT camera_id, sum(n) FROM detection_counts GROUP BY 1")),
         "events": dict(record.rows("SELECT camera_id, sum(n) FROM event_counts WHERE object_type = '' GROUP BY 1")),
-        "quarantined": dict(
-            record.rows("SELECT coalesce(camera_id, ''), count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1")
-        ),
-    }
-
-
-def reasons(record: Record) -> dict[str, int]:
-    """Dead letters by stage."""
-    return dict(
-        record.rows("SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1")
-    )
+        "quarantined": dict(record.rows("SELECT coalesce(camera_id, ''), count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1")),
+    }  # fmt: skip
 
 
 _GPU = ("gpu_utilization", "memory_used", "memory_total", "temperature", "inference_fps", "recorded_at")
@@ -275,12 +304,3 @@ def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
 
 def no_gpu() -> Mapping[str, None]:
     return dict.fromkeys(_GPU)
-
-
-def totals(record: Record) -> dict[str, Any]:
-    """Read what the metrics show."""
-    levels = count_levels(record, Filter())
-    return {
-        "counters": record.counters(), "levels": {level: levels[level] for level in LEVELS}, "pending": pending(record), "reasons": reasons(record), "feed": Feed(record).last(),
-        "cameras": record.one("SELECT count(*) FROM cameras")[0],
-    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -201,6 +202,38 @@ def test_a_job_that_fails_is_said_until_it_works(tmp_path, monkeypatch):
     w.services.stop()
 
 
+class Hangs(JobWorker):
+    goes_on, asked = threading.Event(), threading.Event()
+
+    def run(self, at, stop):
+        stop()
+        Hangs.asked.set()
+        Hangs.goes_on.wait()
+
+
+def test_a_job_that_hangs_is_said_until_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(hearthwatch.flows.monitor, "BUSY_SECONDS", 0.0)
+    lake = Lake(worker=Hangs)
+    w, thread = (
+        Watched(tmp_path, node("lake", lake)),
+        JobThread("lake", lake, Context(tmp_path / "r.db", tmp_path, tmp_path)),
+    )
+    w.services.start(thread)
+    w.until(("lake_down", "on", "lake"))
+    assert "does the disk respond?" in w.record.one("SELECT message FROM conditions")[0]
+    Hangs.goes_on.set()
+    w.until(("lake_down", "off", "lake"))
+    w.services.stop()
+
+
+def test_a_job_that_asks_whether_to_stop_does_not_hang(tmp_path):
+    thread = JobThread("lake", Lake(), Context(tmp_path / "r.db", tmp_path, tmp_path))
+    thread.failing_since = began = time.monotonic() - 3600
+    assert not thread._is_stopping() and thread.failing_since > began + 3599
+    thread.failing_since, thread.error = began, "the disk is full"
+    assert not thread._is_stopping() and thread.failing_since == began, "one that failed has to end a run first"
+
+
 def test_a_full_disk_a_silent_camera_a_slow_clock_and_a_clock_that_was_set(tmp_path, monkeypatch):
     w = Watched(tmp_path, BATCH)
     assert w.began() == []
@@ -327,6 +360,19 @@ def test_pictures_that_wait_are_said_sooner_where_a_service_detects(tmp_path):
                 json.dumps({"waiting": 3, "oldest_waiting": now() - wait * S}),
             )
         assert w.began() == wanted, (url, wait)
+
+
+def test_pictures_that_wait_name_the_camera_that_floods_and_the_disk_that_is_slow(tmp_path, monkeypatch):
+    w = Watched(tmp_path, BATCH)
+    w.monitor._probes = []
+    notes = {"waiting": 900, "oldest_waiting": now() - 60 * S, "waiting_by_camera": {"porch": 880}}
+    w.record.execute("INSERT INTO meta VALUES ('discovery', ?)", json.dumps(notes))
+    assert w.began() == [("behind", "on", "")]
+    (message,) = w.record.one("SELECT message FROM conditions")
+    assert re.fullmatch(r"900 pictures wait, the oldest for \d+ s, 880 of them from porch", message)
+    monkeypatch.setattr(problems, "WRITE_SECONDS_MAX", 0.0)
+    (problem,) = problems.find_problems(w.record, tmp_path, now(), 20, w.monitor._write_seconds)
+    assert re.search(r"porch; the disk takes \d\.\d s to store anything$", problem.message)
 
 
 def test_a_thread_that_waits_to_be_started_again_is_said_for_as_long(tmp_path, monkeypatch):

@@ -11,11 +11,7 @@ from hearthwatch.record.conditions import (
     RECOVERED,
     Conditions,
     Problem,
-    add_fact,
     delete_old,
-    find_changes,
-    read_facts,
-    remove_fact,
 )
 from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import SystemMessage
@@ -148,16 +144,6 @@ def test_a_kill_at_any_commit_loses_no_message_and_makes_none_twice(tmp_path):
         record.close()
 
 
-def test_a_fact_of_another_part_holds_until_it_is_removed_or_too_old(tmp_path):
-    record = Record(tmp_path / "r.db")
-    add_fact(record, PORCH)
-    add_fact(record, Problem("same_picture", "porch sends one picture", "porch", "porch"), until=50 * S)
-    assert read_facts(record, 40 * S) == [PORCH, Problem("same_picture", "porch sends one picture", "porch", "porch")]
-    assert read_facts(record, 50 * S) == [PORCH]
-    remove_fact(record, "camera_silent", "porch")
-    assert read_facts(record, 50 * S) == []
-
-
 def test_retention_takes_old_messages_and_what_has_ended(tmp_path):
     record = Record(tmp_path / "r.db")
     conditions = Conditions(record)
@@ -172,5 +158,7 @@ def test_retention_takes_old_messages_and_what_has_ended(tmp_path):
     assert isinstance(again, SystemMessage) and again.seq == last + 1
 
 
-def test_without_a_count_nothing_changes():
-    assert find_changes({}, {}, {DISK.key: 0}) == []
+def test_without_a_count_nothing_changes(tmp_path):
+    conditions = Conditions(Record(tmp_path / "r.db"))
+    conditions.report(S, [DISK._replace(at_once=True)])
+    assert [conditions.report(n * S, [], lambda *key: False) for n in range(OFF_CHECKS)] == [[]] * OFF_CHECKS
