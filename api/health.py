@@ -26,7 +26,7 @@ from hearthwatch.record import OlderRecordError, Record, RecordError, now
 from hearthwatch.record.conditions import Problem, read_conditions, worst_first
 from hearthwatch.record.connection import BUSY_SECONDS_MAX, LOCKED_SECONDS, find_lock
 from hearthwatch.record.graph_description import read_description
-from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, read_notes, read_waiting
+from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, read_waiting
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.read.snapshot import SnapshotReader
@@ -162,14 +162,14 @@ class PipelineView:
     def __init__(self, record: Record, settings: Settings, at: int, stalled: bool, storage: Storage) -> None:
         self.record, self.settings, self.at = record, settings, at
         self.beat = queries.heartbeats(record).get("see")
-        self.found = queries.services(record)
+        self.found = record.meta("services") or {}
         self.seen_at = max((beat["at"] for beat in (self.beat, self.found) if beat), default=None)
         is_locked = any(c.kind == "record_locked" for c in storage.wrong)  # then no heartbeat can be written
         alive = BUSY_SECONDS_MAX * 1e6 if is_locked else queries.ALIVE
         self.is_alive = self.seen_at is not None and at - self.seen_at < alive
         self.is_starting = self.is_alive and bool(self.found.get("starting"))
         self.is_stalled = stalled and self.is_alive and not self.is_starting
-        self.notes = read_notes(record)
+        self.notes = record.meta("discovery") or {}
         self.backlog, oldest = read_waiting(record, self.notes)
         self.behind = None if oldest is None else max(0.0, (at - oldest) / 1e6)
         self.waits = plural(self.backlog, "picture waits", "pictures wait")

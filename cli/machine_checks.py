@@ -26,7 +26,7 @@ from hearthwatch.record.conditions import read_conditions
 from hearthwatch.record.connection import find_lock
 from hearthwatch.record.copies import original, read_copy
 from hearthwatch.record.paths import camera_id
-from hearthwatch.record.problems import count_unusable, read_notes
+from hearthwatch.record.problems import count_unusable
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.schemas import Component
@@ -158,7 +158,7 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
     try:
         with SnapshotReader(s.database_path).snapshot() as record:
             (at,) = record.one("SELECT discovered_at FROM frames ORDER BY id DESC LIMIT 1") or (0,)
-            conditions, notes = read_conditions(record), read_notes(record)
+            conditions, notes = read_conditions(record), record.meta("discovery") or {}
             counts, consumers = count_unusable(record, at), queries.consumers(record)
             newest = read_copy(record, record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
             first = newest and original(record, newest)
@@ -190,9 +190,7 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
 def check_clock(s: Settings) -> Iterator[Finding]:
     """Check the machine's clock, and show the zone of the cameras' clocks."""
     if time.time() < EARLIEST:
-        yield wrong(
-            "clock", f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run an NTP client"
-        )
+        yield wrong("clock", f"this machine thinks it is {datetime.now():%Y-%m-%d}: set its clock, or run NTP")
     zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
     now = datetime.now(zone).astimezone(zone)
     words = f"cameras' clocks are read as {s.hearthwatch_timezone or f'the system zone {now:%Z}'}: there it is {now:%H:%M} now"
@@ -230,7 +228,7 @@ def check_model(name: str) -> Iterator[Finding]:
             yield wrong("model", f"{folder} has no {', '.join(missing)}: copy them there")
         elif name == "yard":
             yield note(
-                "model", f"{name}: the demo's, for drawn pictures only; set HEARTHWATCH_DETECTOR_MODEL for real ones"
+                "model", "yard: the demo's, for drawn pictures only; set HEARTHWATCH_DETECTOR_MODEL for real ones"
             )
         else:
             yield ok("model", f"{name} is complete")

@@ -247,8 +247,7 @@ class Monitor(SupervisedThread):
 
     def _merge(self, record: Record, new: dict[str, Any], at: int) -> None:
         """Write what this process knows; other processes of the graph keep theirs."""
-        row = record.one("SELECT value FROM meta WHERE key = 'services'")
-        before = json.loads(row[0]) if row else {"at": at, "starting": False, "services": {}}
+        before = record.meta("services") or {"at": at, "starting": False, "services": {}}
         after = before | ({"at": at, "starting": self.is_starting} if self.decides else {})
         after["services"] = before["services"] | new["services"]
         record.execute("INSERT OR REPLACE INTO meta VALUES ('services', ?)", json.dumps(after))

@@ -114,26 +114,19 @@ class Conditions:
         step, (checks, since) = 1 if is_wrong else -1, self._checks.get(key, (0, now))
         return (checks + step, since) if checks * step > 0 else (step, now)
 
-    def _write(self, problem: Problem, state: Literal["on", "off"], now: int) -> SystemMessage:
-        kind: Any = problem.kind
-        subject, camera, since, at = (
-            problem.subject,
-            problem.camera_id,
-            from_microseconds(problem.since),
-            from_microseconds(now),
-        )
-        severity: Severity = problem.severity or ("error" if kind in ERRORS else "warning")
+    def _write(self, p: Problem, state: Literal["on", "off"], now: int) -> SystemMessage:
+        kind: Any = p.kind
+        severity: Severity = p.severity or ("error" if kind in ERRORS else "warning")
         id, revision = self.record.one(
             "INSERT INTO conditions(kind, subject, state, severity, camera_id, message, since, changed_at, revision) VALUES (?,?,?,?,?,?,?,?,1) "
             "ON CONFLICT(kind, subject) DO UPDATE SET state = excluded.state, severity = excluded.severity, camera_id = excluded.camera_id, "
             "message = excluded.message, since = excluded.since, changed_at = excluded.changed_at, revision = revision + 1 RETURNING id, revision",
-            kind, subject, state, severity, camera, problem.message, problem.since, now,
+            kind, p.subject, state, severity, p.camera_id, p.message, p.since, now,
         )  # fmt: skip
-        recovered = f"{subject}: {RECOVERED[kind].lower()}" if subject else RECOVERED[kind]
-        says = problem.message if state == "on" else recovered
-        return append(
-            self.record, "system", id, revision, now, lambda seq: SystemMessage(seq, kind, state, severity, camera, subject, says, since, at)
-        )  # fmt: skip
+        recovered = f"{p.subject}: {RECOVERED[kind].lower()}" if p.subject else RECOVERED[kind]
+        says, times = p.message if state == "on" else recovered, (from_microseconds(p.since), from_microseconds(now))
+        make = lambda seq: SystemMessage(seq, kind, state, severity, p.camera_id, p.subject, says, *times)  # noqa: E731
+        return append(self.record, "system", id, revision, now, make)
 
 
 def read_conditions(record: Record) -> list[Problem]:

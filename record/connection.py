@@ -8,6 +8,7 @@ connection and belongs to one thread; writers of one process queue for a lock in
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sqlite3
@@ -115,6 +116,11 @@ class Record:
         """Read rows as dicts by column name."""
         cursor = self.execute(sql, *args)
         return [dict(zip((name for name, *_ in cursor.description), row, strict=True)) for row in cursor.fetchall()]
+
+    def meta(self, key: str) -> Any:
+        """Read a JSON value of the table `meta`; None if there is none."""
+        row = self.one("SELECT value FROM meta WHERE key = ?", key)
+        return json.loads(row[0]) if row else None
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
         return self._read(lambda: self.db.execute(sql, args))

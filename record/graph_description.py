@@ -22,5 +22,5 @@ def store_description(record: Record, description: object) -> None:
 
 def read_description(record: Record) -> dict[str, Any] | None:
     """Return what the last pipeline on this record left; None: none of this version ran yet."""
-    row = record.one("SELECT value FROM meta WHERE key = ?", KEY)
-    return json.loads(row[0]) if row else None
+    found: dict[str, Any] | None = record.meta(KEY)
+    return found

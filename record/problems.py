@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -32,14 +31,9 @@ class Waiting(NamedTuple):
     oldest: int | None
 
 
-def read_notes(record: Record) -> dict[str, Any]:
-    """Read what discovery knows (`Notes` in `sources/discovery.py`)."""
-    return _json(record, "discovery")
-
-
 def read_waiting(record: Record, notes: Mapping[str, Any] | None = None) -> Waiting:
     """Read what waits in the ledger, and on disk for its place there."""
-    notes = read_notes(record) if notes is None else notes
+    notes = (record.meta("discovery") or {}) if notes is None else notes
     row = record.one("SELECT discovered_at FROM frames WHERE state = 'discovered' ORDER BY id LIMIT 1")
     oldest = [at for at in (row and row[0], notes.get("oldest_waiting")) if at is not None]
     return Waiting(record.counters()["discovered"] + (notes.get("waiting") or 0), min(oldest, default=None))
@@ -52,7 +46,7 @@ def find_problems(
 
     `write_seconds`: how long the last transaction took.
     """
-    notes = read_notes(record)
+    notes = record.meta("discovery") or {}  # `Notes` in sources/discovery.py
     yield from _of_the_tree(notes, base)
     yield from _unusable(record, at)
     yield from _of_cameras(record, at)
@@ -60,7 +54,7 @@ def find_problems(
         words = f"{camera} sends one picture again and again, {first.describe(None)} ({first.path})"
         yield Problem("same_picture", f"{words}: is the camera stuck?", camera, camera)
     yield from _of_the_clock(record)
-    if (restored := _json(record, "record_restored")) and at - restored["at"] < HOUR:
+    if (restored := record.meta("record_restored")) and at - restored["at"] < HOUR:
         words = f"the record was restored, copied or moved: it {restored['reason']}"
         yield Problem("record_restored", f"{words}; numbers continue above those given before", at_once=True)
     waits = read_waiting(record, notes)
@@ -77,11 +71,6 @@ def _busiest(record: Record, notes: Mapping[str, Any], waiting: int) -> str:
     counts.update(notes.get("waiting_by_camera") or {})
     ((camera, most),) = counts.most_common(1) or [("", 0)]
     return f", {most:,} of them from {camera}" if 2 * most > waiting > most else ""
-
-
-def _json(record: Record, key: str) -> dict[str, Any]:
-    row = record.one("SELECT value FROM meta WHERE key = ?", key)
-    return dict(json.loads(row[0])) if row else {}
 
 
 def _of_the_tree(notes: Mapping[str, Any], base: Path) -> Iterator[Problem]:
@@ -140,10 +129,12 @@ def _of_cameras(record: Record, at: int) -> Iterator[Problem]:
 
 
 def _of_the_clock(record: Record) -> Iterator[Problem]:
-    row = record.one("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'clock_correction'")
-    if row and abs(row[0]) >= SECOND:
-        way = "back" if row[0] > 0 else "forward"
-        yield Problem("clock_stepped", f"the server's clock was set {way} by {_span(abs(row[0]))}: the order is kept")
+    correction = record.meta("clock_correction") or 0
+    if abs(correction) >= SECOND:
+        way = "back" if correction > 0 else "forward"
+        yield Problem(
+            "clock_stepped", f"the server's clock was set {way} by {_span(abs(correction))}: the order is kept"
+        )
     if time := doubted_clock(record):
         yield Problem("clock_stepped", time.describe(), "retention")
 

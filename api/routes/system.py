@@ -49,7 +49,7 @@ def gpu(state: State) -> Response:
     """Get the newest sample of the GPU; nulls if there is none. Memory in bytes, temperature in °C."""
     with state.reader.snapshot() as record:
         samples = queries.gpu(record)
-    return json_response(samples[0] if samples else queries.no_gpu())
+    return json_response(samples[0] if samples else dict.fromkeys(models.Gpu.model_fields))
 
 
 @router.get("/api/system/gpu/history", response_model=models.GpuHistory, responses=models.INVALID)

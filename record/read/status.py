@@ -42,11 +42,12 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
         silent = seen is not None and now - seen > silence_max(record, camera, now)
         shown = "offline" if silent and stored == "online" else stored
         if status in (None, shown):
+            newest = newest_pictures(record, camera, 1)
             out.append({
                 "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
                 "notes": notes, "ignore_zones": json.loads(zones) if zones else None,
                 "neighbours": neighbours and json.loads(neighbours), "notify_level": level, "silent": silent,
-                "last_image_url": _last_image_url(record, camera, folder), "events_today": today.get(camera, 0),
+                "last_image_url": upload_url(camera, folder, **newest[0]) if newest else None, "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),
             })  # fmt: skip
     return out
@@ -72,10 +73,6 @@ def newest_pictures(record: Record, camera: str, limit: int) -> list[Row]:
         "SELECT path, mtime_ns, size FROM frames WHERE camera_id = ? AND state = 'settled' ORDER BY captured_at DESC, id DESC LIMIT ?",
         camera, limit,
     )  # fmt: skip
-
-
-def _last_image_url(record: Record, camera: str, folder: str) -> str | None:
-    return next((upload_url(camera, folder, **picture) for picture in newest_pictures(record, camera, 1)), None)
 
 
 def images(record: Record, since: int, camera: str | None = None) -> int:
@@ -196,12 +193,6 @@ def consumers(record: Record) -> dict[str, Row]:
     return out
 
 
-def services(record: Record) -> dict[str, Any]:
-    """Read what the pipeline's monitor last found out about its services: `at`, `services`; empty before it ran."""
-    row = record.one("SELECT value FROM meta WHERE key = 'services'")
-    return dict(json.loads(row[0])) if row else {}
-
-
 NOTED = {
     "ignored": ("link or device", "links or devices", "ignored"),
     "ignored_names": ("file or folder", "files or folders", "ignored by name"),
@@ -292,15 +283,9 @@ def count_by_camera(record: Record) -> dict[str, dict[str, int]]:
     }  # fmt: skip
 
 
-_GPU = ("gpu_utilization", "memory_used", "memory_total", "temperature", "inference_fps", "recorded_at")
-
-
 def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
     """Read the newest samples of the GPU, oldest first."""
-    sql = f"SELECT {', '.join(_GPU)} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?"
+    columns = "gpu_utilization, memory_used, memory_total, temperature, inference_fps, recorded_at"
+    sql = f"SELECT {columns} FROM gpu_stats WHERE recorded_at >= ? ORDER BY recorded_at DESC, id DESC LIMIT ?"
     rows = reversed(record.dicts(sql, since, limit))
     return [row | {"recorded_at": iso(row["recorded_at"])} for row in rows]
-
-
-def no_gpu() -> Mapping[str, None]:
-    return dict.fromkeys(_GPU)
