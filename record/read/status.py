@@ -228,7 +228,7 @@ def needs_person(record: Record) -> Row | None:
 
 
 def to_review(record: Record, since: int = 0) -> int:
-    """Count the events that nobody has reviewed."""
+    """Count the events that are not reviewed yet."""
     return sum(count_levels(record, Filter(reviewed=False, start=since)).values())
 
 
