@@ -134,7 +134,7 @@ def test_consumers_show_what_they_delivered_and_where_they_fail(own):
     )
     found = settled(client, lambda found: found["services"]["consumers"]["details"])
     details = found["services"]["consumers"]["details"]
-    assert list(details) == ["webhook"], "one that is in the graph no more is not late"
+    assert list(details) == ["incident", "webhook"], "one that is in the graph no more is not late"
     row = details["webhook"]
     assert (row["delivered"], row["failed"], row["lag"], row["error"]) == (3, 12, 2, "connection refused")
     assert row["last_success"] < row["last_failure"]
