@@ -91,7 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self.limits = limits
         self.address = ""
-        self._head_bytes = 0
+        self._in_head, self._head_bytes = False, 0
         self._seen: object = None
         self._seen_at = 0.0
 
@@ -106,11 +106,18 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self.cycle
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self.cycle is before and self.awaits_request() else 0
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
         if self._head_bytes > HEAD_BYTES_MAX:
             self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False  # what comes is a body, also of a request that was refused already
+        super().on_headers_complete()
 
     def is_websocket(self) -> bool:
         return self.transport.get_protocol() is not self

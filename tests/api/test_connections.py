@@ -132,6 +132,19 @@ class Transport:
         self.aborted = True
 
 
+def test_a_body_that_follows_its_refusal_is_read_to_its_end(tmp_path):
+    """A client that sends its whole request before it reads gets the answer, and may ask again."""
+    head = b"PATCH /api/events/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"
+    with (
+        serve(Home(tmp_path).settings()) as served,
+        socket.create_connection(("127.0.0.1", served.port), SECONDS_MAX) as client,
+    ):
+        client.sendall(head)
+        assert client.recv(65536).startswith(b"HTTP/1.1 413")
+        client.sendall(b"x" * 5_000_000 + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_one_client_cannot_take_the_places_of_others():
     class Loop:
         def call_later(self, *_):
