@@ -106,11 +106,17 @@ class Record:
                 lambda: self.db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (_new_store_id(),))
             )
 
+    # A single statement is retried; inside a transaction, `transact` retries the whole of it.
+
     def rows(self, sql: str, *args: Any) -> list[Any]:
-        return self._read(lambda: self.db.execute(sql, args).fetchall())
+        if self.db.in_transaction:
+            return self.db.execute(sql, args).fetchall()
+        return _retry(lambda: self.db.execute(sql, args).fetchall(), self.path)
 
     def one(self, sql: str, *args: Any) -> Any:
-        return self._read(lambda: self.db.execute(sql, args).fetchone())
+        if self.db.in_transaction:
+            return self.db.execute(sql, args).fetchone()
+        return _retry(lambda: self.db.execute(sql, args).fetchone(), self.path)
 
     def dicts(self, sql: str, *args: Any) -> list[dict[str, Any]]:
         """Read rows as dicts by column name."""
@@ -123,11 +129,9 @@ class Record:
         return json.loads(row[0]) if row else None
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        return self._read(lambda: self.db.execute(sql, args))
-
-    def _read(self, work: Callable[[], T]) -> T:
-        """Retry a single statement; inside a transaction, `transact` retries the whole of it."""
-        return work() if self.db.in_transaction else _retry(work, self.path)
+        if self.db.in_transaction:
+            return self.db.execute(sql, args)
+        return _retry(lambda: self.db.execute(sql, args), self.path)
 
     def many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> int:
         return self.db.executemany(sql, rows).rowcount

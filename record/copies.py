@@ -6,6 +6,7 @@ One range of the partial index `frames_content` for each question, whatever the 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,13 @@ def copies(record: Record, content_hash: str, camera: str | None = None, limit: 
     mine = "" if camera is None else " AND camera_id = ?3"
     sql = f"SELECT {_COLUMNS} FROM frames WHERE {_SAME}{mine} ORDER BY id DESC LIMIT ?2"
     return [Copy(*row) for row in record.rows(sql, content_hash, limit, *(() if camera is None else (camera,)))]
+
+
+def find_contents(record: Record, contents: Sequence[str]) -> set[str]:
+    """Return those of these contents that a settled row may have."""
+    marks = ",".join(["(?)"] * len(contents))
+    sql = f"WITH k(content) AS (VALUES {marks}) SELECT content FROM k WHERE EXISTS (SELECT 1 FROM frames WHERE substr(content_hash, 1, 8) = substr(k.content, 1, 8) AND state = 'settled')"
+    return {content for (content,) in record.rows(sql, *contents)} if contents else set()
 
 
 def read_copy(record: Record, frame: int) -> Copy | None:

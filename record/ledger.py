@@ -109,6 +109,10 @@ def frame_uid(found: FoundFile) -> str:
     return f"{found.captured_at // 1000 & 0xFFFF_FFFF_FFFF:012x}{digest}"
 
 
+def _in_calendar(at: int) -> int:
+    return max(0, min(at, CAPTURED_MAX))
+
+
 _MERGED = "SELECT a.id, c.id, c.folder_path FROM camera_aliases a JOIN cameras c ON c.id = a.into_id"
 _ENTRY = "id, uid, camera_id, path, captured_at, arrived_at, mtime_ns, size, attempt, starts, state"
 
@@ -202,7 +206,7 @@ class Ledger:
         merged = self._merged = self._read_merged()
         cameras: dict[str, tuple[str | None, str | None, int]] = {}
         for one in found:
-            f = one._replace(captured_at=max(0, min(one.captured_at, CAPTURED_MAX)))
+            f = one if 0 <= one.captured_at <= CAPTURED_MAX else one._replace(captured_at=_in_calendar(one.captured_at))
             if f.camera_id in merged:
                 f = f._replace(camera_id=merged[f.camera_id][0], folder=merged[f.camera_id][1])
             arrived = min(f.arrived, now)
@@ -211,12 +215,14 @@ class Ledger:
                 seen = arrived if f.behind == BACKLOG else stamp - self.clock.correction
                 last = cameras[f.camera_id][2] if f.camera_id in cameras else 0
                 cameras[f.camera_id] = f.folder, f.name or f.folder, max(seen, last)
-            error = f.error or DeadLetter("", "")
+            state, stage, reason = (
+                ("quarantined", f.error.stage, f.error.reason) if f.error else ("discovered", None, None)
+            )
             rows = self.record.execute(
                 "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
                 "discovered_at, state, error_stage, error, behind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 frame_uid(f), f.camera_id, f.path, f.mtime_ns, f.size, f.attempt, f.captured_at, stamp, now,
-                "quarantined" if f.error else "discovered", error.stage or None, error.reason or None, f.behind,
+                state, stage, reason, f.behind,
             ).rowcount  # fmt: skip
             if rows:
                 at, new, bad = stamp, new + 1, bad + (f.error is not None)
@@ -256,10 +262,8 @@ class Ledger:
         camera_id, path, mtime_ns, size, captured_at, _ = row
         if camera_id is None:
             raise RecordError(f"frame {frame_id} ({path}) is not in a camera folder: move the picture into one instead")
-        (last,) = self.record.one(
-            "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
-        )
-        new = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=last + 1)
+        attempt = self.last_attempt(path, mtime_ns, size) + 1
+        new = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=attempt)
         at = max(self.clock.at, self._stored("clock"), now + self._stored("clock_correction"))
         new_id = self.record.execute(
             "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
@@ -268,6 +272,11 @@ class Ledger:
         ).lastrowid  # fmt: skip
         self.record.count(discovered=1)
         return int(new_id or 0), at
+
+    def last_attempt(self, path: str, mtime_ns: int, size: int) -> int:
+        """Return how often this file was taken in."""
+        sql = "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?"
+        return int(self.record.one(sql, path, mtime_ns, size)[0])
 
     # -- the inbox: pictures that another source found
 

@@ -25,7 +25,7 @@ from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.path_rules import TimeFormat
 from hearthwatch.sources.capture_time import CaptureTime, Mode, find_capture_time
 from hearthwatch.sources.files import Files
-from hearthwatch.sources.intake import read_head
+from hearthwatch.sources.intake import formats_of, read_head
 from hearthwatch.sources.tree import MTIME_NS_MAX, is_picture_path
 
 AHEAD_SECONDS = 0.75  # of work in the inbox; `step` is called every 0.1 s, an empty inbox is read every 0.5 s
@@ -102,9 +102,7 @@ class PictureSearch:
             return None
         mtime_ns = min(max(found.st_mtime_ns, 0), MTIME_NS_MAX)
         key = text if path.startswith(self.base + b"/") else escape(path), mtime_ns, found.st_size
-        formats = [
-            known for known in self.formats if known.camera is None or camera_id(known.camera) == camera_id(camera)
-        ]
+        formats = formats_of(camera_id(camera), self.formats)
         taken = old_capture_time(where.below if where else text, mtime_ns, head, self.mode, self.zone, formats)
         return OldPicture(taken.at, key, os.fsdecode(path), camera, taken.source != "mtime" or self.mode == "mtime")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
 
-from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.schemas.items import from_microseconds, to_microseconds
 from hearthwatch.schemas.path_rules import TimeFormat
 
 Mode = Literal["auto", "mtime", "name", "exif"]
@@ -51,8 +51,9 @@ def find_capture_time(
     `zone` is where the camera's clock is; None: the system's zone. `mtime_ns` lies in 1970 … 2262. `copied`: the file may
     have been copied since, so in mode `auto` any older time is believed that can be read in one way only.
     """
-    modified = datetime.fromtimestamp(mtime_ns // 10**9, UTC) + timedelta(microseconds=mtime_ns % 10**9 // 1000)
-    doubted = False
+    if mode == "mtime":
+        return CaptureTime(mtime_ns // 1000, "mtime", False)
+    modified, doubted = from_microseconds(mtime_ns // 1000), False
     for source, readings in _sources(path, head, mode, formats):
         times = [(_nearest(at, modified, zone), sure) for at, sure in readings]
         if mode != "auto" and times:
@@ -60,7 +61,7 @@ def find_capture_time(
         if (found := _believe(times, modified, copied)) is not None:
             return CaptureTime(to_microseconds(found), source, False)
         doubted = doubted or any(sure for _, sure in times)
-    return CaptureTime(to_microseconds(modified), "mtime", doubted)
+    return CaptureTime(mtime_ns // 1000, "mtime", doubted)
 
 
 def _sources(

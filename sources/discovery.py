@@ -48,7 +48,7 @@ WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next
 HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
 GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
 INBOX_SECONDS = 0.5  # how often the inbox is read: one query on an empty table
-HELD_SECONDS = 0.01  # … and whether there is room for what waits there or on disk: one query on a small one, 20 us
+HELD_SECONDS = 0.02  # … and whether there is room for what waits there or on disk: one query on a small one, 20 us
 NOTES_SECONDS = 1.0  # how often what health reports is stored, if it changed
 SILENT_SECONDS = 60.0  # how often it is asked which cameras are silent: 0.2 ms each, where half an hour is the least
 BASE_SECONDS = 1.0  # how often a missing base is checked
@@ -126,8 +126,6 @@ class Backlog:
         return self._heap[0][0].mtime_ns // 1000 if self._heap else None
 
     def add(self, file: File, camera: str) -> None:
-        if file in self._files:
-            return
         heapq.heappush(self._heap, (file, camera))
         self._files.add(file)
         self.cameras[camera] += 1
@@ -143,15 +141,10 @@ class Backlog:
             self.cameras = Counter(camera for _, camera in self._heap)
 
     def pop(self, limit: int) -> list[File]:
-        out: list[File] = []
-        while self._heap and len(out) < limit:
-            file, camera = heapq.heappop(self._heap)
-            self._files.discard(file)
-            self.cameras[camera] -= 1
-            if not self.cameras[camera]:
-                del self.cameras[camera]
-            out.append(file)
-        return out
+        out = [heapq.heappop(self._heap) for _ in range(min(limit, len(self._heap)))]
+        self.cameras -= Counter(camera for _, camera in out)
+        self._files.difference_update(files := [file for file, _ in out])
+        return files
 
 
 class Discovery(threading.Thread):
@@ -188,6 +181,7 @@ class Discovery(threading.Thread):
         self._written: dict[bytes, int] = {}
         """When files that are not in the ledger yet were seen being written."""
         self._tree = Tree(base, self._watch_folder, paths)
+        self._totals = self._tree.totals()
         self._identity: tuple[int, int] | None = None
         self._watcher: FolderWatcher | None = None
         self._unwatched: set[bytes] = set()
@@ -221,7 +215,7 @@ class Discovery(threading.Thread):
             while not self._stopping.is_set():
                 self._take_hints(self._gather())
                 while self._new_folders:
-                    self._sweep_again(True, self._new_folders.popleft())
+                    self._list(True, self._new_folders.popleft())
                 self._take_waiting()
                 self._sweep()
                 self._take_portion()
@@ -240,64 +234,54 @@ class Discovery(threading.Thread):
             self.ledger.record.close()
 
     def _take(self, files: list[File]) -> None:
-        """Give live pictures their rows, but for what a camera sends beyond CAMERA_MAX."""
+        """Give live pictures their rows; what is too much of one camera waits behind them."""
         if files:
-            live = self._hold_back(sorted(files)) if self._undecided() + len(files) > CAMERA_MAX else files
-            self._write(live, set(self._backlog.cameras), 1)
+            undecided, live = Counter(self.ledger.undecided()), []
+            for file in sorted(files):
+                camera = self.intake.camera_of(file.path)
+                undecided[camera] += 1
+                if undecided[camera] > max(CAMERA_MAX, 2 * self.portion):
+                    self._add_backlog([file])
+                else:
+                    live.append(file)
+            self.read_early(live)
+            self._write(live, dict.fromkeys(self._backlog.cameras, 1))
 
-    def _write(self, files: list[File], cameras: set[str], behind: int) -> None:
+    def _write(self, files: list[File], behind: dict[str, int]) -> None:
         """Write rows; those of these cameras get `behind`."""
         if files:
-            self.read_early(files)
-            known = self.ledger.merged_into
-            self.unplaced -= self.intake.take(
-                files, self._written, lambda camera: behind if cameras and camera and known(camera) in cameras else 0
-            )
-            for file in files:
+            self.unplaced -= self.intake.take(files, self._written, behind)
+            for file in files if self._written else ():
                 self._written.pop(file.path, None)
             self.new_rows.set()
 
-    def _hold_back(self, files: list[File]) -> list[File]:
-        """Put what is too much of one camera into the backlog; return the rest."""
-        undecided, out = self.ledger.undecided(), []
-        for file in files:
-            camera = self.intake.camera_of(file.path)
-            undecided[camera] = undecided.get(camera, 0) + 1
-            if undecided[camera] > max(CAMERA_MAX, 2 * self.portion):
-                self._add_backlog([file])
-            else:
-                out.append(file)
-        return out
-
-    def _undecided(self) -> int:
-        return self.ledger.record.counters()["discovered"]
-
     def _add_backlog(self, files: Iterable[File]) -> None:
         for file in files:
-            camera = self.intake.camera_of(file.path)
-            if camera not in self._backlog.cameras:
-                self.unplaced |= {camera}
-                self.cameras_behind |= {camera}
-            self._backlog.add(file, camera)
+            if file not in self._backlog:
+                camera = self.intake.camera_of(file.path)
+                if camera not in self._backlog.cameras:
+                    self.unplaced |= {camera}
+                    self.cameras_behind |= {camera}
+                self._backlog.add(file, camera)
 
     def _take_portion(self) -> None:
         """Take some of backlog and inbox if most of the last portion is decided: one is detected, one decoded."""
         if time.monotonic() < self._inbox_due:
             return
-        room = self.portion - self._undecided()
-        held = 2 * room < self.portion
-        if not held:
-            cameras = set(self._backlog.cameras)
-            old = self._backlog.pop(room)
-            now = {file for file in (self._tree.find(file.path) for file in old) if file}
-            self._write(sorted(now.intersection(old)), cameras, BACKLOG)
-            self._await_complete(now.difference(old))
+        room = self.portion - self.ledger.record.counters()["discovered"]
+        is_held = 2 * room < self.portion
+        if not is_held:
+            behind, old = dict.fromkeys(self._backlog.cameras, BACKLOG), self._backlog.pop(room)
+            unchanged = [file for file in old if self._tree.has(file)]
+            changed = (self._tree.find(file.path) for file in set(old).difference(unchanged))
+            self._await_complete(file for file in changed if file)
+            self._write(unchanged, behind)
             self.unplaced &= self._backlog.cameras.keys()
             self.cameras_behind &= self._backlog.cameras.keys()
-            held = self._take_inbox(room - len(old)) or bool(self._backlog)
+            is_held = self._take_inbox(room - len(old)) or bool(self._backlog)
             if self._backlog.is_cut and not self._backlog:
                 self._sweep_due = 0.0
-        self._inbox_due = time.monotonic() + (HELD_SECONDS if held else INBOX_SECONDS)
+        self._inbox_due = time.monotonic() + (HELD_SECONDS if is_held else INBOX_SECONDS)
 
     def _take_inbox(self, room: int) -> bool:
         """Take at most so many from the inbox; return whether there may be more."""
@@ -377,26 +361,26 @@ class Discovery(threading.Thread):
     def _take_waiting(self) -> None:
         ready, now = [], time.monotonic()
         for waiting in [waiting for waiting in self._waiting.values() if waiting.due <= now]:
-            file = waiting.file
-            found = self._tree.find(file.path)
-            if found is not None and found != file:
+            path, found = waiting.file.path, self._tree.find(waiting.file.path)
+            if found is None:
+                del self._waiting[path]
+                self._written.pop(path, None)
+            elif found != waiting.file:
                 self._wait(found)
-            elif found is None or self._is_complete(waiting, now):
-                del self._waiting[file.path]
-                if found is None:
-                    self._written.pop(file.path, None)
-                if found and not waiting.closed and time.time() - found.mtime_ns / 1e9 > BACKLOG_SECONDS:
-                    self._add_backlog([found])
-                elif found:
-                    ready.append(found)
+            elif not (waiting.closed or self._is_settled(found, now - waiting.since)):
+                self._waiting[path] = waiting._replace(due=waiting.since + self.intervals.still_seconds)
             else:
-                self._waiting[file.path] = waiting._replace(due=waiting.since + self.intervals.still_seconds)
+                del self._waiting[path]
+                if not waiting.closed and time.time() - found.mtime_ns / 1e9 > BACKLOG_SECONDS:
+                    self._add_backlog([found])
+                else:
+                    ready.append(found)
         self._take(ready)
 
-    def _is_complete(self, waiting: _Waiting, now: float) -> bool:
-        file, since, _, closed = waiting
-        return (
-            closed or now - since >= self.intervals.still_seconds or is_complete(self._tree.path(file.path), file.size)
+    def _is_settled(self, file: File, still: float) -> bool:
+        """Whether a file is complete that nobody was seen closing, and that stood still for so many seconds."""
+        return still >= self.intervals.still_seconds or (
+            still >= self.intervals.settle_seconds and is_complete(self._tree.path(file.path), file.size)
         )
 
     # -- the sweep
@@ -408,50 +392,38 @@ class Discovery(threading.Thread):
         self._busy = True
         self._sweep_due = began + BASE_SECONDS
         if self._check_base():
-            everything, self._everything = self._everything, False
-            pause = self.intervals.sweep_seconds
-            if self._first or (self._backlog.is_cut and not self._backlog):
-                self._sweep_first()
-            else:
-                self._sweep_again(everything)
-                pause = max(pause, SWEEP_SHARE * (time.monotonic() - began))
+            if self._backlog.is_cut and not self._backlog:
+                self._first, self._backlog.is_cut = True, False
+            everything, self._everything = self._everything or self._first, False
+            if self._list(everything) and self._first:
+                self._backlog.cut()
+                self._first = False
             self._unwatched = {folder for folder in tuple(self._unwatched) if os.path.isdir(folder)}
+            self._totals = self._tree.totals()
             self._mark_unreadable_cameras()
             if self.intake.take_readable():
                 self.new_rows.set()
+            pause = max(self.intervals.sweep_seconds, SWEEP_SHARE * (time.monotonic() - began))
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
         self._mark_silent_cameras(began)
 
-    def _sweep_first(self) -> None:
-        """Put what came while nothing ran into the backlog."""
-        self._first, self._backlog.is_cut = True, False
-        for folder, files in self._tree.sweep(time.monotonic(), True):
-            unknown = self._find_unknown(folder, files)
-            old = [file for file in unknown if self._is_settled(file, time.time())]
-            self._await_complete(set(unknown).difference(old))
-            self._add_backlog(old)
-            if self._stopping.is_set():
-                return
-            if not self._hints.empty():
-                self._take_hints(self._gather())
-        self._backlog.cut()
-        self._first = False
+    def _list(self, everything: bool, top: bytes = b"") -> bool:
+        """Wait for what is new in the tree until it is complete; False: it was stopped.
 
-    def _sweep_again(self, everything: bool, top: bytes = b"") -> None:
+        What came while nothing ran, which the first sweep finds, goes into the backlog.
+        """
         for folder, files in self._tree.sweep(time.monotonic(), everything, top):
-            unknown = self._find_unknown(folder, files)
-            if self._backlog.is_cut:  # those that were left out wait for the first sweep to come again
-                unknown = [file for file in unknown if not self._is_settled(file, time.time())]
+            unknown, now = self._find_unknown(folder, files), time.time()
+            if self._first or self._backlog.is_cut:  # what was left out waits for the next first sweep
+                settled = [file for file in unknown if self._is_settled(file, now - file.mtime_ns / 1e9)]
+                self._add_backlog(settled if self._first else ())
+                unknown = list(set(unknown).difference(settled))
             self._await_complete(unknown)
             if self._stopping.is_set():
-                return
+                return False
             if not self._hints.empty():
                 self._take_hints(self._gather())
-
-    def _is_settled(self, file: File, now: float) -> bool:
-        age = now - file.mtime_ns / 1e9
-        ended = age >= self.intervals.settle_seconds and is_complete(self._tree.path(file.path), file.size)
-        return ended or age >= self.intervals.still_seconds
+        return True
 
     def _find_unknown(self, folder: bytes, files: list[File]) -> list[File]:
         """Return those of a folder's files that are not in the ledger."""
@@ -485,12 +457,12 @@ class Discovery(threading.Thread):
             self._identity is None,
             tuple(sorted(map(escape, tree.unreadable))),
             tuple(sorted(intake.second_folders)),
-            tree.ignored,
+            len(tree.ignored),
             intake.doubted.total(),
             doubted=+intake.doubted,
             no_time=+intake.no_time,
-            ignored_names=+tree.ignored_names,
-            not_pictures=+tree.others,
+            ignored_names=self._totals[1],
+            not_pictures=self._totals[0],
             unreadable_files={"count": len(waiting), "example": escape(min(waiting)), "reason": waiting[min(waiting)]}
             if waiting
             else {},
@@ -527,19 +499,14 @@ class Discovery(threading.Thread):
             self._close_watcher()
             self._tree = Tree(self.base, self._watch_folder, self._tree.rules)
             self._identity, self._first = identity, True
-            self._watcher = self._open_watcher() if self.notify else None
-        elif self.notify and not (self._watcher and self._watcher.is_alive()):
+        if self.notify and not (self._watcher and self._watcher.is_alive()):
             self._close_watcher()
-            self._watcher = self._open_watcher()
-            self._everything = self._watcher is not None  # each folder is watched when it is listed
+            try:
+                self._watcher = FolderWatcher(self._on_hint, self._on_overflow)
+                self._everything = True  # each folder is watched when it is listed
+            except OSError as error:
+                self._warn_watch_limit(error)
         return True
-
-    def _open_watcher(self) -> FolderWatcher | None:
-        try:
-            return FolderWatcher(self._on_hint, self._on_overflow)
-        except OSError as error:
-            self._warn_watch_limit(error)
-            return None
 
     def _watch_folder(self, folder: bytes) -> None:
         """Watch a folder, right before the tree lists it."""

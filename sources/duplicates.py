@@ -11,11 +11,12 @@ import logging
 import time
 from collections import deque
 from datetime import tzinfo
+from itertools import islice
 from pathlib import Path
 
 from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import Record
-from hearthwatch.record.copies import Copy, find_original
+from hearthwatch.record.copies import Copy, find_contents, find_original
 from hearthwatch.record.ledger import LedgerEntry
 from hearthwatch.schemas.items import DUPLICATE, DeadLetter, Frame, has_failed
 
@@ -43,29 +44,29 @@ class DuplicateFinder:
         A retry, which a person asked for, is no duplicate.
         """
         out: list[Ready] = []
-        while ready and len(out) < limit and not self._must_wait(*ready[0]):
+        contents = [_content_hash(*each) for each in islice(ready, limit)]
+        seen = self._emitted.keys() | find_contents(self.record, [content for content in contents if content])
+        for content in contents:
+            if content in self._emitted and self._is_undecided(self._emitted[content]):
+                break  # only its decision shows what this one is
             entry, opened = ready.popleft()
             out.append((entry, opened))
-            if opened and (content_hash := _content_hash(entry, opened)):
-                original = entry.attempt == 1 and find_original(
-                    self.record, self.base, entry.frame.camera_id, content_hash
-                )
+            if opened and content:
+                original = None
+                if content in seen and entry.attempt == 1:
+                    original = find_original(self.record, self.base, entry.frame.camera_id, content)
                 if original:
                     opened.error = DeadLetter(DUPLICATE, f"duplicate of {original.id}")
                     self._log(entry.frame, original)
                 else:
-                    self._emitted.pop(content_hash, None)
-                    self._emitted[content_hash] = entry.frame.id
+                    self._emitted.pop(content, None)
+                    self._emitted[content] = entry.frame.id
         while len(self._emitted) > EMITTED_MAX:
             del self._emitted[next(iter(self._emitted))]
         return out
 
-    def _must_wait(self, entry: LedgerEntry, opened: DecodedPicture | None) -> bool:
-        """Whether a frame with this content is in flight: only its decision shows what this one is."""
-        first = self._emitted.get(_content_hash(entry, opened) or "") if opened else None
-        return first is not None and bool(
-            self.record.one("SELECT 1 FROM frames WHERE id = ? AND state = 'discovered'", first)
-        )
+    def _is_undecided(self, frame: int) -> bool:
+        return bool(self.record.one("SELECT 1 FROM frames WHERE id = ? AND state = 'discovered'", frame))
 
     def _log(self, frame: Frame, original: Copy) -> None:
         due, more = self._logged.get(frame.camera_id, (0.0, 0))
@@ -78,6 +79,8 @@ class DuplicateFinder:
         log.info("%s is %s (%s): not detected again%s", frame.path, original.describe(self.zone), original.path, others)
 
 
-def _content_hash(entry: LedgerEntry, opened: DecodedPicture) -> str | None:
+def _content_hash(entry: LedgerEntry, opened: DecodedPicture | None) -> str | None:
     """Return the hash of a picture that is to be processed."""
-    return None if entry.frame.recorded or has_failed(opened.error) else opened.content_hash
+    if opened is None or entry.frame.recorded or has_failed(opened.error):
+        return None
+    return opened.content_hash

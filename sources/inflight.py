@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_MAX = 256  # frames that are being decoded or wait for their decision: four batches
 STARTS_MAX = 5  # this many starts reached a frame and did not decide it: it is what ends them
 STALLED_SECONDS = 60.0  # emitted and not decided for so long: a warning
+PORTION_MAX = 512  # pictures of a backlog that are undecided: half of them wait for the other half
 BATCH_SECONDS = 0.5  # a batch keeps the dataflow's thread busy for about so long: ticks and stops come in between
 
 
@@ -115,5 +116,5 @@ class BatchSizeController:
         if self._count:
             each = max((time.monotonic() - self._since) / self._count, 1e-6)
             self.limit = max(1, min(self.limit_max, 2 * self.limit, int(BATCH_SECONDS / each)))
-            self.portion = max(self.limit, min(IN_FLIGHT_MAX, 2 * self.portion, int(BATCH_SECONDS / 2 / each)))
+            self.portion = max(self.limit, min(PORTION_MAX, 2 * self.portion, int(BATCH_SECONDS / 2 / each)))
             self._count = 0

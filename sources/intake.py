@@ -14,14 +14,14 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.schemas.items import DeadLetter, Upload, to_microseconds
-from hearthwatch.schemas.path_rules import CameraPath, PathRules
+from hearthwatch.schemas.path_rules import CameraPath, PathRules, TimeFormat
 from hearthwatch.schemas.picture_formats import JPEG, PICTURE_FORMATS
 from hearthwatch.sources.capture_time import (
     CLOCK_SECONDS_AHEAD,
@@ -43,6 +43,7 @@ START_BYTES = max(len(known.start) for known in PICTURE_FORMATS)
 TAIL_BYTES = 64 * 1024  # of padding or a maker's block behind a picture's end
 UNREADABLE_MAX = 10_000  # paths remembered, and quarantined frames of which the unreadable are tried again: 20 ms
 END_BYTES = max(len(known.end) for known in PICTURE_FORMATS)
+NOTHING: Mapping[Any, Any] = {}
 
 
 class CaptureClock(NamedTuple):
@@ -57,6 +58,7 @@ class Intake:
 
     def __init__(self, base: bytes, ledger: Ledger, clock: CaptureClock, paths: PathRules | None = None) -> None:
         self.base, self.ledger, self.clock, self.paths = base, ledger, clock, paths or PathRules()
+        self._prefix = base.rstrip(b"/") + b"/"
         self.new = 0
         """Rows written."""
         self.doubted, self.no_time = Counter[str](), Counter[str]()
@@ -67,10 +69,7 @@ class Intake:
         """Files that wait because they cannot be read, and why."""
 
     def take(
-        self,
-        files: list[File],
-        written: Mapping[bytes, int] | None = None,
-        behind: Callable[[str | None], int] = lambda camera: 0,
+        self, files: list[File], written: Mapping[bytes, int] = NOTHING, behind: Mapping[str, int] = NOTHING
     ) -> set[str]:
         """Write rows for these complete files, in order of arrival; those that cannot be read are left for later.
 
@@ -80,12 +79,11 @@ class Intake:
         files.sort()
         cameras_behind: set[str] = set()
         for start in range(0, len(files), TAKE_AT_ONCE):
-            cameras, now = self.ledger.cameras(), time.time_ns()
-            part = [(file, (written or {}).get(file.path)) for file in files[start : start + TAKE_AT_ONCE]]
-            found = [self._row(file, cameras, believable_mtime(file.mtime_ns, at, now)) for file, at in part]
-            rows = [row._replace(behind=behind(row.camera_id)) for row in found if row]
+            cameras, part = self.ledger.cameras(), files[start : start + TAKE_AT_ONCE]
+            found = [self._row(file, cameras, written.get(file.path), behind) for file in part]
+            rows = [row for row in found if row]
             self._write(rows)
-            cameras_behind |= {self.ledger.merged_into(row.camera_id) for row in rows if row.behind and row.camera_id}
+            cameras_behind |= {self.ledger.merged_into(row.camera_id or "") for row in rows if row.behind}
         return cameras_behind
 
     def camera_of(self, path: bytes) -> str:
@@ -119,63 +117,58 @@ class Intake:
 
     def take_refused(self, path: str, mtime_ns: int, size: int) -> str | None:
         """Take a picture in again that was refused because of its folder; return why it still cannot be."""
-        now = time.time_ns()
         file = File(mtime_ns, unescape(path), size)
-        row = self._row(file, self.ledger.cameras(), believable_mtime(mtime_ns, None, now))
+        row = self._row(file, self.ledger.cameras())
         if row is None or row.error:
             return row.error.reason if row and row.error else f"unreadable: {self.unreadable[file.path]}"
-        (last,) = self.ledger.record.one(
-            "SELECT max(attempt) FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?", path, mtime_ns, size
-        )
-        self._write([row._replace(attempt=last + 1, arrived=now // 1000)])
+        attempt = self.ledger.last_attempt(path, mtime_ns, size) + 1
+        self._write([row._replace(attempt=attempt, arrived=time.time_ns() // 1000)])
         return None
 
     def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
         self.new += self.ledger.discover(found, self.ledger.now(), inbox_ids)
 
-    def _row(self, file: File, cameras: dict[str, str], modified_ns: int) -> FoundFile | None:
-        """Return a file's row; None: it cannot be read. `modified_ns` is its mtime if that can be true."""
+    def _row(
+        self, file: File, cameras: dict[str, str], written_ns: int | None = None, behind: Mapping[str, int] = NOTHING
+    ) -> FoundFile | None:
+        """Return a file's row; None: it cannot be read."""
         path = escape(file.path)
         where = self.paths.camera.camera(path)
         id, error = self._camera(where, cameras)
+        modified_ns = believable_mtime(file.mtime_ns, written_ns, time.time_ns())
         try:
-            at = self._capture_time(
-                os.path.join(self.base, file.path), where.below if where else path, modified_ns, id or ""
-            )
+            at = self._capture_time(self._prefix + file.path, where.below if where else path, modified_ns, id or "")
         except OSError as reason:
             if not self.unreadable:
                 log.warning("%s cannot be read (%s): it waits until it can", path, reason.strerror)
             if len(self.unreadable) < UNREADABLE_MAX:
                 self.unreadable[file.path] = reason.strerror or str(reason)
             return None
-        self.unreadable.pop(file.path, None)
+        if self.unreadable:
+            self.unreadable.pop(file.path, None)
         folder, name = (where.folder, where.name) if id and where else (None, None)
-        return FoundFile(id, folder, path, file.mtime_ns, file.size, at, modified_ns // 1000, error, name=name)
+        return FoundFile(
+            id, folder, path, file.mtime_ns, file.size, at, modified_ns // 1000, error, 1,
+            behind.get(self.ledger.merged_into(id), 0) if behind and id else 0, name,
+        )  # fmt: skip
 
     def _camera(self, where: CameraPath | None, cameras: dict[str, str]) -> tuple[str | None, DeadLetter | None]:
         """Return the camera's id, or why there is none. Its folder is added to `cameras`."""
         id, pattern = camera_id(where.name) if where else "", self.paths.camera.text
         if where is None or not id:
-            why = (
-                "not in a camera folder"
-                if pattern == "{1}"
-                else f"its path has not the parts of HEARTHWATCH_CAMERA = {pattern}"
-            )
-            name = f": `{where.name}` has no letter or digit to name a camera by" if where else ""
-            return None, DeadLetter(STAGE, why + name)
-        folder = where.folder
-        first = cameras.setdefault(id, folder)
-        if first == folder or not _is_folder(os.path.join(self.base, unescape(first))):
+            parts = f"its path has not the parts of HEARTHWATCH_CAMERA = {pattern}"
+            why = "not in a camera folder" if pattern == "{1}" else parts
+            return None, DeadLetter(STAGE, f"{why}: {no_camera(where.name)}" if where else why)
+        first = cameras.setdefault(id, where.folder)
+        if first == where.folder or not _is_folder(self._prefix + unescape(first)):
             return id, None  # a folder that was renamed is no second one
-        fix = (
-            "rename one of the two folders"
-            if pattern == "{1}"
-            else f"HEARTHWATCH_CAMERA = {pattern} has to distinguish them"
-        )
-        reason = f"`{folder}` has the same camera id as `{first}` (`{id}`): {fix}"
-        if folder not in self.second_folders:
-            self.second_folders.add(folder)
-            log.warning("%s; the pictures in `%s` are quarantined", reason, folder)
+        fix = "rename one of the two folders"
+        if pattern != "{1}":
+            fix = f"HEARTHWATCH_CAMERA = {pattern} has to distinguish them"
+        reason = f"`{where.folder}` has the same camera id as `{first}` (`{id}`): {fix}"
+        if where.folder not in self.second_folders:
+            self.second_folders.add(where.folder)
+            log.warning("%s; the pictures in `%s` are quarantined", reason, where.folder)
         return id, DeadLetter(STAGE, reason)
 
     def _upload_row(self, upload: Upload, cameras: dict[str, str]) -> FoundFile:
@@ -193,7 +186,7 @@ class Intake:
         except OSError as gone:
             error = DeadLetter(STAGE, f"vanished or unreadable before it was taken in: {gone.strerror}")
         if not id:
-            error = DeadLetter(STAGE, f"`{upload.camera}` has no letter or digit to name a camera by")
+            error = DeadLetter(STAGE, no_camera(upload.camera))
         where = self.paths.camera.camera(path) if inside else None
         own = where.folder if where and camera_id(where.name) == id else upload.camera
         modified_ns = believable_mtime(mtime_ns, None, time.time_ns())
@@ -215,10 +208,8 @@ class Intake:
         Raises:
             OSError: the file is there and cannot be read.
         """
-        head = read_head(absolute) if self.clock.mode in ("auto", "exif") else read_start(absolute)
-        formats = [
-            known for known in self.paths.time_formats if known.camera is None or camera_id(known.camera) == camera
-        ]
+        head = read_head(absolute, HEAD_BYTES if self.clock.mode in ("auto", "exif") else 1)
+        formats = formats_of(camera, self.paths.time_formats)
         at, source, doubted = find_capture_time(below, modified_ns, head, *self.clock, formats)
         self.doubted[camera] += doubted
         self.no_time[camera] += source == "mtime" and self.clock.mode != "mtime"
@@ -245,11 +236,20 @@ def _is_folder(folder: bytes) -> bool:
         return True
 
 
+def formats_of(camera: str, formats: Iterable[TimeFormat]) -> list[TimeFormat]:
+    """Return those that count for the camera with this id."""
+    return [known for known in formats if known.camera is None or camera_id(known.camera) == camera]
+
+
+def no_camera(name: str) -> str:
+    return f"`{name}` has no letter or digit to name a camera by"
+
+
 def _is_readable(path: bytes, mtime_ns: int, size: int) -> bool:
     """Whether the file that had this mtime and size is still there, and its first byte can be read."""
     try:
         found = os.stat(path)
-        return (found.st_mtime_ns, found.st_size) == (mtime_ns, size) and read_or_raise(path, 0, 1) is not None
+        return (found.st_mtime_ns, found.st_size) == (mtime_ns, size) and bool(read_parts(path, (0, 1)))
     except OSError:
         return False
 
@@ -259,58 +259,41 @@ def is_complete(path: bytes, size: int) -> bool:
 
     A JPEG may also have a maker's block behind its end, if that is not longer than `TAIL_BYTES`.
     """
-    start, end = read(path, 0, START_BYTES), read(path, max(0, size - END_BYTES), END_BYTES)
-    known = next((known for known in PICTURE_FORMATS if start.startswith(known.start)), None)
-    if known is None or end.endswith(known.end):
-        return known is not None
-    tail = read(path, max(0, size - TAIL_BYTES), TAIL_BYTES)
-    if tail.rstrip(b"\0\xff").endswith(known.end):
-        return True
-    picture = max((at for at, _ in jpeg_segments(read_head(path))), default=size) if known is JPEG else size
-    return size - len(tail) + tail.rfind(known.end) > picture  # an end before it is that of the thumbnail in EXIF
+    try:
+        start, end = read_parts(path, (0, START_BYTES), (max(0, size - END_BYTES), END_BYTES))
+        known = next((known for known in PICTURE_FORMATS if start.startswith(known.start)), None)
+        if known is None or end.endswith(known.end):
+            return known is not None
+        (tail,) = read_parts(path, (max(0, size - TAIL_BYTES), TAIL_BYTES))
+        if tail.rstrip(b"\0\xff").endswith(known.end):
+            return True
+        picture = max((at for at, _ in jpeg_segments(read_head(path))), default=size) if known is JPEG else size
+        return size - len(tail) + tail.rfind(known.end) > picture  # an end before it is that of the thumbnail in EXIF
+    except OSError:
+        return False
 
 
-def read_head(path: bytes) -> bytes:
+def read_head(path: bytes, length: int = HEAD_BYTES) -> bytes:
     """Read the beginning of a file, as far as EXIF may stand; nothing of one that is gone.
 
     Raises:
         OSError: the file is there and cannot be read.
     """
     try:
-        head = read_or_raise(path, 0, HEAD_BYTES)
-        return read_or_raise(path, 0, HEAD_BYTES_MAX) if ends_before_picture(head) else head
+        (head,) = read_parts(path, (0, length))
+        return read_parts(path, (0, HEAD_BYTES_MAX))[0] if ends_before_picture(head) else head
     except (FileNotFoundError, NotADirectoryError):
         return b""
 
 
-def read_start(path: bytes) -> bytes:
-    """Read a file's first bytes; nothing of one that is gone.
-
-    Raises:
-        OSError: the file is there and cannot be read.
-    """
-    try:
-        return read_or_raise(path, 0, START_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-
-
-def read(path: bytes, offset: int, length: int) -> bytes:
-    """Bytes of a file; nothing if it cannot be read."""
-    try:
-        return read_or_raise(path, offset, length)
-    except OSError:
-        return b""
-
-
-def read_or_raise(path: bytes, offset: int, length: int) -> bytes:
-    """Bytes of a file. Waits for no FIFO that took a file's place.
+def read_parts(path: bytes, *parts: tuple[int, int]) -> list[bytes]:
+    """Read these parts (offset, length) of a file. Waits for no FIFO that took a file's place.
 
     Raises:
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return os.pread(descriptor, length, offset)
+        return [os.pread(descriptor, length, offset) for offset, length in parts]
     finally:
         os.close(descriptor)

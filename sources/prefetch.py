@@ -13,8 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
 
 from hearthwatch.gpu.decode import DecodedPicture, PictureError, open_picture, read_picture
 from hearthwatch.record.ledger import LedgerEntry
@@ -31,13 +32,27 @@ BUSY_SECONDS = 0.02  # the dataflow's thread has not come back for so long: the 
 MISSING_SECONDS = 1.0  # how often a picture is tried again whose whole tree is missing: a network mount that is down
 
 
+@dataclass(slots=True, eq=False)
+class _Decoding:
+    """One picture on its way through the threads; `data`: its file, if that was read early."""
+
+    entry: LedgerEntry
+    data: bytes | None = None
+    is_done: bool = False
+    opened: DecodedPicture | None = None
+    failure: OSError | None = None
+
+
 class Prefetcher:
     """A queue of entries whose pictures are being decoded. One thread puts and takes."""
 
     def __init__(self, base: bytes, threads: int, timings: Timings | None = None) -> None:
         self.base, self.threads, self.timings = base, threads, timings or NoTimings()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._queue: deque[tuple[LedgerEntry, Future[DecodedPicture] | None]] = deque()
+        self._queue = deque[_Decoding]()
+        self._work = SimpleQueue[_Decoding | None]()
+        self._awaited: _Decoding | None = None
+        self._awaited_done = threading.Event()
+        self._pool = [threading.Thread(target=self._run, name=f"decode_{n}", daemon=True) for n in range(threads)]
         self._typical = float(PICTURE_BYTES)
         self._warned = False
         self._closing = threading.Event()
@@ -46,6 +61,8 @@ class Prefetcher:
         self._early: dict[File, bytes] = {}
         self._early_bytes = 0
         self._turn = threading.Lock()
+        for thread in self._pool:
+            thread.start()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -57,8 +74,10 @@ class Prefetcher:
 
     def put(self, entry: LedgerEntry, decode: bool = True) -> None:
         """Queue an entry; without `decode` its file is not opened."""
-        data = self._take_early(entry) if self._early else None
-        self._queue.append((entry, self._pool.submit(self._decode, entry, data) if decode else None))
+        decoding = _Decoding(entry, self._take_early(entry) if self._early else None, is_done=not decode)
+        self._queue.append(decoding)
+        if decode:
+            self._work.put(decoding)
 
     def read_early(self, files: Iterable[File]) -> None:
         """Read these now if the detector is slow. For discovery's thread."""
@@ -85,18 +104,36 @@ class Prefetcher:
         """Take what is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
         out: list[tuple[LedgerEntry, DecodedPicture | None]] = []
         while self._queue and len(out) < limit:
-            entry, decoding = self._queue[0]
-            if decoding and not decoding.done() and (out or not wait([decoding], wait_seconds).done):
+            first = self._queue[0]
+            if not first.is_done and (out or not self._is_done_within(first, wait_seconds)):
                 break
+            if first.failure:
+                raise first.failure
             self._queue.popleft()
-            picture = decoding.result() if decoding else None
-            if picture:
-                self._typical = max(picture.nbytes, self._typical + (picture.nbytes - self._typical) / 16, 1.0)
-            out.append((entry, picture))
+            if first.opened:
+                size = first.opened.nbytes
+                self._typical = max(size, self._typical + (size - self._typical) / 16, 1.0)
+            out.append((first.entry, first.opened))
         return out
 
+    def _is_done_within(self, decoding: _Decoding, seconds: float) -> bool:
+        self._awaited = decoding
+        self._awaited_done.clear()
+        return decoding.is_done or self._awaited_done.wait(seconds)
+
+    def _run(self) -> None:
+        """Decode what was put, on one of the threads."""
+        while (decoding := self._work.get()) and not self._closing.is_set():
+            try:
+                decoding.opened = self._decode(decoding.entry, decoding.data)
+            except OSError as error:  # out of a resource; raised where it is taken
+                decoding.failure = error
+            decoding.is_done = True
+            if self._awaited is decoding:
+                self._awaited_done.set()
+
     def _decode(self, entry: LedgerEntry, data: bytes | None) -> DecodedPicture:
-        """Decode it, on the pool. If the whole tree is missing, the file did not vanish: wait until it is there again."""
+        """Decode a picture. If the whole tree is missing, the file did not vanish: wait until it is there again."""
         path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
         began = time.perf_counter()
         opened = open_picture(path, entry.size, data)
@@ -120,4 +157,7 @@ class Prefetcher:
 
     def close(self) -> None:
         self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for _ in self._pool:
+            self._work.put(None)
+        for thread in self._pool:
+            thread.join()

@@ -1,12 +1,13 @@
 """List the upload tree: which pictures are there, by stat alone.
 
 A picture is a regular file `*.jpg`, `*.jpeg` or `*.png` (`*.jpg.1`, too) in any case, at any depth, unless the path rules
-ignore it; a symlink counts if it leads to one inside the tree. What is no picture is counted. Links to folders are not followed: what they lead to is either in the
-tree anyway or outside. Paths are bytes, so no name is too odd; nothing here opens a file.
+ignore it; a symlink counts if it leads to one inside the tree. What is no picture is counted. Links to folders are not
+followed: what they lead to is either in the tree anyway or outside. Paths are bytes, so no name is too odd; nothing here
+opens a file.
 """
 
 # pathlib has no bytes:
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH116
 
 from __future__ import annotations
 
@@ -24,15 +25,16 @@ from typing import NamedTuple
 
 from hearthwatch.record.paths import escape
 from hearthwatch.schemas.path_rules import PathRules
-from hearthwatch.schemas.picture_formats import PICTURE_SUFFIX
+from hearthwatch.schemas.picture_formats import PICTURE_FORMATS, PICTURE_SUFFIX
 
 log = logging.getLogger(__name__)
 
+_SUFFIXES = tuple(suffix for known in PICTURE_FORMATS for suffix in known.suffixes)
 _PICTURE = re.compile(PICTURE_SUFFIX.pattern.encode(), re.IGNORECASE)
 MTIME_NS_MAX = 2**63 - 1  # SQLite's integers; a file from after the year 2262 has a broken clock
 LISTING_SHARE = 12  # unchanged folders are listed again after so many times what listing the tree takes: 8 % of a CPU
 QUIET_SECONDS_MAX = (
-    7.5  # … but not later than this, while that is a quarter of a CPU at most: found 15 s after it was written
+    7.5  # … but not later than this, if it is at most a quarter of a CPU: found 15 s after it was written
 )
 PORTION_ENTRIES = 1000  # … of a folder between which the caller can do other things: 3 ms
 SEEN_MAX = 2_000_000  # x 8 bytes = 16 MB of files known to be in the ledger; beyond it the ledger is asked again
@@ -66,17 +68,14 @@ class Tree:
 
     def __init__(self, base: bytes, watch: Callable[[bytes], None], rules: PathRules | None = None) -> None:
         self.base, self.watch, self.rules = base, watch, rules or PathRules()
-        self.ignored = 0
-        """Symlinks that lead nowhere or out of the tree, FIFOs, devices."""
-        self.others, self.ignored_names = Counter[str](), Counter[str]()
-        """Files that are no pictures, by suffix; files and folders that the path rules ignore, by glob."""
+        self._prefix = base.rstrip(b"/") + b"/"
+        self.ignored: set[bytes] = set()
+        """Symlinks that lead nowhere or out of the tree, FIFOs, devices; the first `IGNORED_MAX`."""
         self.unreadable: set[bytes] = set()
         """Folders that could not be listed when it was last tried."""
         self._folders: dict[bytes, _Folder] = {}
-        self._seconds = 0.0
         self._seen: OrderedDict[bytes, array[int]] = OrderedDict()
         self._seen_count = 0
-        self._ignored_paths: set[bytes] = set()
 
     def identity(self) -> tuple[int, int]:
         """Return device and inode of `base`: which folder it is now.
@@ -92,17 +91,32 @@ class Tree:
         return found.st_dev, found.st_ino
 
     def path(self, relative: bytes) -> bytes:
-        return os.path.join(self.base, relative)
+        return self._prefix + relative
 
     def find(self, relative: bytes) -> File | None:
         """Return the picture at this path, if it is one."""
         if not is_picture_path(relative) or self.rules.ignored_by(relative):
             return None
         try:
-            found = os.lstat(self.path(relative))
+            return self._file(relative, os.lstat(self.path(relative)))
         except OSError:
             return None  # gone again, or its folder cannot be read: the sweep reports it
-        return self._file(relative, found)
+
+    def has(self, file: File) -> bool:
+        """Whether this picture, which was found before, is still there and unchanged."""
+        try:
+            found = os.stat(self.path(file.path))
+        except OSError:
+            return False
+        return found.st_size == file.size and _mtime_ns(found) == file.mtime_ns
+
+    def totals(self) -> tuple[Counter[str], Counter[str]]:
+        """Count files that are no pictures, by suffix, and files and folders that the path rules ignore, by glob."""
+        others, ignored = Counter[str](), Counter[str]()
+        for folder in self._folders.values():
+            others.update(folder.others)
+            ignored.update(folder.ignored)
+        return others, ignored
 
     def sweep(self, now: float, everything: bool, top: bytes = b"") -> Iterator[tuple[bytes, list[File]]]:
         """List each folder that is due, and yield its pictures that are not known to be in the ledger, in portions.
@@ -112,7 +126,7 @@ class Tree:
         """
         waiting = [] if top and self.rules.ignored_by(top) else [top]
         due: list[tuple[int, bytes]] = []
-        looked = 0
+        quiet_seconds, looked = self._quiet_seconds(), 0
         while waiting or due:
             if waiting:
                 relative = waiting.pop()
@@ -122,11 +136,10 @@ class Tree:
                 except OSError as error:
                     self._report_unlisted(relative, error)
                     continue
-                folder = self._folders.get(relative)
-                quiet = folder is not None and folder.mtime_ns == mtime_ns and not everything
-                if folder is None or not quiet or now - folder.listed >= self._quiet_seconds():
+                before = self._folders.get(relative, _Folder(-1))
+                if everything or before.mtime_ns != mtime_ns or now - before.listed >= quiet_seconds:
                     heapq.heappush(due, (-mtime_ns, relative))
-                waiting += folder.folders if folder else []
+                waiting += before.folders
                 if looked % PORTION_ENTRIES == 0:
                     yield relative, []
                 continue
@@ -140,29 +153,25 @@ class Tree:
                 self._report_unlisted(relative, error)
                 continue
             self.unreadable.discard(relative)
-            before = self._replace(relative, folder)
-            waiting += set(folder.folders).difference(before)
+            before, self._folders[relative] = self._folders.get(relative, _Folder(-1)), folder
+            for gone in set(before.folders).difference(folder.folders):
+                self._forget(gone)
+            waiting += set(folder.folders).difference(before.folders)
 
     def _quiet_seconds(self) -> float:
-        return min(LISTING_SHARE * self._seconds, max(QUIET_SECONDS_MAX, 4 * self._seconds))
+        seconds = sum(folder.seconds for folder in self._folders.values())
+        return min(LISTING_SHARE * seconds, max(QUIET_SECONDS_MAX, 4 * seconds))
 
     def _list(self, relative: bytes, folder: _Folder) -> Iterator[list[File]]:
         """Yield the unknown pictures of a folder in portions, and fill in what was found."""
         seen, present, unseen = set(self._seen.get(relative, ())), set[int](), list[File]()
-        began = time.thread_time()
+        prefix, began = relative + b"/" if relative else b"", time.thread_time()
         with os.scandir(self.path(relative)) as entries:
             for count, entry in enumerate(entries, 1):
-                path = relative + b"/" + entry.name if relative else entry.name
-                if why := self.rules.ignored_by(path):
-                    folder.ignored[why] += 1
-                elif entry.is_dir(follow_symlinks=False):
-                    folder.folders.append(path)
-                elif not is_picture_path(path):
-                    folder.others[_kind(entry.name, folder.others)] += 1
-                elif found := self._stat(path, entry):
-                    present.add(key := hash(found))
+                if file := self._find_in(folder, prefix + entry.name, entry):
+                    present.add(key := hash(file))
                     if key not in seen:
-                        unseen.append(found)
+                        unseen.append(file)
                 if count % PORTION_ENTRIES == 0:
                     folder.seconds += time.thread_time() - began
                     yield unseen
@@ -171,40 +180,31 @@ class Tree:
         yield unseen
         self._remember(relative, present.intersection(self._seen.get(relative, ())))
 
-    def _replace(self, relative: bytes, folder: _Folder | None) -> list[bytes]:
-        """Put what a listing found in the place of what the one before did; return the folders that this one had found."""
-        before = self._folders.pop(relative, None) or _Folder(-1)
-        after = folder or _Folder(-1)
-        if folder:
-            self._folders[relative] = folder
-        for path in set(before.folders).difference(after.folders):
-            self._replace(path, None)
-        self._seconds += after.seconds - before.seconds
-        for whole, new, old in (
-            (self.others, after.others, before.others), (self.ignored_names, after.ignored, before.ignored),
-        ):  # fmt: skip
-            whole.update(new)
-            whole.subtract(old)
-        return before.folders
+    def _find_in(self, folder: _Folder, path: bytes, entry: os.DirEntry[bytes]) -> File | None:
+        """Return the picture that this entry of a folder is; note there what else it is."""
+        if why := self.rules.ignored_by(path):
+            folder.ignored[why] += 1
+        elif entry.is_dir(follow_symlinks=False):
+            folder.folders.append(path)
+        elif not is_picture_path(path):
+            folder.others[_kind(entry.name, folder.others)] += 1
+        else:
+            try:
+                return self._file(path, entry.stat(follow_symlinks=False))
+            except OSError:
+                pass  # gone since
+        return None
 
-    def _stat(self, path: bytes, entry: os.DirEntry[bytes]) -> File | None:
-        try:
-            return self._file(path, entry.stat(follow_symlinks=False))
-        except OSError:
-            return None  # gone since
-
-    def _file(self, relative: bytes, found: os.stat_result) -> File | None:
-        if stat.S_ISLNK(found.st_mode):
-            target = self._stat_target(relative)
-            if target is None:
-                self._ignore(relative, "a symlink out of the tree")
-                return None
-            found = target
-        if not stat.S_ISREG(found.st_mode):
-            if not stat.S_ISDIR(found.st_mode):
-                self._ignore(relative, "not a regular file")
-            return None
-        return File(min(max(found.st_mtime_ns, 0), MTIME_NS_MAX), relative, found.st_size)
+    def _file(self, relative: bytes, found: os.stat_result | None) -> File | None:
+        if found and stat.S_ISLNK(found.st_mode):
+            found = self._stat_target(relative)
+        if found and stat.S_ISREG(found.st_mode):
+            return File(_mtime_ns(found), relative, found.st_size)
+        is_new = relative not in self.ignored and not (found and stat.S_ISDIR(found.st_mode))
+        if is_new and len(self.ignored) < IGNORED_MAX:
+            self.ignored.add(relative)
+            log.debug("%s is ignored: not a regular file in the tree", escape(relative))
+        return None
 
     def _stat_target(self, relative: bytes) -> os.stat_result | None:
         """Stat what a symlink leads to, if that is inside the tree."""
@@ -214,14 +214,14 @@ class Tree:
         except OSError:
             return None
 
-    def _ignore(self, relative: bytes, why: str) -> None:
-        if relative not in self._ignored_paths and len(self._ignored_paths) < IGNORED_MAX:
-            self._ignored_paths.add(relative)
-            self.ignored += 1
-            log.debug("%s is ignored: %s", escape(relative), why)
+    def _forget(self, relative: bytes) -> None:
+        """Forget a folder and those below it."""
+        folder = self._folders.pop(relative, None)
+        for below in folder.folders if folder else ():
+            self._forget(below)
 
     def _report_unlisted(self, relative: bytes, error: OSError) -> None:
-        self._replace(relative, None)
+        self._forget(relative)
         self._remember(relative, set())
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self.unreadable.discard(relative)
@@ -263,5 +263,10 @@ def _kind(name: bytes, known: Counter[str]) -> str:
 
 
 def is_picture_path(path: bytes) -> bool:
-    """Whether a path names a picture: by its suffix, and with nothing hidden in it; `a.jpg.1` is the second `a.jpg` of an FTP server (STOU)."""
-    return _PICTURE.search(path) is not None and not path.startswith(b".") and b"/." not in path
+    """Whether a path names a picture: by its suffix, and with nothing hidden in it."""
+    is_picture = path.lower().endswith(_SUFFIXES) or _PICTURE.search(path) is not None
+    return is_picture and not path.startswith(b".") and b"/." not in path
+
+
+def _mtime_ns(found: os.stat_result) -> int:
+    return min(max(found.st_mtime_ns, 0), MTIME_NS_MAX)

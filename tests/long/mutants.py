@@ -61,8 +61,8 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("record/lake/parquet.py", "record/test_lake.py", "a file is replaced without what readers are half-way in", "    carried += [Range(start, end, now) for start, end in there.own]\n", ""),
     ("record/lake/parquet.py", "record/test_lake.py", "rows are written over what is carried", "waiting[0].start < sink.tell() + size)", "waiting[0].start < sink.tell())"),
     ("sources/files.py", "sources/test_files.py", "a tick passes a picture that is still decoded", "behind=unplaced | waiting.keys()", "behind=unplaced"),
-    ("sources/duplicates.py", "sources/test_duplicates.py", "a copy does not wait for its original", " and not self._must_wait(*ready[0]):", ":"),
-    ("sources/duplicates.py", "sources/test_duplicates.py", "a retry is a duplicate", "original = entry.attempt == 1 and", "original ="),
+    ("sources/duplicates.py", "sources/test_duplicates.py", "a copy does not wait for its original", "content in self._emitted and self._is_undecided(self._emitted[content]):", "False:"),
+    ("sources/duplicates.py", "sources/test_duplicates.py", "a retry is a duplicate", "content in seen and entry.attempt == 1:", "content in seen:"),
     ("record/copies.py", "sources/test_duplicates.py", "a copy on another camera is that picture moved", "known and not any(copy.has_file(base) for copy in known)", "known"),
     ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip
