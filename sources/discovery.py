@@ -378,7 +378,7 @@ class Discovery(threading.Thread):
         self._take(ready)
 
     def _is_settled(self, file: File, still: float) -> bool:
-        """Whether a file is complete that nobody was seen closing, and that stood still for so many seconds."""
+        """Whether a file is complete that only a sweep has seen, and that stood still for so many seconds."""
         return still >= self.intervals.still_seconds or (
             still >= self.intervals.settle_seconds and is_complete(self._tree.path(file.path), file.size)
         )

@@ -155,7 +155,7 @@ class Tree:
             self.unreadable.discard(relative)
             before, self._folders[relative] = self._folders.get(relative, _Folder(-1)), folder
             for gone in set(before.folders).difference(folder.folders):
-                self._forget(gone)
+                self._remove(gone)
             waiting += set(folder.folders).difference(before.folders)
 
     def _quiet_seconds(self) -> float:
@@ -214,14 +214,14 @@ class Tree:
         except OSError:
             return None
 
-    def _forget(self, relative: bytes) -> None:
-        """Forget a folder and those below it."""
+    def _remove(self, relative: bytes) -> None:
+        """Remove a folder and those below it."""
         folder = self._folders.pop(relative, None)
         for below in folder.folders if folder else ():
-            self._forget(below)
+            self._remove(below)
 
     def _report_unlisted(self, relative: bytes, error: OSError) -> None:
-        self._forget(relative)
+        self._remove(relative)
         self._remember(relative, set())
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self.unreadable.discard(relative)
