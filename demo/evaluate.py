@@ -1,28 +1,48 @@
-"""Measure how well the rules or the language model separate alarming stories from the others.
+"""Measure what people would be notified of: labelled stories and incidents, through the product's own code on a virtual clock.
 
-The frames of all labelled stories go through the ledger and the real batching (a record in memory, one day per story);
-a judge gets the `Facts` of each closed event. A story's score is the highest of its events, 0 if it has none.
+Each picture goes through ledger, suppression and batching, is judged by the rules; what it opens, raises or closes goes
+through incidents and the notification policy (a record in memory, default settings, a tick a second). A story's score is
+the highest that any revision of its events had, 0 if it has no event.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from math import sqrt
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import numpy as np
 
 from hearthwatch.demo.stories import Label, Story
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
+from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.items import Analyzer, Detected, Tick, Verdict, to_microseconds
+from hearthwatch.schemas.items import (
+    RISK_FLOORS,
+    Analyzer,
+    Detected,
+    Detection,
+    Event,
+    RiskLevel,
+    Tick,
+    Verdict,
+    from_microseconds,
+    risk_level,
+    to_microseconds,
+)
 from hearthwatch.schemas.settings import settings
+from hearthwatch.sinks.notification_policy import Rules, Sent, decide, rank
+from hearthwatch.stages.incident import IncidentGrouping
 from hearthwatch.stages.prompt import FLOOR, messages, schema, verdict
 from hearthwatch.stages.rules import judge
 
@@ -31,32 +51,171 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # the cameras' clocks run on UTC here
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # a story a day; the cameras' clocks run on UTC here
 SIZE = 640, 360
-STORIES_PER_CAMERA_DAY = 24  # an assumption (one story an hour), printed with each number that depends on it
-BUCKETS = (0, 30, 60, 85, 101)  # the levels: low, medium, high, critical
-HIGH = 60
+TRAIL = 300  # seconds after the last picture, in which events and incidents close
+HIGH = RISK_FLOORS["high"]
+NOT_BOXES = {"picture", "identity", "pose"}  # boxes alone cannot say what a story is that needs one of these
 ATTEMPTS = 3  # a request without a valid verdict is repeated at once
+RESAMPLINGS, SEED = 2000, 1
 
 NO_FLOOR = Verdict(0, "", "")
 
 
-class StoryResult(NamedTuple):
-    """A story, its closed events and the verdicts on them."""
+Picture = tuple[float, str, tuple[Detection, ...], tuple[int, int]]
+"""Second, camera, what was detected, and the size in pixels."""
 
-    story: Story
+
+class Scenario(NamedTuple):
+    """A labelled story of one camera, or an incident over several."""
+
+    start: datetime
+    """When its second 0 is, by the cameras' clock."""
+    pictures: tuple[Picture, ...]
+    about: Mapping[str, Any]
+    """What its file says: `label`, `needs`, `alerts_min`, …"""
+
+
+class StoryResult(NamedTuple):
+    """A story, its events, and the gravest verdict on each."""
+
+    about: Mapping[str, Any]
     facts: tuple[Facts, ...]
     verdicts: tuple[Verdict, ...]
+    seconds_to_high: float | None
+    """From the first sighting to the first revision at high; None: there is none."""
 
     @property
     def score(self) -> int:
         return max((v.risk_score for v in self.verdicts), default=0)
 
 
-def judge_by_rules(stories: Sequence[Story], every: int = 1) -> list[StoryResult]:
-    """Play the stories with one picture in `every` seconds and judge each closed event by the rules."""
-    parts = zip(stories, play(stories, every), strict=True)
-    return [StoryResult(story, events, tuple(judge(facts, UTC) for facts in events)) for story, events in parts]
+def read_scenarios(path: Path, key: str) -> list[Scenario]:
+    """Read a file of stories or incidents: a JSON list, or an object with this list as `key`.
+
+    Raises:
+        UserError: it is not; the text says what is wrong.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return [_read_scenario(row) for row in (content[key] if isinstance(content, dict) else content)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise UserError(f"{path}: no file of {key}, as docs/judgement.md describes it: {what}") from None
+
+
+def _read_scenario(row: Mapping[str, Any]) -> Scenario:
+    shots = row["shots"] if "shots" in row else [(second, row["camera"], boxes) for second, boxes in row["frames"]]
+    sizes = row["sizes"] if "shots" in row else {row["camera"]: row["size"]}
+    if not shots or row.get("label", "odd") not in get_args(Label):
+        raise ValueError(f"{row['start']}: {len(shots)} pictures, label {row.get('label')!r}")
+    pictures = [
+        (second, camera, tuple(Detection(kind, sure, tuple(box)) for kind, sure, *box in boxes), tuple(sizes[camera]))
+        for second, camera, boxes in sorted(shots, key=lambda shot: float(shot[0]))
+    ]
+    return Scenario(datetime.fromisoformat(row["start"]).replace(tzinfo=UTC), tuple(pictures), row)
+
+
+def from_story(story: Story) -> Scenario:
+    """Convert a story of the drawn yard."""
+    name = story.camera.replace("_", " ").title()
+    pictures = tuple((float(second), name, boxes, SIZE) for second, boxes in enumerate(story.frames))
+    return Scenario(story.start.replace(tzinfo=UTC), pictures, {"label": story.label})
+
+
+def skip_pictures(pictures: Sequence[Picture], every: float) -> list[Picture]:
+    """Leave one picture of each camera in so many seconds."""
+    kept: list[Picture] = []
+    due: dict[str, float] = {}
+    for picture in pictures:
+        second, camera, *_ = picture
+        if second >= due.get(camera, second):
+            due[camera] = second + every
+            kept.append(picture)
+    return kept
+
+
+class Simulation:
+    """A record in memory, and all that decides what is notified."""
+
+    def __init__(self) -> None:
+        self.record = Record(":memory:")
+        self.ledger = Ledger(self.record)
+        self.batching = Batching(self.record, partial(judge, zone=UTC))
+        self.incidents = Incidents(self.record, IncidentGrouping().reach())
+        self.rules, self.history = Rules(zone=UTC), dict[int, Sent]()
+        self.revisions: list[tuple[float, Event]] = []
+        """Of the events, with the second at which each was published."""
+        self.alerts: list[tuple[float, RiskLevel]] = []
+        """Notifications that rang."""
+
+    def play(self, scenario: Scenario, every: float = 0, day: int | None = None) -> None:
+        """Let a scenario happen; on this day with separate cameras, or when its file says."""
+        prefix = "" if day is None else f"{day}/"
+        start = (
+            scenario.start if day is None else datetime.combine(FIRST_DAY + timedelta(day), scenario.start.time(), UTC)
+        )
+        zero, zones = to_microseconds(start), scenario.about.get("zones") or []
+        pictures = skip_pictures(scenario.pictures, every)
+        self.revisions, self.alerts = [], []
+        first, last = pictures[0][0], pictures[-1][0]
+        ticks = [(first + n, 0) for n in range(int(last - first) + TRAIL)]
+        for second, n in sorted([*ticks, *((picture[0], n) for n, picture in enumerate(pictures, 1))]):
+            at = zero + round(second * 1e6)
+            if n == 0:
+                self._step(self.ledger.tick(at), second - first, at)
+                continue
+            _, name, boxes, size = pictures[n - 1]
+            found = FoundFile(prefix + name, name, f"{prefix}{name}/{n}.jpg", at * 1000, 1, at, at)
+            self.ledger.discover([found], at)
+            ignored = json.dumps([zone for zone in zones if zone.get("kind") == "ignore"])
+            self.record.execute("UPDATE cameras SET ignore_zones = ? WHERE id = ?", ignored, found.camera_id)
+            (entry,) = self.ledger.todo(0, 1)
+            self._step(Detected(entry.frame, *size, boxes), second - first, at)
+
+    def _step(self, item: Detected | Tick, second: float, at: int) -> None:
+        events = self.batching.write([item])
+        self.revisions += [(second, event) for event in events]
+        news = self.incidents.update() if events else []
+        for message in [*news, *(self.incidents.close_due(at) if isinstance(item, Tick) else [])]:
+            decision = decide(message, self.history, self.rules, from_microseconds(at))
+            self.history |= {row.incident_id: row for row in decision.rows}
+            if decision.action == "loud":
+                self.alerts.append((second, message.incident.risk_level))
+
+
+def judge_stories(stories: Sequence[Scenario], every: float = 0) -> list[StoryResult]:
+    """Play the stories, one after the other, with one picture in `every` seconds; the rules judge."""
+    simulation, results = Simulation(), []
+    for day, story in enumerate(stories):
+        simulation.play(story, every, day)
+        gravest: dict[int, Verdict] = {}
+        for _, event in simulation.revisions:
+            gravest[event.id] = max(event.verdict, gravest.get(event.id, NO_FLOOR), key=lambda v: v.risk_score)
+        first = next((second for second, _, boxes, _ in story.pictures if boxes), 0) - story.pictures[0][0]
+        high = next((second for second, event in simulation.revisions if event.verdict.risk_score >= HIGH), None)
+        facts = tuple(map(simulation.batching.writer.facts, gravest))
+        results.append(StoryResult(story.about, facts, tuple(gravest.values()), None if high is None else high - first))
+    simulation.record.close()
+    return results
+
+
+def judge_incident(scenario: Scenario, every: float = 0) -> dict[str, Any]:
+    """Play an incident; say what people were notified of, and whether it is what its file wants."""
+    simulation, about = Simulation(), scenario.about
+    simulation.play(scenario, every)
+    after, within = about.get("alert_after_s") or 0, about.get("alert_within_s")
+    alerts = [second for second, level in simulation.alerts if rank(level) >= rank("high")]
+    first = next((second - after for second in alerts if second >= after), None)
+    is_ok = len(simulation.alerts) <= about["notifications_max"] and len(alerts) >= about["alerts_min"]
+    (incidents,) = simulation.record.one("SELECT count(*) FROM incidents WHERE status <> 'merged'")
+    (events,) = simulation.record.one("SELECT count(*) FROM events WHERE status <> 'merged'")
+    simulation.record.close()
+    return {
+        "name": about["name"], "events": events, "incidents": incidents, "notifications": len(simulation.alerts),
+        "alerts": len(alerts), "first_alert_seconds": first,
+        "ok": is_ok and (within is None or (first is not None and first <= within)),
+    }  # fmt: skip
 
 
 def judge_by_model(results: Sequence[StoryResult], url: str) -> list[StoryResult]:
@@ -76,14 +235,11 @@ def judge_by_model(results: Sequence[StoryResult], url: str) -> list[StoryResult
 
 def apply_floors(alone: Sequence[StoryResult], rules: Sequence[StoryResult]) -> list[StoryResult]:
     """Raise the model's verdicts to the floor that the rules set, as the pipeline does."""
-    return [
-        a._replace(verdicts=tuple(apply_floor(v, by_rules) for v, by_rules in zip(a.verdicts, r.verdicts, strict=True)))
-        for a, r in zip(alone, rules, strict=True)
-    ]
 
+    def floor(v: Verdict, by_rules: Verdict) -> Verdict:
+        return replace(v, risk_score=max(v.risk_score, FLOOR[by_rules.risk_level]))
 
-def apply_floor(verdict: Verdict, rules: Verdict) -> Verdict:
-    return replace(verdict, risk_score=max(verdict.risk_score, FLOOR[rules.risk_level]))
+    return [a._replace(verdicts=tuple(map(floor, a.verdicts, r.verdicts))) for a, r in zip(alone, rules, strict=True)]
 
 
 async def _ask(url: str, events: Sequence[Facts]) -> list[Verdict | None]:
@@ -115,126 +271,55 @@ async def _verdict(client: Client, facts: Facts, places: asyncio.Semaphore) -> V
     return None
 
 
-def play(stories: Sequence[Story], every: int = 1) -> list[tuple[Facts, ...]]:
-    """Send the stories' frames through ledger and batching; return the facts of each story's closed events."""
-    record, last = Record(":memory:"), {}
-
-    def watch(facts: Facts) -> Verdict:
-        last[facts.event_id] = facts  # a closed event was judged over all its frames, and last
-        return judge(facts, UTC)
-
-    end = FIRST_DAY + timedelta(days=len(stories) + 1)
-    shots = [shot for number, story in enumerate(stories) for shot in _shots(number, story)[::every]]
-    ledger = Ledger(record)
-    ledger.discover([found for found, _ in shots], to_microseconds(end))
-    frames = [entry.frame for entry in ledger.todo(0, len(shots))]
-    seen = [Detected(frame, *SIZE, shot[1]) for frame, shot in zip(frames, shots, strict=True)]
-    Batching(record, watch).write([*seen, Tick(end)])
-    parts: list[list[Facts]] = [[] for _ in stories]
-    for event, path in record.rows("SELECT e.id, f.path FROM events e JOIN frames f ON f.id = e.id ORDER BY e.id"):
-        parts[int(path.split("/")[1])].append(last[event])
-    record.close()
-    return [tuple(part) for part in parts]
+# -- statistics
 
 
-def _shots(number: int, story: Story) -> list[tuple[FoundFile, tuple[Any, ...]]]:
-    day = FIRST_DAY + timedelta(days=number)
-    start = datetime.combine(day, story.start.time(), UTC)
-    times = [to_microseconds(start + timedelta(seconds=second)) for second in range(len(story.frames))]
-    folder = story.camera.replace("_", " ").title()
-    return [
-        (FoundFile(story.camera, folder, f"{folder}/{number}/{second}.jpg", at * 1000, 1, at, at), boxes)
-        for second, (at, boxes) in enumerate(zip(times, story.frames, strict=True))
-    ]
-
-
-class Bucket(NamedTuple):
-    """The number of stories with a score from `low` to `high`, by label."""
-
-    low: int
-    high: int
-    labels: Mapping[Label, int]
-
-    @property
-    def alarming(self) -> float | None:
-        """Return the share that is alarming; None if there are no stories."""
-        n = sum(self.labels.values())
-        return self.labels["alarming"] / n if n else None
-
-
-class Report(NamedTuple):
-    """The figures that `hearthwatch evaluate` prints."""
-
-    stories: Mapping[Label, int]
-    auroc: float
-    auroc_error: float
-    """Standard error (Hanley and McNeil 1982)."""
-    auroc_people: float
-    """Of stories with a person only."""
-    recall: float
-    """Share of alarming stories at level high or critical."""
-    false_highs: float
-    """Stories that are not alarming at level high or critical, per camera and day of 24 such stories."""
-    evidence: float
-    """Share of verdicts that cite at least one detection, and only ones that exist in their event."""
-    unanswered: int
-    """Events without a valid answer of the language model; the rules' verdict counts."""
-    buckets: tuple[Bucket, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return self._asdict() | {"buckets": [b._asdict() | {"alarming": b.alarming} for b in self.buckets]}
-
-
-def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> Report:
-    """Compute the figures for `analyzer` from at least one alarming story and one other."""
-    alarming, rest = _scores(results, True), _scores(results, False)
-    people = [
-        result for result in results if any(d.object_type == "person" for frame in result.story.frames for d in frame)
-    ]
-    area = auroc(alarming, rest)
+def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> dict[str, Any]:
+    """Compute the figures that `hearthwatch evaluate --json` prints."""
+    labels, levels = get_args(Label), get_args(RiskLevel)
+    count = Counter((risk_level(r.score), r.about["label"]) for r in results)
+    waits = [r.seconds_to_high for r in results if r.about["label"] == "alarming" and r.seconds_to_high is not None]
+    needs: dict[str, list[bool]] = {}
+    for r in results:
+        for tag in sorted(r.about.get("needs", ())):
+            needs.setdefault(tag, []).append((r.score >= HIGH) != (r.about["label"] == "alarming"))
     cited = [
-        has_evidence(facts, given)
-        for result in results
-        for facts, given in zip(result.facts, result.verdicts, strict=True)
+        {*v.evidence} <= {s.id for s in facts.sightings} and bool(v.evidence)
+        for r in results
+        for facts, v in zip(r.facts, r.verdicts, strict=True)
     ]
-    return Report(
-        _labels(results),
-        area,
-        auroc_error(area, len(alarming), len(rest)),
-        auroc(_scores(people, True), _scores(people, False)),
-        sum(score >= HIGH for score in alarming) / len(alarming),
-        STORIES_PER_CAMERA_DAY * sum(score >= HIGH for score in rest) / len(rest),
-        sum(cited) / len(cited),
-        sum(given.analyzer != analyzer for result in results for given in result.verdicts),
-        tuple(
-            Bucket(a, b - 1, _labels([result for result in results if a <= result.score < b]))
-            for a, b in pairwise(BUCKETS)
-        ),
-    )
+    return {
+        **_rates(results),
+        "boxes_can_tell": _rates([r for r in results if NOT_BOXES.isdisjoint(r.about.get("needs", ()))]),
+        "levels": {level: {label: count[level, label] for label in labels} for level in levels},
+        "seconds_to_high": {f"p{p}": round(float(np.percentile(waits, p)), 1) if waits else None for p in (50, 95)},
+        "needs": {tag: {"stories": len(wrong), "wrong": sum(wrong)} for tag, wrong in needs.items()},
+        "evidence": _share(cited),
+        "unanswered": sum(v.analyzer != analyzer for r in results for v in r.verdicts),
+    }
 
 
-def auroc(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the probability that one of `above` scores higher than one of `below`; a tie is half."""
-    return sum((a > b) + (a == b) / 2 for a in above for b in below) / (len(above) * len(below))
+def _rates(results: Sequence[StoryResult]) -> dict[str, Any]:
+    alarming = [r.score for r in results if r.about["label"] == "alarming"]
+    rest = [r.score for r in results if r.about["label"] != "alarming"]
+    area, low = auroc(alarming, rest) if alarming and rest else (None, None)
+    return {
+        "stories": len(results), "auroc": area, "auroc_low": low,
+        "recall_high": _share([score >= HIGH for score in alarming]), "false_high": _share([score >= HIGH for score in rest]),
+    }  # fmt: skip
 
 
-def auroc_error(area: float, above: int, below: int) -> float:
-    """Return the standard error of an AUROC (Hanley and McNeil, Radiology 143, 1982)."""
-    q1, q2, square = area / (2 - area), 2 * area**2 / (1 + area), area**2
-    return sqrt((area - square + (above - 1) * (q1 - square) + (below - 1) * (q2 - square)) / (above * below))
+def _share(values: Sequence[bool]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
 
 
-def has_evidence(facts: Facts, given: Verdict) -> bool:
-    """Whether the verdict cites evidence and all of it exists."""
-    return bool(given.evidence) and set(given.evidence) <= {s.id for s in facts.sightings}
+def auroc(above: Sequence[float], below: Sequence[float]) -> tuple[float, float]:
+    """Return the probability that one of `above` scores higher than one of `below` (a tie is half), and how low it may be.
 
-
-def _scores(results: Sequence[StoryResult], alarming: bool) -> list[int]:
-    return [result.score for result in results if (result.story.label == "alarming") is alarming]
-
-
-def _labels(results: Sequence[StoryResult]) -> dict[Label, int]:
-    counts: dict[Label, int] = dict.fromkeys(get_args(Label), 0)
-    for result in results:
-        counts[result.story.label] += 1
-    return counts
+    That is the lower end of the 95 % interval of a bootstrap over the stories.
+    """
+    a, b, random = np.array(above)[:, None], np.array(below), np.random.default_rng(SEED)
+    wins = (a > b) + (a == b) / 2
+    rows, columns = (random.multinomial(n, [1 / n] * n, RESAMPLINGS) for n in wins.shape)
+    areas = (rows @ wins * columns).sum(axis=1) / wins.size
+    return round(float(wins.mean()), 4), round(float(np.quantile(areas, 0.025)), 4)

@@ -58,13 +58,21 @@ class Stillness(NamedTuple):
 class Spot(NamedTuple):
     """A row of `spots`; times of capture in microseconds."""
 
-    id: int
+    id: int | None
     box: Box
     frames: int
     first_at: int
     last_at: int
     moved_at: int | None
     """When its object came here from another place; None: it was never seen to move."""
+
+    def add(self, box: Box, at: int, is_joined: bool) -> Spot:
+        """Return it with another box. What may be another object does not change the place of one that never moved."""
+        moves = self.moved_at is not None
+        share = 0 if is_joined and not moves else 1 / min(self.frames + 1, MEAN_OF)
+        x, y, width, height = (old + (new - old) * share for old, new in zip(self.box, box, strict=True))
+        moved_at = at if is_joined and moves else self.moved_at
+        return Spot(self.id, (x, y, width, height), self.frames + 1, min(self.first_at, at), at, moved_at)
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
@@ -151,36 +159,31 @@ class Suppression:
 
     def _still(self, camera: str, kind: str, at: int, boxes: Sequence[Box]) -> list[str | None]:
         """Return why boxes of one kind in one frame do not count; update the spots of that kind."""
-        rows = self.record.rows(
-            "SELECT id, x, y, width, height, frames, first_at, last_at, moved_at FROM spots "
-            "WHERE camera_id = ? AND object_type = ? ORDER BY id", camera, kind,
-        )  # fmt: skip
-        known = [Spot(row[0], row[1:5], *row[5:]) for row in rows]
-        spots = [spot for spot in known if not self._is_gone(spot, kind, at)]
-        same = _match([(spot.moved_at is not None or self._is_still(spot, at), spot) for spot in spots], boxes)
-        taken = {spot.id for spot in same.values()}
-        empty = [spot for spot in spots if spot.id not in taken]
-        unused = [spot for spot in known if spot not in spots]
-        strays: dict[int, Spot] = {}
+        rows = self.record.rows("SELECT * FROM spots WHERE camera_id = ? AND object_type = ? ORDER BY id", camera, kind)
+        known = [Spot(row[0], row[3:7], *row[7:]) for row in rows]
+        unused = [spot for spot in known if self._is_gone(spot, kind, at)]
+        same = self._match([spot for spot in known if spot not in unused], boxes, at)
+        empty = [spot for spot in known if spot not in unused and spot not in same.values()]
         room = SPOTS_MAX - len(known)
+        strays: dict[int, Spot] = {}
+        writes: list[Spot] = []
         for i, box in enumerate(boxes):
             own = same.get(i)
             if own and (own.moved_at is not None or self._is_still(own, at) or at - own.last_at <= GAP):
                 continue
-            overlaps = [(iou(spot.box, box), spot) for spot in empty]
-            left = [spot for overlap, spot in overlaps if not own and self._may_have_left(spot, box, overlap, at)]
-            if not left and overlaps and max(overlaps)[0] >= STRAY_IOU:
-                strays[i] = max(overlaps)[1]
+            overlap, spot = max([(iou(spot.box, box), spot) for spot in empty], default=(0.0, None))
+            left = [] if own else [spot for spot in empty if self._may_have_left(spot, box, at)]
+            if spot and not left and overlap >= STRAY_IOU:
+                strays[i] = spot
             if own:
                 continue
             if left:
                 unused.insert(0, min(left, key=lambda spot: (_distance(spot.box, box), spot.id)))
-                empty.remove(unused[0])
             elif not unused and not room:
                 unused.append(min(empty, key=lambda spot: (self._is_still(spot, at), spot.last_at)))
-                empty.remove(unused[0])
+            empty = [spot for spot in empty if spot not in unused[:1]]
             room -= not unused
-            self._put(unused.pop(0).id if unused else None, camera, kind, box, at, at if left else None)
+            writes.append(Spot(unused.pop(0).id if unused else None, box, 1, at, at, at if left else None))
         walkers = [s for s in empty if s.moved_at is not None and at - s.last_at <= self.stillness.microseconds]
         reasons: list[str | None] = [None] * len(boxes)
         for i, spot in (same | strays).items():
@@ -188,8 +191,26 @@ class Suppression:
             if self._holds_back(spot, kind, at) and (kind in VEHICLES or not is_joined):
                 reasons[i] = f"has stood still for {(at - spot.first_at) / 60e6:.0f} min"
             if i in same:
-                self._keep(same[i], boxes[i], at, is_joined)
+                writes.append(same[i].add(boxes[i], at, is_joined))
+        self.record.many(
+            "INSERT OR REPLACE INTO spots VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            [(spot.id, camera, kind, *spot.box, *spot[2:]) for spot in writes],
+        )
         return reasons
+
+    def _match(self, spots: Sequence[Spot], boxes: Sequence[Box], at: int) -> dict[int, Spot]:
+        """Find the boxes in the place of a spot, each once: index -> spot. Spots that one stray box may have left come last."""
+        pairs = [
+            (spot.moved_at is not None or self._is_still(spot, at), overlap, -i, spot)
+            for i, box in enumerate(boxes)
+            for spot in spots
+            if (overlap := iou(spot.box, box)) >= SAME_IOU
+        ]
+        found: dict[int, Spot] = {}
+        for _, _, i, spot in sorted(pairs, reverse=True):
+            if -i not in found and spot not in found.values():
+                found[-i] = spot
+        return found
 
     def _is_gone(self, spot: Spot, kind: str, at: int) -> bool:
         """Whether nothing is left of a spot: it was empty for longer than it was taken, and for as long as makes it still.
@@ -206,44 +227,13 @@ class Suppression:
         counts = kind == "person" and spot.moved_at is not None and at - spot.moved_at < PERSON_COUNTS
         return self._is_still(spot, at) and not counts
 
-    def _may_have_left(self, spot: Spot, box: Box, overlap: float, at: int) -> bool:
+    def _may_have_left(self, spot: Spot, box: Box, at: int) -> bool:
         """Whether a box in a new place may be the object of this spot. What was only seen in one place stays there."""
-        if overlap > LEFT_IOU:
+        if iou(spot.box, box) > LEFT_IOU:
             return spot.moved_at is not None
         if not 0 <= at - spot.last_at <= GAP or (spot.moved_at is None and spot.frames >= self.stillness.frames):
             return False
         return _distance(spot.box, box) <= STRIDE * max(1.0, (at - spot.last_at) / SECOND) + SLACK
-
-    def _put(self, id: int | None, camera: str, kind: str, box: Box, at: int, moved_at: int | None) -> None:
-        """Write a spot that was taken just now, as a new row or in the place of another."""
-        self.record.execute(
-            "INSERT OR REPLACE INTO spots(id, camera_id, object_type, x, y, width, height, frames, first_at, last_at, moved_at) "
-            "VALUES (?,?,?,?,?,?,?,1,?,?,?)", id, camera, kind, *box, at, at, moved_at,
-        )  # fmt: skip
-
-    def _keep(self, spot: Spot, box: Box, at: int, is_joined: bool) -> None:
-        """Add a box to its spot. What may be another object does not change the place of one that never moved."""
-        share = 0 if is_joined and spot.moved_at is None else 1 / min(spot.frames + 1, MEAN_OF)
-        mean = [old + (new - old) * share for old, new in zip(spot.box, box, strict=True)]
-        self.record.execute(
-            "UPDATE spots SET x = ?, y = ?, width = ?, height = ?, frames = frames + 1, first_at = ?, last_at = ?, moved_at = ? WHERE id = ?",
-            *mean, min(spot.first_at, at), at, at if is_joined and spot.moved_at is not None else spot.moved_at, spot.id,
-        )  # fmt: skip
-
-
-def _match(spots: Sequence[tuple[bool, Spot]], boxes: Sequence[Box]) -> dict[int, Spot]:
-    """Find the boxes that are in the place of a spot, each at most once: index of the box -> spot.
-
-    The spots that are known (first value) go before those that one stray box may have left.
-    """
-    pairs = [(is_known, iou(spot.box, box), -i, spot) for i, box in enumerate(boxes) for is_known, spot in spots]
-    found: dict[int, Spot] = {}
-    taken = set[int]()
-    for _, _, i, spot in sorted((pair for pair in pairs if pair[1] >= SAME_IOU), reverse=True):
-        if -i not in found and spot.id not in taken:
-            found[-i] = spot
-            taken.add(spot.id)
-    return found
 
 
 def _distance(a: Box, b: Box) -> float:

@@ -59,3 +59,4 @@ CREATE TABLE notifications(
 CREATE INDEX notifications_held ON notifications(consumer) WHERE held IS NOT NULL;
 
 ALTER TABLE spots ADD COLUMN moved_at INTEGER;      -- when its object came there from another place; NULL: never seen to move
+DROP INDEX spots_age;

@@ -1,5 +1,5 @@
-"""`hearthwatch evaluate`: labels come from stories, boxes from the real detector, events from the real batching, and the
-numbers in the docs are the ones that it computes."""
+"""`hearthwatch evaluate`: labels come from stories and files, boxes from the real detector, what people are told from the
+product's own code on a virtual clock, and the numbers in the docs are the ones that it computes."""
 
 import itertools
 import json
@@ -11,7 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from hearthwatch.cli import app
-from hearthwatch.demo.evaluate import apply_floors, auroc, auroc_error, judge_by_rules, play, report
+from hearthwatch.demo.evaluate import (
+    NO_FLOOR,
+    apply_floors,
+    auroc,
+    from_story,
+    judge_incident,
+    judge_stories,
+    read_scenarios,
+    report,
+    skip_pictures,
+)
 from hearthwatch.demo.scenes import PLOTS
 from hearthwatch.demo.stories import LABELS, Story, parse, stories, write
 from hearthwatch.schemas.errors import UserError
@@ -31,6 +41,10 @@ def evaluate(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["evaluate", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
+
+
+def drawn(some, every: float = 0):
+    return judge_stories([from_story(story) for story in some], every)
 
 
 def short(number: int) -> list[Story]:
@@ -91,39 +105,145 @@ def test_the_boxes_in_the_file_are_those_that_the_packaged_detector_finds():
     assert sum(a == b for a, b in zip(*kinds, strict=True)) >= 0.9 * len(wanted.frames)
 
 
-# -- the events
+# -- the virtual clock
 
 
 def test_a_story_becomes_the_events_that_batching_cuts_with_all_its_boxes():
     some = short(3)
-    for story, events in zip(some, play(some), strict=True):
+    for story, result in zip(some, drawn(some), strict=True):
         boxes = [(d.object_type, *d.bbox) for frame in story.frames for d in frame]
-        assert [(s.object_type, *s[4:]) for facts in events for s in facts.sightings] == boxes
-        assert {(f.camera_id, f.camera_name) for f in events} == {
-            (story.camera, story.camera.replace("_", " ").title())
-        }
-        assert sum(f.frame_count for f in events) == sum(map(bool, story.frames))
+        assert [(s.object_type, *s[4:]) for facts in result.facts for s in facts.sightings] == boxes
+        assert {f.camera_name for f in result.facts} == {story.camera.replace("_", " ").title()}
+        assert sum(f.frame_count for f in result.facts) == sum(map(bool, story.frames))
 
 
 def test_a_pause_of_half_a_minute_makes_two_events_and_the_gravest_counts():
     cat, thief = (next(s for s in stories("tune") if s.plots == (plot,)) for plot in ("cat", "thief"))
-    both = cat._replace(frames=(*cat.frames, *[()] * 30, *thief.frames))
-    (told,) = judge_by_rules([both])
+    (told,) = drawn([cat._replace(frames=(*cat.frames, *[()] * 30, *thief.frames))])
     assert len(told.facts) == 2
     assert told.score == max(v.risk_score for v in told.verdicts) > min(v.risk_score for v in told.verdicts)
 
 
 def test_a_story_that_the_detector_slept_through_counts_with_0():
     asleep = [s._replace(frames=((),) * 20) for s in short(1)]
-    assert [(t.facts, t.score) for t in judge_by_rules(asleep)] == [((), 0)] * 3
+    assert [(t.facts, t.score, t.seconds_to_high) for t in drawn(asleep)] == [((), 0, None)] * 3
+
+
+PACES = [[n, [["person", 0.8, 300 + 60 * (n // 10 % 2), 200, 40, 100]]] for n in range(80)]
+STORY = {
+    "camera": "Yard", "size": [640, 360], "start": "2026-02-03T01:00:00", "label": "alarming", "needs": ["movement"],
+    "dark": True, "zones": [{"kind": "own_door", "points": [[0, 0], [1, 0], [1, 1]]}], "frames": PACES,
+}  # fmt: skip
+CAT = STORY | {
+    "label": "routine",
+    "needs": ["picture"],
+    "frames": [[n, [["cat", 0.7, 9 * n, 300, 40, 30]]] for n in range(9)],
+}
+WALK = [[n, camera, [["person", 0.8, 9 * n, 200, 40, 100]]] for n in range(40) for camera in ("Gate", "Yard")]
+VISIT = {
+    "name": "walks to the door and back", "start": "2026-02-03T13:00:00", "sizes": {"Gate": [640, 360], "Yard": [640, 360]},
+    "shots": WALK, "alerts_min": 0, "notifications_max": 1, "alert_within_s": None,
+}  # fmt: skip
+PROWLER = VISIT | {
+    "name": "paces at night", "start": "2026-02-03T01:00:00", "alerts_min": 1, "notifications_max": 2, "alert_within_s": 60,
+    "shots": [[second, "Yard", boxes] for second, boxes in PACES],
+}  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two stories and two incidents."""
+    written = tmp_path / "stories.json", tmp_path / "incidents.json"
+    for file, content in zip(written, ({"stories": [STORY, CAT]}, [VISIT, PROWLER]), strict=True):
+        file.write_text(json.dumps(content))
+    return tuple(map(str, written))
+
+
+def test_stories_and_incidents_of_files_are_one_json_object(files):
+    told = json.loads(evaluate("--stories", files[0], "--incidents", files[1], "--json"))
+    rates = {"stories": 2, "auroc": 1.0, "auroc_low": 1.0, "recall_high": 1.0, "false_high": 0.0}
+    assert {key: told[key] for key in rates} == rates
+    only_one = {"stories": 1, "auroc": None, "auroc_low": None, "recall_high": 1.0, "false_high": None}
+    assert told["boxes_can_tell"] == only_one
+    assert told["levels"]["low"] == {"routine": 1, "odd": 0, "alarming": 0}
+    assert sum(told["levels"][level]["alarming"] for level in ("high", "critical")) == 1
+    assert told["needs"] == {"movement": {"stories": 1, "wrong": 0}, "picture": {"stories": 1, "wrong": 0}}
+    assert 0 < told["seconds_to_high"]["p50"] == told["seconds_to_high"]["p95"] <= 95
+    visit, prowler = told["incidents"]
+    assert visit == {
+        "name": "walks to the door and back", "events": 2, "incidents": 1, "notifications": 1, "alerts": 0,
+        "first_alert_seconds": None, "ok": True,
+    }  # fmt: skip
+    assert prowler["alerts"] >= 1 and prowler["ok"] is (
+        prowler["first_alert_seconds"] <= 60 and prowler["notifications"] <= 2
+    )
+    assert json.loads(evaluate("--incidents", files[1], "--json")) == {"incidents": told["incidents"]}
+    table = evaluate("--stories", files[0], "--incidents", files[1])
+    assert "| auroc | 1 |" in table and "| walks to the door and back | 2 | 1 | 1 | 0 |  | True |" in table
+
+
+def test_an_alert_before_its_time_does_not_count(files):
+    _, prowler = read_scenarios(Path(files[1]), "incidents")
+    early = judge_incident(prowler._replace(about=prowler.about | {"alert_after_s": 1, "alert_within_s": 95}))
+    late = judge_incident(prowler._replace(about=prowler.about | {"alert_after_s": 100}))
+    assert early["first_alert_seconds"] == judge_incident(prowler)["first_alert_seconds"] - 1 and early["ok"]
+    assert late["alerts"] == 1 and late["first_alert_seconds"] is None and not late["ok"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"), [({"notifications_max": 0}, False), ({"alerts_min": 1}, False), ({}, True)]
+)
+def test_an_incident_is_ok_if_it_is_told_as_often_as_its_file_wants(files, change, expected):
+    visit, _ = read_scenarios(Path(files[1]), "incidents")
+    assert judge_incident(visit._replace(about=visit.about | change))["ok"] is expected
+
+
+def test_an_ignored_zone_of_a_story_counts_and_another_one_does_not(files):
+    story = read_scenarios(Path(files[0]), "stories")[0]
+    everywhere = [{"kind": "ignore", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}]
+    seen, ignored = judge_stories([story, story._replace(about=story.about | {"zones": everywhere})])
+    assert seen.score > 0 and ignored.facts == ()
+
+
+def test_fewer_pictures_are_left_of_each_camera(files):
+    (visit, _) = read_scenarios(Path(files[1]), "incidents")
+    kept = skip_pictures(visit.pictures, 3)
+    assert [(second, camera) for second, camera, *_ in kept[:4]] == [(0, "Gate"), (0, "Yard"), (3, "Gate"), (3, "Yard")]
+    assert len(kept) == 28 and skip_pictures(visit.pictures, 0) == list(visit.pictures)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[{", "Expecting"),
+        ("{}", "'stories' is missing"),
+        ('[{"frames": [], "camera": "c", "size": [1, 1], "start": "2026-01-01"}]', "0 pictures"),
+        ('[{"frames": [[0, []]], "camera": "c", "size": [1, 1]}]', "'start' is missing"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_words(tmp_path, text, said):
+    (tmp_path / "f.json").write_text(text)
+    with pytest.raises(UserError, match=f"f.json: no file of stories.*{said}"):
+        evaluate("--stories", str(tmp_path / "f.json"))
+
+
+def test_weeks_are_refused_in_words():
+    with pytest.raises(UserError, match="--weeks is not in this version"):
+        evaluate("--weeks", "1")
 
 
 def test_auroc_is_the_chance_to_be_told_apart_and_a_tie_is_half():
-    assert auroc([9, 8], [1, 2]) == 1
-    assert auroc([1], [9]) == 0
-    assert auroc([5, 5], [5]) == 0.5
-    assert auroc([3, 1], [2, 0]) == 0.75
-    assert auroc_error(0.9, 50, 50) == pytest.approx(0.0324, abs=1e-3)  # Hanley and McNeil, table II and formula 1
+    assert auroc([9, 8], [1, 2]) == (1, 1)
+    assert auroc([1], [9]) == (0, 0)
+    assert auroc([5, 5], [5]) == (0.5, 0.5)
+    assert auroc([3, 1], [2, 0])[0] == 0.75
+
+
+def test_the_interval_of_an_auroc_is_narrower_with_more_stories_and_the_same_each_time():
+    above, below = [30, 50, 70, 90], [10, 40, 60]
+    (area, few), (same, many) = auroc(above, below), auroc(above * 20, below * 20)
+    assert area == same and few < many < area
+    assert auroc(above, below) == (area, few)
 
 
 # -- a language model
@@ -132,7 +252,7 @@ def test_auroc_is_the_chance_to_be_told_apart_and_a_tie_is_half():
 @pytest.fixture
 def few(monkeypatch):
     """The command on a few stories only, with settings of its own."""
-    monkeypatch.setattr("hearthwatch.cli.evaluate.stories", lambda split: short(4))
+    monkeypatch.setattr("hearthwatch.cli.evaluate.drawn_stories", lambda split: short(4))
     reload()
     yield
     reload()
@@ -140,21 +260,21 @@ def few(monkeypatch):
 
 def test_a_model_that_always_says_20_tells_nothing_apart_and_the_floor_saves_what_is_stored(few):
     with Standin() as server:
-        told = json.loads(evaluate("--llm", server.url, "--json"))
-    by_rules, alone, kept = told.values()
-    assert (alone["auroc"], alone["recall"], alone["evidence"], alone["unanswered"]) == (0.5, 0, 1, 0)
-    assert kept["auroc"] > 0.9 and kept["recall"] <= by_rules["recall"]
-    assert len(server.questions) == sum(len(facts) for facts in play(short(4)))
+        by_rules = json.loads(evaluate("--llm", server.url, "--json"))
+    alone, kept = by_rules["llm"].values()
+    assert (alone["auroc"], alone["recall_high"], alone["evidence"], alone["unanswered"]) == (0.5, 0, 1, 0)
+    assert kept["auroc"] > 0.9 and kept["recall_high"] <= by_rules["recall_high"]
+    assert len(server.questions) == sum(len(result.facts) for result in drawn(short(4)))
 
 
 def test_a_question_that_fails_is_asked_again_and_what_stays_without_answer_is_counted(few, monkeypatch):
     with Standin(["garbage", 500, "drop"]) as server:
-        assert json.loads(evaluate("--llm", server.url, "--json"))["language model alone"]["unanswered"] == 0
+        assert json.loads(evaluate("--llm", server.url, "--json"))["llm"]["language model alone"]["unanswered"] == 0
     monkeypatch.setenv("HEARTHWATCH_NEMOTRON_CONCURRENCY", "1")
     reload()
     with Standin([{"risk_score": 20}] * 3) as server:
         said = evaluate("--llm", server.url)
-    assert "| events without an answer: the rules' verdict counts | 0 | 1 | 1 |" in said
+    assert "| unanswered | 0 | 1 | 1 |" in said
 
 
 def test_nobody_behind_the_url_is_said_in_words(few):
@@ -167,8 +287,8 @@ def test_nobody_behind_the_url_is_said_in_words(few):
 
 
 def test_what_is_stored_is_never_below_the_floor_of_the_rules():
-    by_rules = judge_by_rules(short(4))
-    alone = [t._replace(verdicts=tuple(rules.Verdict(0, "", "") for _ in t.verdicts)) for t in by_rules]
+    by_rules = drawn(short(4))
+    alone = [t._replace(verdicts=(NO_FLOOR,) * len(t.verdicts)) for t in by_rules]
     kept = [t.score for t in apply_floors(alone, by_rules)]
     assert kept == [60 if t.score >= 85 else 30 if t.score >= 60 else 0 for t in by_rules]
 
@@ -179,15 +299,20 @@ def test_what_is_stored_is_never_below_the_floor_of_the_rules():
 def test_the_numbers_in_the_docs_are_those_that_evaluate_computes():
     assert evaluate().strip() in PAGE
     assert evaluate("--split", "tune").strip() in PAGE
-    rates = re.findall(r"^\| (\d+) s \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    rates = re.findall(r"^\| (\d+) s \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
     assert [int(every) for every, *_ in rates] == [1, 2, 3, 5, 10]
     for every, *cells in rates:
-        r = report(judge_by_rules(stories("test"), int(every)))
-        assert cells == [f"{r.auroc:.3f} ± {r.auroc_error:.3f}", f"{r.recall:.0%}", f"{r.false_highs:.1f}"]
+        r = report(drawn(stories("test"), float(every)))
+        assert cells == [
+            f"{r['auroc']:.3f}",
+            f"{r['auroc_low']:.3f}",
+            f"{r['recall_high']:.0%}",
+            f"{r['false_high']:.0%}",
+        ]
 
 
 def test_the_rules_tell_what_they_promise_on_stories_that_they_were_not_tuned_on():
-    assert report(judge_by_rules(stories("test"))).auroc >= 0.95
+    assert report(drawn(stories("test")))["auroc"] >= 0.95
 
 
 def test_labels_and_points_in_the_docs_are_those_of_the_code():
