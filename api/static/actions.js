@@ -1,11 +1,10 @@
-// Actions on events: mark, undo, note, next, previous. A mark shows at once and is sent to the server right after.
-import { patchEvent, patchEvents, retry } from "./api.js";
+// Actions on incidents and events: mark, undo, note, next, previous. A mark shows at once and is sent to the server right after.
+import { patch, patchEvents, retry } from "./api.js";
 import { drawDetail, showStrip } from "./detail.js";
 import { $, h, put } from "./dom.js";
 import { clear } from "./filters.js";
-import { drawInbox, order, select } from "./inbox.js";
-import { drawFunnel, drawStatus } from "./status.js";
-import { cameraName, sorted, state } from "./state.js";
+import { drawInbox, names, order, select } from "./inbox.js";
+import { cameraName, key, listed, sorted, state } from "./state.js";
 import { plural } from "./text.js";
 import { filters, go } from "./url.js";
 
@@ -21,56 +20,74 @@ export function toast(text, undo) {
   fading = setTimeout(() => { $("toast").hidden = true; }, TOAST_MS);
 }
 
-const findEvent = (id) => state.event?.id === id ? state.event : state.events?.events.find((e) => e.id === id);
-const writing = new Map(); // event id -> its last write
-/** Write to each event one after the other; a failure is shown, and the server's state is loaded again. */
-function write(ids, reviewed, work) {
-  const mark = { reviewed, turn: Infinity };
-  const done = Promise.all(ids.map((id) => writing.get(id))).then(work)
-    .then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
-  for (const id of ids) { state.marks.set(id, mark); writing.set(id, done); }
-  show(ids, reviewed);
+const events = () => [...state.event ? [state.event] : [], ...state.incident?.events ?? []];
+const all = () => [...events(), ...listed(), ...state.incident ? [state.incident] : []];
+const find = (k) => all().find((x) => key(x) === k);
+/** What a mark marks as well: the events of an incident; the incident of an event, if it was the last one to review. */
+function implied(k, reviewed) {
+  const incident = find(`i${find(k)?.incident_id}`);
+  if (!incident) return events().filter((e) => `i${e.incident_id}` === k).map(key);
+  const whole = state.incident?.id === incident.id ? state.incident.events : [];
+  const last = incident.event_count === 1 || (whole.length > 0 && whole.every((e) => e.reviewed || key(e) === k));
+  return reviewed && !last ? [] : [key(incident)];
 }
-function show(ids, reviewed) {
-  const changed = ids.filter((id) => findEvent(id) && findEvent(id).reviewed !== reviewed).length;
-  for (const e of [state.event, ...state.events?.events ?? []]) if (e && ids.includes(e.id)) e.reviewed = reviewed;
-  if (state.status) state.status.to_review = Math.max(0, state.status.to_review - (reviewed ? changed : -changed));
-  if (state.events) sorted(state.events.events);
-  drawStatus(); drawFunnel(); drawInbox();
+const writing = new Map(); // key -> its last write
+/** Write each event and incident one after the other; a failure is shown, and the server's state is loaded again. */
+function write(given, reviewed, work) {
+  const keys = [...given, ...given.flatMap((k) => implied(k, reviewed))], mark = { reviewed, turn: Infinity };
+  const done = Promise.all(keys.map((k) => writing.get(k))).then(work)
+    .then(() => { mark.turn = state.turn; }, (error) => { mark.turn = -1; toast(error.message); }).then(refresh);
+  for (const k of keys) { state.marks.set(k, mark); writing.set(k, done); }
+  const changed = listed().filter((i) => keys.includes(key(i)) && i.reviewed !== reviewed).length;
+  for (const x of all()) if (keys.includes(key(x))) x.reviewed = reviewed;
+  if (state.incidents) { state.incidents.unreviewed += reviewed ? -changed : changed; sorted(state.incidents.incidents); }
+  drawInbox();
   if (state.event) drawDetail();
 }
+/** Open what has this key: an event, or the gravest event of an incident, which unfolds if it has several. */
+function open(k) {
+  const x = find(k), event = x && (key(x) === `i${x.id}` ? x.gravest_event_id : x.id);
+  if (x?.event_count > 1) state.selected = String(event); // at once: the next key may come before it is loaded
+  return go({ event: event ?? "", ...x?.event_count > 1 && { incident: x.id } }, true);
+}
 
-/** Mark an event as reviewed and select the next one to review. */
-export function review(id) {
-  const e = findEvent(id);
-  if (!e || e.reviewed) return step(1);
-  const ids = order(), waiting = ids.filter((i) => i !== id && !findEvent(i).reviewed);
-  const next = waiting.find((i) => ids.indexOf(i) > ids.indexOf(id)) ?? waiting.at(-1);
-  const notes = state.event?.id === id ? $("note").value : null, noted = notes !== null && notes !== (e.notes ?? "");
-  const changes = { reviewed: true, ...noted && { notes: notes || null } };
-  state.undo.push([id]);
-  write([id], true, () => patchEvent(id, changes));
-  toast(`Reviewed: ${cameraName(e.camera_id)}, ${e.risk_score} ${e.risk_level}.`, true);
+/** Mark an event or an incident as reviewed and select the next one to review. */
+export function review(k) {
+  const x = find(k);
+  if (!x) return null;
+  if (x.reviewed) return step(1);
+  if (x.event_count === 1 && x.gravest_event_id === state.event?.id) return review(key(state.event)); // with its note
+  const keys = order(), at = Math.max(keys.indexOf(k), keys.indexOf(`i${x.incident_id}`)), done = [k, ...implied(k, true)];
+  const waiting = keys.filter((j) => !done.includes(j) && !find(j).reviewed), next = waiting.find((j) => keys.indexOf(j) > at) ?? waiting.at(-1);
+  const notes = state.event && key(state.event) === k ? $("note").value : null, noted = notes !== null && notes !== (x.notes ?? "");
+  state.undo.push([k]);
+  write([k], true, () => patch(k, { reviewed: true, ...noted && { notes: notes || null } }));
+  toast(`Reviewed: ${x.camera_names ? names(x) : cameraName(x.camera_id)}, ${x.event_count > 1 ? `${x.event_count} events, ` : ""}${x.risk_score} ${x.risk_level}.`, true);
   if (next) select(next);
-  return state.event && go({ event: next ?? "" }, true);
+  return state.event && open(next);
+}
+/** Mark the whole incident of what is selected or open. */
+export function reviewIncident() {
+  const x = state.event ?? find(state.selected ?? order()[0]);
+  return x && review(`i${x.incident_id ?? x.id}`);
 }
 export async function reviewLow() {
-  const changed = await patchEvents({ reviewed: true, risk_level: "low" }), ids = changed.ids ?? [];
-  state.undo.push(ids);
-  toast(`${plural(changed.count ?? ids.length, "low event")} reviewed.`, ids.length > 0);
+  const changed = await patchEvents({ reviewed: true, risk_level: "low" }), keys = changed.ids.map(String);
+  state.undo.push(keys);
+  toast(`${plural(changed.count, "low event")} reviewed.`, keys.length > 0);
   refresh();
 }
-export function undo(ids = state.undo.pop() ?? (state.event?.reviewed ? [state.event.id] : [])) {
-  if (!ids.length) return;
+export function undo(keys = state.undo.pop() ?? (state.event?.reviewed ? [key(state.event)] : [])) {
+  if (!keys.length) return;
   $("toast").hidden = true;
-  write(ids, false, () => ids.length === 1 ? patchEvent(ids[0], { reviewed: false }) : patchEvents({ reviewed: false, ids }));
-  select(ids[0]);
-  if (state.event && ids.length === 1) go({ event: ids[0] }, true);
+  write(keys, false, () => keys.length === 1 ? patch(keys[0], { reviewed: false }) : patchEvents({ reviewed: false, ids: keys.map(Number) }));
+  select(keys[0]);
+  if (state.event && keys.length === 1) open(keys[0]);
 }
 export async function saveNote(value) {
   const { id } = state.event;
   state.event.notes = value || null;
-  await patchEvent(id, { notes: value || null });
+  await patch(String(id), { notes: value || null });
   toast("Note saved.");
 }
 export async function retryFrame(frame) {
@@ -79,22 +96,21 @@ export async function retryFrame(frame) {
 }
 
 export function step(by) {
-  const ids = order(), i = ids.indexOf(state.selected);
-  const id = ids[i < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, i + by))];
-  if (id === undefined) return;
-  select(id);
-  if (state.event) go({ event: id }, true);
+  const keys = order().filter((k) => !state.event || k !== `i${state.incident?.id}`), i = keys.indexOf(state.selected);
+  const k = keys[i < 0 ? 0 : Math.min(keys.length - 1, Math.max(0, i + by))];
+  if (k === undefined) return;
+  select(k);
+  if (state.event) open(k);
 }
 export function showFrame(i) {
   state.frame = Math.min(state.event.frames.length - 1, Math.max(0, i));
   drawDetail();
   showStrip();
 }
-/** Close the dialog, else the event, else clear the filters. */
+/** Close the dialog, else the event, else fold the incident, else clear the filters. */
 export function close() {
-  const dialog = document.querySelector("dialog[open]:not(#token)");
+  const dialog = document.querySelector("dialog[open]:not(#token)"), { event, incident, selected } = state;
   if (dialog) return dialog.close();
-  if (!state.event) return filters().size && clear();
-  const { id } = state.event;
-  return go({ event: "" }).then(() => select(id));
+  if (event) return go({ event: "" }).then(() => select(selected));
+  return incident ? go({ incident: "" }).then(() => select(key(incident))) : filters().size && clear();
 }

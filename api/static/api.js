@@ -46,12 +46,12 @@ function signIn() {
   return signingIn;
 }
 
-/** Call `on.status(status)` and `on.event(message)`, `on.open()` after every connection, `on.error()` when it breaks; reconnects for ever. */
+/** Call `on.status(status)`, `on.news()` at every message of an event or incident, `on.open()` after every connection, `on.error()` when it breaks; reconnects for ever. */
 export function live(on) {
   const source = new EventSource("api/live");
   source.addEventListener("open", () => on.open());
   source.addEventListener("status", (ev) => on.status(JSON.parse(ev.data)));
-  source.addEventListener("event", (ev) => on.event(JSON.parse(ev.data)));
+  for (const kind of ["event", "incident"]) source.addEventListener(kind, on.news);
   source.addEventListener("error", () => {
     on.error();
     if (source.readyState === EventSource.CLOSED) setTimeout(() => live(on), 3000); // refused: the browser does not reconnect
@@ -60,8 +60,10 @@ export function live(on) {
 
 export const getStatus = () => request("GET", "api/status");
 export const getCameras = async () => (await request("GET", "api/cameras")).cameras;
-export const getEvents = (query) => request("GET", `api/events?${query}`);
-export const patchEvent = (id, changes) => request("PATCH", `api/events/${id}`, changes);
+export const getIncidents = (query) => request("GET", `api/incidents?${query}`);
+export const getIncident = (id) => request("GET", `api/incidents/${id}`);
+/** Change an event by its key, `5`, or an incident, `i5`. */
+export const patch = (key, changes) => request("PATCH", key[0] === "i" ? `api/incidents/${key.slice(1)}` : `api/events/${key}`, changes);
 export const patchEvents = (changes) => request("PATCH", "api/events", changes);
 export const retry = (frame) => request("POST", `api/system/quarantine/${frame}/retry`);
 

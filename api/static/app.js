@@ -1,14 +1,14 @@
 // The page: load what the URL asks for, receive live events, draw. Each part of the screen is one module.
 import { onChange, toast } from "./actions.js";
-import { getEvents, getStatus, live } from "./api.js";
+import { getIncident, getIncidents, getStatus, live } from "./api.js";
 import { drawCameras, loadCameras } from "./cameras.js";
 import { drawDetail, openEvent } from "./detail.js";
 import { drawFilters, listen as listenToFilters } from "./filters.js";
 import { drawHeat, loadHeat } from "./heat.js";
 import { openHealth } from "./health.js";
-import { drawInbox } from "./inbox.js";
+import { drawInbox, select } from "./inbox.js";
 import { listen as listenToInput } from "./keys.js";
-import { PAGE, applyMarks, sorted, state } from "./state.js";
+import { PAGE, applyMarks, key, sorted, state } from "./state.js";
 import { drawFunnel, drawStatus } from "./status.js";
 import { now, tick } from "./text.js";
 import { eventQuery, go, onRoute, param } from "./url.js";
@@ -20,20 +20,33 @@ const IDLE_MS = 15_000; // they are loaded this often while no event arrives
 const STATUS_MS = 6_000; // the server sends its status every two seconds; without one for this long (a proxy buffers it) the page requests it
 
 let newest = 0;
-async function loadEvents() {
-  const query = eventQuery(), wanted = query.toString(), turn = ++state.turn;
+async function loadInbox() {
+  const query = eventQuery(), wanted = query.toString(), one = param("incident"), turn = ++state.turn;
   query.set("limit", state.limit);
-  const response = await getEvents(query).catch((error) => {
+  const [response, incident] = await Promise.all([getIncidents(query).catch((error) => {
     if (error.status !== 422) throw error; // an invalid filter in the URL
     toast(error.message);
-    return { events: [], count: 0, levels: {} };
-  });
-  if (turn < newest || eventQuery().toString() !== wanted) return; // a later response is shown already, or the filters changed
+    return { incidents: [], count: 0, unreviewed: 0, levels: {} };
+  }), one && follow("incident", () => getIncident(one))]);
+  if (turn < newest || eventQuery().toString() !== wanted || param("incident") !== one) return; // a later response is shown already, or the URL changed
   newest = turn;
-  state.events = { ...response, events: sorted(applyMarks(response.events, turn)) };
+  const first = incident && incident.id !== state.incident?.id;
+  state.incident = incident || null;
+  if (incident) applyMarks([incident, ...incident.events]);
+  state.incidents = { ...response, incidents: sorted(applyMarks(response.incidents, turn)) };
   drawInbox();
   drawFilters();
+  if (first && !param("event")) select(key(incident));
   if (state.event) drawDetail();
+}
+/** Go to what this was merged into; say what does not exist. */
+async function follow(name, work) {
+  try { return await work(); } catch (error) {
+    if (error.status !== 404 && error.status !== 422) throw error;
+    const into = error.body?.merged_into ?? "";
+    if (!into) toast(error.message);
+    return void await go({ [name]: into }, true);
+  }
 }
 function receiveStatus(status) {
   const first = state.status?.cameras_total === 0 && status.cameras_total > 0;
@@ -46,21 +59,14 @@ const loadStatus = async () => receiveStatus(await getStatus());
 
 let shown = {};
 async function route() {
-  const query = eventQuery().toString(), span = param("span"), event = Number(param("event")) || null, before = shown;
-  shown = { query, span };
+  const query = eventQuery().toString(), incident = param("incident"), span = param("span"), event = Number(param("event")) || null, before = shown;
+  shown = { query, incident, span };
   drawFilters();
   if (query !== before.query) { state.limit = PAGE; drawCameras(); drawHeat(); }
-  await Promise.all([query !== before.query && loadEvents(), span !== before.span && loadHeat()]);
+  await Promise.all([(query !== before.query || incident !== before.incident) && loadInbox(), span !== before.span && loadHeat()]);
   await open(event);
 }
-async function open(event) {
-  try { await openEvent(event); } catch (error) {
-    if (error.status !== 404) throw error;
-    const into = error.body?.merged_into ?? error.body?.detail?.merged_into;
-    if (!into) toast(error.message);
-    await go({ event: into ?? "" }, true);
-  }
-}
+const open = (event) => follow("event", () => openEvent(event));
 
 /** Load everything: at the start, and whenever the server is available again. */
 const start = () => withErrors(async () => {
@@ -73,7 +79,7 @@ const start = () => withErrors(async () => {
 });
 /** Load again what is shown. */
 const refresh = () => withErrors(async () => {
-  await Promise.all([loadEvents(), loadStatus(), state.event && open(state.event.id)]);
+  await Promise.all([loadInbox(), loadStatus(), state.event && open(state.event.id)]);
   if (performance.now() - sideAt > SIDE_MS) await loadSide();
 });
 let sideAt = -SIDE_MS, refreshedAt = -REFRESH_MS, refreshing = false, again = false;
@@ -87,7 +93,7 @@ function scheduleRefresh() {
   refreshing = true;
   setTimeout(async () => {
     again = false;
-    await (state.events ? refresh() : start());
+    await (state.incidents ? refresh() : start());
     [refreshedAt, refreshing] = [performance.now(), false];
     if (again) scheduleRefresh();
   }, Math.max(DEBOUNCE_MS, refreshedAt + REFRESH_MS - performance.now()));
@@ -99,7 +105,7 @@ async function withErrors(work) {
   } catch (error) {
     if (error.status < 500) return toast(error.message);
     state.lost = error.message;
-    if (!state.events) drawInbox();
+    if (!state.incidents) drawInbox();
   }
   return drawStatus();
 }
@@ -107,7 +113,7 @@ async function withErrors(work) {
 onChange(scheduleRefresh);
 onRoute(() => withErrors(route));
 listenToFilters();
-listenToInput({ start, more: () => { state.limit += 40; return loadEvents(); } });
+listenToInput({ start, more: () => { state.limit += 40; return loadInbox(); } });
 setInterval(() => { tick(); drawStatus(); }, 1000);
 setInterval(() => {
   if (document.hidden || state.lost || !state.status) return;
@@ -115,7 +121,7 @@ setInterval(() => {
 }, IDLE_MS);
 let connected = false;
 live({
-  status: receiveStatus, event: scheduleRefresh,
+  status: receiveStatus, news: scheduleRefresh,
   open: () => { connected = true; state.missing.clear(); scheduleRefresh(); }, // events between the first response and now were not received
   error: () => { if (connected) withErrors(loadStatus); },
 });

@@ -2,7 +2,7 @@
 import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { order, picture, select } from "./inbox.js";
-import { WIDE, applyMarks, cameraName, state } from "./state.js";
+import { WIDE, applyMarks, cameraName, listed, state } from "./state.js";
 import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
 
@@ -23,7 +23,7 @@ export async function openEvent(id) {
   if (changed) state.frame = best(event);
   document.body.classList.add("detailed");
   box.hidden = false;
-  select(id, { focus: false });
+  select(String(id), { focus: false });
   drawDetail();
   if (!changed) return;
   box.scrollTop = 0;
@@ -44,12 +44,12 @@ const arrow = (step, off, label, sign, key) => h("button.quiet.arrow", { type: "
   h("span.sr", label), h("span", { "aria-hidden": "true" }, `${sign} `, h("kbd", key)));
 
 export function drawDetail() {
-  const e = state.event, ids = order(), i = ids.indexOf(e.id), open = state.events?.events.filter((x) => !x.reviewed).length;
+  const e = state.event, keys = order(), i = keys.indexOf(state.selected), nth = listed().filter((x) => !x.reviewed).findIndex((x) => x.id === e.incident_id);
   put($("detail"),
     h("header.bar", h("button.quiet.back", { type: "button", data: { do: "close" } }, "← Inbox"),
       h("p", h("strong", cameraName(e.camera_id)), ` ${dayName(e.started_at)}, ${clock(e.started_at, true)}${e.ended_at ? `–${clock(e.ended_at, true)}` : ", in progress"}`),
-      h("span.nth", !e.reviewed && i >= 0 && `${i + 1} of ${open} to review`),
-      arrow("prev", i <= 0, "Previous event", "↑", "k"), arrow("next", i === ids.length - 1, "Next event", "↓", "j"),
+      h("span.nth", !e.reviewed && nth >= 0 && `${nth + 1} of ${state.incidents.unreviewed} to review`),
+      arrow("prev", i <= 0, "Previous event", "↑", "k"), arrow("next", i === keys.length - 1, "Next event", "↓", "j"),
       h("button.quiet.esc", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc"))),
     h("figure", { id: "stage" }, stage(e)),
     h("div.verdict", risk(e), h("div", h("h2", e.summary || "Objects were detected."),

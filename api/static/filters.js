@@ -8,8 +8,8 @@ const OBJECTS = ["person", "bicycle", "car", "motorcycle", "bus", "truck", "bird
 const DAYS = 7;
 
 export function drawFilters() {
-  const form = $("filters"), on = filters(), count = state.events?.levels ?? {}, levels = on.get("risk_level")?.split(",") ?? [];
-  const seen = [...new Set((state.events?.events ?? []).flatMap((e) => Object.keys(e.objects)))].filter((o) => !OBJECTS.includes(o));
+  const form = $("filters"), on = filters(), count = state.incidents?.levels ?? {}, levels = on.get("risk_level")?.split(",") ?? [];
+  const seen = [...new Set((state.incidents?.incidents ?? []).flatMap((e) => Object.keys(e.objects)))].filter((o) => !OBJECTS.includes(o));
   options(form.elements.camera_id, "Any camera", state.cameras.map((c) => [c.id, c.name]), on.get("camera_id"));
   options(form.elements.object_type, "Any object", [...OBJECTS, ...seen].map((o) => [o, o]), on.get("object_type"));
   options(form.elements.day, "Any day", Array.from({ length: DAYS }, (_, d) => new Date(now()).setHours(12) - d * 864e5).map((t) => [localDay(t), dayName(t)]), on.get("day"));

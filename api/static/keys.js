@@ -1,5 +1,5 @@
 // Clicks and keys. Elements that can be clicked have data-do (an action), data-set (URL), data-event or data-cell.
-import { close, retryFrame, review, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
+import { close, retryFrame, review, reviewIncident, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
 import { $ } from "./dom.js";
 import { drawDetail } from "./detail.js";
 import { clear, toggleLevel, unfold } from "./filters.js";
@@ -15,17 +15,17 @@ const help = () => $("help").showModal();
 /** The actions of buttons; `start` and `more` come from the page. */
 const actions = ({ start, more }) => ({
   close, clear, help, boxes, retry: start, health: openHealth, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
-  review: (b) => { const id = +b.dataset.id; return state.event?.id === id && state.event.reviewed ? undo([id]) : review(id); },
+  review: ({ dataset: { id } }) => String(state.event?.id) === id && state.event.reviewed ? undo([id]) : review(id),
   prev: () => step(-1), next: () => step(1), frame: (b) => showFrame(+b.dataset.i), level: (b) => toggleLevel(b.dataset.level),
   "retry-frame": (b) => retryFrame(+b.dataset.frame),
   copy: async (b) => { await navigator.clipboard?.writeText(b.dataset.text); toast("Copied."); },
 });
 const KEYS = {
   j: () => step(1), k: () => step(-1), u: () => undo(), h: openHealth, "?": help,
-  r: () => { const id = state.selected ?? order()[0]; return id === undefined ? null : review(id); },
+  r: () => review(state.selected ?? order()[0]), R: reviewIncident,
   b: () => state.event && boxes(),
   f: () => { unfold(true); $("levels").querySelector("button").focus(); },
-  Enter: (ev) => ev.target === document.body && state.selected && go({ event: state.selected }),
+  Enter: (ev) => ev.target === document.body && document.querySelector("#inbox .selected a")?.click(),
   "/": () => $("filters").elements.q.focus(),
   ArrowLeft: () => state.event && showFrame(state.frame - 1), ArrowRight: () => state.event && showFrame(state.frame + 1),
 };

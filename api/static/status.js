@@ -37,7 +37,7 @@ export function drawStatus() {
       : (old || !s.problem) && h("li.head", { class: old && "off" }, h("i.dot"), old ? "Not live" : s.starting ? "Starting" : s.cameras_total ? "All well" : "Ready"),
     !old && s.problem && problem(s.problems, s.problem),
     h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
-      h("b", number(s.to_review)), " to review")),
+      h("b", number(s.to_review)), s.to_review === 1 ? " event to review" : " events to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
       h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
     h("li", { class: (s.stalled || s.behind_seconds > BEHIND) && "warn" }, "backlog ", h("b", number(s.backlog),

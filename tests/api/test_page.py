@@ -113,7 +113,7 @@ def still(tmp_path_factory):
 
 
 def cards(page):
-    return page.locator("#inbox .card").evaluate_all("all => all.map(li => +li.dataset.id)")
+    return page.locator("#inbox .card").evaluate_all("all => all.map(li => +li.dataset.id.slice(1))")
 
 
 def ready(page):
@@ -160,7 +160,7 @@ def test_ten_events_are_triaged_by_the_keyboard_alone(visit, place):
     expect(page.locator("#detail .nth")).to_have_text(f"1 of {len(order) - 10} to review")
     page.keyboard.press("u")
     expect(page.locator("#inbox .card")).to_have_count(len(order) - 9)
-    expect(page.locator("#inbox .selected")).to_have_attribute("data-id", str(order[9]))
+    expect(page.locator("#inbox .selected")).to_have_attribute("data-id", f"i{order[9]}")
     wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => !e.reviewed)", order[9])
     page.keyboard.press("Escape")
     expect(page.locator("#detail")).to_be_hidden()
@@ -194,22 +194,22 @@ def test_all_low_ones_are_marked_at_once_and_that_can_be_undone(visit, place):
 def test_an_answer_from_before_a_mark_does_not_undo_it_on_the_screen(visit, place):
     here = place()
     page, order, held = ready(visit(here.url)), here.inbox(), []
-    page.route("**/api/events?*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
+    page.route("**/api/incidents?*", lambda route: route.continue_() if held else held.append((route, route.fetch())))
     here.house.judged("street", datetime.now(UTC) - timedelta(minutes=4), 1, "Somebody passes.")
     while not held:
         page.wait_for_timeout(50)
     page.keyboard.press("r")
-    expect(page.locator(f"#inbox .row[data-id='{order[0]}']")).to_be_visible()
+    expect(page.locator(f"#inbox .row[data-id='i{order[0]}']")).to_be_visible()
     wait_for(page, "id => fetch('api/events/' + id).then(a => a.json()).then(e => e.reviewed)", order[0])
     page.evaluate(
         """id => { window.seen = []; const box = document.getElementById("inbox"); new MutationObserver(() =>
-            seen.push([box.textContent.includes("As it was."), Boolean(box.querySelector(`.card[data-id="${id}"]`))]))
+            seen.push([box.textContent.includes("As it was."), Boolean(box.querySelector(`.card[data-id="i${id}"]`))]))
             .observe(box, { subtree: true, childList: true, characterData: true }); }""",
         order[0],
     )
     route, answer = held[0]
     old = answer.json()
-    old["events"][1]["summary"] = "As it was."
+    old["incidents"][1]["summary"] = "As it was."
     route.fulfill(json=old)
     wait_for(page, "() => seen.some(([old]) => old)")
     assert not any(card for _, card in page.evaluate("seen"))
@@ -227,6 +227,107 @@ def test_a_note_is_kept_while_the_event_changes_under_it(visit, place):
     assert here.rows("SELECT notes FROM events WHERE id = ?", here.ids["event 4"]) == [("Asked the neighbours.",)]
 
 
+# -- incidents
+
+
+def opened(page):
+    """The events of the unfolded incident."""
+    return page.locator("#inbox .inside .row").evaluate_all("all => all.map(li => +li.dataset.id)")
+
+
+def test_an_incident_is_one_card_that_unfolds_into_its_events(visit, place):
+    here = place(busy=False)
+    events = here.house.visit()
+    other = here.house.judged("back_yard", datetime.now(UTC) - timedelta(seconds=100), 40, "A cat passes.")
+    page = ready(visit(here.url))
+    assert cards(page) == [events[0], other]
+    card = page.locator("#inbox .card").first
+    expect(card.locator(".where")).to_have_text(
+        re.compile(r"^Front Door, Back Yard, Street \d\d:\d\d–\d\d:\d\d 1\d min ago")
+    )
+    expect(card.locator("h3")).to_have_text("A person climbs the fence.")
+    expect(card.locator(".chips")).to_contain_text("4 events")
+    gravest = page.evaluate("id => fetch('api/events/' + id).then(a => a.json())", events[2])
+    expect(card.locator("img")).to_have_attribute("src", gravest["thumbnail_url"])
+    for key in ("j", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#inbox .inside .row")).to_have_count(4)
+    assert opened(page) == events
+    expect(card.locator("h3 a")).to_have_attribute("aria-expanded", "true")
+    expect(page).to_have_url(f"{here.url}/?incident={events[0]}")
+    for key in ("j", "j", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#detail h2")).to_have_text("A person looks into the shed.")
+    page.keyboard.press("j")
+    expect(page.locator("#detail h2")).to_have_text("A person climbs the fence.")
+    expect(page.locator("#inbox .selected")).to_have_attribute("data-id", str(events[2]))
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("#inbox .inside")).to_have_count(0)
+    page.get_by_role("link", name="A cat passes.").click()
+    expect(page.locator("#detail h2")).to_have_text("A cat passes.")
+    page.go_back()
+    card.click()
+    page.locator("#inbox .inside a").first.click()
+    expect(page.locator("#detail h2")).to_have_text("A person walks to the door.")
+
+
+def test_a_mark_of_an_incident_is_one_of_all_its_events_and_can_be_undone(visit, place):
+    here = place(busy=False)
+    events = here.house.visit()
+    page = ready(visit(f"{here.url}/?incident={events[0]}"))
+    expect(page.locator("#inbox .selected")).to_have_attribute("data-id", f"i{events[0]}")
+    page.keyboard.press("r")
+    expect(page.locator("#inbox .card")).to_have_count(0)
+    expect(page.locator("#toast")).to_contain_text("4 events, 71 high")
+    reviewed(page, 4)
+    page.keyboard.press("u")
+    expect(page.locator("#inbox .card")).to_have_count(1)
+    reviewed(page, 0)
+    page.locator("#inbox .inside a").first.click()
+    for n in range(1, 4):  # one by one, on their pages
+        page.keyboard.press("r")
+        expect(page.locator("#detail h2")).to_have_text(
+            here.rows("SELECT summary FROM events WHERE id = ?", events[n])[0][0]
+        )
+        assert here.inbox() and len(cards(page)) == 1
+    page.keyboard.press("r")
+    expect(page.locator("#inbox .card")).to_have_count(0)
+    reviewed(page, 4)
+    wait_for(page, "() => fetch('api/incidents?reviewed=true').then(a => a.json()).then(i => i.count === 1)")
+    page.keyboard.press("u")
+    reviewed(page, 3)
+    page.keyboard.press("R")
+    reviewed(page, 4)
+
+
+def test_an_incident_grows_and_merges_on_the_screen(visit, place):
+    here = place(busy=False)
+    events = here.house.visit()
+    at, record = datetime.now(UTC) - timedelta(seconds=200), here.house.record
+    page = ready(visit(f"{here.url}/?incident={events[0]}"))
+    page.evaluate("window.loadedOnce = true")
+    linked, here.house.linked = here.house.linked, lambda *_: None
+    late = here.house.judged("back_yard", at, 92, "A person is back.")
+    expect(page.locator("#status .bad")).to_have_text(re.compile("Critical"))
+    record.execute("UPDATE events SET incident_id = ? WHERE id = ?", events[0], late)
+    linked()  # the message of the incident brings it
+    expect(page.locator("#inbox .inside .row")).to_have_count(5)
+    expect(page.locator("#inbox .card .risk b")).to_have_text("92")
+    assert page.evaluate("loadedOnce")
+    record.execute(
+        "INSERT INTO incidents SELECT 9999, 'merged', 1, started_at, last_at, NULL, id, 1, 'low', '', NULL, '[]', '{}', 0, 0, 0, 0, NULL, 0 FROM incidents"
+    )
+    page = ready(visit(f"{here.url}/?incident=9999"))
+    expect(page.locator("#inbox .inside .row")).to_have_count(5)
+    expect(page).to_have_url(f"{here.url}/?incident={events[0]}")
+    page = ready(visit(f"{here.url}/?incident=777"))
+    expect(page.locator("#toast")).to_contain_text("Incident with id 777 not found.")
+    expect(page).to_have_url(f"{here.url}/")
+    assert len(cards(page)) == 1
+
+
 # -- live
 
 
@@ -237,7 +338,7 @@ def test_a_live_event_appears_without_reload_and_nothing_flickers(visit, place):
     page.evaluate("window.loadedOnce = true")
     new = here.house.judged("street", at, 91, "Two people climb over the gate.", closed=False)
     expect(page.locator("#inbox .card h3").first).to_have_text("Two people climb over the gate.")
-    card = page.locator(f"#inbox .card[data-id='{new}']")
+    card = page.locator(f"#inbox .card[data-id='i{new}']")
     expect(card.locator(".risk b")).to_have_text("~91")
     expect(card).to_contain_text("provisional, by rules")
     expect(page.locator("#status .bad")).to_have_text(re.compile("Critical at Street"))
@@ -397,7 +498,7 @@ def test_the_token_is_asked_for_once(visit, place):
 # -- on a phone, for everybody
 
 
-@pytest.mark.parametrize("view", ["", "?event=EVENT", "?health", "?q=nothing+at+all", "?span=7d"])
+@pytest.mark.parametrize("view", ["", "?event=EVENT", "?incident=EVENT", "?health", "?q=nothing+at+all", "?span=7d"])
 def test_a_phone_never_scrolls_sideways(visit, still, view):
     page = ready(visit(f"{still.url}/{view.replace('EVENT', str(still.ids['event 6']))}", PHONE, has_touch=True))
     if view == "":
@@ -476,6 +577,7 @@ def test_axe_finds_no_violation_in_any_state(visit, place, still):
     found += in_both_themes(page, "no match")
     found += in_both_themes(ready(visit(quiet.url)), "empty")
     found += in_both_themes(ready(visit(still.url, PHONE)), "phone")
+    found += in_both_themes(ready(visit(f"{still.url}/?incident={still.ids['event 6']}")), "incident")
     found += in_both_themes(ready(visit(f"{still.url}/?event={still.ids['event 6']}", PHONE)), "phone, detail")
     page = visit(first.url)
     expect(page.locator("#inbox .first")).to_be_visible()

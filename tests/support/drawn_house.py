@@ -27,6 +27,7 @@ from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.thumbnails import write
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Tick, Verdict, to_microseconds
+from tests.support.linking import link
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -80,8 +81,31 @@ class House:
         ids = [self.upload(camera, at + timedelta(seconds=second - seconds[0]), second) for second in seconds]
         if closed:
             self.batching.write([Tick(at + 3 * MINUTE)])
+        self.linked()
         (event,) = self.record.one("SELECT event_id FROM frames WHERE id = ?", ids[0])
         return event
+
+    def visit(self, ago=1500):
+        """Four events on three cameras that are one incident, the third of them high; their ids."""
+        told = (
+            ("front_door", 48, "walks to the door"),
+            ("back_yard", 35, "looks into the shed"),
+            ("street", 71, "climbs the fence"),
+            ("front_door", 31, "leaves"),
+        )
+        start, linked = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago), self.linked
+        self.linked = lambda *_: None
+        ids = [
+            self.judged(camera, start + 4 * i * MINUTE, score, f"A person {what}.")
+            for i, (camera, score, what) in enumerate(told)
+        ]
+        self.linked = linked
+        self.linked(*ids)
+        return ids
+
+    def linked(self, *together):
+        """New events are in incidents, these in one."""
+        link(self.record, *together)
 
     def upload(self, camera, at, second=None):
         """One picture, decided; without `second` a bad one that is quarantined. Its frame id."""
@@ -112,6 +136,7 @@ class House:
         self.verdicts.write(
             [replace(case.event, type="event.analyzed", revision=case.event.revision + 1, verdict=verdict)]
         )
+        self.linked()
 
     def beat(self, at=None):
         """One sign of life of the pipeline."""
