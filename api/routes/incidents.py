@@ -46,11 +46,9 @@ def _page(record: Record, f: Filter, status: str | None, page: Paging) -> dict[s
 def get_incident(state: State, incident_id: IncidentId) -> Response:
     """Get one incident with its events. 404 for a merged one, with `merged_into`."""
     with state.reader.snapshot() as record:
-        if not in_range(incident_id):
-            return not_found("Incident", incident_id, None)
-        if found := queries.incident(record, incident_id):
-            return json_response(found)
-        return not_found("Incident", incident_id, lineage.merged_into(record, incident_id, "incidents"))
+        found = in_range(incident_id) and queries.incident(record, incident_id)
+        into = in_range(incident_id) and lineage.merged_into(record, incident_id, "incidents")
+    return json_response(found) if found else not_found("Incident", incident_id, into)
 
 
 @router.patch("/{incident_id}", response_model=models.IncidentDetail, responses=models.EVENT_NOT_FOUND)

@@ -15,6 +15,7 @@ export async function openEvent(id) {
     document.body.classList.remove("detailed");
     return;
   }
+  select(String(id), { focus: false }); // at once: the next key may come before it is loaded
   const event = await getEvent(id);
   if (Number(param("event")) !== id) return; // another event was opened meanwhile
   applyMarks([event]);

@@ -93,9 +93,10 @@ function mark() {
     if (selected) a.setAttribute("aria-current", "true"); else a.removeAttribute("aria-current");
   }
 }
-/** Select an incident, or an event: its incident while that is not unfolded. */
+/** Select an incident, or an event: its incident where that is not unfolded. */
 export function select(k, { focus = true } = {}) {
-  state.selected = !item(k) && state.event?.id === Number(k) ? `i${state.event.incident_id}` : k;
+  const one = !item(k) && (state.event?.id === Number(k) ? state.event.incident_id : listed().find((i) => i.event_count === 1 && i.gravest_event_id === Number(k))?.id);
+  state.selected = one ? `i${one}` : k;
   mark();
   if (focus) item(state.selected)?.querySelector("a").focus({ preventScroll: true });
   for (const li of [item(state.selected)?.nextElementSibling, item(state.selected)]) li?.scrollIntoView({ block: "nearest" }); // with its events

@@ -27,8 +27,9 @@ CREATE INDEX incidents_merged ON incidents(merged_into) WHERE merged_into IS NOT
 ALTER TABLE events ADD COLUMN incident_id INTEGER;
 CREATE INDEX events_incident ON events(incident_id, reviewed) WHERE incident_id IS NOT NULL;
 ALTER TABLE events ADD COLUMN carries INTEGER NOT NULL DEFAULT 0;   -- a revision of the rules put it at medium or above
+-- An incident is reviewed while all of its events are.
 CREATE TRIGGER incidents_reviewed AFTER UPDATE OF reviewed, incident_id, status ON events
-WHEN coalesce(OLD.incident_id, NEW.incident_id) IS NOT NULL BEGIN   -- an incident is reviewed while all of its events are
+WHEN coalesce(OLD.incident_id, NEW.incident_id) IS NOT NULL BEGIN
   UPDATE incidents SET reviewed = NOT EXISTS (
     SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
   WHERE id IN (OLD.incident_id, NEW.incident_id);
@@ -38,10 +39,17 @@ CREATE TRIGGER incidents_less AFTER DELETE ON events WHEN OLD.incident_id IS NOT
     SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
   WHERE id = OLD.incident_id;
 END;
+CREATE TRIGGER incidents_more AFTER INSERT ON incidents WHEN EXISTS (SELECT 1 FROM events WHERE incident_id = NEW.id) BEGIN
+  UPDATE incidents SET reviewed = NOT EXISTS (
+    SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
+  WHERE id = NEW.id;
+END;
 CREATE INDEX events_server_time ON events(started_at + coalesce(clock_offset_ms, 0) * 1000);
 -- Events that no message brings to `incident`: older than incidents, or of a camera that was merged.
 CREATE TABLE incident_queue(event_id INTEGER PRIMARY KEY);
 INSERT INTO incident_queue SELECT id FROM events WHERE status = 'closed';
+-- Whatever comes from now on is read, also before `incident` runs for the first time.
+INSERT OR IGNORE INTO cursors VALUES ('incident', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0));
 ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
 ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
 

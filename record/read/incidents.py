@@ -10,24 +10,22 @@ import json
 from typing import Any
 
 from hearthwatch.record import Record
-from hearthwatch.record.read.events import THUMBNAIL, Filter, PageCursor, Row, events, iso
+from hearthwatch.record.read.events import THUMBNAIL, Filter, PageCursor, Row, events, iso, narrow, newest
 from hearthwatch.record.units import LEVELS
 
 EVENTS_MAX = 1000  # of one incident in one answer; all of them are in the list of events
 
 _RANK = "CASE WHEN i.reviewed THEN -1 ELSE i.risk_score END"  # as in the index `incidents_inbox`
-_KEYS = (
-    "id status revision started_at last_at ended_at risk_score risk_level summary gravest_event_id event_count frame_count reviewed "
-    "cameras objects analyzer analysis_status thumbnail_url camera_names"
-).split()
 _ROWS = f"""
-SELECT {", ".join(f"i.{key}" for key in _KEYS[:-4])}, coalesce(e.analyzer, 'rules'), coalesce(e.analysis_status, 'disabled'), {THUMBNAIL},
-  (SELECT json_group_array(coalesce(c.name, v.value)) FROM json_each(i.cameras) v LEFT JOIN cameras c ON c.id = v.value)
+SELECT i.id, i.status, i.revision, i.started_at, i.last_at, i.ended_at, i.risk_score, i.risk_level, i.summary, i.gravest_event_id,
+  i.event_count, i.frame_count, i.reviewed, i.cameras, i.objects, coalesce(e.analyzer, 'rules') AS analyzer,
+  coalesce(e.analysis_status, 'disabled') AS analysis_status, {THUMBNAIL} AS thumbnail_url,
+  (SELECT json_group_array(coalesce(c.name, v.value)) FROM json_each(i.cameras) v LEFT JOIN cameras c ON c.id = v.value) AS camera_names
 FROM incidents i LEFT JOIN events e ON e.id = i.gravest_event_id"""
 
 
-def _where(f: Filter, status: str | None, *, levels: bool = True) -> tuple[str, list[Any]]:
-    sql, args = f._replace(camera_id=None).sql("i.", levels=levels)
+def _where(f: Filter, status: str | None) -> tuple[str, list[Any]]:
+    sql, args = f._replace(camera_id=None).sql("i.")
     if status:
         sql, args = f"{sql} AND i.status = ?", [*args, status]
     of_events = f._replace(risk_levels=(), reviewed=None)
@@ -43,7 +41,7 @@ def _where(f: Filter, status: str | None, *, levels: bool = True) -> tuple[str, 
 
 def count(record: Record, f: Filter, status: str | None) -> tuple[dict[str, int], int]:
     """How many incidents of each level match, whatever levels the filter asks for; how many of all that match are unreviewed."""
-    where, args = _where(f, status, levels=False)
+    where, args = _where(f._replace(risk_levels=()), status)
     rows = record.rows(f"SELECT risk_level, reviewed, count(*) FROM incidents i WHERE {where} GROUP BY 1, 2", *args)
     unreviewed = sum(n for level, reviewed, n in rows if not reviewed and level in (f.risk_levels or LEVELS))
     return {level: sum(n for found, _, n in rows if found == level) for level in LEVELS}, unreviewed
@@ -56,26 +54,21 @@ def page(
     (where, args), inbox = _where(f, status), sort == "inbox"
     keys = [_RANK, "i.started_at", "i.id"][not inbox :]
     behind = [-1 if after.reviewed else after.risk_score, after.started_at, after.id][not inbox :]
-    rows = record.rows(
+    found = record.dicts(
         f"{_ROWS} WHERE {where} AND ({', '.join(keys)}) < ({', '.join('?' * len(keys))}) "
         f"ORDER BY {', '.join(f'{key} DESC' for key in keys)} LIMIT ? OFFSET ?",
         *args, *behind, limit + 1, offset,
     )  # fmt: skip
-    found = [dict(zip(_KEYS, row, strict=True)) for row in rows[:limit]]
-    more = len(rows) > limit and PageCursor(*(found[-1][key] for key in ("started_at", "id", "reviewed", "risk_score")))
-    return [_incident(row) for row in found], more or None
+    last = found[limit - 1] if len(found) > limit else None
+    more = last and PageCursor(last["started_at"], last["id"], last["reviewed"], last["risk_score"])
+    return [_incident(row) for row in found[:limit]], more
 
 
 def incident(record: Record, id: int) -> Row | None:
     """Read one incident with its events, oldest first, of a long one the newest; None: there is none, or it was merged."""
-    rows = record.rows(f"{_ROWS} WHERE i.id = ? AND i.status <> 'merged'", id)
-    if not rows:
-        return None
-    newest = (
-        "SELECT id FROM events WHERE incident_id = ? AND status <> 'merged' ORDER BY started_at DESC, id DESC LIMIT ?"
-    )
-    ids = [event for (event,) in record.rows(newest, id, EVENTS_MAX)]
-    return _incident(dict(zip(_KEYS, rows[0], strict=True))) | {"events": events(record, ids[::-1])}
+    found = record.dicts(f"{_ROWS} WHERE i.id = ? AND i.status <> 'merged'", id)
+    places = newest(record, narrow(record, Filter(incident_id=id)), EVENTS_MAX)
+    return _incident(found[0]) | {"events": events(record, [place.id for place in places[::-1]])} if found else None
 
 
 def _incident(row: Row) -> Row:

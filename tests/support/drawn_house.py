@@ -81,7 +81,7 @@ class House:
         ids = [self.upload(camera, at + timedelta(seconds=second - seconds[0]), second) for second in seconds]
         if closed:
             self.batching.write([Tick(at + 3 * MINUTE)])
-        self.linked()
+        link(self.record, 25)
         (event,) = self.record.one("SELECT event_id FROM frames WHERE id = ?", ids[0])
         return event
 
@@ -93,19 +93,15 @@ class House:
             ("street", 71, "climbs the fence"),
             ("front_door", 31, "leaves"),
         )
-        start, linked = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago), self.linked
-        self.linked = lambda *_: None
+        start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=ago)
+        times = [start + timedelta(seconds=20 * i) for i in range(len(told))]
         ids = [
-            self.judged(camera, start + 4 * i * MINUTE, score, f"A person {what}.")
-            for i, (camera, score, what) in enumerate(told)
+            self.judged(c, at, score, f"A person {what}.", closed=False)
+            for at, (c, score, what) in zip(times, told, strict=True)
         ]
-        self.linked = linked
-        self.linked(*ids)
+        self.batching.write([Tick(times[-1] + timedelta(seconds=40))])
+        link(self.record, 25)
         return ids
-
-    def linked(self, *together):
-        """New events are in incidents, these in one."""
-        link(self.record, *together)
 
     def upload(self, camera, at, second=None):
         """One picture, decided; without `second` a bad one that is quarantined. Its frame id."""
@@ -115,7 +111,7 @@ class House:
         (self.base / path).write_bytes(jpeg)
         file, when = (self.base / path).stat(), to_microseconds(at)
         self.ledger.discover(
-            [FoundFile(camera, path.parent.name, str(path), file.st_mtime_ns, file.st_size, when, when)], now()
+            [FoundFile(camera, path.parent.name, str(path), file.st_mtime_ns, file.st_size, when, when)], when
         )
         frame = self.ledger.todo(self.last, 1)[0].frame
         self.last = frame.id
@@ -136,7 +132,7 @@ class House:
         self.verdicts.write(
             [replace(case.event, type="event.analyzed", revision=case.event.revision + 1, verdict=verdict)]
         )
-        self.linked()
+        link(self.record, 25)
 
     def beat(self, at=None):
         """One sign of life of the pipeline."""
