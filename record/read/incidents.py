@@ -59,8 +59,9 @@ def page(
         f"ORDER BY {', '.join(f'{key} DESC' for key in keys)} LIMIT ? OFFSET ?",
         *args, *behind, limit + 1, offset,
     )  # fmt: skip
-    last = found[limit - 1] if len(found) > limit else None
-    more = last and PageCursor(last["started_at"], last["id"], last["reviewed"], last["risk_score"])
+    more = None
+    if len(found) > limit:
+        more = PageCursor(*(found[limit - 1][key] for key in ("started_at", "id", "reviewed", "risk_score")))
     return [_incident(row) for row in found[:limit]], more
 
 
