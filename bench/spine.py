@@ -4,7 +4,8 @@
 
 Runs the real flow in a separate process over an existing tree, and measures each thread's CPU time around its parts. `graph`
 is the rest: Bytewax, and Python between the parts. In the same run the bare record path: the same frames through ledger and
-batching alone, without files, threads or Bytewax.
+batching alone, without files, threads or Bytewax; and the judge of one event of 18,000 boxes: rebuilt as after a restart,
+and one more picture of 20 people.
 """
 
 import argparse
@@ -91,10 +92,10 @@ def bare(path, pictures):
     from hearthwatch.record.ledger import FoundFile, Ledger
     from hearthwatch.schemas import Detected, Detection
     from hearthwatch.schemas.items import Tick, from_microseconds
-    from hearthwatch.stages.rules import judge
+    from hearthwatch.stages.rules import RulesJudge
 
     record = Record(path)
-    ledger, batching = Ledger(record), Batching(record, judge)
+    ledger, batching = Ledger(record), Batching(record, RulesJudge)
     found = [
         FoundFile(f"cam{i % CAMERAS}", f"cam{i % CAMERAS}", f"cam{i % CAMERAS}/{i}.jpg", 0, 1, at, at)
         for i, at in ((i, round((T + i * APART) * 1e6)) for i in range(pictures))
@@ -112,6 +113,39 @@ def bare(path, pictures):
 
 def _boxes(detection, n):
     return tuple(detection("person", 0.9, (n * k % 600, n * k % 300, 20, 30)) for k in (7, 11))
+
+
+def crowd(record, pictures=900, people=20):
+    """Milliseconds, the least of 20, to rebuild the judge of an open event of so many boxes, and to add a picture."""
+    from hearthwatch.record.batching import Batching
+    from hearthwatch.record.events import Sighting
+    from hearthwatch.record.ledger import FoundFile, Ledger
+    from hearthwatch.record.suppression import Stillness
+    from hearthwatch.schemas import Detected, Detection
+    from hearthwatch.stages.rules import RulesJudge
+
+    ledger, batching = Ledger(record), Batching(record, RulesJudge, stillness=Stillness(kinds=()))
+    times = [round((T + i * 89 / pictures) * 1e6) for i in range(pictures)]
+    ledger.discover([FoundFile("cam", "cam", f"cam/{at}.jpg", 0, 1, at, at) for at in times], times[-1])
+    for i, entry in enumerate(ledger.todo(0, pictures)):
+        boxes = [Detection("person", 0.9, (60 * n + i // 5, 100, 40, 120)) for n in range(people)]
+        batching.write([Detected(entry.frame, 640, 360, tuple(boxes))])
+    ((event, boxes),) = record.rows("SELECT event_id, count(*) FROM detections GROUP BY 1")
+    assert boxes == pictures * people
+    rebuilt, more = [], []
+    for _ in range(20):
+        began = time.thread_time()
+        judge = batching.writer._read_judged(event).judge
+        rebuilt.append(time.thread_time() - began)
+        at = times[-1] + 30 * 10**6  # late enough to be used
+        seen = [Sighting(n, at, "person", 0.9, 60 * n + 200, 100, 40, 120) for n in range(people)]
+        for track, s in zip(judge._people.live, seen, strict=False):
+            track.last = s  # all still there
+        began = time.thread_time()
+        judge.add(at, {"person": people}, lambda seen=seen: seen)
+        judge.score()
+        more.append(time.thread_time() - began)
+    return min(rebuilt) * 1e3, min(more) * 1e3
 
 
 # -- input
@@ -214,6 +248,10 @@ def compare(given):
             flows[rows].append(run_flow(folder / f"flow{n}{rows}", given.pictures, rows))
             print(f"round {n + 1}, {rows} rows: {flows[rows][-1][0]['whole']:.3f} ms", file=sys.stderr, flush=True)
     report(given, columns, flows, bares)
+    record = Record(folder / "crowd.db")
+    rebuilt, more = crowd(record)
+    record.close()
+    print(f"\njudge of an event of 18,000 boxes: {rebuilt:.1f} ms to rebuild, {more:.2f} ms for a picture of 20 more")
     if given.memory:
         points = (given.memory // 20, given.memory // 2, given.memory)
         *_, memory = run_flow(folder / "memory", given.memory, 0, points)

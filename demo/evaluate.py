@@ -44,7 +44,7 @@ from hearthwatch.schemas.settings import settings
 from hearthwatch.sinks.notification_policy import Rules, Sent, decide, rank
 from hearthwatch.stages.incident import IncidentGrouping
 from hearthwatch.stages.prompt import FLOOR, messages, schema, verdict
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
     from hearthwatch.stages.llm_client import Client
@@ -141,7 +141,7 @@ class Simulation:
     def __init__(self) -> None:
         self.record = Record(":memory:")
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(judge, zone=UTC))
+        self.batching = Batching(self.record, partial(RulesJudge, UTC))
         self.incidents = Incidents(self.record, IncidentGrouping().reach())
         self.rules, self.history = Rules(zone=UTC), dict[int, Sent]()
         self.revisions: list[tuple[float, Event]] = []

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record
 from hearthwatch.record.camera_clocks import LATE_MAX, CameraClocks
-from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter
+from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter, Sighting
 from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
@@ -119,7 +119,7 @@ class Batching:
     def __init__(
         self,
         record: Record,
-        judge: Judge,
+        judge: Callable[[], Judge],
         rules: Cut | None = None,
         *,
         analysis: bool = False,
@@ -146,7 +146,9 @@ class Batching:
         if not items or all(isinstance(item, Tick) and not self._closes(item) for item in items):
             return []
         try:
-            return self.record.transact(lambda: self._write(items))
+            events = self.record.transact(lambda: self._write(items))
+            self.writer.is_committed = True
+            return events
         except BaseException:
             self._due = None  # the transaction was rolled back: read it again next time
             self.clocks.clear()
@@ -216,22 +218,11 @@ class Batching:
             "INSERT INTO detections(id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, "
             "bbox_x, bbox_y, bbox_width, bbox_height, thumbnail_path) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
-                (
-                    id,
-                    frame.id,
-                    event_id,
-                    frame.camera_id,
-                    frame.path,
-                    captured,
-                    d.object_type,
-                    d.confidence,
-                    *d.bbox,
-                    thumbnail,
-                )
+                (id, frame.id, event_id, frame.camera_id, frame.path, captured, d.object_type, d.confidence, *d.bbox, thumbnail)
                 for id, d in kept
             ],
-        )
-        self.writer.flush()
+        )  # fmt: skip
+        self.writer.flush(event_id, [Sighting(id, captured, d.object_type, d.confidence, *d.bbox) for id, d in kept])
 
     def _unsuppressed(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
         """Return the boxes that count, with their ids; store the others with the reason why they do not."""
@@ -368,7 +359,9 @@ class Batching:
             if now.get(event) != part:
                 self._open(part, camera, arrival, at, behind)
                 self._move(event, [i for _, i in part if i != id])
-                if event not in now:
+                if event in now:
+                    self.writer.recut(event)
+                else:
                     self.writer.open(event, early=arrival - at < LATE)
         for event in old:
             if event not in parts:

@@ -1,7 +1,9 @@
 """Write and delete events. An event is one row with numbered revisions: row, history row and feed row share a transaction.
 
-`RevisionWriter` is the only writer of revisions. It asks the judge (the rules, passed in) for a verdict, computes the level,
-and adds the message to the feed, which consumers read.
+`RevisionWriter` is the only writer of revisions. It asks a judge (the rules, passed in) for a verdict, computes the level,
+and adds the message to the feed, which consumers read. The judge of an open event takes in each picture that joins it, and
+is kept in memory: a cache, rebuilt from the record after a restart, a rollback, a re-cut or a picture out of order. So the
+same pictures in the same order give the same revisions.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
@@ -73,7 +77,32 @@ class Facts(NamedTuple):
         return dict(sorted(most.items()))
 
 
-Judge = Callable[[Facts], Verdict]
+class Judge(Protocol):
+    """Judges one event while it grows: a pure fold over its pictures in order of (captured_at, id)."""
+
+    def add(self, at: int, objects: Mapping[str, int], boxes: Callable[[], Sequence[Sighting]]) -> None:
+        """Take in the next picture: when it was captured, how many of each kind it shows, and how to read its boxes.
+
+        Of a crowd for minutes not every picture has to be read.
+        """
+
+    def score(self) -> int:
+        """Return the score of the pictures so far."""
+
+    def verdict(self, facts: Facts) -> Verdict:
+        """Return the verdict on the pictures so far; `facts` are theirs."""
+
+
+@dataclass(slots=True)
+class _Judged:
+    judge: Judge
+    last: tuple[int, int]
+    """(captured_at, id) of the last picture that it has taken in."""
+    floor: int
+    """Of the level of the standing verdict."""
+
+
+JUDGED_MAX = 1000  # open events whose judges are kept: some kB each
 
 # Two statements and no upsert: inside triggers, SQLite lets the outer statement's conflict clause override their own.
 EVENT_AGAIN = """
@@ -92,13 +121,20 @@ _ROW = (
 class RevisionWriter:
     """Publishes revisions of events inside the caller's transaction."""
 
-    def __init__(self, record: Record, judge: Judge, *, analysis: bool = False) -> None:
+    def __init__(self, record: Record, judge: Callable[[], Judge], *, analysis: bool = False) -> None:
+        """`judge` makes the judge of an event."""
         self.record, self.judge = record, judge
         self.verdict_due: AnalysisStatus = "pending" if analysis else "disabled"
+        self._judged: dict[int, _Judged] = {}
+        self.is_committed = False
+        """Whether the last transaction was; set by the caller."""
         self.begin()
 
     def begin(self) -> None:
         """Begin a new transaction, without revisions."""
+        if not self.is_committed:
+            self._judged.clear()
+        self.is_committed = False
         self.revisions: list[Event] = []
         self.born = 0
         self._later: list[Callable[[], None]] = []
@@ -121,11 +157,55 @@ class RevisionWriter:
         self.born -= 1
         self._later.append(lambda: self._merged(event, into))
 
-    def flush(self) -> None:
-        """Publish what was asked for since the last flush; the frame that caused it is in the record by now."""
+    def flush(self, event: int, boxes: Sequence[Sighting]) -> None:
+        """Publish what was asked for since the last flush; the frame that caused it is in the record by now.
+
+        `boxes` are those of this frame, which joined `event`: it is judged again.
+        """
+        judged = self._judged.get(event)
         for publish in self._later:
             publish()
         self._later.clear()
+        if self._judged.get(event) is judged:  # else it was just read from the record, with this frame
+            self._judge_again(event, boxes)
+
+    def recut(self, event: int) -> None:
+        """Judge this event again at the next `flush`, because a re-cut changed its frames."""
+        self._judged.pop(event, None)
+        self._later.append(lambda: self._judge_again(event))
+
+    def _judge_again(self, event: int, boxes: Sequence[Sighting] = ()) -> None:
+        """Publish that the level of an open event rose, if it did; `boxes` are those of the frame that joined it."""
+        judged = self._judged.get(event)
+        if judged is None or (boxes[0].at, boxes[0].frame_id) < judged.last:
+            if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
+                return  # held back until it closes
+            judged = self._read_judged(event)
+        else:
+            judged.judge.add(boxes[0].at, Counter(s.object_type for s in boxes), lambda: boxes)
+            judged.last = boxes[0].at, boxes[0].frame_id
+        if _floor(judged.judge.score()) > judged.floor:
+            facts = self.facts(event)
+            self._publish(facts, "event.raised", judged.judge.verdict(facts), "analysis_status = ?", self.verdict_due)
+
+    def _read_judged(self, event: int) -> _Judged:
+        """Let a new judge take in the pictures of an event."""
+        rows = self.record.rows(
+            f"SELECT f.captured_at, f.id, d.object_type, count(*) FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
+            "WHERE f.event_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2", event,
+        )  # fmt: skip
+        judge = self.judge()
+        for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
+            judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
+        if len(self._judged) >= JUDGED_MAX:
+            self._judged.clear()
+        (score,) = self.record.one("SELECT coalesce(risk_score, 0) FROM events WHERE id = ?", event)
+        self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score))
+        return judged
+
+    def _verdict(self, facts: Facts) -> Verdict:
+        """Return the rules' verdict over all of an event's frames."""
+        return (self._judged.get(facts.event_id) or self._read_judged(facts.event_id)).judge.verdict(facts)
 
     def close(self, event: int, *, seal: bool = True) -> None:
         """Close an event that no frame can join on time any more, with the rules' verdict over the whole batch.
@@ -138,10 +218,11 @@ class RevisionWriter:
         keep = analyzer == "nemotron" and self.verdict_due == "pending"  # judged before: kept until judged again
         facts = self.facts(event)
         self._publish(
-            facts, "event.closed", None if keep else self.judge(facts),
+            facts, "event.closed", None if keep else self._verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
             "retry_at = 0", seal, now(), self.verdict_due,
         )  # fmt: skip
+        self._judged.pop(event, None)
 
     def analyzed(self, event: int, verdict: Verdict) -> None:
         """Publish the language model's verdict."""
@@ -154,7 +235,7 @@ class RevisionWriter:
 
     def _opened(self, event: int) -> None:
         facts, changes = self.facts(event), "opened_at = ?, analysis_status = ?"
-        self._publish(facts, "event.opened", self.judge(facts), changes, now(), self.verdict_due)
+        self._publish(facts, "event.opened", self._verdict(facts), changes, now(), self.verdict_due)
 
     def _hold_back(self, event: int) -> None:
         self.record.execute("UPDATE events SET opened_at = NULL WHERE id = ?", event)
@@ -173,17 +254,20 @@ class RevisionWriter:
             "SELECT e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.last_at, e.frame_count "
             "FROM events e LEFT JOIN cameras c ON c.id = e.camera_id WHERE e.id = ?", event,
         )  # fmt: skip
-        rows = self.record.rows(
-            "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height "
-            f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
-            "WHERE f.event_id = ? ORDER BY f.captured_at, d.id", event,
-        )  # fmt: skip
         width, height = self.record.one(
             "SELECT width, height FROM frames WHERE event_id = ? ORDER BY captured_at DESC LIMIT 1", event
         )
         return Facts(
-            event, camera_id, name, first, last, n, width or 0, height or 0, tuple(Sighting(*row) for row in rows)
+            event, camera_id, name, first, last, n, width or 0, height or 0, self._sightings("f.event_id", event)
         )
+
+    def _sightings(self, column: str, id: int) -> tuple[Sighting, ...]:
+        """Read the boxes of the frames with this value in this column, in order."""
+        rows = self.record.rows(
+            "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height "
+            f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE {column} = ? ORDER BY f.captured_at, d.id", id,
+        )  # fmt: skip
+        return tuple(map(Sighting._make, rows))
 
     def _publish(self, facts: Facts, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
         """Publish the next revision of an event; without a verdict, the current one stays."""
@@ -206,6 +290,8 @@ class RevisionWriter:
 
     def _judge(self, event: int, v: Verdict) -> None:
         """Write the verdict into the row; a reviewed event is unreviewed again only if its level rose."""
+        if judged := self._judged.get(event):
+            judged.floor = _floor(v.risk_score)
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
             "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?) WHERE id = ?",

@@ -35,6 +35,7 @@ STEPS = {
     "decide": TimedStep("see", SHORT, "Writing what was found, per chunk of pictures."),
     "draw": TimedStep("see", SHORT, "Drawing a thumbnail."),
     "open": TimedStep("see", LONG, "From the arrival of an event's first picture to the event."),
+    "raise": TimedStep("see", LONG, "From the arrival of an event's first picture to a rise of its level."),
     "close": TimedStep("see", LONG, "From the arrival of an event's first picture to its close."),
     "verdict": TimedStep("judge", LONG, "A language model's answer."),
 }

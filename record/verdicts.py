@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from hearthwatch.record import Record, now
-from hearthwatch.record.events import Facts, RevisionWriter, current_revision
+from hearthwatch.record.events import Facts, Judge, RevisionWriter, current_revision
 from hearthwatch.record.units import HOUR, NEVER, SECOND
 from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
@@ -179,5 +179,5 @@ class Verdicts:
         return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None
 
 
-def _no_rules(facts: Facts) -> Verdict:
-    raise AssertionError(f"event {facts.event_id}: verdicts come from the language model, not from rules")
+def _no_rules() -> Judge:
+    raise AssertionError("verdicts come from the language model, not from rules")

@@ -26,14 +26,14 @@ from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Ti
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import from_settings
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
 
 HEARTBEAT_SECONDS = 2.0  # the page reports the chain as stale after 15 s without one
 RESUME_CHUNK = 500  # feed rows read at once after a resume
-STEPS = {"event.opened": "open", "event.closed": "close"}
+STEPS = {"event.opened": "open", "event.raised": "raise", "event.closed": "close"}
 
 
 class Batch(Stage):
@@ -117,7 +117,7 @@ class BatchWriter:
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
-        rules, still = partial(judge, zone=context.zone), options.stillness()
+        rules, still = partial(RulesJudge, context.zone), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
         self.feed = Feed(self.record)
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)
@@ -147,7 +147,7 @@ class BatchWriter:
         out: list[Event] = []
         while messages := self.feed.after(self.seq, RESUME_CHUNK):
             events = (message.event for message in messages if isinstance(message, Message))
-            out += [event for event in events if event.type in ("event.opened", "event.closed", "event.merged")]
+            out += [event for event in events if event.type in (*STEPS, "event.merged")]
             self.seq = messages[-1].seq
         self.is_behind = False
         return out

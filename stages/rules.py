@@ -1,4 +1,4 @@
-"""Judge an event by rules: a pure function of what was seen, how many, for how long, at what hour and how it moved.
+"""Judge an event by rules: a pure fold over its pictures: what was seen, how many, for how long, at what hour and how it moved.
 
 The score is a sum, every number of it stands in the tables below (docs/judgement.md says where they come from):
 the gravest kind of object (`KIND`), `MORE` for each further one of that kind at once, `STAY` for how long it is in view,
@@ -9,14 +9,16 @@ the reasoning names each term, the evidence are ids of the surest detections and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from heapq import nsmallest
+from itertools import groupby
 from typing import NamedTuple
 
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.schemas.items import Verdict, from_microseconds
-from hearthwatch.stages.movement import count_stops, duration_seconds, find_taken_package, thin_out, tracks
+from hearthwatch.stages.movement import CREDIT_MICROSECONDS, PAIR_MICROSECONDS, PICTURE_PAIRS, Packages, Tracks, tallest
 
 KIND = {
     "person": 22, "car": 10, "truck": 12, "bus": 10, "motorcycle": 12, "bicycle": 10, "package": 15, "backpack": 12,
@@ -32,8 +34,8 @@ LOITER, LOITER_MORE, LOITER_MAX = (
     10,
     2,
     16,
-)  # stops at 2 places, or one and the same person so long in view; each further place
-LOITER_SECONDS = 50
+)  # stops at 2 places, or one and the same person in view for …; each further place
+LOITER_SECONDS = 50  # … so long
 LOITER_NIGHT = 15
 PACKAGE_TAKEN = 45
 EVIDENCE_PER_KIND = 3
@@ -60,37 +62,75 @@ class Features(NamedTuple):
 
 def judge(facts: Facts, zone: tzinfo | None = None) -> Verdict:
     """Score, summary and reasons for one event. `zone` is that of the camera's clock; None: the system's."""
-    start = from_microseconds(facts.started_at).astimezone(zone)
-    features = extract_features(facts, start)
-    terms = score_terms(features)
-    score = min(100, sum(n for n, _ in terms))
-    describe = theft_summary if features.taken else summary
-    return Verdict(
-        score,
-        describe(features.objects, (facts.last_at - facts.started_at) / 1e6, facts.camera_name, start),
-        f"{', '.join(f'{why} +{n}' for n, why in terms)}: {score} of 100, by the rules",
-        evidence(facts.sightings, features.taken or ()),
-    )
+    rules = RulesJudge(zone)
+    for picture in [list(boxes) for _, boxes in groupby(facts.sightings, key=lambda s: s.frame_id)]:
+        rules.add(picture[0].at, Counter(s.object_type for s in picture), lambda: picture)  # noqa: B023 (called at once)
+    return rules.verdict(facts)
 
 
-def extract_features(facts: Facts, start: datetime) -> Features:
-    """Compute the features of an event; `start` is its begin on the camera's clock."""
-    objects = facts.objects
-    worst = max(objects, key=lambda kind: (KIND.get(kind, OTHER), kind))
-    seen = thin_out(facts.sightings)
-    people = [s for s in seen if s.object_type == "person"]
-    walkers = tracks(people)
-    same = walkers if worst == "person" else tracks(s for s in seen if s.object_type == worst)
-    places = max((count_stops(track) for track in walkers), default=0)
-    return Features(
-        objects,
-        worst,
-        max((duration_seconds(track) for track in same), default=0.0),
-        places,
-        places >= 2 or any(duration_seconds(track) >= LOITER_SECONDS for track in walkers),
-        find_taken_package([s for s in seen if s.object_type == "package"], people),
-        start.hour >= NIGHT_FROM or start.hour < NIGHT_UNTIL,
-    )
+class RulesJudge:
+    """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's."""
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        self.zone = zone
+        self.objects: dict[str, int] = {}
+        self.worst = ""
+        self._people = self._same = Tracks()
+        self._packages = Packages()
+        self._paid_until = 0
+
+    def add(self, at: int, objects: Mapping[str, int], boxes: Callable[[], Sequence[Sighting]]) -> None:
+        """Take in the next picture; of a crowd all are counted, and some are followed."""
+        if not self.objects:
+            hour = from_microseconds(at).astimezone(self.zone).hour
+            self.is_night = hour >= NIGHT_FROM or hour < NIGHT_UNTIL
+        for kind, n in objects.items():
+            if kind not in self.objects and _gravity(kind) > _gravity(self.worst):  # so nothing of it was missed
+                self.worst, self._same = kind, self._people if kind == "person" else Tracks()
+            self.objects[kind] = max(n, self.objects.get(kind, 0))
+        if at < self._paid_until:
+            return
+        seen = boxes()
+        people = tallest(seen, "person")
+        pairs = self._people.add(people)
+        if self._same is not self._people:
+            pairs += self._same.add(tallest(seen, self.worst))
+        self._packages.add(tallest(seen, "package"), people)
+        paid = max(self._paid_until, at - CREDIT_MICROSECONDS)
+        self._paid_until = paid + (PICTURE_PAIRS + pairs) * PAIR_MICROSECONDS
+
+    def score(self) -> int:
+        """Return the score of the pictures so far."""
+        return min(100, sum(n for n, _ in score_terms(self.features())))
+
+    def verdict(self, facts: Facts) -> Verdict:
+        """Return the verdict on the pictures so far; `facts` are theirs."""
+        features, score = self.features(), self.score()
+        start = from_microseconds(facts.started_at).astimezone(self.zone)
+        describe = theft_summary if features.taken else summary
+        return Verdict(
+            score,
+            describe(facts.objects, (facts.last_at - facts.started_at) / 1e6, facts.camera_name, start),
+            f"{', '.join(f'{why} +{n}' for n, why in score_terms(features))}: {score} of 100, by the rules",
+            evidence(facts.sightings, features.taken or ()),
+        )
+
+    def features(self) -> Features:
+        """Return the features of the pictures so far."""
+        people = self._people
+        return Features(
+            self.objects,
+            self.worst,
+            self._same.seconds,
+            people.stops,
+            people.stops >= 2 or people.seconds >= LOITER_SECONDS,
+            self._packages.taken(),
+            self.is_night,
+        )
+
+
+def _gravity(kind: str) -> tuple[int, str]:
+    return (KIND.get(kind, OTHER), kind) if kind else (-1, "")
 
 
 def score_terms(features: Features) -> list[tuple[int, str]]:

@@ -158,7 +158,8 @@ def rate_history(record: Record, now: int, quarters: int = 60) -> list[float]:
 def stages(record: Record) -> list[Row]:
     """Median and 95th percentile in seconds of each step, of the newest few, and how many wait for it."""
     newest = "SELECT {} FROM event_history h JOIN frames f ON f.id = h.event_id WHERE h.id > (SELECT coalesce(max(id), 0) FROM event_history) - 2000 AND h.type = 'event.{}' AND {} ORDER BY h.id DESC LIMIT ?"
-    arrival = "max(0, h.at - f.arrived_at) / 1e6", "h.revision <= 2 AND NOT h.shadow"
+    first = "NOT h.shadow AND NOT EXISTS (SELECT 1 FROM event_history c WHERE c.event_id = h.event_id AND c.revision < h.revision AND c.type = h.type AND NOT c.shadow)"
+    arrival = "max(0, h.at - f.arrived_at) / 1e6", first
     (still_open,) = record.one("SELECT count(*) FROM events WHERE status = 'open'")
     out = []
     for name, sql, waiting in (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Consumer, Context, Detected, Detection, Message, Source
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 
 SECONDS_MAX = 20.0  # for what takes milliseconds, on a machine that may be very busy
 
@@ -60,7 +59,7 @@ def happen(path: Path, count: int, camera_id: str = "front_door", label: str = "
     )
     frames = [entry.frame for entry in ledger.todo(0, count)]
     found = (Detection(label, 0.9, (1, 2, 3, 4)),)
-    Batching(record, partial(judge, zone=None)).write([Detected(frame, 64, 48, found) for frame in frames])
+    Batching(record, RulesJudge).write([Detected(frame, 64, 48, found) for frame in frames])
     record.close()
 
 

@@ -55,6 +55,10 @@ PLACING = [
     ("duplicates keep their boxes", "boxes = () if has_failed(error) else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
+    ("record/events.py", "record/test_raised.py", "a judge keeps the pictures of a transaction that was rolled back", "        if not self.is_committed:\n            self._judged.clear()\n", ""),
+    ("record/events.py", "record/test_raised.py", "a picture out of order is judged as the newest", "or (boxes[0].at, boxes[0].frame_id) < judged.last", "or False"),
+    ("record/events.py", "record/test_raised.py", "a re-cut event keeps its judge", "        self._judged.pop(event, None)\n        self._later", "        self._later"),
+    ("stages/movement.py", "stages/test_movement.py", "who stops and goes on slowly is never counted again", "            run.clear()\n", "            pass\n"),
     ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays in flight", "difference_update(v.event_id if isinstance(v, FailedAttempt) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, FailedAttempt))"),
     ("stages/analyze.py", "stages/test_analyze.py", "a case that could not be asked stays in flight", "            in_flight.ids.discard(case.event.id)", "            pass"),
     ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),

@@ -10,6 +10,7 @@ from hearthwatch.record.camera_clocks import SAMPLES_MAX, CameraClocks
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Detection
 from tests.record.test_batching import judge
+from tests.support.judges import whole
 
 S = 1_000_000
 START = 1_700_000_000 * S
@@ -25,7 +26,7 @@ class Camera:
         self.restart()
 
     def restart(self):
-        self.batching = Batching(self.record, judge)
+        self.batching = Batching(self.record, whole(judge))
 
     def send(self, at, slow, behind=0):
         self.n, now = self.n + 1, START + round(at * S)

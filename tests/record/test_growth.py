@@ -12,7 +12,7 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.large_record import fill
 
 S = 1_000_000
@@ -38,7 +38,7 @@ def steps(record, work):
 def a_day(path):
     """Everything that the spine asks of a record, once: the steps of each."""
     record = Record(path)
-    ledger, batching, feed = Ledger(record), Batching(record, judge), Feed(record)
+    ledger, batching, feed = Ledger(record), Batching(record, RulesJudge), Feed(record)
     (last,) = record.one("SELECT coalesce(max(id), 0) FROM frames")
     seq = feed.last()
     found = [FoundFile("cam1", "cam1", f"cam1/{i}.jpg", i, 9, T + i * S, T + i * S) for i in range(50)]
@@ -48,7 +48,7 @@ def a_day(path):
     cost["discover"], _ = steps(record, lambda: ledger.discover(found, T + 60 * S))
     cost["todo"], entries = steps(record, lambda: ledger.todo(last, 256))
     cost["todo after a resume"], _ = steps(record, lambda: ledger.todo(last, 256, last + 20))
-    cost["start"], _ = steps(record, lambda: (Ledger(record), Batching(record, judge), record.counters()))
+    cost["start"], _ = steps(record, lambda: (Ledger(record), Batching(record, RulesJudge), record.counters()))
     cost["same picture"], _ = steps(record, lambda: find_original(record, path.parent, "cam1", "ab" * 16))
     cost["reached"], _ = steps(record, lambda: ledger.count_start(entries[0].frame.id))
     detected = [Detected(e.frame, 640, 360, (BOX, BOX)) for e in entries]

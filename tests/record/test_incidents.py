@@ -15,6 +15,7 @@ from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
 from tests.support.invariants import check_record
+from tests.support.judges import whole
 
 S = 1_000_000
 SCORES = {"cat": 10, "person": 40, "bear": 70}
@@ -37,7 +38,7 @@ class Site:
 
     def __init__(self, reach: Reach | None = None, record: Record | None = None) -> None:
         self.record, self.reach = record or Record(":memory:"), reach
-        self.ledger, self.batching = Ledger(self.record), Batching(self.record, judge)
+        self.ledger, self.batching = Ledger(self.record), Batching(self.record, whole(judge))
         self.incidents = Incidents(self.record, reach)
         self.messages, self.n = [], 0
 

@@ -34,7 +34,9 @@ def world(tmp_path_factory, nursery):
 def test_the_small_world_has_what_is_difficult(world):
     """Guards the others: they prove nothing on an input where nothing happens."""
     told = [[message["type"] for message in messages] for messages in world.expected.feed.values()]
-    assert {"event.opened", "event.closed", "event.merged"} == {type for types in told for type in types}
+    assert {"event.opened", "event.raised", "event.closed", "event.merged"} == {
+        type for types in told for type in types
+    }
     assert any(types.count("event.closed") > 1 for types in told), "no late frame"
     assert world.expected.suppressed, "nothing stands still"
     frames = world.expected.frames.values()

@@ -8,7 +8,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Tick, from_microseconds, to_microseconds
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def test_a_car_that_parks_for_the_night_is_one_event(detector, camera, seed):
     record = Record(":memory:")
     ledger = Ledger(record)
     ledger.discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, start + t * S, start + t * S) for t in times], 1 << 60)
-    batching = Batching(record, judge)
+    batching = Batching(record, RulesJudge)
     seen = 0
     for t, entry in zip(times, ledger.todo(0, len(times)), strict=True):
         boxes = detector.detect([clip.frame(t).image])[0]

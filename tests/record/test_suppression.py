@@ -13,6 +13,7 @@ from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.suppression import BOXES_MAX, SAME_IOU, SPOTS_MAX, Stillness, inside, iou, parse_zones
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
+from tests.support.judges import whole
 
 S = 1_000_000
 CAR = Detection("car", 0.9, (100, 100, 200, 100))
@@ -35,9 +36,9 @@ class Night:
         frames = [e.frame for e in ledger.todo(0, 100_000)]
         items = [Detected(f, 640, 360, tuple(boxes)) for f, (_, boxes) in zip(frames, story, strict=True)]
         for start in range(0, len(items), chunk):
-            batching = Batching(self.record, judge, stillness=stillness)  # a restart before every chunk
+            batching = Batching(self.record, whole(judge), stillness=stillness)  # a restart before every chunk
             batching.write(items[start : start + chunk])
-        Batching(self.record, judge).write([Tick(from_microseconds(4_000_000_000 * S))])
+        Batching(self.record, whole(judge)).write([Tick(from_microseconds(4_000_000_000 * S))])
 
     def events(self):
         return self.record.rows("SELECT started_at / 1000000, frame_count, objects FROM events ORDER BY started_at")

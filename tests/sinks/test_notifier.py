@@ -33,7 +33,7 @@ from hearthwatch.sinks.mqtt import Mqtt
 from hearthwatch.sinks.notifier import DeliveryError, NotificationPolicy, Notifier
 from hearthwatch.sinks.ntfy import Ntfy
 from hearthwatch.sinks.webhook import Webhook, signature
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.context import context
 from tests.support.http_receiver import HttpEar
 from tests.support.mqtt_broker import Broker, Ear
@@ -409,9 +409,7 @@ def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server
         hook = Webhook(url=ear.url)
         services.start(ConsumerThread("hook", hook.build(here), {"risk_level": ["low", "medium"]}, here))
         (entry,) = Ledger(record).todo(0, 1)
-        Batching(record, partial(judge, zone=None)).write(
-            [Detected(entry.frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))]
-        )
+        Batching(record, RulesJudge).write([Detected(entry.frame, 64, 48, (Detection("person", 0.9, (1, 2, 3, 4)),))])
         services.wake()
         services.stop()
         assert ear.heard, "it was asked at once"
@@ -425,7 +423,7 @@ def test_a_notifier_behind_a_real_feed_is_told_of_what_happened_while_its_server
 
 def test_after_a_restart_an_event_that_goes_on_is_not_told_again(here: Context) -> None:
     record = Record(here.record_path)
-    batching, ledger, began = Batching(record, partial(judge, zone=None)), Ledger(record), datetime.now(UTC)
+    batching, ledger, began = Batching(record, RulesJudge), Ledger(record), datetime.now(UTC)
 
     def run(ear: HttpEar, *items: Detected | Tick) -> None:
         services = ServiceThreads()

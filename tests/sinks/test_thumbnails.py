@@ -29,6 +29,7 @@ from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.testing import Picture, check_sink, detected, frame
 from hearthwatch.sinks.thumbnails import PIXELS_WAITING_MAX, Thumbnails
 from tests.support.context import context
+from tests.support.judges import whole
 
 GREY = (128, 128, 128)
 WIDE, HIGH = (1920, 1080), (600, 1200)
@@ -186,7 +187,7 @@ class House:
         (entry,) = ledger.todo(0, 10)
         person = Detection("person", 0.97, (600, 450, 600, 480))
         judge = lambda facts: Verdict(50, "1 person", "", (facts.sightings[0].id,))  # noqa: E731
-        (self.event,) = Batching(self.record, judge).write([Detected(entry.frame, *WIDE, (person,))])
+        (self.event,) = Batching(self.record, whole(judge)).write([Detected(entry.frame, *WIDE, (person,))])
 
     def _paint(self, colour):
         image = Image.new("RGB", WIDE, GREY)

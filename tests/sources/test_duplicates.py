@@ -27,7 +27,7 @@ from hearthwatch.record.retention.policy import RetentionPolicy
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Frame, Tick
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.sources.duplicates import DuplicateFinder
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.invariants import check_record
 from tests.support.pipeline import Ended, Nursery, Pipeline, picture
 
@@ -46,7 +46,7 @@ class Model:
         self.restart()
 
     def restart(self) -> None:
-        self.finder, self.batching = DuplicateFinder(self.record, self.base), Batching(self.record, judge)
+        self.finder, self.batching = DuplicateFinder(self.record, self.base), Batching(self.record, RulesJudge)
         self.fetched, self.ready, self.emitted = 0, deque(), deque()
 
     # -- the tree

@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.schemas.items import to_microseconds
-from hearthwatch.stages import movement
-from hearthwatch.stages.rules import Features, evidence, judge, place, score_terms
+from hearthwatch.stages import movement, rules
+from hearthwatch.stages.rules import Features, RulesJudge, evidence, judge, place, score_terms
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 22, 2, 13, tzinfo=UTC)
@@ -161,7 +162,7 @@ def test_the_hour_is_that_of_the_cameras_clock():
     )
 
 
-WORK = ("PAIRS_MAX", "PICTURES_MAX", "BOXES_MAX", "LIVE_MAX")
+UNBOUNDED = {"PAIR_MICROSECONDS": 0, "BOXES_MAX": 1 << 30, "LIVE_MAX": 1 << 30, "RECENT_MAX": 1 << 30}
 PATHS = [*COMES, *GOES], PACES, list(range(600, 0, -40)), [200] * 60, [None] * 20 + [*range(0, 300, 40)] * 5
 
 
@@ -177,8 +178,9 @@ def test_what_bounds_the_work_changes_no_verdict_of_an_ordinary_event(objects):
     known = moving(NIGHT, *objects)
     bounded = judge(known, UTC)
     with pytest.MonkeyPatch.context() as patch:
-        for name in WORK:
-            patch.setattr(movement, name, 1 << 30)
+        for name, value in UNBOUNDED.items():
+            for module in (movement, rules):
+                patch.setattr(module, name, value, raising=False)
         assert bounded == judge(known, UTC)
 
 
@@ -189,10 +191,15 @@ def test_a_crowd_at_ten_pictures_a_second_is_looked_at_in_fewer_pictures_and_say
         sightings=tuple(s._replace(at=often.started_at + (s.frame_id - 1) * 100_000) for s in often.sightings)
     )
     assert len(often.sightings) == 900 * 20
-    looked_at = movement.thin_out(often.sightings)
-    pictures = sorted({s.frame_id for s in looked_at})
-    assert len(pictures) * 20**2 <= movement.PAIRS_MAX + 20**2 and (pictures[0], pictures[-1]) == (1, 900)
-    assert all(sum(s.frame_id == picture for s in looked_at) >= 20 for picture in pictures), "pictures are whole"
+    fold, read = RulesJudge(UTC), []
+    for n in range(900):
+        boxes = often.sightings[20 * n : 20 * n + 20]
+        fold.add(boxes[0].at, {"person": 20}, lambda n=n, boxes=boxes: read.append(n) or boxes)
+    assert (len(read) - 2) * (
+        movement.PICTURE_PAIRS + 20**2
+    ) * movement.PAIR_MICROSECONDS <= 90e6 + movement.CREDIT_MICROSECONDS
+    assert max(b - a for a, b in pairwise([*read, 900])) <= 60, "a track is lost after twelve seconds"
+    assert fold.verdict(often) == judge(often, UTC)
     once_a_second = moving(NOON, *crowd)
     assert judge(often, UTC).risk_level == judge(once_a_second, UTC).risk_level
 

@@ -22,6 +22,7 @@ from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick, Verdict
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.settings import load, variables
+from tests.support.judges import whole
 
 S = 1_000_000
 SECONDS_MAX = 20.0  # for what takes milliseconds, on a machine that may be very busy
@@ -49,7 +50,7 @@ class Home:
     def open(self) -> "Home":
         self.record = Record(self.path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, judge, analysis=self.analysis)
+        self.batching = Batching(self.record, whole(judge), analysis=self.analysis)
         return self
 
     def picture(self, camera: str, ago: float, *labels: str, name: str | None = None, bad: str | None = None) -> int:

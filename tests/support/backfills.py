@@ -17,7 +17,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Tick, from_microseconds
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.invariants import check
 from tests.support.pipeline import Pipeline, name, picture, rules_and_options
 
@@ -64,7 +64,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 def live(record: Record, path: Path) -> Record:
     """The same pictures as if each had been uploaded half a second after it was taken, and looked at there and then."""
     again, old = Record(path), Ledger(record)
-    ledger, batching = Ledger(again), Batching(again, partial(judge, zone=ZoneInfo("UTC")), RULES)
+    ledger, batching = Ledger(again), Batching(again, partial(RulesJudge, ZoneInfo("UTC")), RULES)
     frames = "SELECT camera_id, path, mtime_ns, size, captured_at, id FROM frames ORDER BY captured_at"
     for camera_id, file, mtime_ns, size, at, id in record.rows(frames):
         upload = at + SECOND // 2

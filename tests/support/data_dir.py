@@ -29,7 +29,7 @@ from hearthwatch.record.thumbnails import path, write
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.pipeline import picture
 
 S = 1_000_000
@@ -52,7 +52,7 @@ class House:
         """As after a start: nothing is remembered."""
         self.record = Record(self.path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(judge, zone=ZoneInfo("UTC")), stillness=Stillness(kinds=()))
+        self.batching = Batching(self.record, partial(RulesJudge, ZoneInfo("UTC")), stillness=Stillness(kinds=()))
         self.lake = Lake(self.record, self.data)
         return self
 

@@ -27,6 +27,7 @@ from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.thumbnails import write
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Tick, Verdict, to_microseconds
+from tests.support.judges import whole
 from tests.support.linking import link
 from tests.support.ports import free_port
 
@@ -63,7 +64,7 @@ class House:
         self.record = Record(self.data / "hearthwatch.db")
         self.words = {}  # (camera id, start) -> Verdict
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, self._judge, analysis=llm)
+        self.batching = Batching(self.record, whole(self._judge), analysis=llm)
         self.verdicts = Verdicts(self.record)
         self.last = 0
         self._stop = threading.Event()

@@ -7,6 +7,7 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds, to_microseconds
+from tests.support.judges import whole
 
 S = 1_000_000
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -38,7 +39,7 @@ class Cameras:
     def __init__(self, path):
         self.record = Record(path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, by_rules, analysis=True)
+        self.batching = Batching(self.record, whole(by_rules), analysis=True)
         self.seen = 0
 
     def see(self, *seconds, camera="Front Door", labels=("person",)):

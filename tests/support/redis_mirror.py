@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection
 from hearthwatch.sinks.redis import Redis, RedisMirror
-from hearthwatch.stages.rules import judge
+from hearthwatch.stages.rules import RulesJudge
 from tests.support.context import context
 from tests.support.redis_server import SECONDS_MAX, RedisServer
 
@@ -40,7 +39,7 @@ class House:
         self.redis = self.server.client()
         self.record = Record(self.path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(judge, zone=None))
+        self.batching = Batching(self.record, RulesJudge)
         return self
 
     def __exit__(self, *_: object) -> None:

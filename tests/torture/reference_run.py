@@ -19,7 +19,7 @@ LEFT_OVER = VERDICT | {"carries"}  # of an event that was merged: whoever judged
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
 REVIEWED = {"reviewed", "notes"}  # by the reviewer, who is not in the reference run
-TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}
+TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}  # a late frame raises only what no model put as high
 
 
 def run(house, record, early, until):

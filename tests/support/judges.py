@@ -1,0 +1,28 @@
+"""A judge that is a function of an event's facts, for tests of what surrounds the rules."""
+
+from functools import partial
+
+from hearthwatch.record.events import Facts
+
+
+class _Whole:
+    def __init__(self, function):
+        self.function, self.seen, self.pictures = function, [], 0
+
+    def add(self, at, objects, boxes):
+        self.seen += boxes()
+        self.pictures += 1
+
+    def score(self):
+        """Of the pictures so far; the camera is unknown."""
+        first, last = self.seen[0].at, self.seen[-1].at
+        facts = Facts(self.seen[0].frame_id, "", "", first, last, self.pictures, 640, 360, tuple(self.seen))
+        return self.function(facts).risk_score
+
+    def verdict(self, facts):
+        return self.function(facts)
+
+
+def whole(function):
+    """Turn a function Facts -> Verdict into what makes the judge of an event."""
+    return partial(_Whole, function)
