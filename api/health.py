@@ -205,9 +205,7 @@ class PipelineView:
         last, cameras, consumers = queries.last_detected(record), queries.camera_health(record, self.at), queries.consumers(record)  # fmt: skip
         silent, lag = sum(c["silent"] for c in cameras.values()), max((c["lag"] for c in consumers.values()), default=0)
         of_cameras = f"{plural(len(cameras), 'camera')}, {silent} silent" if cameras else "no camera yet"
-        of_consumers = (
-            f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"
-        )
+        of_consumers = f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"  # fmt: skip
         return {
             "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
             "redis": self.service("redis", "events are published"),

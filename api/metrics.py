@@ -25,6 +25,8 @@ from hearthwatch.record.units import LEVELS
 if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
 
+COUNTED = {"pictures": "Pictures", "detections": "Boxes", "events": "Events", "quarantined": "Quarantined pictures"}
+
 
 class Collector:
     """Reads the record on each scrape, and stores nothing."""
@@ -33,14 +35,15 @@ class Collector:
         self.state = state
 
     def collect(self) -> Iterator[Metric]:
+        is_readable = True
         try:
             with self.state.reader.snapshot() as record:
-                yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 1)
-                yield from _families(record)
+                yield from _read_families(record)
         except (sqlite3.Error, RecordError, OSError):
-            yield GaugeMetricFamily("hearthwatch_up", "Whether the record can be read.", 0)
-        yield _many("hearthwatch_build_info", "The version of this server.", "version", {product_version(): 1})
-        yield _one("hearthwatch_disk_free_bytes", "Free space of the data folder's disk.", _free_bytes(self.state))
+            is_readable = False
+        yield _family("up", "Whether the record can be read.", "", is_readable)
+        yield _family("build_info", "The version of this server.", "version", {product_version(): 1})
+        yield _family("disk_free_bytes", "Free space of the data folder's disk.", "", _free_bytes(self.state))
 
 
 def render(state: AppState) -> tuple[bytes, str]:
@@ -50,65 +53,45 @@ def render(state: AppState) -> tuple[bytes, str]:
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
-def _families(record: Record) -> Iterator[Metric]:
+def _family(name: str, help: str, labels: str, values: float | Mapping[Any, float | None]) -> Metric:
+    """Make a family; `values` by label, by a tuple of several, or one number. What is None is left out."""
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    family = kind(f"hearthwatch_{name.removesuffix('_total')}", help, labels=labels.split())
+    for key, value in (values if isinstance(values, Mapping) else {(): values}).items():
+        if value is not None:
+            family.add_metric([str(label) for label in (key if isinstance(key, tuple) else (key,))], value)
+    return family
+
+
+def _read_families(record: Record) -> Iterator[Metric]:
     at, counters, levels = now(), record.counters(), count_levels(record, Filter())
-    yield _one("hearthwatch_pictures_total", "Pictures found since the record began.", queries.pictures_found(record), counter=True)  # fmt: skip
-    states = {state: counters[state] for state in ("discovered", "settled", "quarantined")}
+    beats, by_camera = queries.heartbeats(record), queries.count_by_camera(record)
+    cameras, consumers = queries.camera_health(record, at), queries.consumers(record)
     reasons = "SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1"
-    (cameras,) = record.one("SELECT count(*) FROM cameras")
-    yield _one("hearthwatch_detections", "Boxes in the record.", counters["detections"])
-    yield _many("hearthwatch_events", "Events in the record by level.", "level", {level: levels[level] for level in LEVELS})  # fmt: skip
-    yield _many("hearthwatch_ledger", "Pictures by state.", "state", states)
-    yield _one("hearthwatch_backlog", "Pictures that wait, in the ledger or on disk for their place there.", read_waiting(record).pictures)  # fmt: skip
-    yield _many("hearthwatch_dead_letters", "Quarantined pictures by the stage that failed.", "stage", dict(record.rows(reasons)))  # fmt: skip
-    yield _one("hearthwatch_cameras", "Cameras.", cameras)
-    yield _one("hearthwatch_verdicts_pending", "Events that wait for the language model.", queries.pending(record))
-    yield _one("hearthwatch_feed_seq", "Newest message of the feed.", Feed(record).last())
-    yield from _cameras(record, at)
-    yield from _consumers(queries.consumers(record))
-    yield from _conditions(record)
-    beats = queries.heartbeats(record)
+    conditions = record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2")
+    numbers = {(chain, name): value for chain, beat in beats.items() for name, value in beat["counters"].items()}
+    families: list[tuple[str, str, str, Any]] = [
+        ("pictures_total", "Pictures found since the record began.", "", queries.pictures_found(record)),
+        ("detections", "Boxes in the record.", "", counters["detections"]),
+        ("events", "Events in the record by level.", "level", {level: levels[level] for level in LEVELS}),
+        ("ledger", "Pictures by state.", "state", {state: counters[state] for state in ("discovered", "settled", "quarantined")}),
+        ("backlog", "Pictures that wait, in the ledger or on disk for their place there.", "", read_waiting(record).pictures),
+        ("dead_letters", "Quarantined pictures by the stage that failed.", "stage", dict(record.rows(reasons))),
+        ("cameras", "Cameras.", "", len(cameras)),
+        ("verdicts_pending", "Events that wait for the language model.", "", queries.pending(record)),
+        ("feed_seq", "Newest message of the feed.", "", Feed(record).last()),
+        *((f"camera_{what}", f"{words} in the record by camera.", "camera", {id: by_camera[what].get(id, 0) for id in cameras}) for what, words in COUNTED.items()),
+        ("camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", {id: c["last_picture_age_seconds"] for id, c in cameras.items()}),
+        ("camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", {id: c["clock_offset_seconds"] for id, c in cameras.items()}),
+        ("consumer_delivered_total", "Messages delivered.", "consumer", {name: row["delivered"] for name, row in consumers.items()}),
+        ("consumer_failed_total", "Deliveries that failed; they come again.", "consumer", {name: row["failed"] for name, row in consumers.items()}),
+        ("consumer_lag", "Messages that a consumer of the feed has not processed.", "consumer", {name: row["lag"] for name, row in consumers.items()}),
+        ("condition", "Whether this is wrong now.", "kind subject severity", {tuple(key): is_on for *key, is_on in conditions}),
+        ("heartbeat_age_seconds", "Seconds since a chain's last heartbeat.", "chain", {chain: max(0.0, (at - beat["at"]) / 1e6) for chain, beat in beats.items()}),
+        ("chain", "A number from a chain's heartbeat.", "chain name", {key: n for key, n in numbers.items() if isinstance(n, int | float)}),
+    ]  # fmt: skip
+    yield from (_family(*each) for each in families)
     yield from _histograms(beats)
-    ages = {chain: max(0.0, (at - beat["at"]) / 1e6) for chain, beat in beats.items()}
-    yield _many("hearthwatch_heartbeat_age_seconds", "Seconds since a chain's last heartbeat.", "chain", ages)
-    family = GaugeMetricFamily("hearthwatch_chain", "A number from a chain's heartbeat.", labels=["chain", "name"])
-    for chain, beat in beats.items():
-        for name, value in beat["counters"].items():
-            if isinstance(value, int | float):
-                family.add_metric([chain, name], value)
-    yield family
-
-
-def _cameras(record: Record, at: int) -> Iterator[Metric]:
-    counts, cameras = queries.count_by_camera(record), queries.camera_health(record, at)
-    things = {"pictures": "Pictures", "detections": "Boxes", "events": "Events", "quarantined": "Quarantined pictures"}
-    for name, thing in things.items():
-        numbers = {camera: counts[name].get(camera, 0) for camera in cameras}
-        yield _many(f"hearthwatch_camera_{name}", f"{thing} in the record by camera.", "camera", numbers)
-    for name, help in (
-        ("last_picture_age_seconds", "Seconds since a camera's last picture."),
-        ("clock_offset_seconds", "How slow a camera's clock is."),
-    ):
-        known = {id: camera[name] for id, camera in cameras.items() if camera[name] is not None}
-        yield _many(f"hearthwatch_camera_{name}", help, "camera", known)
-
-
-def _consumers(consumers: dict[str, Any]) -> Iterator[Metric]:
-    for name, help, counter in (
-        ("delivered", "Messages delivered.", True),
-        ("failed", "Deliveries that failed; they come again.", True),
-        ("lag", "Messages that a consumer of the feed has not processed.", False),
-    ):
-        numbers = {consumer: row[name] for consumer, row in consumers.items()}
-        yield _many(f"hearthwatch_consumer_{name}", help, "consumer", numbers, counter=counter)
-
-
-def _conditions(record: Record) -> Iterator[Metric]:
-    labels = ["kind", "subject", "severity"]
-    family = GaugeMetricFamily("hearthwatch_condition", "Whether this is wrong now.", labels=labels)
-    for *values, is_on in record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2"):
-        family.add_metric(values, is_on)
-    yield family
 
 
 def _free_bytes(state: AppState) -> int:
@@ -124,15 +107,3 @@ def _histograms(beats: dict[str, Any]) -> Iterator[Metric]:
         yield HistogramMetricFamily(
             f"hearthwatch_{name}_seconds", step.help, buckets=list(histogram["le"].items()), sum_value=histogram["sum"]
         )
-
-
-def _one(name: str, help: str, value: float, *, counter: bool = False) -> Metric:
-    kind = CounterMetricFamily if counter else GaugeMetricFamily
-    return kind(name.removesuffix("_total") if counter else name, help, value)
-
-
-def _many(name: str, help: str, label: str, values: Mapping[str, float], *, counter: bool = False) -> Metric:
-    family = (CounterMetricFamily if counter else GaugeMetricFamily)(name, help, labels=[label])
-    for key, value in values.items():
-        family.add_metric([str(key)], value)
-    return family

@@ -45,22 +45,19 @@ RESTARTED_SECONDS = 10.0  # a part that was started again is reported for so lon
 JUDGING_SECONDS = 20.0  # a language model that takes longer than this for one event is reported
 WAITING_SECONDS = 5.0  # a remote detector is asked to detect only while others wait for so long
 
-NODE_KINDS: frozenset[SystemKind] = frozenset(
-    {"detector_down", "lake_down", "llm_down", "notifier_down", "part_restarted", "redis_down"}
-)
+NODE_KINDS = "detector_down lake_down llm_down notifier_down part_restarted redis_down".split()
 """Their subject is a node of the graph."""
-
-
-Answer = str | list[Problem] | None
 
 
 class Probe(threading.Thread):
     """Asks one question again and again, and keeps the answer: words, or what is wrong."""
 
-    def __init__(self, name: str, ask: Callable[[], Answer], kind: SystemKind, subject: str) -> None:
+    def __init__(
+        self, name: str, ask: Callable[[], str | list[Problem] | None], kind: SystemKind, subject: str
+    ) -> None:
         super().__init__(name=f"probe {name}", daemon=True)
         self.ask, self.kind, self.subject = ask, kind, subject
-        self.answer: Answer = None
+        self.answer: str | list[Problem] | None = None
         self.error: str | None = None
         self._asked: float | None = None
         self.stopping = threading.Event()
@@ -207,13 +204,11 @@ class Monitor(SupervisedThread):
 
     def _ask_detector(self, component: Component) -> str | None:
         """Connect to a remote detector; ask it for detections only while pictures wait: it has work enough."""
-        if self.context.detector.status == "starting":
-            if self.context.detector.reason:
-                raise UserError(self.context.detector.reason)
-            return None
-        url = getattr(component, "url", None)
-        if self._waits or not isinstance(url, str):
-            return component.probe() if self._waits else None
+        detector, url = self.context.detector, getattr(component, "url", None)
+        if detector.status == "starting" and detector.reason:
+            raise UserError(detector.reason)
+        if detector.status == "starting" or self._waits or not isinstance(url, str):
+            return component.probe() if self._waits and detector.status != "starting" else None
         parts = urlsplit(url)
         try:
             port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -233,11 +228,10 @@ class Monitor(SupervisedThread):
         for thread in self.services.running():
             if isinstance(thread, JobThread):
                 answers[thread.name] = {"details": {"failed_at": thread.failed_at, "error": thread.error or None}}
+        loads = self.context.detector.status == "starting"
+        says = {"starting": True, "message": "the model is being loaded"} if loads else {"starting": False}
         for name in [name for name, node in self.nodes.items() if isinstance(node.component, RtDetr)]:
-            loads = self.context.detector.status == "starting"
-            answers.setdefault(name, {})["starting"] = loads
-            if loads:
-                answers[name]["message"] = "the model is being loaded"
+            answers[name] = answers.get(name, {}) | says
         new = {"starting": self.is_starting, "services": answers}
         (due, stored), began = self._stored, time.monotonic()
         if began >= due or new != stored or self._waits:

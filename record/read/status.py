@@ -106,20 +106,17 @@ def pending(record: Record) -> int:
 
 def last_verdict(record: Record) -> Row | None:
     """Read the newest verdict of a language model."""
-    row = record.one(
-        "SELECT event_id, model, latency_ms, at FROM event_history WHERE id > (SELECT coalesce(max(id), 0) FROM event_history) - ? "
-        "AND analyzer = 'nemotron' AND type = 'event.analyzed' ORDER BY id DESC LIMIT 1", 10_000,
+    rows = record.dicts(
+        "SELECT event_id, model, latency_ms, at FROM event_history WHERE id > (SELECT coalesce(max(id), 0) FROM event_history) - 10000 "
+        "AND analyzer = 'nemotron' AND type = 'event.analyzed' ORDER BY id DESC LIMIT 1"
     )  # fmt: skip
-    return None if row is None else {"event_id": row[0], "model": row[1], "latency_ms": row[2], "at": iso(row[3])}
+    return next((row | {"at": iso(row["at"])} for row in rows), None)
 
 
 def last_detected(record: Record) -> Row | None:
     """Read the newest picture that a detector processed."""
-    row = record.one(
-        "SELECT id, model, detect_ms, discovered_at FROM frames WHERE state = 'settled' AND model IS NOT NULL ORDER BY id DESC LIMIT 1"
-    )
-    names = ("frame_id", "model", "detect_ms", "discovered_at")
-    return None if row is None else dict(zip(names, (*row[:3], iso(row[3])), strict=True))
+    sql = "SELECT id AS frame_id, model, detect_ms, discovered_at FROM frames WHERE state = 'settled' AND model IS NOT NULL ORDER BY id DESC LIMIT 1"
+    return next((row | {"discovered_at": iso(row["discovered_at"])} for row in record.dicts(sql)), None)
 
 
 def found_before(record: Record, at: int) -> int:
@@ -221,11 +218,11 @@ def describe_notes(notes: Mapping[str, Any]) -> list[str]:
 
 def needs_person(record: Record) -> Row | None:
     """Read the unreviewed event with the highest score, if it is high or critical."""
-    row = record.one(
-        "SELECT id, risk_level, camera_id FROM events INDEXED BY events_inbox WHERE reviewed = 0 AND status <> 'merged' AND risk_level IS NOT NULL "
-        f"AND risk_score >= {ALARMING} ORDER BY risk_score DESC, started_at DESC LIMIT 1"
-    )
-    return None if row is None else {"event_id": row[0], "level": row[1], "camera_id": row[2]}
+    rows = record.dicts(
+        "SELECT id AS event_id, risk_level AS level, camera_id FROM events INDEXED BY events_inbox WHERE reviewed = 0 AND status <> 'merged' "
+        f"AND risk_level IS NOT NULL AND risk_score >= {ALARMING} ORDER BY risk_score DESC, started_at DESC LIMIT 1"
+    )  # fmt: skip
+    return next(iter(rows), None)
 
 
 def to_review(record: Record, since: int = 0) -> int:
