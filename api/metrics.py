@@ -25,7 +25,11 @@ from hearthwatch.record.units import LEVELS
 if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
 
-COUNTED = {"pictures": "Pictures", "detections": "Boxes", "events": "Events", "quarantined": "Quarantined pictures"}
+COUNTED = (
+    ("pictures", "Pictures", "sum(n) FROM pictures"), ("detections", "Boxes", "sum(n) FROM detection_counts"),
+    ("events", "Events", "sum(n) FROM event_counts WHERE object_type = ''"),
+    ("quarantined", "Quarantined pictures", "count(*) FROM frames WHERE state = 'quarantined'"),
+)  # fmt: skip
 
 
 class Collector:
@@ -65,8 +69,8 @@ def _family(name: str, help: str, labels: str, values: float | Mapping[Any, floa
 
 def _read_families(record: Record) -> Iterator[Metric]:
     at, counters, levels = now(), record.counters(), count_levels(record, Filter())
-    beats, by_camera = queries.heartbeats(record), queries.count_by_camera(record)
-    cameras, consumers = queries.camera_health(record, at), queries.consumers(record)
+    beats, cameras, consumers = queries.heartbeats(record), queries.camera_health(record, at), queries.consumers(record)
+    counts = {what: dict(record.rows(f"SELECT camera_id, {sql} GROUP BY 1")) for what, _, sql in COUNTED}
     reasons = "SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1"
     conditions = record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2")
     numbers = {(chain, name): value for chain, beat in beats.items() for name, value in beat["counters"].items()}
@@ -80,7 +84,7 @@ def _read_families(record: Record) -> Iterator[Metric]:
         ("cameras", "Cameras.", "", len(cameras)),
         ("verdicts_pending", "Events that wait for the language model.", "", queries.pending(record)),
         ("feed_seq", "Newest message of the feed.", "", Feed(record).last()),
-        *((f"camera_{what}", f"{words} in the record by camera.", "camera", {id: by_camera[what].get(id, 0) for id in cameras}) for what, words in COUNTED.items()),
+        *((f"camera_{what}", f"{words} in the record by camera.", "camera", {id: counts[what].get(id, 0) for id in cameras}) for what, words, _ in COUNTED),
         ("camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", {id: c["last_picture_age_seconds"] for id, c in cameras.items()}),
         ("camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", {id: c["clock_offset_seconds"] for id, c in cameras.items()}),
         ("consumer_delivered_total", "Messages delivered.", "consumer", {name: row["delivered"] for name, row in consumers.items()}),

@@ -120,8 +120,7 @@ def check_data(s: Settings) -> Iterator[Finding]:
         if free < FREE_BYTES_MIN:
             yield wrong("data", f"{room}: make room, or set HEARTHWATCH_RETENTION_GB or a lower RETENTION_DAYS")
         else:
-            low = free < total * FREE_SHARE
-            yield Finding("note" if low else "ok", "data", room + (": that is little" if low else ""))
+            yield note("data", f"{room}: that is little") if free < total * FREE_SHARE else ok("data", room)
 
 
 def check_record(s: Settings) -> Iterator[Finding]:
@@ -270,14 +269,10 @@ def check_node(name: str, component: Component) -> Iterator[Finding]:
 
 def filesystem(path: Path, mounts: Path = MOUNTS) -> str:
     """Return the kind of file system that `path` is on; empty if it cannot be found out."""
-    best, kind = "", ""
     try:
-        lines = mounts.read_text(errors="replace").splitlines()
+        lines = [line.split()[1:3] for line in mounts.read_text(errors="replace").splitlines()]
     except OSError:
         return ""
-    for line in lines:
-        where, what = line.split()[1:3]
-        where = where.replace("\\040", " ")
-        if len(where) >= len(best) and Path(os.path.abspath(path)).is_relative_to(where):  # noqa: PTH100
-            best, kind = where, what
-    return kind
+    mounted = [(where.replace("\\040", " "), kind) for where, kind in lines]
+    above = [(len(where), n, kind) for n, (where, kind) in enumerate(mounted) if Path(os.path.abspath(path)).is_relative_to(where)]  # noqa: PTH100  # fmt: skip
+    return max(above, default=(0, 0, ""))[2]

@@ -23,7 +23,7 @@ from hearthwatch.flows.multiplex import Multiplexed
 from hearthwatch.flows.node import FLOW, Node
 from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import exit_on_user_error
-from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, ServiceThread, ServiceThreads
+from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, ServiceThreads
 from hearthwatch.flows.validate import is_durable_edge
 from hearthwatch.record import Record
 from hearthwatch.record.graph_description import store_description
@@ -192,7 +192,7 @@ class _Builder:
         else:
             _last_step(node.name, node.label(), build, *inputs)
 
-    def _thread(self, node: Node) -> ServiceThread:
+    def _thread(self, node: Node) -> ConsumerThread | JobThread:
         if isinstance(node.component, Job):
             return JobThread(node.name, node.component, self.context)
         assert isinstance(node.component, Consumer)

@@ -154,8 +154,6 @@ class Monitor(SupervisedThread):
     def _of_threads(self) -> Iterator[Problem]:
         at = time.monotonic()
         for thread in (self, *self.services.running()):
-            if not isinstance(thread, SupervisedThread):
-                continue
             name, since = thread.name, thread.failing_since
             if thread.restarted is not None and at - thread.restarted < RESTARTED_SECONDS:
                 says = f"{name} ended ({thread.died_of}) and was started again"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from bytewax.inputs import StatefulSourcePartition
@@ -42,22 +42,13 @@ RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after i
 POLL = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
-class ServiceThread(Protocol):
-    """A thread that belongs to a node."""
-
-    def start(self) -> None: ...
-    def wake(self) -> None: ...
-    def stop(self, deadline: float) -> None: ...
-    def join(self, deadline: float) -> None: ...
-
-
 class ServiceThreads:
     """All consumers and jobs of a graph: started together, stopped together."""
 
     def __init__(self) -> None:
-        self._running: list[ServiceThread] = []
+        self._running: list[ConsumerThread | JobThread] = []
 
-    def start(self, service: ServiceThread) -> None:
+    def start(self, service: ConsumerThread | JobThread) -> None:
         service.start()
         self._running.append(service)
 
@@ -66,7 +57,7 @@ class ServiceThreads:
         for service in self._running:
             service.wake()
 
-    def running(self) -> list[ServiceThread]:
+    def running(self) -> list[ConsumerThread | JobThread]:
         """List those that run."""
         return list(self._running)
 

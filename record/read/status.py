@@ -271,16 +271,6 @@ def quarantine(record: Record, limit: int, offset: int) -> list[Row]:
     return out
 
 
-def count_by_camera(record: Record) -> dict[str, dict[str, int]]:
-    """Count pictures, boxes, events and quarantined pictures of the record, each by camera."""
-    return {
-        "pictures": dict(record.rows("SELECT camera_id, sum(n) FROM pictures GROUP BY 1")),
-        "detections": dict(record.rows("SELECT camera_id, sum(n) FROM detection_counts GROUP BY 1")),
-        "events": dict(record.rows("SELECT camera_id, sum(n) FROM event_counts WHERE object_type = '' GROUP BY 1")),
-        "quarantined": dict(record.rows("SELECT coalesce(camera_id, ''), count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1")),
-    }  # fmt: skip
-
-
 def gpu(record: Record, limit: int = 1, since: int = 0) -> list[Row]:
     """Read the newest samples of the GPU, oldest first."""
     columns = "gpu_utilization, memory_used, memory_total, temperature, inference_fps, recorded_at"
