@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = (
-    *("run", "api", "demo", "check", "graph", "components", "evaluate", "llm", "replay", "retry", "backfill"),
+    *("run", "api", "demo", "check", "graph", "components", "notify", "evaluate", "llm", "replay", "retry", "backfill"),
     *("doctor", "sql", "prune", "verify", "why"),
 )  # in the order of --help
 

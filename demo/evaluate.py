@@ -26,6 +26,7 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.notifications import Sent, rank
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
     RISK_FLOORS,
@@ -41,7 +42,7 @@ from hearthwatch.schemas.items import (
     to_microseconds,
 )
 from hearthwatch.schemas.settings import settings
-from hearthwatch.sinks.notification_policy import Rules, Sent, decide, rank
+from hearthwatch.sinks.notification_policy import Rules, decide
 from hearthwatch.stages.incident import IncidentGrouping
 from hearthwatch.stages.prompt import FLOOR, messages, schema, verdict
 from hearthwatch.stages.rules import RulesJudge

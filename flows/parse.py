@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -62,8 +63,10 @@ def _extend(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[str]
     if extends not in (None, "default"):
         out.mistakes.append(f'{file.where("", EXTENDS)}`{EXTENDS}` = {extends!r}: there is only "default" to extend')
     if extends != "default":
+        tables |= _notifiers() if file.name == str(DEFAULT) else {}
         return tables, lambda name: lambda key: file.where(name, key)
     built_in = read_flow_file(DEFAULT)
+    built_in.tables.update(_notifiers())
 
     def where(name: str) -> Where:
         return lambda key: (file if (name, key) in file.lines or name not in built_in.tables else built_in).where(
@@ -71,6 +74,18 @@ def _extend(file: FlowFile, out: Parsed) -> tuple[dict[str, Any], Callable[[str]
         )
 
     return _merge(built_in.tables, tables), where
+
+
+def _notifiers() -> dict[str, Any]:
+    """Return the tables of the notifiers that settings name."""
+    urls = {use: lookup(f"HEARTHWATCH_{use.upper()}_URL") for use in ("ntfy", "webhook", "mqtt")}
+    found: dict[str, Any] = {use: {"use": use, "from": "sqlite", "url": url} for use, url in urls.items() if url}
+    if "ntfy" in found:
+        parts = urlsplit(str(found["ntfy"].pop("url")))
+        folder, _, topic = parts.path.rpartition("/")
+        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{folder}"
+        found["ntfy"] |= {"server": server, "topic": topic} | ({"token": parts.password} if parts.password else {})
+    return found
 
 
 def _merge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,8 +194,8 @@ def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     says = error["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
     if not option:
         return str(says)
-    secret = re.search("token|secret|password|key$", option, re.IGNORECASE) or "Secret" in str(
-        _annotation(kind, option)
+    secret = (
+        re.search("token|secret|password|key$", option, re.IGNORECASE) or not kind.model_fields[error["loc"][0]].repr
     )
     value = str(error["input"])
     shown = "***" if secret else masked("_URL", value) if "://" in value else repr(error["input"])

@@ -25,17 +25,20 @@ from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import release_free_memory
 from hearthwatch.record import Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.notifications import DeliveryHistory
 from hearthwatch.record.thread_priority import lower_priority
-from hearthwatch.schemas import ConsumerWorker, Job, JobWorker, Message, Mirror
+from hearthwatch.record.thumbnails import bind_picture
+from hearthwatch.schemas import ConsumerWorker, IncidentMessage, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.sinks.notifier import NotifierWorker
 from hearthwatch.sources.one_partition import OnePartitionSource
 
 log = logging.getLogger(__name__)
 
 MESSAGES_MAX = 100  # per `deliver`: about 100 kB of JSON, and what is repeated at most after a failure
-RESUMED_MAX = 200  # messages passed to a consumer's `resume`: those of open notifications are among them
+RESUMED_MAX = 200  # messages passed to a consumer's `resume`
 IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
 RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after its interval if that is shorter
@@ -160,6 +163,7 @@ class ConsumerThread(SupervisedThread):
         super().__init__(name)
         self.on_news = on_news
         self.worker, self.only, self.path, self.accepts = worker, only, context.record_path, accepts
+        self.context, self._digest_due = context, 0.0
         self._wake, self._until = threading.Event(), 0.0
         self._lock: Lock | None = None
 
@@ -188,6 +192,8 @@ class ConsumerThread(SupervisedThread):
         take = self._mirror if isinstance(self.worker, Mirror) else self._take
         self._record = Record(self.path)
         self._feed = Feed(self._record)
+        if isinstance(self.worker, NotifierWorker):
+            self.worker.history = DeliveryHistory(self._feed, self.name)
         opened = False
         try:
             opened = self._acquire_lock() and self._retry(self.worker.open) and self._retry(self._resume)
@@ -233,6 +239,11 @@ class ConsumerThread(SupervisedThread):
         if messages:
             self._deliver(messages)
             return not self._stopping.is_set() or time.monotonic() < self._until
+        if isinstance(self.worker, NotifierWorker):
+            self.worker.history.caught_up = time.monotonic()
+            if self._digest_due < time.monotonic():
+                self.worker.send_digest()
+                self._digest_due = time.monotonic() + IDLE_SECONDS
         return self._wait()
 
     def _mirror(self) -> bool:
@@ -259,7 +270,8 @@ class ConsumerThread(SupervisedThread):
     def _wanted(self, messages: list[AnyMessage]) -> list[AnyMessage]:
         """Leave out what it does not accept, what its `only` excludes, and that itself was down."""
         down = ("notifier_down", self.name), ("redis_down", self.name)
-        wanted = (m for m in messages if isinstance(m, self.accepts) and wants(self.only, m))
+        accepted = (m for m in messages if isinstance(m, self.accepts) and wants(self.only, m))
+        wanted = (bind_picture(m, self.context) if isinstance(m, IncidentMessage) else m for m in accepted)
         return [m for m in wanted if not isinstance(m, SystemMessage) or (m.kind, m.subject) not in down]
 
     def _deliver(self, messages: list[AnyMessage]) -> None:

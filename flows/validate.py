@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from hearthwatch.flows.node import ERRORS, Node, name_of, types
+from hearthwatch.flows.only import as_tuple
 from hearthwatch.flows.only import mistakes as only_mistakes
 from hearthwatch.schemas import (
     Component,
@@ -64,6 +65,11 @@ def find_warnings(nodes: Nodes) -> list[str]:
             and not _emits(node, Upload)
         ):
             found.append(f"{node}: no node reads what it emits ({name_of(node.emits())})")
+        chosen = as_tuple((node.only or {}).get("type", "incident"))
+        if getattr(node.component, "messages", "") == "incident" and not any("incident" in type for type in chosen):
+            found.append(
+                f'{node.at("only")}: `only` lets no incident through: remove `type`, or set `messages = "event"`'
+            )
         if node.is_kind(Source) and _emits(node, Frame) and (node.kind or Component).__module__ != FILES:
             found.append(
                 f"{node}: frames that it makes without a row in the ledger are never settled: emit Upload instead"

@@ -80,10 +80,13 @@ class Feed:
         row = self.record.one("SELECT seq FROM cursors WHERE name = ?", name)
         return int(row[0]) if row else self.record.transact(find_or_make)
 
-    def advance(self, name: str, seq: int, delivered: int = 0, at: int = 0) -> None:
-        """Move a consumer's cursor to `seq`, never backwards, and count what it delivered in the same transaction."""
+    def advance(
+        self, name: str, seq: int, delivered: int = 0, at: int = 0, write: Callable[[], None] = lambda: None
+    ) -> None:
+        """Move a consumer's cursor to `seq`, never backwards; count what it delivered and `write` in the same transaction."""
 
-        def write() -> None:
+        def move() -> None:
+            write()
             self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", seq, name)
             if delivered:
                 self.record.execute(
@@ -92,7 +95,7 @@ class Feed:
                     name, delivered, at,
                 )  # fmt: skip
 
-        self.record.transact(write)
+        self.record.transact(move)
 
     def count_failure(self, name: str, error: str | None, at: int) -> None:
         """Count an attempt of a consumer that failed; without an `error`, note that it works again."""
@@ -138,7 +141,8 @@ def _system_message(payload: str) -> SystemMessage:
     )  # fmt: skip
 
 
-def _incident_message(payload: str) -> IncidentMessage:
+def parse_incident(payload: str) -> IncidentMessage:
+    """Read a message about an incident from its JSON."""
     p: dict[str, Any] = json.loads(payload)
     incident = Incident(
         p["incident_id"], p["type"], p["revision"], p["status"], datetime.fromisoformat(p["started_at"]),
@@ -150,6 +154,6 @@ def _incident_message(payload: str) -> IncidentMessage:
 
 
 _NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage]] = {
-    "incident": _incident_message,
+    "incident": parse_incident,
     "system": _system_message,
 }

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import zlib
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -19,11 +23,15 @@ from hearthwatch.record.copies import find_file
 from hearthwatch.record.paths import unescape
 from hearthwatch.record.thumbnail_drawing import draw
 from hearthwatch.record.units import box_ids
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Detection, from_microseconds
+from hearthwatch.schemas.messages import IncidentMessage
 from hearthwatch.schemas.picture_formats import JPEG, PICTURE_FORMATS, find_turn
 
 START = b"\xff\xd8"  # of every JPEG
 MARKED = START + b"\xff\xfe\x00\x0acrc:"  # … and of ours: a comment of eight bytes, the last four of them the sum
+MEDIA = "/api/media/"  # where the API serves the data dir
+WAIT_SECONDS, POLL_SECONDS = 2.0, 0.02  # a notification waits for its picture, which is drawn within a second
 
 
 class ThumbnailError(RecordError):
@@ -37,7 +45,7 @@ def path(frame_id: int, captured_at: int) -> str:
 
 def url(path: str) -> str:
     """Return where the API serves it."""
-    return f"/api/media/{path}"
+    return f"{MEDIA}{path}"
 
 
 def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
@@ -67,6 +75,24 @@ def detections(record: Record, frame_id: int) -> list[Detection]:
         *mine, *mine,
     )  # fmt: skip
     return [Detection(label, score, (x, y, w, h)) for _, label, score, x, y, w, h in rows]
+
+
+def bind_picture(message: IncidentMessage, context: Context) -> IncidentMessage:
+    """Return the message with its way to the picture."""
+    return replace(message, source=partial(read_url, context))
+
+
+def read_url(context: Context, url: str) -> bytes | None:
+    """Read the thumbnail of this URL; wait for the node that draws it, else draw it here. None: that cannot be done."""
+    there, until = context.data_dir / url.removeprefix(MEDIA), time.monotonic() + WAIT_SECONDS
+    while not is_whole(there) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+    with suppress(ThumbnailError, OSError):
+        if not is_whole(there):
+            with closing(Record(context.record_path)) as record:
+                find(record, context.data_dir, context.base_path, int(there.name.partition("_")[0]))
+        return there.read_bytes()
+    return None
 
 
 def is_whole(thumbnail: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -64,7 +64,8 @@ class Notification:
     """What is sent replaces what was sent under the same tag."""
     loud: bool
     """Whether it rings."""
-    kind: Literal["new", "update", "digest"]
+    kind: str
+    """new, update or digest."""
     counts: Mapping[str, int]
     """Of incidents, of their events, and of incidents at each level."""
     incidents: tuple[int, ...]
@@ -80,6 +81,13 @@ class IncidentMessage:
     incident: Incident
     notification: Notification | None = field(default=None, kw_only=True)
     """Set on what a notifier sends."""
+    source: Callable[[str], bytes | None] | None = field(default=None, kw_only=True, repr=False, compare=False)
+    """Reads the picture of a thumbnail's URL."""
+
+    def picture(self) -> bytes | None:
+        """Return the picture of the gravest event as a JPEG. Waits up to two seconds for it; None: there is none."""
+        url = self.incident.thumbnail
+        return self.source(url) if self.source and url else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the message as it is published: schema `hearthwatch.incident.v1`, JSON types only."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import time
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -24,6 +25,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
+from hearthwatch.schemas.items import RiskLevel
 from hearthwatch.schemas.path_rules import CameraPattern, PathRules, TimeFormat
 from hearthwatch.schemas.text import did_you_mean
 
@@ -140,6 +142,22 @@ Seconds = Annotated[
 HttpUrl = Annotated[
     str | None, Field(repr=False), _url("http", "https"), Allowed("http://host:port or https://host:port, or nothing")
 ]
+
+
+def parse_hours(text: str) -> tuple[time, time]:
+    """Read `22:00-06:30` as its two ends. Raises ValueError."""
+    try:
+        start, end = (time.fromisoformat(part) for part in re.split(r"\s*[-–]\s*", text.strip()))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a span of hours: write 22:00-06:30") from None
+    return start, end
+
+
+QuietHours = Annotated[
+    str | None,
+    AfterValidator(lambda text: text if text is None or parse_hours(text) else None),
+    Allowed("such as 22:00-06:30, or nothing"),
+]
 Folder = Annotated[Path, AfterValidator(_at_home), Allowed("a folder")]
 
 
@@ -227,6 +245,23 @@ class Settings(BaseModel):
         "security_events"
     )
     """Pub/sub channel that events are published on; the stream `<channel>:stream` keeps them."""
+    hearthwatch_notify_level: Annotated[RiskLevel, Allowed("low, medium, high or critical")] = "medium"
+    """Incidents are notified about when they reach this level: `low`, `medium`, `high` or `critical`."""
+    hearthwatch_quiet_hours: QuietHours = None
+    """Hours, such as 22:00-06:30 in HEARTHWATCH_TIMEZONE, in which nothing below `high` is sent; it comes as one digest when they end."""
+    hearthwatch_public_url: HttpUrl = None
+    """Where phones reach the page, such as https://home.example: notifications link to it; unset: no link."""
+    hearthwatch_ntfy_url: HttpUrl = None
+    """Topic of an ntfy server that notifications are pushed to, such as https://ntfy.sh/topic, or https://:token@host/topic."""
+    hearthwatch_webhook_url: HttpUrl = None
+    """Where notifications are sent to as JSON, such as http://localhost:5678/webhook/hearthwatch."""
+    hearthwatch_mqtt_url: Annotated[
+        str | None,
+        Field(repr=False),
+        _url("mqtt", "mqtts"),
+        Allowed("mqtt://user:password@host:port or mqtts://host, or nothing"),
+    ] = None
+    """The MQTT broker of Home Assistant or others, such as mqtt://user:password@host:1883."""
     hearthwatch_capture_time: Annotated[
         Literal["auto", "mtime", "name", "exif"], Allowed("auto, mtime, name or exif")
     ] = "auto"
@@ -469,7 +504,7 @@ def example() -> str:
 
 def masked(name: str, value: str) -> str:
     """Return a variable's value as a message may show it: no token, no `user:password@`, no `password=`."""
-    if re.search(r"TOKEN|SECRET|PASSWORD|_KEY$", name):
+    if re.search(r"TOKEN|SECRET|PASSWORD|_KEY$|NTFY_URL|WEBHOOK_URL", name):
         return "***"
     if not name.endswith("_URL") and "://" not in value:
         return value

@@ -37,11 +37,12 @@ from hearthwatch.schemas.items import (
     Detection,
     Event,
     Frame,
+    Incident,
     Reject,
     Tick,
     Verdict,
 )
-from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,6 +98,19 @@ def message(seq: int = 1, **more: Any) -> Message:
     return Message(seq, "event.closed", 0.4, event(seq, **more))
 
 
+def incident_message(seq: int = 1, **more: Any) -> IncidentMessage:
+    """Make the feed's message that such an event opened an incident."""
+    at = START + timedelta(seconds=seq)
+    values: dict[str, Any] = {
+        "type": "incident.opened", "revision": 1, "status": "open", "started_at": at, "last_at": at, "ended_at": None,
+        "risk_score": 62, "summary": "1 person", "cameras": ("front_door",), "camera_names": ("front door",), "events": (seq,),
+        "event_count": 1, "frame_count": 1, "objects": {"person": 1}, "gravest_event_id": seq, "thumbnail": None,
+        "delay_seconds": 0.4,
+    }  # fmt: skip
+    made = Incident(seq, **(values | more))
+    return IncidentMessage(seq, made.type, made)
+
+
 def system_message(seq: int = 1) -> SystemMessage:
     """Make the feed's message that a camera is silent, or, for an even number, that it is not any more."""
     at, words = START + timedelta(seconds=seq), "porch has sent no picture for an hour"
@@ -104,7 +118,8 @@ def system_message(seq: int = 1) -> SystemMessage:
 
 
 SAMPLES: dict[type, Callable[[int], Any]] = {
-    Frame: frame, Detected: detected, Event: event, Message: message, SystemMessage: system_message,
+    Frame: frame, Detected: detected, Event: event, Message: message, IncidentMessage: incident_message,
+    SystemMessage: system_message,
 }  # fmt: skip
 
 

@@ -31,10 +31,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import AfterValidator, Field
 
 from hearthwatch.record import Record
+from hearthwatch.record.notifications import LEVELS
 from hearthwatch.schemas import Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
-from hearthwatch.sinks.notifier import LEVELS, DeliveryError, Notifier, NotifierWorker, is_old
+from hearthwatch.sinks.notifier import DeliveryError, Notifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that publishes `offline` for us

@@ -9,17 +9,17 @@ of the delivery, since they are people's.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time, timedelta, tzinfo
-from typing import Literal, NamedTuple, Protocol, get_args
+from datetime import datetime, timedelta, tzinfo
+from typing import Literal, NamedTuple, Protocol
 
+from hearthwatch.record.notifications import SENDING, Sent, rank
 from hearthwatch.schemas.items import RiskLevel
 from hearthwatch.schemas.messages import IncidentMessage, Notification
+from hearthwatch.schemas.settings import parse_hours
 
-LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 AGAIN = timedelta(minutes=30)  # without anything at the level: what comes then is news
 DIGEST_WAIT = timedelta(seconds=60)  # without more old news: the backlog has ended, and is one digest
 DIGEST = "digest-"  # `Sent.held` starts with this while the digest is being sent
@@ -45,46 +45,16 @@ class Rules:
         levels = [rank(self.camera_levels.get(camera, self.level)) for camera in message.incident.cameras]
         return risk(message) >= min(levels, default=rank(self.level))
 
+    def is_fresh(self, message: IncidentMessage, waited: float) -> bool:
+        """Whether it may ring after it has waited so many seconds."""
+        return message.incident.delay_seconds + waited <= self.delay_seconds_max
+
     def is_quiet(self, risk: int, now: datetime) -> bool:
         """Whether nothing of this rank is sent now."""
         if self.quiet_hours is None or risk >= rank(self.quiet_below):
             return False
         (start, end), at = parse_hours(self.quiet_hours), now.astimezone(self.zone).time()
         return start <= at < end if start <= end else at >= start or at < end
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What one notifier did about one incident: a row of the table `notifications`."""
-
-    incident_id: int
-    revision: int = 0
-    """The newest that was sent or held."""
-    level: RiskLevel | None = None
-    """The highest that was sent, in digests too."""
-    rang: RiskLevel | None = None
-    """The highest that was sent aloud."""
-    events: tuple[int, ...] = ()
-    """Those that were in what was sent."""
-    loud_at: datetime | None = None
-    """Event time of the last notification that rang."""
-    news_at: datetime | None = None
-    """Event time of the last news at the level."""
-    held: str | None = None
-    """Why its news wait: quiet, outage, old, or the id of the digest that is being sent."""
-    held_at: datetime | None = None
-    """When they were held, by the clock of the delivery."""
-    message: IncidentMessage | None = None
-    """The news that wait."""
-
-    def cover(self, message: IncidentMessage) -> Sent:
-        """Return the row after `message` was sent."""
-        level, events = max(self.level, message.incident.risk_level, key=rank), message.incident.events
-        return replace(self, level=level, events=events, held=None, held_at=None, message=None)
-
-    def hold(self, message: IncidentMessage, why: str, now: datetime) -> Sent:
-        """Return the row while `message` waits for a digest."""
-        return replace(self, held=why, held_at=now, message=message)
 
 
 class History(Protocol):
@@ -117,10 +87,9 @@ def decide(
     `newcomer`, `graver_place`: a new person appeared; a place of more weight was reached.
     """
     incident, before = message.incident, history.get(message.incident.id) or Sent(message.incident.id)
-    is_reached, at = rules.is_reached(message), incident.last_at
+    is_reached, at, after = rules.is_reached(message), incident.last_at, replace(before, revision=incident.revision)
     if incident.revision <= before.revision or not (is_reached or before.news_at):
         return Decision("nothing")
-    after = replace(before, revision=incident.revision)
     if incident.merged_into is not None:
         return _merge(before, after, history.get(incident.merged_into) or Sent(incident.merged_into))
     if is_reached:
@@ -129,91 +98,66 @@ def decide(
     is_paused = before.loud_at is not None and at - before.loud_at < timedelta(seconds=rules.pause_seconds)
     again = not is_paused and (is_gap or graver_place or (newcomer and risk(message) >= rank("high")))
     rings = is_reached and message.type != "incident.closed" and (risk(message) > rank(before.rang) or again)
-    is_fresh = incident.delay_seconds + waited <= rules.delay_seconds_max
-    highest = max(before.rang, incident.risk_level, key=rank)
+    is_fresh, highest = rules.is_fresh(message, waited), max(before.rang, incident.risk_level, key=rank)
     is_quiet = rules.is_quiet(rank(highest), now)
     if rings and is_fresh and not is_quiet:
         if rung is not None and risk(message) <= rung:
             return Decision("hold", (after.hold(message, "outage", now),))
         return Decision("loud", (replace(after.cover(message), rang=highest, loud_at=at),))
-    if not before.held and risk(message) <= rank(before.level) and {*incident.events} <= {*before.events}:
-        is_told = is_quiet or before.loud_at is None
-        return Decision("nothing", (after,)) if is_told else Decision("update", (after.cover(message),))
+    is_news = before.held or message.type == "incident.raised" or not {*incident.events} <= {*before.events}
+    if not is_news and (is_quiet or before.loud_at is None):
+        return Decision("nothing", (after,))
     if not is_quiet and (before.loud_at or (is_fresh and not before.held)):
         return Decision("update", (after.cover(message),))
-    why = (
-        "quiet"
-        if is_quiet
-        else before.held or ("old" if incident.delay_seconds > rules.delay_seconds_max else "outage")
-    )
-    return Decision("hold", (after.hold(message, why, now),))
+    old = "old" if incident.delay_seconds > rules.delay_seconds_max else "outage"
+    return Decision("hold", (after.hold(message, "quiet" if is_quiet else before.held or old, now),))
 
 
 def _merge(before: Sent, after: Sent, into: Sent) -> Decision:
     """One incident became part of another: what was sent about either was about both."""
-    times = [at for at in (before.loud_at, into.loud_at) if at]
     both = replace(
         into,
-        level=max(before.level, into.level, key=rank),
         rang=max(before.rang, into.rang, key=rank),
         events=(*into.events, *before.events),
-        loud_at=max(times, default=None),
-        news_at=max((at for at in (before.news_at, into.news_at) if at), default=None),
+        loud_at=into.loud_at or before.loud_at,
+        news_at=into.news_at or before.news_at,
     )
     gone = replace(after, held=None, held_at=None, message=None)
     return Decision("update" if before.loud_at else "nothing", (gone, both))
 
 
 def due(held: Iterable[Sent], rules: Rules, now: datetime) -> list[Sent]:
-    """Return what makes a digest now, the gravest first. One whose sending began is sent first, and as it was."""
-    rows = sorted((row for row in held if row.message), key=lambda row: (-_score(row), row.incident_id))
-    if begun := sorted(row.held for row in rows if row.held and row.held.startswith(DIGEST)):
+    """Return what makes a digest now, the gravest first: `held` is its id. One whose sending began is sent again as it was."""
+    rows = sorted((row for row in held if row.held), key=lambda row: (-risk(row.message), row.incident_id))
+    if begun := sorted(str(row.held) for row in rows if str(row.held).startswith(DIGEST)):
         return [row for row in rows if row.held == begun[0]]
-    rows = [row for row in rows if row.message and not rules.is_quiet(risk(row.message), now)]
-    waits = [row.held == "old" and row.held_at is not None and abs(now - row.held_at) < DIGEST_WAIT for row in rows]
-    return [] if any(waits) and all(row.held == "old" for row in rows) else rows
+    rows = [row for row in rows if not (str(row.held).startswith(SENDING) or rules.is_quiet(risk(row.message), now))]
+    is_over = [row.held != "old" or row.held_at is None or abs(now - row.held_at) >= DIGEST_WAIT for row in rows]
+    if all(row.held == "old" for row in rows) and not all(is_over):
+        return []
+    return [replace(row, held=f"{DIGEST}{rows[0].incident_id}-{rows[0].revision}") for row in rows]
 
 
 def digest(rows: Sequence[Sent]) -> IncidentMessage:
     """Return the digest of these rows: the gravest incident's message, with counts of all of them."""
-    messages, id = [row.message for row in rows if row.message], str(rows[0].held)
-    return replace(messages[0], notification=_notification(messages, id, id, False, "digest"))
+    return _announce(
+        [row.message for row in rows if row.message], str(rows[0].held), str(rows[0].held), False, "digest"
+    )
 
 
 def announce(message: IncidentMessage, before: Sent | None, *, loud: bool) -> IncidentMessage:
     """Return the message with what its receiver needs to ring, and to replace what it got before."""
-    tag = f"incident-{message.incident.id}"
-    kind: Literal["new", "update"] = "update" if before and before.loud_at else "new"
-    id = f"{tag}-{message.incident.revision}"
-    return replace(message, notification=_notification([message], id, tag, loud, kind))
+    tag, kind = f"incident-{message.incident.id}", "update" if before and before.loud_at else "new"
+    return _announce([message], f"{tag}-{message.incident.revision}", tag, loud, kind)
 
 
-def _notification(
-    messages: Sequence[IncidentMessage], id: str, tag: str, loud: bool, kind: Literal["new", "update", "digest"]
-) -> Notification:
+def _announce(messages: Sequence[IncidentMessage], id: str, tag: str, loud: bool, kind: str) -> IncidentMessage:
     levels: Counter[str] = Counter(message.incident.risk_level for message in messages)
     counts = {"incidents": len(messages), "events": sum(message.incident.event_count for message in messages)} | levels
-    return Notification(id, tag, loud, kind, counts, tuple(message.incident.id for message in messages))
+    ids = tuple(message.incident.id for message in messages)
+    return replace(messages[0], notification=Notification(id, tag, loud, kind, counts, ids))
 
 
-def rank(level: RiskLevel | None) -> int:
-    """Return a level's number, -1 for none."""
-    return -1 if level is None else LEVELS.index(level)
-
-
-def risk(message: IncidentMessage) -> int:
+def risk(message: IncidentMessage | None) -> int:
     """Return the number of the level of an incident."""
-    return rank(message.incident.risk_level)
-
-
-def _score(row: Sent) -> int:
-    return row.message.incident.risk_score if row.message else 0
-
-
-def parse_hours(text: str) -> tuple[time, time]:
-    """Read `22:00-06:30` as its two ends. Raises ValueError."""
-    try:
-        start, end = (time.fromisoformat(part) for part in re.split(r"\s*[-–]\s*", text.strip()))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a span of hours: write 22:00-06:30") from None
-    return start, end
+    return rank(message.incident.risk_level) if message else -1

@@ -1,69 +1,66 @@
-"""Decide which events notifiers send (the notification policy), and POST them.
+"""What notifiers share: they send what the notification policy decides, once, and POST it.
 
-At least once, in order: a `notify` that raises is called again with the same message, and what was sent before it is not
-sent twice. An event is sent once, and again only if its level has risen; old events are left out. After a restart the feed
-says what was sent before; only the pause of a camera starts again.
+At least once: a `notify` that raises is called again, and a kill repeats at most what was in flight, with the same id. After
+an outage the newest comes first. What was sent is in the record.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, tzinfo
-from typing import Annotated, Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import AfterValidator, Field
 
-from hearthwatch.schemas import Consumer, ConsumerWorker, Message
+from hearthwatch.record import Record
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.notifications import SENDING, DeliveryHistory, Sent, rank
+from hearthwatch.record.thumbnails import bind_picture
+from hearthwatch.schemas import Consumer, ConsumerWorker, IncidentMessage, Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
-from hearthwatch.schemas.settings import Seconds
+from hearthwatch.schemas.settings import QuietHours, Seconds, from_settings
+from hearthwatch.sinks.notification_policy import Rules, announce, decide, digest, due, risk
 
 log = logging.getLogger(__name__)
 
-LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
-EVENTS_MAX = 10_000  # remembered, x 100 bytes: days of events, and their late revisions come within minutes
+EVENT_PAUSE_SECONDS = 60  # of notifiers that send each event, as in 0.1, unless `pause_seconds` is set
 REFUSED = {400, 409, 413, 415, 422}  # the message's own fault: it would block all others for ever
 ANSWER_MAX = 200  # characters of an answer that are worth a log line
 
 
-def _check_hours(text: str | None) -> str | None:
-    if text is not None:
-        parse_hours(text)
-    return text
-
-
-def parse_hours(text: str) -> tuple[time, time]:
-    """Read `22:00-06:30` as its two ends. Raises ValueError."""
-    try:
-        start, end = (time.fromisoformat(part) for part in re.split(r"\s*[-–]\s*", text.strip()))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a span of hours: write 22:00-06:30") from None
-    return start, end
+def _check_quiet_below(level: RiskLevel) -> RiskLevel:
+    if level == "critical":
+        raise ValueError("quiet hours hold back medium, never high")
+    return level
 
 
 class Notifier(Consumer):
     """A consumer with a notification policy: implement `notify(message)`, which sends one message or raises.
 
-    One that `accepts` system messages, too, is asked to send those about errors, and that they are over, at any hour.
+    One that `accepts` IncidentMessage sends one notification for each incident, another one each event. One that `accepts` system
+    messages, too, is asked to send those about errors, and that they are over, at any hour.
     """
 
-    quiet_hours: Annotated[str | None, AfterValidator(_check_hours)] = None
-    """Send nothing between these times of day, such as `22:00-06:30`; unset: at all times."""
-    quiet_below: RiskLevel = "critical"
+    level: RiskLevel = from_settings("hearthwatch_notify_level")
+    """Incidents are sent when they reach this level; a camera may have its own."""
+    quiet_hours: QuietHours = from_settings("hearthwatch_quiet_hours")
+    """Hold back what happens between these times of day, such as `22:00-06:30`; unset: nothing."""
+    quiet_below: Annotated[RiskLevel, AfterValidator(_check_quiet_below)] = "high"
     """What reaches this level is sent in quiet hours, too."""
-    pause_seconds: Annotated[float, Field(ge=0)] = 60
-    """After a notification, a camera's next ones are left out for so long, unless their level is higher."""
+    pause_seconds: Annotated[float, Field(ge=0)] = 300
+    """An incident rings again so long after it rang at the earliest, unless its level rises."""
     delay_seconds_max: Annotated[float, Field(gt=0)] = 60
-    """Nothing is sent about pictures that arrived later than this after they were taken."""
+    """What is decided or delivered later than this after it happened does not ring: it is in the next digest."""
 
-    def notify(self, message: Any) -> None:
-        """Send this one, of the types that it `accepts`. Raise to be called again after a while."""
+    def notify(self, message: Any) -> bool | None:
+        """Send this one, of the types that it `accepts`. Raise to be called again after a while; False: it was refused for good."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
 
     def build(self, context: Context) -> ConsumerWorker:
@@ -77,30 +74,104 @@ class NotifierWorker(ConsumerWorker):
 
     def __init__(self, options: Notifier, context: Context) -> None:
         self.options, self.context = options, context
-        self.policy = NotificationPolicy(options, context.zone)
+        accepts = options.accepts if isinstance(options.accepts, tuple) else (options.accepts,)
+        self.by_incident = IncidentMessage in accepts and getattr(options, "messages", "incident") == "incident"
+        self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
+        self._is_late = False
+        """Whether the last attempt failed: what waits is not sent one by one."""
+        self._cameras: dict[str, tuple[datetime, int]] = {}
+        """Camera id → when an event of it was sent last, and at which level."""
         self._system_seq = 0
         """The last system message that was sent."""
 
-    def notify(self, message: Any) -> None:
-        """Send this one. Raise to be called again after a while."""
+    @cached_property
+    def history(self) -> DeliveryHistory:
+        """What was sent; in a pipeline it is set to the record's."""
+        return DeliveryHistory(Feed(Record(":memory:")), "")
+
+    @property
+    def rules(self) -> Rules:
+        o, own = self.options, self.history.camera_levels()
+        times = o.quiet_hours, o.quiet_below, o.delay_seconds_max, self.context.zone
+        return Rules(o.level, own, o.pause_seconds, *times)
+
+    def notify(self, message: Any) -> bool | None:
+        """Send this one. Raise to be called again after a while; False: it was refused for good."""
         raise NotImplementedError
 
-    def resume(self, messages: Sequence[AnyMessage]) -> None:
-        for message in messages:
-            if isinstance(message, Message):
-                self.policy.recall(message)
-
     def deliver(self, messages: Sequence[AnyMessage]) -> None:
+        was_late, self._is_late = self._is_late, False
+        self._repeat()
+        if was_late and self.by_incident:
+            newest = {m.incident.id: m for m in messages if isinstance(m, IncidentMessage)}
+            rung = -1
+            for late in sorted(newest.values(), key=lambda m: (m.type != "incident.merged", -m.seq)):
+                rung = max(rung, self._deliver_incident(late, rung))
         for message in messages:
             if isinstance(message, SystemMessage):
                 self._deliver_system(message)
-                continue
-            if not isinstance(message, Message):
-                continue
-            now = datetime.now(UTC)
-            if self.policy.should_send(message, now):
-                self.notify(message)
-                self.policy.record_sent(message, now)
+            elif isinstance(message, IncidentMessage) and self.by_incident:
+                self._deliver_incident(message)
+            elif isinstance(message, Message) and not self.by_incident:
+                self._deliver_event(message)
+
+    def send_digest(self) -> None:
+        """Send what was held back, if that is over."""
+        self._repeat()
+        held = self.history.held()
+        if rows := due(held, self.rules, self.clock()):
+            ids = {row.incident_id for row in rows}
+            self._send(digest(rows), rows, [row for row in held if row.incident_id in ids])
+            self.history.save([row.cover(row.message) for row in rows if row.message])
+
+    def _repeat(self) -> None:
+        """Send what was in flight at a kill: under the same id, and aloud only if it is still fresh."""
+        for row in self.history.held(SENDING + "%"):
+            if message := row.message:
+                is_fresh = self.rules.is_fresh(message, self.history.waited(message, self.clock()))
+                again = announce(message, row, loud=is_fresh and row.held == f"{SENDING}loud")
+                self._send(again, [row], [row])
+                self.history.save([row.cover(message)])
+
+    def _send(self, message: IncidentMessage, begun: list[Sent], before: list[Sent]) -> None:
+        """Send it. While it is in flight, `begun` is in the record; after a failure it is as `before`."""
+        self.history.save(begun)
+        try:
+            self.notify(bind_picture(message, self.context))
+        except Exception:
+            self._is_late = True
+            self.history.save(before)
+            raise
+
+    def _deliver_incident(self, message: IncidentMessage, rung: int | None = None) -> int:
+        """Do what the policy decides; return the rank of what rang, else -1."""
+        now, before = self.clock(), self.history.get(message.incident.id)
+        made = decide(message, self.history, self.rules, now, self.history.waited(message, now), rung=rung)
+        if made.action in ("loud", "update"):
+            begun = made.rows[0].hold(message, SENDING + made.action, now)
+            self._send(
+                announce(message, before, loud=made.action == "loud"), [begun], [before or Sent(message.incident.id)]
+            )
+        if made.rows:
+            self.history.save(made.rows, message.seq if rung is None else 0)
+        return risk(message) if made.action == "loud" else -1
+
+    def _deliver_event(self, message: Message) -> None:
+        """Send an event once, and again only if its level has risen, as in 0.1. What is held back is not sent later."""
+        event, rules, now = message.event, self.rules, self.clock()
+        before, level = self.history.get(-event.id) or Sent(-event.id), event.verdict.risk_level
+        if message.type == "event.merged":
+            into = self.history.get(-(event.merged_into or 0)) or Sent(-(event.merged_into or 0))
+            return self.history.save([replace(into, rang=max(into.rang, before.rang, key=rank))], message.seq)
+        if rank(level) <= rank(before.rang) or is_old(message, self.options):
+            return None
+        pause = rules.pause_seconds if "pause_seconds" in self.options.model_fields_set else EVENT_PAUSE_SECONDS
+        last, sent = self._cameras.get(event.camera_id, (now, -1))
+        is_paused = rank(level) <= sent and 0 <= (now - last).total_seconds() < pause
+        if not is_paused and not rules.is_quiet(rank(level), now):
+            self.notify(message)
+            self._cameras[event.camera_id] = (now, rank(level))
+        return self.history.save([replace(before, revision=event.revision, rang=level)], message.seq)
 
     def _deliver_system(self, message: SystemMessage) -> None:
         """Send what a person has to act on, once: of messages that come again after a failure, those that were not sent."""
@@ -118,72 +189,9 @@ class _PluginWorker(NotifierWorker):
         self.notify, self.open, self.idle, self.close = plugin.notify, plugin.open, plugin.idle, plugin.close  # type: ignore[method-assign]
 
 
-class NotificationPolicy:
-    """Remembers what was sent, and decides what to send. Time is passed in."""
-
-    def __init__(self, options: Notifier, zone: tzinfo | None = None) -> None:
-        self.options, self.zone = options, zone
-        self._events: OrderedDict[int, int] = OrderedDict()
-        """Event id → the highest level that was sent, or left out."""
-        self._cameras: dict[str, tuple[datetime, int]] = {}
-        """Camera id → when a notification was sent last, and at which level."""
-
-    def should_send(self, message: Message, now: datetime) -> bool:
-        """Decide whether to send this one."""
-        event, level = message.event, _rank(message)
-        if message.type == "event.merged":
-            self._merge(event.id, event.merged_into)
-            return False
-        if level <= self._events.get(event.id, -1) or is_old(message, self.options):
-            return False
-        quiet = level < LEVELS.index(self.options.quiet_below) and is_quiet(self.options, self.zone, now)
-        if quiet or self._is_paused(event.camera_id, level, now):
-            self._remember(event.id, level)  # left out for good, unless its level rises
-            return False
-        return True
-
-    def record_sent(self, message: Message, now: datetime) -> None:
-        """Remember that it was sent."""
-        level = _rank(message)
-        self._remember(message.event.id, level)
-        self._cameras[message.event.camera_id] = (now, level)
-
-    def recall(self, message: Message) -> None:
-        """Remember that it was sent, or left out, by an earlier run."""
-        event, level = message.event, _rank(message)
-        if message.type == "event.merged":
-            self._merge(event.id, event.merged_into)
-        elif level > self._events.get(event.id, -1) and not is_old(message, self.options):
-            self._remember(event.id, level)
-
-    def _remember(self, event: int, level: int) -> None:
-        self._events[event] = level
-        if len(self._events) > EVENTS_MAX:
-            self._events.popitem(last=False)
-
-    def _is_paused(self, camera_id: str, level: int, now: datetime) -> bool:
-        last, sent = self._cameras.get(camera_id, (now, -1))
-        return level <= sent and 0 <= (now - last).total_seconds() < self.options.pause_seconds
-
-    def _merge(self, event: int, into: int | None) -> None:
-        """Two events became one: a notification about either was about both."""
-        level = self._events.get(event, -1)
-        if into is not None and level > self._events.get(into, -1):
-            self._remember(into, level)
-
-
 def is_old(message: Message, options: Notifier) -> bool:
     """Whether its pictures arrived long after they were taken: a backfill, a camera that was offline."""
     return message.delay_seconds > options.delay_seconds_max
-
-
-def is_quiet(options: Notifier, zone: tzinfo | None, now: datetime) -> bool:
-    """Whether these are quiet hours for this notifier."""
-    if options.quiet_hours is None:
-        return False
-    start, end = parse_hours(options.quiet_hours)
-    at = now.astimezone(zone).time()
-    return start <= at < end if start <= end else at >= start or at < end
 
 
 def title(message: AnyMessage) -> str:
@@ -197,12 +205,11 @@ def title(message: AnyMessage) -> str:
     else:
         incident = message.incident
         level, objects, where = incident.risk_level, incident.objects, ", ".join(incident.camera_names)
+        sent = message.notification
+        if sent and len(sent.incidents) > 1:
+            where = f"{where}, and {len(sent.incidents) - 1} more"
     seen = ", ".join(f"{count} {label}" if count > 1 else label for label, count in objects.items())
     return f"{level.capitalize()}: {seen or 'something'} at {where}"
-
-
-def _rank(message: Message) -> int:
-    return LEVELS.index(message.event.verdict.risk_level)
 
 
 # -- notifiers that POST
@@ -225,10 +232,21 @@ EndpointUrl = Annotated[str, AfterValidator(_check_url)]
 class HttpNotifier(Notifier):
     """A notifier that sends HTTP requests."""
 
-    accepts = Message, SystemMessage
+    accepts = IncidentMessage, Message, SystemMessage
 
+    messages: Literal["incident", "event"] = "incident"
+    """What is sent: one notification for each incident, or each event as in 0.1."""
+    page_url: EndpointUrl | None = from_settings("hearthwatch_public_url")
+    """Where the receiver reaches the Hearthwatch page: notifications link to it; unset: no link."""
     timeout_seconds: Seconds = 10
     """How long connecting, and each wait for the other side, may take."""
+
+    def page(self, message: AnyMessage) -> str | None:
+        """Return the page's address that shows this."""
+        if not self.page_url or isinstance(message, SystemMessage):
+            return None
+        subject = f"?event={message.event.id}" if isinstance(message, Message) else f"?incident={message.incident.id}"
+        return f"{self.page_url.rstrip('/')}/{subject}"
 
 
 class HttpWorker(NotifierWorker):
@@ -248,12 +266,13 @@ class HttpWorker(NotifierWorker):
         if self._client is None:
             self._client = httpx.Client(timeout=self.timeout_seconds, headers={"User-Agent": "hearthwatch"})
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
-        """Deliver it, or raise `DeliveryError` to be called again."""
+    def send(self, url: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> bool:
+        """Deliver it, or raise `DeliveryError` to be called again. Return False if it was refused for good."""
         assert self._client, "`open` comes first"
         host = urlsplit(url).hostname  # the rest of a URL is often a secret
         try:
-            answer = self._client.post(url, content=body, headers={"Content-Type": "application/json", **headers})
+            kind = "application/json" if method == "POST" else "image/jpeg"
+            answer = self._client.request(method, url, content=body, headers={"Content-Type": kind, **headers})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise DeliveryError(f"{host} cannot be reached: {str(error) or type(error).__name__}") from None
         if answer.status_code in REFUSED:
@@ -261,6 +280,7 @@ class HttpWorker(NotifierWorker):
         elif not answer.is_success:
             moved = f" to {where}: set the url to that" if (where := answer.headers.get("Location")) else ""
             raise DeliveryError(f"{host} answers {answer.status_code}{moved} {answer.text[:ANSWER_MAX]!r}")
+        return answer.is_success
 
     def close(self) -> None:
         if self._client:

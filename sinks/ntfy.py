@@ -1,25 +1,30 @@
 """Send notifications to a phone through ntfy, the public service or another server.
 
-At least once, in order. The level is the priority, so `critical` rings through. A topic on a public server is like a
-password: who knows it can read everything.
+At least once. The level is the priority, so `critical` rings through; an update is silent and replaces what was sent before
+(ntfy 2.16 and later). The picture is uploaded to the server; one that refuses it gets the words alone. A topic on a public
+server is like a password: who knows it can read everything.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from base64 import b64encode
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import Event, Incident, RiskLevel
-from hearthwatch.schemas.messages import AnyMessage, Message, SystemMessage
+from hearthwatch.schemas.items import RiskLevel
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker, title
 
 PRIORITIES: dict[RiskLevel, int] = {"low": 2, "medium": 3, "high": 4, "critical": 5}
 TAGS = {"person": "walking", "dog": "dog", "cat": "cat", "bird": "bird", "package": "package", "bicycle": "bike"}
 """What ntfy shows as an emoji; other labels stay words."""
+
+
+SILENT = 2  # a priority without sound
 
 
 class Ntfy(HttpNotifier):
@@ -31,8 +36,6 @@ class Ntfy(HttpNotifier):
     """The ntfy server."""
     token: Annotated[str | None, Field(repr=False, min_length=1)] = None
     """An access token of that server; unset: the topic needs none."""
-    page_url: EndpointUrl | None = None
-    """Where the phone reaches the Hearthwatch page: a tap opens the event, and its picture is shown; unset: words alone."""
 
     def label(self) -> str:
         return f"ntfy at {urlsplit(self.server).hostname}"
@@ -40,40 +43,49 @@ class Ntfy(HttpNotifier):
     def build(self, context: Context) -> NtfyWorker:
         return NtfyWorker(self, context)
 
-    def note(self, message: AnyMessage) -> dict[str, object]:
+    def note(self, message: AnyMessage) -> dict[str, Any]:
         """Return the message as ntfy's JSON."""
+        note: dict[str, Any] = {"topic": self.topic, "title": title(message)}
         if isinstance(message, SystemMessage):
             priority, tag = (4, "warning") if message.state == "on" else (3, "white_check_mark")
-            text: dict[str, object] = {"title": title(message), "message": message.message}
-            return {"topic": self.topic, **text, "priority": priority, "tags": [tag]}
+            return {**note, "message": message.message, "priority": priority, "tags": [tag]}
         if isinstance(message, Message):
-            subject: Event | Incident = message.event
-            page = f"?event={message.event.id}"
-            summary, level = message.event.verdict.summary, message.event.verdict.risk_level
+            summary, level, objects = (
+                message.event.verdict.summary,
+                message.event.verdict.risk_level,
+                message.event.objects,
+            )
         else:
-            subject, page = message.incident, f"?incident={message.incident.id}"
-            summary, level = message.incident.summary, message.incident.risk_level
-        note: dict[str, object] = {
-            "topic": self.topic,
-            "title": title(message),
-            "message": summary or title(message),
-            "priority": PRIORITIES[level],
-            "tags": [TAGS.get(label, label) for label in subject.objects],
-        }
-        if self.page_url:
-            root = self.page_url.rstrip("/")
-            note["click"] = f"{root}/{page}"
-            if subject.thumbnail:
-                note["attach"] = root + subject.thumbnail
+            incident, sent = message.incident, message.notification
+            summary, level, objects = incident.summary, incident.risk_level, incident.objects
+        note |= {"message": summary or title(message), "priority": PRIORITIES[level]}
+        note["tags"] = [TAGS.get(label, label) for label in objects]
+        if page := self.page(message):
+            note["click"] = page
+        if isinstance(message, Message):
+            if self.page_url and message.event.thumbnail:
+                note["attach"] = self.page_url.rstrip("/") + message.event.thumbnail
+        elif sent:
+            note |= {"sequence_id": sent.tag} | ({} if sent.loud else {"priority": SILENT})
         return note
 
 
 class NtfyWorker(HttpWorker):
-    """Sends ntfy's JSON."""
+    """Sends ntfy's JSON, or the picture with the same as headers."""
 
     options: Ntfy
 
-    def notify(self, message: AnyMessage) -> None:
-        o = self.options
-        headers = {"Authorization": f"Bearer {o.token}"} if o.token else {}
-        self.post(o.server, json.dumps(o.note(message), ensure_ascii=False).encode(), headers)
+    def notify(self, message: AnyMessage) -> bool:
+        note, server = self.options.note(message), self.options.server.rstrip("/")
+        headers = {"Authorization": f"Bearer {self.options.token}"} if self.options.token else {}
+        if isinstance(message, IncidentMessage) and (picture := message.picture()):
+            fields = {f"X-{key.replace('_id', '-ID')}": _header(value) for key, value in note.items() if key != "topic"}
+            if self.send(f"{server}/{note['topic']}", picture, headers | fields | {"X-Filename": "picture.jpg"}, "PUT"):
+                return True
+        return self.send(server, json.dumps(note, ensure_ascii=False).encode(), headers)
+
+
+def _header(value: Any) -> str:
+    """Format a value for a header: words in base64 (RFC 2047), which ntfy reads as UTF-8."""
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    return text if text.isascii() and text.isprintable() else f"=?UTF-8?B?{b64encode(text.encode()).decode()}?="

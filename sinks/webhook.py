@@ -1,8 +1,8 @@
-"""POST events to a URL, signed if a secret is set.
+"""POST notifications to a URL, signed if a secret is set.
 
-At least once, in order of `seq`; dedupe by the header `Idempotency-Key` (event id and revision, or the number of a system
+At least once; dedupe by the header `Idempotency-Key` (incident id and revision, the id of a digest, or the number of a system
 message). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
-(`hearthwatch.event.v1`, `hearthwatch.system.v1`).
+(`hearthwatch.incident.v1` with `notification`, `hearthwatch.event.v1`, `hearthwatch.system.v1`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from base64 import b64encode
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ class Webhook(HttpNotifier):
     """Signs the body: header `X-Hearthwatch-Signature: sha256=<HMAC-SHA256 of the body, in hex>`; unset: no signature."""
     token: Annotated[str | None, Field(repr=False, min_length=1)] = None
     """Sent as `Authorization: Bearer …`; unset: none."""
+    picture: bool = False
+    """Whether the picture is in the body: `picture`, a JPEG in base64."""
 
     def label(self) -> str:
         return f"webhook at {urlsplit(self.url).hostname}"
@@ -44,21 +47,30 @@ class WebhookWorker(HttpWorker):
 
     options: Webhook
 
-    def notify(self, message: AnyMessage) -> None:
-        body = json.dumps(message.as_dict(), ensure_ascii=False).encode()
+    def notify(self, message: AnyMessage) -> bool:
+        fields = message.as_dict()
+        if page := self.options.page(message):
+            fields["page"] = page
+        if self.options.picture and isinstance(message, IncidentMessage) and (jpeg := message.picture()):
+            fields["picture"] = b64encode(jpeg).decode()
+        body = json.dumps(fields, ensure_ascii=False).encode()
         headers = {"Idempotency-Key": _key(message)}
         if self.options.secret:
             headers[SIGNATURE] = signature(self.options.secret, body)
         if self.options.token:
             headers["Authorization"] = f"Bearer {self.options.token}"
-        self.post(self.options.url, body, headers)
+        return self.send(self.options.url, body, headers)
 
 
 def _key(message: AnyMessage) -> str:
     if isinstance(message, SystemMessage):
         return f"system-{message.seq}"
     if isinstance(message, IncidentMessage):
-        return f"incident-{message.incident.id}-{message.incident.revision}"
+        return (
+            message.notification.id
+            if message.notification
+            else f"incident-{message.incident.id}-{message.incident.revision}"
+        )
     return f"{message.event.batch_id}-{message.event.revision}"
 
 

@@ -53,16 +53,19 @@ INSERT OR IGNORE INTO cursors VALUES ('incident', coalesce((SELECT seq FROM sqli
 ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
 ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
 
--- What each notifier sent about an incident, or held back.
+-- What each notifier sent about an incident, or about an event (its id is negative then), and what waits for a digest.
 CREATE TABLE notifications(
-  consumer TEXT NOT NULL,
   incident_id INTEGER NOT NULL,
-  revision INTEGER NOT NULL,          -- the newest that was sent
-  level TEXT NOT NULL,                -- the highest that was sent
+  consumer TEXT NOT NULL,
+  revision INTEGER NOT NULL,          -- the newest that was sent or held
+  rang TEXT,                          -- the highest level that was sent aloud; of an event, the highest that was sent or left out
+  events TEXT NOT NULL,               -- JSON: those that were in what was sent
   loud_at INTEGER,                    -- event time of the last notification that rang
   news_at INTEGER,                    -- event time of the last news at the level
-  held TEXT,                          -- why the newest news waits for a digest: pause, quiet, outage, old; NULL: nothing waits
-  PRIMARY KEY (consumer, incident_id)
+  held TEXT,                          -- why the newest news waits: quiet, outage, old; or how it is being sent
+  held_at INTEGER,                    -- when, by the clock of the delivery
+  message TEXT,                       -- the news that waits, as it is published
+  PRIMARY KEY (incident_id, consumer)
 ) WITHOUT ROWID;
 CREATE INDEX notifications_held ON notifications(consumer) WHERE held IS NOT NULL;
 

@@ -14,7 +14,7 @@ SLOW = 90  # seconds
 @pytest.mark.slow
 def test_a_camera_with_a_slow_clock_is_notified_of_and_its_clock_is_reported(tmp_path):
     with HttpEar() as ear:
-        alerts = f'[alerts]\nuse = "webhook"\nfrom = "batch"\nurl = "{ear.url}/"\n'
+        alerts = f'[alerts]\nuse = "webhook"\nfrom = "batch"\nurl = "{ear.url}/"\nmessages = "event"\n'
         pipeline = Pipeline(tmp_path, options="boxes = 2", more=alerts, HEARTHWATCH_CAPTURE_TIME="auto")
         pipeline.start().until(lambda: pipeline.rows("SELECT 1 FROM heartbeat"))
         try:

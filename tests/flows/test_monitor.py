@@ -127,7 +127,7 @@ def test_a_consumer_whose_receiver_is_down_and_then_works(tmp_path, monkeypatch)
     monkeypatch.setattr(hearthwatch.flows.monitor, "FAILING_SECONDS", 0.0)
     monkeypatch.setattr(hearthwatch.flows.services, "BACKOFF_SECONDS_MAX", 0.02)
     with HttpEar(*[503] * 400) as ear:
-        hook = Webhook(url=ear.url)
+        hook = Webhook(url=ear.url, messages="event")
         w = Watched(tmp_path, node("hook", hook))
         w.services.start(ConsumerThread("hook", hook.build(w.context), {}, w.context))
         w.record.transact(lambda: None)

@@ -258,7 +258,8 @@ def test_samples_are_what_a_component_accepts() -> None:
         accepts = Tick
 
     with pytest.raises(
-        AssertionError, match="Odd accepts none of Frame, Detected, Event, Message, SystemMessage: pass `items`"
+        AssertionError,
+        match="Odd accepts none of Frame, Detected, Event, Message, IncidentMessage, SystemMessage: pass `items`",
     ):
         samples(Odd())
     assert message(7).event == event(7)

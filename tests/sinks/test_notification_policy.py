@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,8 +46,7 @@ class Phone:
 
     def digest(self, hours: float = 0.0) -> IncidentMessage | None:
         """The digest that is sent so many hours after noon, else at once."""
-        rows: Sequence[Sent] = due(self.rows.values(), self.rules, NOON + timedelta(hours=hours) if hours else self.now)
-        rows = [replace(row, held="digest-1") for row in rows]
+        rows = due(self.rows.values(), self.rules, NOON + timedelta(hours=hours) if hours else self.now)
         self.rows |= {row.incident_id: row.cover(row.message) for row in rows if row.message}
         return digest(rows) if rows else None
 

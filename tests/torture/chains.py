@@ -77,6 +77,7 @@ from = "sqlite"
 use = "webhook"
 from = "sqlite"
 url = "{webhook}/hook"
+messages = "event"
 pause_seconds = 0
 
 [mqtt]

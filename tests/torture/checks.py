@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
 from itertools import accumulate, zip_longest
 from typing import NamedTuple
 
@@ -16,15 +15,14 @@ from hearthwatch.cli.verify import uploads
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.read import verify as checks
-from hearthwatch.schemas.messages import SystemMessage
-from hearthwatch.sinks.notifier import NotificationPolicy
+from hearthwatch.schemas.testing import temporary_context
+from hearthwatch.sinks.notifier import NotifierWorker
 from hearthwatch.sinks.webhook import Webhook, _key
 from tests.support.invariants import check_feed
 from tests.support.pipeline import ROOT
 from tests.torture.pictures import plan
 from tests.torture.processes import LISTENERS, RULES, STREAM
 
-NOW = datetime.now(UTC)  # for a policy that does not look at it
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 
 
@@ -111,18 +109,26 @@ def told(house, record):
     return Check("Redis's stream is the feed", f"the last {len(stream)} of {len(feed)} messages, in order", amiss)
 
 
+class KeyCollector(NotifierWorker):
+    """Keeps the key of what it should send."""
+
+    def notify(self, message):
+        self.keys.append(_key(message))
+
+
 def allowed(record):
     """What the policy of a notifier lets through, by Idempotency-Key, in order."""
-    policy, expected, feed, seq = NotificationPolicy(Webhook(url="http://there")), [], Feed(record), 0
+    with temporary_context() as here:
+        worker, feed, seq = (
+            KeyCollector(Webhook(url="http://there", messages="event", pause_seconds=0), here),
+            Feed(record),
+            0,
+        )
+    worker.keys = []
     while messages := feed.after(seq, 1000):
         seq = messages[-1].seq
-        for message in messages:
-            if isinstance(message, SystemMessage):
-                wanted = message.severity == "error"
-            elif wanted := policy.should_send(message, NOW):
-                policy.recall(message)
-            expected += [_key(message)] * wanted
-    return expected
+        worker.deliver(messages)
+    return worker.keys
 
 
 def notified(house, record):

@@ -54,6 +54,7 @@ from = "sqlite"
 use = "webhook"
 from = "sqlite"
 url = "{webhook}/hook"
+messages = "event"
 pause_seconds = 0
 
 [duckdb]
