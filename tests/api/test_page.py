@@ -255,6 +255,11 @@ def test_an_incident_is_one_card_that_unfolds_into_its_events(visit, place):
     assert opened(page) == events
     expect(card.locator("h3 a")).to_have_attribute("aria-expanded", "true")
     expect(page).to_have_url(f"{here.url}/?incident={events[0]}")
+    assert in_both_themes(page, "unfolded") == []
+    page.set_viewport_size(PHONE)
+    assert in_both_themes(page, "unfolded, phone") == []
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.set_viewport_size(DESKTOP)
     for key in ("j", "j", "Enter"):
         page.keyboard.press(key)
     expect(page.locator("#detail h2")).to_have_text("A person looks into the shed.")

@@ -39,7 +39,9 @@ def written_by(version, house, path):
     for table in STORED:
         names = [name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")]  # without those that are computed
         rows = house.record.rows(f"SELECT {', '.join(names)} FROM {table}")
-        old.executemany(f"INSERT INTO {table}({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows)
+        old.executemany(
+            f"INSERT OR REPLACE INTO {table}({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows
+        )
     old.executemany(
         "UPDATE counters SET n = ? WHERE name = ?", [(n, name) for name, n in house.record.counters().items()]
     )
