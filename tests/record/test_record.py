@@ -133,7 +133,7 @@ def test_work_that_raises_is_rolled_back(record):
 
     with pytest.raises(KeyError):
         record.transact(half)
-    assert record.rows("SELECT * FROM cursors") == []
+    assert record.rows("SELECT * FROM cursors WHERE name = 'x'") == []
 
 
 # -- the ledger
