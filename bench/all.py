@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 LAST_LINES = 15  # of a failed script's output
 SCRIPTS = {  # name: (arguments, arguments of --quick; None: not then)
     "spine": ("", "--pictures 300 --rounds 1 --rows 2000 --memory 0"),
+    "suppression": ("", "--pictures 20"),
     "latency": ("", "--pictures 4 --rate 20 --idle-seconds 0.5"),
     "redis_latency": ("", "--pictures 6 --rate 20"),
     "baseline": ("", "--pictures 150 --rounds 1 --live 4 --rate 10 --kills 1"),

@@ -77,10 +77,10 @@ class Spot(NamedTuple):
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
     """Compute intersection over union of two boxes (x, y, width, height)."""
+    if a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0] or a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]:
+        return 0.0  # nearly all pairs
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
     both = width * height
     return both / (a[2] * a[3] + b[2] * b[3] - both)
 
@@ -171,17 +171,17 @@ class Suppression:
             own = same.get(i)
             if own and (own.moved_at is not None or self._is_still(own, at) or at - own.last_at <= GAP):
                 continue
-            overlap, spot = max([(iou(spot.box, box), spot) for spot in empty], default=(0.0, None))
-            left = [] if own else [spot for spot in empty if self._may_have_left(spot, box, at)]
-            if spot and not left and overlap >= STRAY_IOU:
-                strays[i] = spot
+            overlaps = [(iou(spot.box, box), spot) for spot in empty]
+            left = [spot for overlap, spot in overlaps if not own and self._may_have_left(spot, box, overlap, at)]
+            if not left and overlaps and max(overlaps)[0] >= STRAY_IOU:
+                strays[i] = max(overlaps)[1]
             if own:
                 continue
             if left:
                 unused.insert(0, min(left, key=lambda spot: (_distance(spot.box, box), spot.id)))
             elif not unused and not room:
                 unused.append(min(empty, key=lambda spot: (self._is_still(spot, at), spot.last_at)))
-            empty = [spot for spot in empty if spot not in unused[:1]]
+            empty = [spot for spot in empty if spot is not unused[0]] if unused else empty
             room -= not unused
             writes.append(Spot(unused.pop(0).id if unused else None, box, 1, at, at, at if left else None))
         walkers = [s for s in empty if s.moved_at is not None and at - s.last_at <= self.stillness.microseconds]
@@ -227,9 +227,9 @@ class Suppression:
         counts = kind == "person" and spot.moved_at is not None and at - spot.moved_at < PERSON_COUNTS
         return self._is_still(spot, at) and not counts
 
-    def _may_have_left(self, spot: Spot, box: Box, at: int) -> bool:
+    def _may_have_left(self, spot: Spot, box: Box, overlap: float, at: int) -> bool:
         """Whether a box in a new place may be the object of this spot. What was only seen in one place stays there."""
-        if iou(spot.box, box) > LEFT_IOU:
+        if overlap > LEFT_IOU:
             return spot.moved_at is not None
         if not 0 <= at - spot.last_at <= GAP or (spot.moved_at is None and spot.frames >= self.stillness.frames):
             return False

@@ -20,10 +20,10 @@ def bench(name, *arguments):
 
 def test_one_command_runs_them_and_says_on_what(tmp_path):
     out = tmp_path / "report.md"
-    done = bench("all", "--quick", "--only", "spine,latency,soak", "--out", out)
+    done = bench("all", "--quick", "--only", "spine,suppression,latency,soak", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.read_text() == done.stdout
-    for words in ("| CPU |", "Load after", "| whole pipeline ", "file close → event row", "Left out of --quick"):
+    for words in ("| CPU |", "| people in a picture |", "Load after", "| whole pipeline ", "file close → event row", "Left out of --quick"):
         assert words in done.stdout
 
 
@@ -37,7 +37,7 @@ def test_a_script_that_fails_is_in_the_report_with_its_last_words(monkeypatch, c
 
 def test_an_unknown_name_is_told_with_those_that_there_are():
     done = bench("all", "--only", "spline")
-    assert done.returncode == 2 and "spline: there is spine, latency" in done.stderr
+    assert done.returncode == 2 and "spline: there is spine, suppression, latency" in done.stderr
 
 
 def test_the_three_ways_lose_nothing_of_ours():
