@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from hearthwatch.demo.evaluate import (
     judge_incident,
     judge_stories,
     read_scenarios,
-    report,
     skip_pictures,
 )
 from hearthwatch.demo.scenes import PLOTS
@@ -41,6 +41,11 @@ def evaluate(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["evaluate", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
+
+
+@cache
+def figures(every: int):
+    return json.loads(evaluate("--every", str(every), "--json"))
 
 
 def drawn(some, every: float = 0):
@@ -145,7 +150,7 @@ VISIT = {
     "shots": WALK, "alerts_min": 0, "notifications_max": 1, "alert_within_s": None,
 }  # fmt: skip
 PROWLER = VISIT | {
-    "name": "paces at night", "start": "2026-02-03T01:00:00", "alerts_min": 1, "notifications_max": 2, "alert_within_s": 60,
+    "name": "paces at night", "start": "2026-02-03T01:00:00", "alerts_min": 1, "notifications_max": 3, "alert_within_s": 60,
     "shots": [[second, "Yard", boxes] for second, boxes in PACES],
 }  # fmt: skip
 
@@ -175,7 +180,7 @@ def test_stories_and_incidents_of_files_are_one_json_object(files):
         "first_alert_seconds": None, "ok": True,
     }  # fmt: skip
     assert prowler["alerts"] >= 1 and prowler["ok"] is (
-        prowler["first_alert_seconds"] <= 60 and prowler["notifications"] <= 2
+        prowler["first_alert_seconds"] <= 60 and prowler["notifications"] <= 3
     )
     assert json.loads(evaluate("--incidents", files[1], "--json")) == {"incidents": told["incidents"]}
     table = evaluate("--stories", files[0], "--incidents", files[1])
@@ -187,7 +192,7 @@ def test_an_alert_before_its_time_does_not_count(files):
     early = judge_incident(prowler._replace(about=prowler.about | {"alert_after_s": 1, "alert_within_s": 95}))
     late = judge_incident(prowler._replace(about=prowler.about | {"alert_after_s": 100}))
     assert early["first_alert_seconds"] == judge_incident(prowler)["first_alert_seconds"] - 1 and early["ok"]
-    assert late["alerts"] == 1 and late["first_alert_seconds"] is None and not late["ok"]
+    assert late["alerts"] >= 1 and late["first_alert_seconds"] is None and not late["ok"]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +307,7 @@ def test_the_numbers_in_the_docs_are_those_that_evaluate_computes():
     rates = re.findall(r"^\| (\d+) s \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
     assert [int(every) for every, *_ in rates] == [1, 2, 3, 5, 10]
     for every, *cells in rates:
-        r = report(drawn(stories("test"), float(every)))
+        r = figures(int(every))
         assert cells == [
             f"{r['auroc']:.3f}",
             f"{r['auroc_low']:.3f}",
@@ -312,7 +317,7 @@ def test_the_numbers_in_the_docs_are_those_that_evaluate_computes():
 
 
 def test_the_rules_tell_what_they_promise_on_stories_that_they_were_not_tuned_on():
-    assert report(drawn(stories("test")))["auroc"] >= 0.95
+    assert figures(1)["auroc"] >= 0.95
 
 
 def test_labels_and_points_in_the_docs_are_those_of_the_code():

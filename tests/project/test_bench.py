@@ -23,7 +23,14 @@ def test_one_command_runs_them_and_says_on_what(tmp_path):
     done = bench("all", "--quick", "--only", "spine,suppression,latency,soak", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.read_text() == done.stdout
-    for words in ("| CPU |", "| people in a picture |", "Load after", "| whole pipeline ", "file close → event row", "Left out of --quick"):
+    for words in (
+        "| CPU |",
+        "| people in a picture |",
+        "Load after",
+        "| whole pipeline ",
+        "file close → event row",
+        "Left out of --quick",
+    ):
         assert words in done.stdout
 
 
