@@ -1,6 +1,6 @@
 """Measure what it costs to decide whether boxes stand still: CPU time per picture and box, in a record in memory.
 
-    scripts/bench suppression [--pictures 300]
+scripts/bench suppression [--pictures 300]
 """
 
 import argparse
@@ -43,7 +43,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=300)
     pictures = parser.parse_args().pictures
-    print("| people in a picture | stand still, us/picture | us/box | walk, us/picture | us/box |\n|---|---|---|---|---|")
+    print(
+        "| people in a picture | stand still, us/picture | us/box | walk, us/picture | us/box |\n|---|---|---|---|---|"
+    )
     for boxes in (1, 2, 5, 10, 32):
         still, walks = (microseconds(boxes, stride, pictures) for stride in (0, 40))
         print(f"| {boxes} | {still:.0f} | {still / boxes:.0f} | {walks:.0f} | {walks / boxes:.0f} |")
