@@ -53,6 +53,7 @@ FLOOD_RATE = 40.0
 POLL_SECONDS = 0.01  # between two readings of the record
 ASK_SECONDS = 0.05  # between two requests to the API
 _, BATCH = rules_and_options(6, 1.5, 0.5)  # events that close soon, so that there is something to judge
+BATCH += "\nstill_objects = []"  # each picture shows the same box
 FILES = "sweep_seconds = 2\nsettle_seconds = 0.5\nstill_seconds = 4"
 MORE = """
 [thumbnails]
