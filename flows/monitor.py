@@ -52,20 +52,19 @@ NODE_KINDS = "detector_down lake_down llm_down notifier_down part_restarted redi
 class Probe(threading.Thread):
     """Asks one question again and again, and keeps the answer: words, or what is wrong."""
 
-    def __init__(
-        self, name: str, ask: Callable[[], str | list[Problem] | None], kind: SystemKind, subject: str
-    ) -> None:
-        super().__init__(name=f"probe {name}", daemon=True)
-        self.ask, self.kind, self.subject = ask, kind, subject
+    stopping: threading.Event
+
+    def __init__(self, subject: str, ask: Callable[[], str | list[Problem] | None], kind: SystemKind) -> None:
+        super().__init__(name=f"probe {subject}", daemon=True)
+        self.subject, self.ask, self.kind = subject, ask, kind
         self.answer: str | list[Problem] | None = None
         self.error: str | None = None
         self._asked: float | None = None
-        self.stopping = threading.Event()
 
     def run(self) -> None:
-        while not self.stopping.is_set():
+        self.ask_once()
+        while not self.stopping.wait(PROBE_SECONDS):
             self.ask_once()
-            self.stopping.wait(PROBE_SECONDS)
 
     def ask_once(self) -> None:
         self._asked = time.monotonic()
@@ -78,7 +77,7 @@ class Probe(threading.Thread):
     def problems(self) -> Iterator[Problem]:
         asked, error = self._asked, self.error
         if asked is not None and time.monotonic() - asked > ANSWER_SECONDS_MAX:
-            error = f"{self.name.removeprefix('probe ')} does not respond"
+            error = f"{self.subject} does not respond"
         if error:
             yield Problem(self.kind, error, self.subject)
         elif isinstance(self.answer, list):
@@ -106,13 +105,12 @@ class Monitor(SupervisedThread):
         self._stopping.clear()
         self._probes = list(self._make_probes())
         for probe in self._probes:
+            probe.stopping = self._stopping
             probe.start()
         super().start()
 
     def stop(self) -> None:
         self._stopping.set()
-        for probe in self._probes:
-            probe.stopping.set()
         self._join(STOP_SECONDS_MAX)
 
     def end_start(self) -> None:
@@ -188,17 +186,17 @@ class Monitor(SupervisedThread):
     def _make_probes(self) -> Iterator[Probe]:
         if self.decides:
             for folder, kind in ((self.context.base_path, "uploads_missing"), (self.context.data_dir, "disk_low")):
-                yield Probe(str(folder), partial(find_full_disk, folder), kind, str(folder))  # type: ignore[arg-type]
+                yield Probe(str(folder), partial(find_full_disk, folder), kind)  # type: ignore[arg-type]
         for name, node in self.nodes.items():
             component = node.component
             if component is None or type(component).probe is Component.probe:
                 continue
             if isinstance(component, Stage) and node.is_judge():
-                yield Probe(name, component.probe, "llm_down", name)
+                yield Probe(name, component.probe, "llm_down")
             elif isinstance(component, Stage) and node.emits() is Detected:
-                yield Probe(name, partial(self._ask_detector, component), "detector_down", name)
+                yield Probe(name, partial(self._ask_detector, component), "detector_down")
             elif isinstance(component, Consumer):
-                yield Probe(name, component.probe, self._kind_of(name), name)
+                yield Probe(name, component.probe, self._kind_of(name))
 
     def _ask_detector(self, component: Component) -> str | None:
         """Connect to a remote detector; ask it for detections only while pictures wait: it has work enough."""

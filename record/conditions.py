@@ -48,9 +48,6 @@ RECOVERED: dict[SystemKind, str] = {
     "watch_off": "New pictures are found at once again",
 }
 
-Key = tuple[str, str]
-"""Kind and subject."""
-
 
 class Problem(NamedTuple):
     """Something that is wrong now. `subject`: the camera or node that has it, where several can."""
@@ -68,7 +65,7 @@ class Problem(NamedTuple):
     """Begin at the first report."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> tuple[str, str]:
         return self.kind, self.subject
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,7 +79,7 @@ class Conditions:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._checks: dict[Key, tuple[int, int]] = {}
+        self._checks: dict[tuple[str, str], tuple[int, int]] = {}
         """How many checks in a row reported it (negative: did not), and when the first of them was."""
 
     def report(
@@ -110,7 +107,7 @@ class Conditions:
 
         return self.record.transact(write) if begun or ended or changed else []
 
-    def _count(self, key: Key, is_wrong: bool, now: int) -> tuple[int, int]:
+    def _count(self, key: tuple[str, str], is_wrong: bool, now: int) -> tuple[int, int]:
         step, (checks, since) = 1 if is_wrong else -1, self._checks.get(key, (0, now))
         return (checks + step, since) if checks * step > 0 else (step, now)
 

