@@ -136,6 +136,7 @@ def _move_some(record: Record, id: str, into: str) -> bool:
         sql = f"UPDATE {table} SET camera_id = ? WHERE id BETWEEN ? AND ?"
         record.many(sql, [(into, *box_ids(frame)) for frame in frames])
     record.many("UPDATE events SET camera_id = ? WHERE id = ?", [(into, event) for (event,) in events])
+    record.many("INSERT OR IGNORE INTO incident_queue VALUES (?)", events)
     return bool(frames or events)
 
 
@@ -143,6 +144,7 @@ def _finish_merge(record: Record, id: str, into: str) -> None:
     while _move_some(record, id, into):  # what the pipeline decided meanwhile
         pass
     record.execute("UPDATE spots SET camera_id = ? WHERE camera_id = ?", into, id)
+    record.execute("UPDATE cameras SET neighbours = replace(neighbours, json_quote(?), json_quote(?))", id, into)
     both = "FROM cameras WHERE id IN (?1, ?2)"
     sql = f"UPDATE cameras SET created_at = (SELECT min(created_at) {both}), last_seen_at = (SELECT max(last_seen_at) {both}) WHERE id = ?2"
     record.execute(sql, id, into)

@@ -172,6 +172,7 @@ class Ledger:
         )
         if not busy:
             self.clock.at, self.clock.correction = wall, 0
+            self.record.execute("UPDATE incidents SET close_at = min(close_at, ?) WHERE status = 'open'", wall)
             self._store_clock()
 
     # -- discovery

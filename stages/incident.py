@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hearthwatch.record import Record
-from hearthwatch.record.incidents import CURSOR, Incidents, Reach
+from hearthwatch.record.incidents import CURSOR, Incidents, Reach, read_arrival_clock
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Consumer, Mirror
 from hearthwatch.schemas.context import Context
@@ -49,7 +49,7 @@ class IncidentWorker(Mirror):
         self.incidents = Incidents(self.record, self.reach)
 
     def catch_up(self) -> int:
-        clock = self.incidents.read_clock()  # before the messages: what was decided by then is among them
+        clock = read_arrival_clock(self.record)  # before the messages: what was decided by then is among them
         while self.incidents.is_behind():
             self.incidents.update()
         self.incidents.close_due(clock)

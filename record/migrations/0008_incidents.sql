@@ -1,21 +1,21 @@
 -- What a person would call one visit: events that belong together. Written by the component `incident` only.
 CREATE TABLE incidents(
   id INTEGER PRIMARY KEY,             -- the smallest id that its events ever had
-  status TEXT NOT NULL,               -- open, closed, merged
+  status TEXT NOT NULL DEFAULT 'open', -- open, closed, merged
   revision INTEGER NOT NULL DEFAULT 0,
-  started_at INTEGER NOT NULL,        -- of its first event, by the server's clock: capture + the event's clock offset
-  last_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL DEFAULT 0, -- of its first event, by the server's clock: capture + the event's clock offset
+  last_at INTEGER NOT NULL DEFAULT 0,
   ended_at INTEGER,                   -- NULL while it is open
   merged_into INTEGER,
-  risk_score INTEGER NOT NULL,        -- the greatest of its events' standing verdicts
-  risk_level TEXT NOT NULL,
-  summary TEXT NOT NULL,
+  risk_score INTEGER NOT NULL DEFAULT 0, -- the greatest of its events' standing verdicts
+  risk_level TEXT NOT NULL DEFAULT 'low',
+  summary TEXT NOT NULL DEFAULT '',
   gravest_event_id INTEGER,
-  cameras TEXT NOT NULL,              -- JSON list of camera ids, in order of their first event
-  objects TEXT NOT NULL,              -- JSON: kind of object -> most in one picture
-  event_count INTEGER NOT NULL,
-  frame_count INTEGER NOT NULL,
-  close_at INTEGER NOT NULL,          -- on the arrival clock
+  cameras TEXT NOT NULL DEFAULT '[]', -- JSON list of camera ids, in order of their first event
+  objects TEXT NOT NULL DEFAULT '{}', -- JSON: kind of object -> most in one picture
+  event_count INTEGER NOT NULL DEFAULT 0,
+  frame_count INTEGER NOT NULL DEFAULT 0,
+  close_at INTEGER NOT NULL DEFAULT 0, -- when its last event was done, on the arrival clock; it is closed a while later
   reviewed INTEGER NOT NULL DEFAULT 0,
   published_at INTEGER,               -- last_at of the newest revision: an update comes every ten minutes
   kept INTEGER NOT NULL DEFAULT 0     -- an event of it was deleted: it may grow, but is not divided or numbered anew

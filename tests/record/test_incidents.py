@@ -49,7 +49,7 @@ class Site:
             arrived = max(self.ledger.clock.at, (at + late) * S)
             self.ledger.discover([FoundFile(camera, camera, f"{self.n}.jpg", 0, 1, at * S, arrived)], 1 << 60)
             (entry,) = self.ledger.todo(0, 10)
-            self.batching.write([Detected(entry.frame, 640, 360, (Detection(kind, 0.9, (1, 2, 3, 4)),))])
+            self.batching.write([Detected(entry.frame, 640, 360, (Detection(kind, 0.9, (self.n * 97 % 600, 2, 30, 40)),))])
         return self
 
     def tick(self, seconds):
@@ -122,11 +122,11 @@ class Site:
             "SELECT id, cameras, objects, event_count, frame_count, risk_score, gravest_event_id FROM incidents WHERE status <> 'merged'"
         ):
             events = self.record.rows(
-                "SELECT id, camera_id, objects, frame_count, risk_score FROM events WHERE incident_id = ? AND status <> 'merged' "
+                "SELECT id, camera_id, objects, frame_count, risk_score, started_at FROM events WHERE incident_id = ? AND status <> 'merged' "
                 "ORDER BY started_at, id", id,
             )  # fmt: skip
             assert (n, frames, score) == (len(events), sum(e[3] for e in events), max(e[4] for e in events))
-            assert json.loads(cameras) == list(dict.fromkeys(e[1] for e in events))
+            assert sorted(json.loads(cameras)) == sorted({e[1] for e in events}) and json.loads(cameras)[0] in {e[1] for e in events if e[5] == events[0][5]}
             most = {}
             for e in events:
                 most |= {k: max(v, most.get(k, 0)) for k, v in json.loads(e[2]).items()}
