@@ -82,12 +82,12 @@ def connect(events: Iterable[Activity], reach: Reach) -> list[list[Activity]]:
     for _, a, b in pairs:
         if a.carries and b.carries:
             unite(a.id, b.id)
-    first = {e.id: min((e.id for e in g if e.carries), default=0) for g in _distinct(group) for e in g}
+    lead = {id(g): min((e.id for e in g if e.carries), default=0) for g in _distinct(group)}
     nearest: dict[int, tuple[int, int, int]] = {}
     for gap, a, b in pairs:
         low, other = (b, a) if a.carries else (a, b)
         if not low.carries and low.kept is None:
-            mine = (gap, first[other.id], other.id)
+            mine = (gap, lead[id(group[other.id])], other.id)
             nearest[low.id] = min(nearest.get(low.id, mine), mine)
     for id, (_, _, carrying) in nearest.items():
         unite(id, carrying)
@@ -232,27 +232,26 @@ class Incidents:
         events: dict[int, Activity] = {}
         wide, todo = set[int](), core
         while True:
-            self._read_around(events, todo)
-            wide |= todo
+            wide |= self._read_around(events, todo)
             live = [e for e in events.values() if e.merged_into is None]
             both = ((x, y) for _, a, b in pairs_within(live, self.reach) for x, y in ((a, b), (b, a)))
-            todo = {y.id for x, y in both if x.id in wide and (y.carries or x.id in core)} - wide
-            if todo:
+            if todo := {y.id for x, y in both if x.id in wide and (y.carries or x.id in core)} - wide:
                 continue
             groups = [g for g in connect(live, self.reach) if not core.isdisjoint(e.id for e in g)]
             inside = core.union(e.id for g in groups for e in g)
             merged = [(e.id, into) for e in events.values() if (into := e.merged_into) and {e.id, into} & inside]
             inside.update(id for ids in merged for id in ids)
             incidents = {e.incident_id for id in inside if (e := events.get(id)) and e.incident_id}
-            sql = f"SELECT id FROM events WHERE incident_id {_IDS}"
-            inside.update(id for (id,) in self.record.rows(sql, json.dumps([*incidents])))
+            inside.update(e.id for e in events.values() if e.incident_id in incidents)
             if inside == core:
                 return {id: events[id] for id in core if id in events}, groups
             core, todo = inside, inside - wide
 
-    def _read_around(self, events: dict[int, Activity], ids: set[int]) -> None:
-        """Read these events, and all that were active within reach of the time of one of them."""
+    def _read_around(self, events: dict[int, Activity], ids: set[int]) -> set[int]:
+        """Read these events, those of their incidents, and all that were active within reach of the time of one; not the last."""
         self._add(events, f"id {_IDS}", json.dumps([*(ids - events.keys())]))
+        incidents = {e.incident_id for id in ids if (e := events.get(id)) and e.incident_id}
+        ids = ids | self._add(events, f"incident_id {_IDS}", json.dumps([*incidents]))
         far = max(self.reach.same_camera, self.reach.other_camera)
         spans: list[list[int]] = []
         for start, end in sorted((e.start - far, e.end + far) for id in ids if (e := events.get(id))):
@@ -262,11 +261,15 @@ class Incidents:
                 spans.append([start, end])
         for start, end in spans:
             self._add(events, f"{_START} BETWEEN ? AND ? AND {_END} >= ?", start - self._longest, end, start)
+        return ids
 
-    def _add(self, events: dict[int, Activity], where: str, *args: Any) -> None:
-        for row in self.record.rows(_EVENTS + where, *args):
-            events[row[0]] = e = Activity(*row)
-            self._longest = max(self._longest, e.end - e.start)
+    def _add(self, events: dict[int, Activity], where: str, *args: Any) -> set[int]:
+        found = {row[0]: Activity(*row) for row in self.record.rows(_EVENTS + where, *args)}
+        events.update(found)
+        self._longest = max([self._longest, *(e.end - e.start for e in found.values())])
+        return set(found)
+
+    # -- rows and messages
 
     def _set(self, id: int, status: str, news: IncidentType | None, into: int | None = None) -> list[IncidentMessage]:
         """Set the status of an incident; if that or something else is news, append its next revision to the feed."""
