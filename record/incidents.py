@@ -89,8 +89,8 @@ def connect(events: Iterable[Activity], reach: Reach) -> list[list[Activity]]:
         if not low.carries and low.kept is None:
             mine = (gap, lead[id(group[other.id])], other.id)
             nearest[low.id] = min(nearest.get(low.id, mine), mine)
-    for id, (_, _, carrying) in nearest.items():
-        unite(id, carrying)
+    for low_id, (_, _, carrying) in nearest.items():
+        unite(low_id, carrying)
     return list(_distinct(group))
 
 
