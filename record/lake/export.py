@@ -30,9 +30,9 @@ ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many
 GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory at most
 HOURS_AT_ONCE = 50  # between transactions that clear them: a kill repeats as many
 
-KINDS = {"frames": ("frames", "detections"), "events": ("events",), "gpu_stats": ("gpu_stats",)}
+KINDS = {"frames": ("frames", "detections"), "events": ("events",), "incidents": ("incidents",), "gpu_stats": ("gpu_stats",)}
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
-TIMES = {"frames": "captured_at", "events": "started_at", "gpu_stats": "recorded_at"}
+TIMES = {"frames": "captured_at", "events": "started_at", "incidents": "started_at", "gpu_stats": "recorded_at"}
 """The column that says which hour a row of a kind belongs to."""
 
 _HISTORY = """(SELECT json_group_array(json_array(revision, type, shadow, risk_score, risk_level, summary, analyzer, model,
@@ -42,6 +42,7 @@ _ROWS = {
     "frames": "SELECT {} FROM frames t WHERE captured_at >= ? AND captured_at < ? AND pruned = 0 ORDER BY camera_id, captured_at, id",
     "detections": "SELECT {} FROM detections t WHERE detected_at >= ? AND detected_at < ? ORDER BY camera_id, detected_at, id",
     "events": "SELECT {} FROM events t WHERE started_at >= ? AND started_at < ? ORDER BY camera_id, started_at, id",
+    "incidents": "SELECT {} FROM incidents t WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id",
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",
 }
 

@@ -45,7 +45,16 @@ EVENTS = pa.schema(
         "analyzer": pa.string(), "model": pa.string(), "prompt_version": pa.string(), "analysis_status": pa.string(),
         "attempts": pa.int32(), "revision": pa.int32(), "opened_at": TIME, "closed_at": TIME, "analyzed_at": TIME,
         "reviewed": pa.bool_(), "notes": pa.string(), "objects": pa.map_(pa.string(), pa.int32()),
-        "history": pa.list_(VERDICT),
+        "history": pa.list_(VERDICT), "incident_id": pa.int64(),
+    }
+)  # fmt: skip
+
+INCIDENTS = pa.schema(
+    {
+        "id": pa.int64(), "status": pa.string(), "revision": pa.int32(), "started_at": TIME, "last_at": TIME, "ended_at": TIME,
+        "merged_into": pa.int64(), "risk_score": pa.int32(), "risk_level": pa.string(), "summary": pa.string(),
+        "gravest_event_id": pa.int64(), "cameras": pa.list_(pa.string()), "objects": pa.map_(pa.string(), pa.int32()),
+        "event_count": pa.int32(), "frame_count": pa.int32(), "reviewed": pa.bool_(),
     }
 )  # fmt: skip
 
@@ -63,5 +72,5 @@ CAMERAS = pa.schema(
     }
 )  # fmt: skip
 
-TABLES = {"frames": FRAMES, "detections": DETECTIONS, "events": EVENTS, "gpu_stats": GPU_STATS}
+TABLES = {"frames": FRAMES, "detections": DETECTIONS, "events": EVENTS, "incidents": INCIDENTS, "gpu_stats": GPU_STATS}
 """The tables that are cut into hours."""

@@ -29,20 +29,10 @@ CREATE INDEX events_incident ON events(incident_id, reviewed) WHERE incident_id 
 ALTER TABLE events ADD COLUMN carries INTEGER NOT NULL DEFAULT 0;   -- a revision of the rules put it at medium or above
 -- An incident is reviewed while all of its events are.
 CREATE TRIGGER incidents_reviewed AFTER UPDATE OF reviewed, incident_id, status ON events
-WHEN coalesce(OLD.incident_id, NEW.incident_id) IS NOT NULL BEGIN
+WHEN (OLD.reviewed, OLD.incident_id, OLD.status = 'merged') IS NOT (NEW.reviewed, NEW.incident_id, NEW.status = 'merged') BEGIN
   UPDATE incidents SET reviewed = NOT EXISTS (
     SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
   WHERE id IN (OLD.incident_id, NEW.incident_id);
-END;
-CREATE TRIGGER incidents_less AFTER DELETE ON events WHEN OLD.incident_id IS NOT NULL BEGIN
-  UPDATE incidents SET reviewed = NOT EXISTS (
-    SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
-  WHERE id = OLD.incident_id;
-END;
-CREATE TRIGGER incidents_more AFTER INSERT ON incidents WHEN EXISTS (SELECT 1 FROM events WHERE incident_id = NEW.id) BEGIN
-  UPDATE incidents SET reviewed = NOT EXISTS (
-    SELECT 1 FROM events e WHERE e.incident_id = incidents.id AND e.reviewed = 0 AND e.status <> 'merged')
-  WHERE id = NEW.id;
 END;
 CREATE INDEX events_server_time ON events(started_at + coalesce(clock_offset_ms, 0) * 1000);
 -- Events that no message brings to `incident`: older than incidents, or of a camera that was merged.
@@ -50,6 +40,20 @@ CREATE TABLE incident_queue(event_id INTEGER PRIMARY KEY);
 INSERT INTO incident_queue SELECT id FROM events WHERE status = 'closed';
 -- Whatever comes from now on is read, also before `incident` runs for the first time.
 INSERT OR IGNORE INTO cursors VALUES ('incident', coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0));
+CREATE TRIGGER dirty_incident AFTER UPDATE ON incidents BEGIN
+  INSERT OR IGNORE INTO dirty_hours SELECT 'incidents', at / 3600000000, 0
+  FROM (SELECT NEW.started_at AS at UNION SELECT OLD.started_at) WHERE at > 0; END;
+CREATE TRIGGER dirty_incident_gone AFTER DELETE ON incidents BEGIN
+  INSERT OR IGNORE INTO dirty_hours VALUES ('incidents', OLD.started_at / 3600000000, 0); END;
+-- The same with times that people can read.
+CREATE VIEW v_incidents AS SELECT id, status, risk_score, risk_level, summary, cameras, objects, event_count, frame_count, reviewed,
+  strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1e6, 'unixepoch') AS started_at, strftime('%Y-%m-%dT%H:%M:%fZ', last_at / 1e6, 'unixepoch') AS last_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', ended_at / 1e6, 'unixepoch') AS ended_at FROM incidents WHERE status <> 'merged';
+CREATE VIEW v_events AS SELECT id, incident_id, camera_id, status, risk_score, risk_level, summary, objects, frame_count, reviewed,
+  strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1e6, 'unixepoch') AS started_at, strftime('%Y-%m-%dT%H:%M:%fZ', last_at / 1e6, 'unixepoch') AS last_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', ended_at / 1e6, 'unixepoch') AS ended_at FROM events WHERE status <> 'merged';
+CREATE VIEW v_detections AS SELECT id, event_id, frame_id, camera_id, object_type, confidence, file_path,
+  strftime('%Y-%m-%dT%H:%M:%fZ', detected_at / 1e6, 'unixepoch') AS detected_at FROM detections;
 ALTER TABLE cameras ADD COLUMN neighbours TEXT;     -- JSON list of camera ids; NULL: all
 ALTER TABLE cameras ADD COLUMN notify_level TEXT;   -- NULL: HEARTHWATCH_NOTIFY_LEVEL
 

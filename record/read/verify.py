@@ -72,6 +72,17 @@ ROWS = {
         SELECT e.id, revision, (SELECT count(*) FROM feed WHERE kind = 'event' AND subject_id = e.id) AS n FROM events e WHERE {WRONG_REVISION}""",
     "message {} is about event {}, which does not exist": """
         SELECT seq, event_id FROM feed WHERE kind = 'event' AND NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
+    "event {} belongs to no incident": """
+        SELECT id FROM events e WHERE incident_id IS NULL AND status <> 'merged' AND id NOT IN (SELECT event_id FROM incident_queue) AND
+        (SELECT max(seq) FROM feed WHERE kind = 'event' AND subject_id = e.id) <= (SELECT seq FROM cursors WHERE name = 'incident')""",
+    "event {} belongs to incident {}, which does not exist or was merged": """
+        SELECT id, incident_id FROM events e WHERE incident_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.id = e.incident_id AND i.status <> 'merged')""",
+    "incident {} has event_count {}, but {} events belong to it": """
+        SELECT i.id, event_count, (SELECT count(*) FROM events e WHERE e.incident_id = i.id AND e.status <> 'merged') AS n
+        FROM incidents i WHERE status <> 'merged' AND n <> event_count""",
+    "message {} is about incident {}, which does not exist": """
+        SELECT seq, subject_id FROM feed WHERE kind = 'incident' AND NOT EXISTS (SELECT 1 FROM incidents WHERE id = subject_id)""",
     "the history has event {}, which does not exist": """
         SELECT DISTINCT event_id FROM event_history WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
 }  # fmt: skip

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Facts
+from hearthwatch.record.cameras import merge_camera
+from hearthwatch.record.events import Facts, delete_events
 from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.units import NEVER
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
 from tests.support.invariants import check_record
 from tests.support.judges import whole
@@ -182,3 +184,145 @@ def test_incidents_are_those_of_the_definition(pictures, neighbours, rnd):
             site.messages += site.incidents.close_due(arrival * S)
     site.tick(END).catch_up(END).check()
     assert {status for _, status, _ in site.rows()} <= {"closed", "merged"}
+
+
+def test_a_street_of_low_events_does_not_chain_the_day_together():
+    """A cat each 90 s for four hours, and twice somebody: low events join the nearest, and carry nothing on."""
+    site = Site()
+    for at in range(0, 14_400, 90):
+        site.see("street", at, kind="cat")
+        if at in (4_500, 10_800):
+            site.see("street", at + 5, kind="bear")
+    site.tick(40_000).catch_up(40_000).check()
+    (longest,) = site.record.one("SELECT max(last_at - started_at) FROM incidents")
+    assert longest <= 400 * S
+    assert site.record.one("SELECT count(*) FROM incidents WHERE risk_level = 'high'") == (2,)
+
+
+def test_what_is_published_about_a_visit():
+    site = Site()
+    site.see("a", 0, kind="cat").catch_up()
+    assert site.told() == [("opened", 1)]
+    site.see("a", 40, kind="person").catch_up()
+    assert site.told()[1:] == [("raised", 1)]
+    site.messages.clear()
+    site.see("b", 60, 70).catch_up().see("a", 75, 80, 85).catch_up()
+    assert site.told() == [("updated", 1)], "a new camera; another event of a known one is no news"
+    site.messages.clear()
+    for at in range(100, 800, 20):
+        site.see("a", at).catch_up()
+    assert site.told() == [("updated", 1)], "ten minutes after the last message"
+    site.tick(900).catch_up(900)
+    assert site.told()[-1] == ("updated", 1) and site.rows("id, status")[0] == (1, "open")
+    site.catch_up(2000)
+    assert site.told()[-1] == ("closed", 1) and site.messages[-1].incident.ended_at is not None
+    site.messages.clear()
+    site.see("a", 880, late=1500).catch_up()
+    assert site.told() == [("updated", 1)] and site.rows("id, status, ended_at")[0] == (1, "open", None)
+    revisions = [(i, r) for i, r in site.record.rows("SELECT subject_id, revision FROM feed WHERE kind = 'incident' ORDER BY seq")]
+    assert len(revisions) == len(set(revisions))
+
+
+def test_a_late_event_joins_two_incidents():
+    site = Site().see("a", 0).see("a", 300).tick(600).catch_up(600)
+    assert [id for id, *_ in site.rows()] == [1, 2]
+    site.messages.clear()
+    site.see("a", 150, late=500).catch_up()
+    assert site.told() == [("merged", 2), ("updated", 1)]
+    assert site.rows("id, status, merged_into") == [(1, "open", None), (2, "merged", 1)]
+    site.tick(5000).catch_up(5000).check()
+
+
+def test_cameras_that_name_others_only_are_no_neighbours():
+    site = Site().see("a", 0).see("b", 10).see("c", 20)
+    for camera, names in (("a", []), ("b", ["c"]), ("c", [])):
+        site.record.execute("UPDATE cameras SET neighbours = ? WHERE id = ?", json.dumps(names), camera)
+    site.tick(500).catch_up(500).check()
+    assert site.groups() == [(1, [1]), (2, [2, 3])]
+
+
+def test_events_of_a_backlog_keep_no_incident_open():
+    site = Site().see("a", 0, 10).tick(100).catch_up(100)
+    site.record.execute("UPDATE events SET close_at = ?", NEVER)
+    site.incidents._link({1})
+    assert site.catch_up(150).rows() == [(1, "open", 1)]
+    assert site.catch_up(300).rows() == [(1, "closed", 1)], "180 s after the arrival of its last picture"
+
+
+def test_retention_neither_divides_nor_renumbers():
+    site = Site().see("a", 0).see("a", 170).see("a", 340).tick(600).catch_up(600)
+    assert site.groups() == [(1, [1, 2, 3])]
+    site.record.transact(lambda: delete_events(site.record, [2], [2], pruned=True))
+    site.see("a", 345, late=300).tick(1000).catch_up(1000)
+    assert site.groups() == [(1, [1, 3])] and site.rows("id, kept, event_count, frame_count") == [(1, 1, 2, 3)]
+    site.record.transact(lambda: delete_events(site.record, [1], [1], pruned=True))
+    assert site.groups() == [(1, [3])] and site.rows("id, event_count, frame_count, gravest_event_id") == [(1, 1, 2, 3)]
+    site.see("a", 400, late=900).tick(2000).catch_up(2000)
+    assert site.groups() == [(1, [3, 5])], "it grows under its number"
+    site.record.transact(lambda: delete_events(site.record, [3, 5], [3, 4, 5], pruned=True))
+    assert site.rows() == [] and site.record.rows("SELECT 1 FROM feed WHERE kind = 'incident'") == []
+
+
+def test_merged_cameras_are_linked_anew():
+    site = Site().see("a", 0).see("b", 150).tick(500).catch_up(500)
+    assert site.groups() == [(1, [1]), (2, [2])]
+    site.record.execute("UPDATE cameras SET neighbours = '[\"b\"]' WHERE id = 'a'")
+    site.messages.clear()
+    assert merge_camera(site.record, "b", "a")
+    assert site.incidents.link_waiting() and not site.incidents.link_waiting()
+    site.check()
+    assert site.groups() == [(1, [1, 2])]
+    assert site.record.one("SELECT type FROM feed ORDER BY seq DESC LIMIT 1") == ("incident.merged",)
+
+
+def test_of_events_that_are_older_than_incidents_nothing_is_published():
+    site = Site().see("a", 0).see("a", 100).tick(500).see("a", 1000)
+    site.record.execute("INSERT INTO incident_queue SELECT id FROM events WHERE status = 'closed'")
+    site.record.execute("UPDATE cursors SET seq = (SELECT max(seq) FROM feed) WHERE name = 'incident'")
+    while site.incidents.link_waiting():
+        pass
+    assert site.rows() == [(1, "closed", 2)] and site.record.rows("SELECT 1 FROM feed WHERE kind = 'incident'") == []
+    site.tick(2000).catch_up(3000).check()
+    assert site.told() == [("opened", 3), ("closed", 3)]
+
+
+def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):
+    """Die after each transaction in turn: the next start continues from the cursor, and no message comes twice or is lacking."""
+
+    class Killed(BaseException):
+        pass
+
+    def run(path, kill_at):
+        record = Record(path)
+        site = Site(record=record)
+        site.see("a", 0, 100, 200).see("b", 250, kind="bear").see("a", 600).tick(2000).see("a", 400, late=2000).tick(4000)
+        inner, left = record.transact, [kill_at]
+
+        def transact(work):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return inner(work)
+
+        record.transact = transact
+        try:
+            while site.incidents.is_behind():
+                site.incidents.update(2)
+            site.incidents.close_due(5000 * S)
+        except Killed:
+            again = Site(record=Record(path))
+            again.catch_up(5000).check()
+            return again.record
+        return None
+
+    def outcome(record):
+        return record.rows("SELECT id, status, event_count, risk_score, cameras, merged_into FROM incidents WHERE status <> 'merged'")
+
+    run(tmp_path / "whole.db", 10**9)
+    expected, killed = outcome(Record(tmp_path / "whole.db")), 0
+    while record := run(tmp_path / f"{killed}.db", killed + 1):
+        assert outcome(record) == expected
+        revisions = record.rows("SELECT revision FROM feed WHERE kind = 'incident' AND subject_id = 1 ORDER BY seq")
+        assert [r for (r,) in revisions] == list(range(1, len(revisions) + 1))
+        killed += 1
+    assert killed > 3

@@ -20,6 +20,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import export
+from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import escape
 from hearthwatch.record.retention.policy import RetentionPolicy
@@ -36,7 +37,7 @@ S = 1_000_000
 DAY = 86_400 * S
 START = 1_795_335_330 * S  # 2026-11-22 08:15:30 UTC
 PERSON = (Detection("person", 0.9, (1, 2, 3, 4)), Detection("dog", 0.8, (5, 6, 7, 8)))
-TABLES = ("frames", "detections", "events", "gpu_stats")
+TABLES = ("frames", "detections", "events", "incidents", "gpu_stats")
 
 
 class House:
@@ -86,8 +87,12 @@ class House:
     def spoil(self, camera, second, **options):
         return self.see(camera, second, error=DeadLetter("decode", "not a picture"), **options)
 
-    def close_events(self, seconds=10**6):
+    def close_events(self, seconds=10**6, link=True):
         self.batching.write([Tick(from_microseconds(START + seconds * S))])
+        incidents = Incidents(self.record)
+        while link and incidents.is_behind():
+            incidents.update()
+        incidents.close_due(START + (seconds + 1000) * S)
         return self
 
     def export(self):
