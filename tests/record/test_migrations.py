@@ -20,7 +20,7 @@ COUNTED = "pictures detection_counts facets event_counts".split()  # triggers ke
 def house(tmp_path_factory):
     """A closed event, an open one, a bad picture, one that waits, a shadow verdict, a cursor, samples of a GPU."""
     house = House(tmp_path_factory.mktemp("house"))
-    house.see("front_door", 0, 5, 10).close_events(200).see("driveway", 300).spoil("driveway", 301)
+    house.see("front_door", 0, 5, 10).close_events(200, link=False).see("driveway", 300).spoil("driveway", 301)
     record = house.record
     record.execute("INSERT INTO cursors VALUES ('redis', 2)")
     record.execute("INSERT INTO gpu_stats(recorded_at) VALUES (1795335330000000)")
