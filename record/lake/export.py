@@ -30,7 +30,12 @@ ROWS_AT_ONCE = 5000  # Python objects on the way to a table: 10 MB, however many
 GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory at most
 HOURS_AT_ONCE = 50  # between transactions that clear them: a kill repeats as many
 
-KINDS = {"frames": ("frames", "detections"), "events": ("events",), "incidents": ("incidents",), "gpu_stats": ("gpu_stats",)}
+KINDS = {
+    "frames": ("frames", "detections"),
+    "events": ("events",),
+    "incidents": ("incidents",),
+    "gpu_stats": ("gpu_stats",),
+}
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
 TIMES = {"frames": "captured_at", "events": "started_at", "incidents": "started_at", "gpu_stats": "recorded_at"}
 """The column that says which hour a row of a kind belongs to."""

@@ -51,7 +51,9 @@ class Site:
             arrived = max(self.ledger.clock.at, (at + late) * S)
             self.ledger.discover([FoundFile(camera, camera, f"{self.n}.jpg", 0, 1, at * S, arrived)], 1 << 60)
             (entry,) = self.ledger.todo(0, 10)
-            self.batching.write([Detected(entry.frame, 640, 360, (Detection(kind, 0.9, (self.n * 97 % 600, 2, 30, 40)),))])
+            self.batching.write(
+                [Detected(entry.frame, 640, 360, (Detection(kind, 0.9, (self.n * 97 % 600, 2, 30, 40)),))]
+            )
         return self
 
     def tick(self, seconds):
@@ -128,7 +130,9 @@ class Site:
                 "ORDER BY started_at, id", id,
             )  # fmt: skip
             assert (n, frames, score) == (len(events), sum(e[3] for e in events), max(e[4] for e in events))
-            assert sorted(json.loads(cameras)) == sorted({e[1] for e in events}) and json.loads(cameras)[0] in {e[1] for e in events if e[5] == events[0][5]}
+            assert sorted(json.loads(cameras)) == sorted({e[1] for e in events}) and json.loads(cameras)[0] in {
+                e[1] for e in events if e[5] == events[0][5]
+            }
             most = {}
             for e in events:
                 most |= {k: max(v, most.get(k, 0)) for k, v in json.loads(e[2]).items()}
@@ -219,7 +223,10 @@ def test_what_is_published_about_a_visit():
     site.messages.clear()
     site.see("a", 880, late=1500).catch_up()
     assert site.told() == [("updated", 1)] and site.rows("id, status, ended_at")[0] == (1, "open", None)
-    revisions = [(i, r) for i, r in site.record.rows("SELECT subject_id, revision FROM feed WHERE kind = 'incident' ORDER BY seq")]
+    revisions = [
+        (i, r)
+        for i, r in site.record.rows("SELECT subject_id, revision FROM feed WHERE kind = 'incident' ORDER BY seq")
+    ]
     assert len(revisions) == len(set(revisions))
 
 
@@ -295,7 +302,9 @@ def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):
     def run(path, kill_at):
         record = Record(path)
         site = Site(record=record)
-        site.see("a", 0, 100, 200).see("b", 250, kind="bear").see("a", 600).tick(2000).see("a", 400, late=2000).tick(4000)
+        site.see("a", 0, 100, 200).see("b", 250, kind="bear").see("a", 600).tick(2000).see("a", 400, late=2000).tick(
+            4000
+        )
         inner, left = record.transact, [kill_at]
 
         def transact(work):
@@ -316,7 +325,9 @@ def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):
         return None
 
     def outcome(record):
-        return record.rows("SELECT id, status, event_count, risk_score, cameras, merged_into FROM incidents WHERE status <> 'merged'")
+        return record.rows(
+            "SELECT id, status, event_count, risk_score, cameras, merged_into FROM incidents WHERE status <> 'merged'"
+        )
 
     run(tmp_path / "whole.db", 10**9)
     expected, killed = outcome(Record(tmp_path / "whole.db")), 0

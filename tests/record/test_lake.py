@@ -107,7 +107,9 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
                 "kept",
                 "published_at",
             }
-            assert set(types) - {"date", "history"} == columns - inner | ({"last_at"} if table == "incidents" else set())
+            assert set(types) - {"date", "history"} == columns - inner | (
+                {"last_at"} if table == "incidents" else set()
+            )
             assert {t for c, t in types.items() if c.endswith("_at")} == {"TIMESTAMP WITH TIME ZONE"}
         row = db.execute(
             "SELECT objects['person'], len(evidence) > 0, history[1].type, reviewed FROM events WHERE id = 1"

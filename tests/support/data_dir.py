@@ -18,9 +18,9 @@ import duckdb
 import hearthwatch.record.lake.export
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import export
-from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import escape
 from hearthwatch.record.retention.policy import RetentionPolicy
