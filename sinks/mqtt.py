@@ -1,45 +1,57 @@
-"""Publish events to an MQTT broker: as they are, and as Home Assistant's entities.
+"""Publish events and incidents to an MQTT broker: as they are, and as Home Assistant's entities.
 
 At least once, in order: a message counts as delivered when the broker has acknowledged it. A broker that is down delays
 messages and nothing else; one that comes back empty gets everything that it is meant to retain again.
 
+All topics start with `hearthwatch/<store>/`, the first eight characters of the record's id: several Hearthwatches share a broker.
+
 | topic | what |
 |---|---|
-| `hearthwatch/available` | `online` or `offline`, retained |
-| `hearthwatch/events` | every message about an event (`hearthwatch.event.v1`) |
-| `hearthwatch/system` | every system message (`hearthwatch.system.v1`) |
-| `hearthwatch/problem` | what is wrong, of no camera: `{"state":"ON"|"OFF","problems":[…]}`, retained |
-| `hearthwatch/alerts` | those that are worth a notification |
-| `hearthwatch/<camera>/occupancy` | `ON` while an event is in progress, else `OFF`, retained |
-| `hearthwatch/<camera>/event` | the camera's newest message, retained |
-| `hearthwatch/<camera>/problem` | what is wrong with the camera, as above, retained |
-| `homeassistant/…/config` | four entities for each camera, one for Hearthwatch, retained |
+| `available` | `online` or `offline`, retained |
+| `events`, `incidents`, `system` | every message (`hearthwatch.event.v1`, `hearthwatch.incident.v1`, `hearthwatch.system.v1`) |
+| `alerts` | what the notification policy sends, with `notification` and `page` |
+| `problem` | what is wrong, of no camera: `{"state":"ON"|"OFF","problems":[…]}`, retained |
+| `<camera>/occupancy` | `ON` while an event with a person, a vehicle or an animal is in progress, else `OFF`, retained |
+| `<camera>/incident`, `<camera>/image` | the camera's newest incident and the picture of its gravest event, a JPEG, retained |
+| `<camera>/problem` | what is wrong with the camera, as above, retained |
 
-Pictures that come late (a backfill) are published on `hearthwatch/events` alone.
+Home Assistant's entities are announced below `homeassistant/`, retained; those of a camera that was deleted or merged are removed.
+Pictures that come late (a backfill) are published on `events` and `incidents` alone.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from functools import cached_property
+from importlib.metadata import version
+from typing import Annotated, Any, Self
+from urllib.parse import quote, unquote, urlsplit
 
-from paho.mqtt.client import Client, MQTTMessageInfo
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FilePath, model_validator
 
 from hearthwatch.record import Record
 from hearthwatch.record.notifications import LEVELS
-from hearthwatch.schemas import Message
+from hearthwatch.record.suppression import VEHICLES
+from hearthwatch.schemas import IncidentMessage, Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
-from hearthwatch.sinks.notifier import DeliveryError, Notifier, NotifierWorker, is_old
+from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that publishes `offline` for us
 OFF_SECONDS = 300  # Home Assistant turns occupancy off after this long, should the end of an event be lost
+STATES = "occupancy", "incident", "image", "problem"  # a camera's retained topics
+STATES_0_1, SENSORS_0_1 = (
+    ("event", "occupancy", "problem"),
+    ("risk", "event"),
+)  # what 0.1 retained and is not in use now
+ANIMALS = "bird", "cat", "dog", "horse", "sheep", "cow", "bear"
+OCCUPANTS = {"person", *VEHICLES, *ANIMALS}
 
 
 def _check_url(url: str) -> str:
@@ -52,19 +64,31 @@ def _check_url(url: str) -> str:
 Topic = Annotated[str, Field(pattern=r"^[^#+\s/][^#+\s]*$")]
 
 
-class Mqtt(Notifier):
-    """Publish events to an MQTT broker, for Home Assistant and others."""
+class Mqtt(IncidentNotifier):
+    """Publish events and incidents to an MQTT broker, for Home Assistant and others."""
 
     url: Annotated[str, Field(repr=False), AfterValidator(_check_url)]
     """The broker: `mqtt://user:password@host:1883`; `mqtts://` encrypts."""
     topic: Topic = "hearthwatch"
-    """What all topics start with."""
+    """What all topics start with, before the first eight characters of the store's id."""
     home_assistant: bool = True
     """Whether to announce each camera's entities to Home Assistant."""
     discovery_prefix: Topic = "homeassistant"
     """Where Home Assistant looks for announcements."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) that the broker's has to be signed with; unset: those that this machine trusts."""
+    cert_file: FilePath | None = None
+    """Certificate (PEM) that the broker asks for; unset: none."""
+    key_file: FilePath | None = None
+    """Its private key (PEM); unset: it is in `cert_file`."""
 
-    accepts = Message, SystemMessage
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if self.key_file and not self.cert_file:
+            raise ValueError("`key_file` needs `cert_file`")
+        if (self.ca_file or self.cert_file) and not self.url.startswith("mqtts:"):
+            raise ValueError("`ca_file` and `cert_file` need a `url` that starts with mqtts://")
+        return self
 
     def label(self) -> str:
         return f"MQTT at {urlsplit(self.url).hostname}"
@@ -81,12 +105,25 @@ class MqttWorker(NotifierWorker):
     def __init__(self, options: Mqtt, context: Context) -> None:
         super().__init__(options, context)
         self._broker: BrokerConnection | None = None
-        self._retained: dict[str, str] = {}
-        """Topic → payload that the broker should hold."""
-        self._open_events: dict[str, set[int]] = {}
+        self._retained: dict[str, str | bytes] = {}
+        """Topic → payload that the broker holds."""
+        self._names: dict[str, str] = {}
+        """Camera id → its name."""
+        self._occupied: dict[str, set[int]] = {}
         """Camera id → its open events."""
+        self._incidents: dict[str, IncidentMessage] = {}
+        """Camera id → the newest incident that it is part of."""
         self._seq = 0
         """The last message that was published."""
+
+    @cached_property
+    def store(self) -> str:
+        """What tells this Hearthwatch from others on the broker."""
+        record = Record(self.context.record_path)
+        try:
+            return record.store_id[:8]
+        finally:
+            record.close()
 
     def open(self) -> None:
         """Connect, and publish all that is to be retained.
@@ -97,23 +134,23 @@ class MqttWorker(NotifierWorker):
         self._connect()
 
     def idle(self) -> None:
-        """Reconnect to a broker that was down or came back empty, although there is no message."""
+        """Reconnect to a broker that was down or came back empty; notice that a camera was added or deleted."""
         self._connect()
+        self._publish_cameras()
 
     def deliver(self, messages: Sequence[AnyMessage]) -> None:
-        for message in messages:
-            try:
+        try:
+            self._connect()
+            self._publish_cameras()
+            for message in messages:
                 if message.seq > self._seq:
-                    if isinstance(message, SystemMessage):
-                        self._publish(f"{self.options.topic}/system", _json(message.as_dict()))
-                        self._publish_problems()
-                    elif isinstance(message, Message):
-                        self._publish_state(message)
+                    self._publish_state(message)
                     self._seq = message.seq
-                super().deliver([message])
-            except DeliveryError:
-                self.close()  # what is half sent must not overtake what comes again
-                raise
+            self._publish_incidents(messages)
+            super().deliver(messages)
+        except DeliveryError:
+            self.close()  # what is half sent must not overtake what comes again
+            raise
 
     def close(self) -> None:
         if self._broker:
@@ -122,60 +159,99 @@ class MqttWorker(NotifierWorker):
 
     def notify(self, message: AnyMessage) -> None:
         """Publish an alert; system messages are published already."""
-        if isinstance(message, Message):
-            self._publish(f"{self.options.topic}/alerts", _json(message.as_dict()))
+        if not isinstance(message, SystemMessage):
+            self._publish(f"{self._at()}/alerts", _json({**message.as_dict(), "page": self.options.page(message)}))
 
     # -- state
 
-    def _publish_state(self, message: Message) -> None:
-        event, payload = message.event, _json(message.as_dict())
-        self._publish(f"{self.options.topic}/events", payload)
-        if is_old(message, self.options):
+    def _publish_state(self, message: AnyMessage) -> None:
+        kind = {SystemMessage: "system", Message: "events", IncidentMessage: "incidents"}[type(message)]
+        self._publish(f"{self._at()}/{kind}", _json(message.as_dict()))
+        if not isinstance(message, Message) or message.event.camera_id not in self._names:
             return
-        self._announce(event.camera_id, event.camera_name)
-        open_events = self._open_events.setdefault(event.camera_id, set())
-        open_events.add(event.id) if event.status == "open" else open_events.discard(event.id)
-        self._retain(f"{self.options.topic}/{event.camera_id}/event", payload)
-        self._retain(f"{self.options.topic}/{event.camera_id}/occupancy", "ON" if open_events else "OFF")
+        event, occupied = message.event, self._occupied.setdefault(message.event.camera_id, set())
+        if event.status != "open":
+            occupied.discard(event.id)
+        elif OCCUPANTS & event.objects.keys() and not is_old(message, self.options):
+            occupied.add(event.id)
+        topic = f"{self._at(event.camera_id)}/occupancy"
+        if occupied or self._retained.get(topic) != "OFF":  # each ON starts Home Assistant's `off_delay` again
+            self._retained.pop(topic, None)
+            self._retain(topic, "ON" if occupied else "OFF")
 
-    def _publish_problems(self) -> None:
-        """Publish what the record says is wrong now with each camera, and with the rest."""
+    def _publish_incidents(self, messages: Sequence[AnyMessage]) -> None:
+        """Publish the newest incident of each camera that one of these is about, and before it the picture."""
+        changed: dict[str, IncidentMessage] = {}
+        for message in messages:
+            if not isinstance(message, IncidentMessage) or message.incident.merged_into is not None:
+                continue
+            is_fresh = message.incident.delay_seconds <= self.options.delay_seconds_max
+            for camera in self._names.keys() & message.incident.cameras if is_fresh else ():
+                last = self._incidents.get(camera)
+                if last is None or message.incident.last_at >= last.incident.last_at:  # else an older one has ended
+                    self._incidents[camera] = changed[camera] = message
+        for camera, message in changed.items():
+            self._retain(f"{self._at(camera)}/image", message.picture() or b"")
+            self._retain(f"{self._at(camera)}/incident", _json(message.as_dict()))
+
+    def _publish_cameras(self) -> None:
+        """Publish each camera's entities, and what is wrong with it and with the rest; remove those of cameras that are gone."""
         record = Record(self.context.record_path)
         try:
-            cameras = dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
-            merged = [id for (id,) in record.rows("SELECT id FROM camera_aliases") if id not in cameras]
-            wrong: dict[str | None, list[str]] = {camera: [] for camera in (*cameras, None)}
+            before, self._names = self._names, dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
+            wrong: dict[str | None, list[str]] = {camera: [] for camera in (None, *self._names)}
             for camera, words in record.rows(
                 "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
             ):
-                wrong[camera if camera in cameras else None].append(words)
+                wrong[camera if camera in self._names else None].append(words)
         finally:
             record.close()
-        for camera in merged:  # an empty retained message deletes what is retained
-            where = f"{self.options.topic}/{camera}"
-            gone = [topic for topic, _ in entities(self.options, self._connect().name, camera, "")]
-            for topic in (*gone, f"{where}/event", f"{where}/occupancy", f"{where}/problem"):
-                if self._retained.get(topic) != "":
-                    self._retain(topic, "")
-        for camera, name in cameras.items():
-            self._announce(camera, name)
-        for camera, words in wrong.items():
-            where = self.options.topic if camera is None else f"{self.options.topic}/{camera}"
-            payload = _json({"state": "ON" if words else "OFF", "problems": words})
-            if self._retained.get(f"{where}/problem") != payload:
-                self._retain(f"{where}/problem", payload)
+        for camera, problems in wrong.items():
+            for topic, entity in self._entities(camera):
+                self._retain(topic, entity)
+            self._retain(
+                f"{self._at(camera)}/problem", _json({"state": "ON" if problems else "OFF", "problems": problems})
+            )
+        for camera in before.keys() - self._names.keys():
+            self._remove(camera)
+        self._remove_found()
 
-    def _announce(self, camera_id: str, name: str) -> None:
-        if self.options.home_assistant:
-            for topic, entity in entities(self.options, self._connect().name, camera_id, name):
-                if self._retained.get(topic) != entity:
-                    self._retain(topic, entity)
+    def _remove_found(self) -> None:
+        """Remove what the broker retains of cameras that are gone, and in the topics of 0.1."""
+        broker = self._connect()
+        while broker.found:
+            first, _, rest = broker.found.popleft().removeprefix(f"{self.options.topic}/").partition("/")
+            camera = rest.partition("/")[0] if first == self.store else first
+            if camera not in self._names:
+                self._remove(camera)
+            if rest == "occupancy":  # 0.1 had no store in its topics
+                where, node = f"{self.options.topic}/{camera}", _node(self.store, camera)
+                old = [f"{self.options.discovery_prefix}/sensor/{node}/{key}/config" for key in SENSORS_0_1]
+                for topic in (*old, *(f"{where}/{state}" for state in STATES_0_1)):
+                    self._publish(topic, "", retain=True)
 
-    def _retain(self, topic: str, payload: str) -> None:
-        self._retained[topic] = payload
-        self._publish(topic, payload, retain=True)
+    def _remove(self, camera: str) -> None:
+        for topic in (
+            *(topic for topic, _ in self._entities(camera)),
+            *(f"{self._at(camera)}/{key}" for key in STATES),
+        ):
+            self._publish(topic, "", retain=True)  # an empty retained message deletes what is retained
+            self._retained.pop(topic, None)
 
-    def _publish(self, topic: str, payload: str, retain: bool = False) -> None:
+    def _at(self, camera: str | None = None) -> str:
+        """Return what the topics of a camera, or those of no camera, start with."""
+        return f"{self.options.topic}/{self.store}" + (f"/{camera}" if camera else "")
+
+    def _entities(self, camera: str | None) -> list[tuple[str, str]]:
+        o = self.options
+        return list(entities(o, self.store, camera, self._names.get(camera or "", ""))) if o.home_assistant else []
+
+    def _retain(self, topic: str, payload: str | bytes) -> None:
+        if self._retained.get(topic) != payload:
+            self._publish(topic, payload, retain=True)
+            self._retained[topic] = payload
+
+    def _publish(self, topic: str, payload: str | bytes, retain: bool = False) -> None:
         self._connect().publish(topic, payload, retain)
 
     # -- the connection
@@ -185,41 +261,38 @@ class MqttWorker(NotifierWorker):
         if self._broker and not self._broker.is_alive:
             self.close()
         if self._broker is None:
-            record = Record(self.context.record_path)
-            self._broker = BrokerConnection(
-                self.options.url, f"hearthwatch-{record.store_id[:8]}", f"{self.options.topic}/available"
-            )
+            self._broker = BrokerConnection(self.options, self.store)
             try:
                 for topic, payload in self._retained.items():
                     self._broker.publish(topic, payload, True)
-                self._publish_problems()
-                if self.options.home_assistant:
-                    self._retain(*problem_of_all(self.options, self._broker.name))
+                self._publish_cameras()
             except DeliveryError:
                 self.close()
                 raise
-            finally:
-                record.close()
         return self._broker
 
 
 class BrokerConnection:
     """One connection to one broker. `publish` returns when the broker has taken it; any failure ends the connection."""
 
-    def __init__(self, url: str, name: str, available: str) -> None:
-        """Connect; `name` is the client's, the broker disconnects the first of two with one name. Raises `DeliveryError`."""
-        parts = urlsplit(url)
-        self.name, self.host, self.available = name, str(parts.hostname), available
+    def __init__(self, options: Mqtt, store: str) -> None:
+        """Connect as the client of this store; the broker disconnects the first of two with one name. Raises `DeliveryError`."""
+        parts, topic = urlsplit(options.url), options.topic
+        self.host, self.available = str(parts.hostname), (available := f"{topic}/{store}/available")
+        self.found: deque[str] = deque()
+        """Topics that show which cameras the broker retains something of, as they come in."""
         self._answered, self._reason = threading.Event(), ""
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"hearthwatch-{store}", reconnect_on_failure=False)
         self._client.connect_timeout = CONNECT_SECONDS
         self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
         self._client.will_set(available, "offline", 1, retain=True)
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-        if parts.scheme == "mqtts":
-            self._client.tls_set()
         try:
+            if parts.scheme == "mqtts":
+                files = (options.ca_file, options.cert_file, options.key_file)
+                self._client.tls_set(*(str(file) if file else None for file in files))
             self._client.connect(
                 self.host, parts.port or (8883 if parts.scheme == "mqtts" else 1883), KEEPALIVE_SECONDS
             )
@@ -230,16 +303,21 @@ class BrokerConnection:
             self.close()
             raise DeliveryError(f"the broker at {self.host} {self._reason or 'does not answer'}")
         self.publish(available, "online", True)
+        self._client.subscribe([(f"{topic}/{store}/+/problem", 1), (f"{topic}/+/occupancy", 1)])
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._reason = f"refuses us: {reason}" if reason.is_failure else ""
         self._answered.set()
 
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.retain and message.payload:
+            self.found.append(message.topic)
+
     @property
     def is_alive(self) -> bool:
         return self._client.is_connected()
 
-    def publish(self, topic: str, payload: str, retain: bool) -> None:
+    def publish(self, topic: str, payload: str | bytes, retain: bool) -> None:
         """Publish, and wait for the acknowledgement.
 
         Raises:
@@ -263,50 +341,47 @@ class BrokerConnection:
         self._client.loop_stop()
 
 
-def entities(options: Mqtt, client: str, camera_id: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield a camera's entities in the form of Home Assistant's discovery: (topic, JSON)."""
-    plain = camera_id if camera_id.isascii() else camera_id.encode().hex()  # ids hold a-z, 0-9, _ and - only
-    node, where = f"{client.replace('-', '_')}_{plain}", f"{options.topic}/{camera_id}"
+def entities(options: Mqtt, store: str, camera_id: str | None, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the entities of a camera, or those that belong to none, as Home Assistant's discovery: (topic, JSON)."""
+    node, base = _node(store, camera_id), f"{options.topic}/{store}"
+    where, now = f"{base}/{camera_id}" if camera_id else base, version("hearthwatch")
+    device = {
+        "identifiers": [node], "name": name or "Hearthwatch", "manufacturer": "Hearthwatch", "sw_version": now,
+        "model": "camera" if camera_id else "pipeline",
+    }  # fmt: skip
+    if options.page_url:
+        device["configuration_url"] = options.page_url.rstrip("/") + (
+            f"/?camera={quote(camera_id)}" if camera_id else "/"
+        )
     shared = {
-        "availability_topic": f"{options.topic}/available",
-        "device": {"identifiers": [node], "name": name, "manufacturer": "Hearthwatch", "model": "camera"},
-        "origin": {"name": "Hearthwatch"},
-    }
-    newest = {"state_topic": f"{where}/event"}
+        "availability_topic": f"{base}/available", "device": device, "origin": {"name": "Hearthwatch", "sw_version": now},
+    }  # fmt: skip
+    incident, attributes = {"state_topic": f"{where}/incident"}, {"json_attributes_topic": f"{where}/incident"}
     kinds: dict[tuple[str, str], dict[str, Any]] = {
+        ("binary_sensor", "problem"): {
+            "name": "Problem", "device_class": "problem", "entity_category": "diagnostic", "state_topic": f"{where}/problem",
+            "value_template": "{{ value_json.state }}", "json_attributes_topic": f"{where}/problem",
+        },
         ("binary_sensor", "occupancy"): {
             "name": "Occupancy", "device_class": "occupancy", "state_topic": f"{where}/occupancy", "off_delay": OFF_SECONDS,
         },
-        ("sensor", "risk"): {
-            **newest, "name": "Risk", "device_class": "enum", "options": list(LEVELS), "value_template": "{{ value_json.risk_level }}",
-            "json_attributes_topic": f"{where}/event",
+        ("sensor", "level"): {
+            **incident, "name": "Level", "device_class": "enum", "options": list(LEVELS), "value_template": "{{ value_json.risk_level }}",
         },
-        ("sensor", "event"): {**newest, "name": "Last event", "value_template": "{{ value_json.summary[:255] }}"},
-        ("binary_sensor", "problem"): {"name": "Problem", **_problem(where)},
+        ("sensor", "incident"): {
+            **incident, **attributes, "name": "Last incident", "value_template": "{{ value_json.summary[:255] }}",
+        },
+        ("image", "image"): {**attributes, "name": "Picture", "image_topic": f"{where}/image", "content_type": "image/jpeg"},
     }  # fmt: skip
-    for (kind, key), own in kinds.items():
-        yield (
-            f"{options.discovery_prefix}/{kind}/{node}/{key}/config",
-            _json({**own, **shared, "unique_id": f"{node}_{key}"}),
-        )
+    for kind, key in kinds if camera_id else [("binary_sensor", "problem")]:
+        entity = {**kinds[kind, key], **shared, "unique_id": f"{node}_{key}"}
+        yield f"{options.discovery_prefix}/{kind}/{node}/{key}/config", _json(entity)
 
 
-def problem_of_all(options: Mqtt, client: str) -> tuple[str, str]:
-    """Return the entity that is on while something is wrong that is no camera's: (topic, JSON)."""
-    node = client.replace("-", "_")
-    entity = {
-        "name": "Problem", **_problem(options.topic), "unique_id": f"{node}_problem", "origin": {"name": "Hearthwatch"},
-        "availability_topic": f"{options.topic}/available",
-        "device": {"identifiers": [node], "name": "Hearthwatch", "manufacturer": "Hearthwatch"},
-    }  # fmt: skip
-    return f"{options.discovery_prefix}/binary_sensor/{node}/problem/config", _json(entity)
-
-
-def _problem(where: str) -> dict[str, str]:
-    return {
-        "device_class": "problem", "entity_category": "diagnostic", "state_topic": f"{where}/problem",
-        "value_template": "{{ value_json.state }}", "json_attributes_topic": f"{where}/problem",
-    }  # fmt: skip
+def _node(store: str, camera_id: str | None) -> str:
+    """Return what Home Assistant knows a device by: a-z, 0-9, _ and - only, as camera ids that are ASCII."""
+    plain = camera_id if not camera_id or camera_id.isascii() else camera_id.encode().hex()
+    return f"hearthwatch_{store}" + (f"_{plain}" if plain else "")
 
 
 def _json(value: object) -> str:

@@ -212,13 +212,6 @@ def title(message: AnyMessage) -> str:
     return f"{level.capitalize()}: {seen or 'something'} at {where}"
 
 
-# -- notifiers that POST
-
-
-class DeliveryError(Exception):
-    """Not delivered; the text says why and names no secret."""
-
-
 def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -229,8 +222,8 @@ def _check_url(url: str) -> str:
 EndpointUrl = Annotated[str, AfterValidator(_check_url)]
 
 
-class HttpNotifier(Notifier):
-    """A notifier that sends HTTP requests."""
+class IncidentNotifier(Notifier):
+    """A notifier that sends one notification for each incident."""
 
     accepts = IncidentMessage, Message, SystemMessage
 
@@ -238,8 +231,6 @@ class HttpNotifier(Notifier):
     """What is sent: one notification for each incident, or each event as in 0.1."""
     page_url: EndpointUrl | None = from_settings("hearthwatch_public_url")
     """Where the receiver reaches the Hearthwatch page: notifications link to it; unset: no link."""
-    timeout_seconds: Seconds = 10
-    """How long connecting, and each wait for the other side, may take."""
 
     def page(self, message: AnyMessage) -> str | None:
         """Return the page's address that shows this."""
@@ -247,6 +238,20 @@ class HttpNotifier(Notifier):
             return None
         subject = f"?event={message.event.id}" if isinstance(message, Message) else f"?incident={message.incident.id}"
         return f"{self.page_url.rstrip('/')}/{subject}"
+
+
+# -- notifiers that POST
+
+
+class DeliveryError(Exception):
+    """Not delivered; the text says why and names no secret."""
+
+
+class HttpNotifier(IncidentNotifier):
+    """A notifier that sends HTTP requests."""
+
+    timeout_seconds: Seconds = 10
+    """How long connecting, and each wait for the other side, may take."""
 
 
 class HttpWorker(NotifierWorker):

@@ -21,21 +21,17 @@ from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.services import ConsumerThread, ServiceThreads
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.cameras import merge_camera
-from hearthwatch.record.conditions import OFF_CHECKS, Conditions, Problem
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, to_microseconds
 from hearthwatch.schemas.testing import check_consumer, event, incident_message, system_message, temporary_context
-from hearthwatch.sinks.mqtt import Mqtt
 from hearthwatch.sinks.notifier import DeliveryError, Notifier
 from hearthwatch.sinks.ntfy import Ntfy
 from hearthwatch.sinks.webhook import Webhook, signature
 from hearthwatch.stages.rules import RulesJudge
 from tests.support.context import context
 from tests.support.http_receiver import HttpEar
-from tests.support.mqtt_broker import Broker, Ear
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -231,9 +227,6 @@ def test_an_error_of_the_system_and_its_end_are_sent_at_any_hour_and_a_warning_i
     assert note["title"] == "Camera silent" and note["message"] == "porch has sent no picture for an hour"
 
 
-# -- MQTT
-
-
 @pytest.fixture
 def here(tmp_path: Path) -> Context:
     """The context of a graph whose record knows a camera."""
@@ -242,147 +235,6 @@ def here(tmp_path: Path) -> Context:
         [FoundFile("front_door", "Front Door", "Front Door/1.jpg", 1, 1, 1, 1)], 1
     )
     return here
-
-
-def test_mqtt_tells_home_assistant(tmp_path: Path, here: Context) -> None:
-    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
-        mqtt = Mqtt(url=broker.url)
-        name = f"hearthwatch_{Record(here.record_path).store_id[:8]}_front_door"
-        messages = [
-            news(1, 7, "low"), news(2, 7, "high", "event.closed"),
-            news(3, 7, "critical", "event.analyzed"), news(4, 8, "low", delay=9e6),
-        ]  # fmt: skip
-        check_consumer(mqtt, messages, seen=lambda: {topic: len(all) for topic, all in ear.all().items()}, context=here)
-        said = ear.all()
-        assert said["hearthwatch/available"] == ["online", "offline"]
-        assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [1, 2, 3, 4]
-        assert [json.loads(m)["seq"] for m in said["hearthwatch/alerts"]] == [1, 2, 3]
-        assert said["hearthwatch/front_door/occupancy"] == ["ON", "OFF", "OFF"]
-        assert json.loads(said["hearthwatch/front_door/event"][-1])["risk_level"] == "critical"
-
-        occupancy, *others = (
-            json.loads(said[f"homeassistant/{kind}/{name}/{key}/config"][0])
-            for kind, key in (("binary_sensor", "occupancy"), ("sensor", "risk"), ("sensor", "event"))
-        )
-        assert occupancy["state_topic"] == "hearthwatch/front_door/occupancy"
-        assert occupancy["device"]["name"] == "Front Door" and occupancy["unique_id"] == f"{name}_occupancy"
-        assert {other["json_attributes_topic"] for other in others if "options" in other} == {
-            "hearthwatch/front_door/event"
-        }
-        assert {entity["availability_topic"] for entity in (occupancy, *others)} == {"hearthwatch/available"}
-
-
-def test_home_assistant_shows_what_is_wrong_with_a_camera_and_with_the_rest(tmp_path: Path, here: Context) -> None:
-    record = Record(here.record_path)
-    silent = Problem("camera_silent", "front_door is silent", "front_door", "front_door", at_once=True)
-    disk = Problem("disk_low", "12 MB free", at_once=True)
-    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
-        mqtt = Mqtt(url=broker.url).build(here)
-        mqtt.open()
-        mqtt.deliver(Conditions(record).report(1, [silent, disk]))
-        after = Conditions(record)
-        for n in range(OFF_CHECKS):
-            mqtt.deliver(after.report(2 + n, [disk]))
-        said = ear.all()
-        mqtt.close()
-    states = {where: [json.loads(m) for m in said[f"hearthwatch{where}/problem"]] for where in ("", "/front_door")}
-    assert [m["state"] for m in states[""]] == ["OFF", "ON"] and states[""][-1]["problems"] == ["12 MB free"]
-    assert [m["state"] for m in states["/front_door"]] == ["OFF", "ON", "OFF"]
-    assert [json.loads(m)["state"] for m in said["hearthwatch/system"]] == ["on", "on", "off"]
-    (entity,) = (json.loads(m[0]) for topic, m in said.items() if topic.endswith("front_door/problem/config"))
-    assert entity["device_class"] == "problem" and entity["state_topic"] == "hearthwatch/front_door/problem"
-
-
-def test_what_is_retained_is_there_for_who_comes_later(tmp_path: Path, here: Context) -> None:
-    with Broker(tmp_path / "broker") as broker:
-        mqtt = Mqtt(url=broker.url).build(here)
-        mqtt.open()
-        mqtt.deliver([news(1)])
-        with Ear(broker) as ear:
-            ear.all()
-            assert ear.retained["hearthwatch/front_door/occupancy"] == "ON"
-            assert ear.retained["hearthwatch/available"] == "online"
-            assert len([topic for topic in ear.retained if topic.endswith("/config")]) == 5
-            assert mqtt._broker
-            mqtt._broker._client.socket().shutdown(2)  # as a machine that loses its network
-            ear.until(lambda: ear.said["hearthwatch/available"] == ["offline"])
-        mqtt.close()
-
-
-def test_a_camera_that_was_merged_leaves_nothing_behind(tmp_path: Path, here: Context) -> None:
-    record = Record(here.record_path)
-    Ledger(record).discover([FoundFile("gate", "gate", "gate/1.jpg", 1, 1, 1, 1)], 1)
-    with Broker(tmp_path / "broker") as broker:
-        for gone in (False, True):
-            mqtt = Mqtt(url=broker.url).build(here)
-            mqtt.open()
-            if gone:
-                mqtt.idle()
-            else:
-                mqtt.deliver([news(1)])
-            mqtt.close()
-            with Ear(broker) as ear:
-                ear.all()
-                assert (not [t for t, said in ear.retained.items() if "front_door" in t and said]) == gone
-                assert [t for t, said in ear.retained.items() if "_gate/" in t and said]
-            merge_camera(record, "front_door", "gate")
-    record.close()
-
-
-def test_a_broker_that_was_killed_gets_everything_again(
-    tmp_path: Path, here: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 1.0)
-    with Broker(tmp_path / "broker") as broker:
-        mqtt = Mqtt(url=broker.url, pause_seconds=0).build(here)
-        mqtt.open()
-        mqtt.deliver([news(1)])
-        broker.kill()
-        with pytest.raises(DeliveryError, match=r"127\.0\.0\.1"):
-            mqtt.deliver([news(2, 2)])
-        broker.start()
-        with Ear(broker) as ear:
-            mqtt.idle()
-            mqtt.deliver([news(2, 2), news(3, 3)])
-            mqtt.close()
-            said = ear.all()
-            assert [json.loads(m)["seq"] for m in said["hearthwatch/events"]] == [2, 3]
-            assert said["hearthwatch/front_door/occupancy"][0] == "ON"
-            assert len([topic for topic in said if topic.endswith("/config")]) == 5
-
-
-def test_a_wrong_password_is_told_without_it(tmp_path: Path, here: Context) -> None:
-    with Broker(tmp_path / "broker", password="right") as broker:
-        wrong, right = (
-            Mqtt(url=broker.url.replace("//", f"//hearth:{word}@")).build(here) for word in ("wr0ng", "right")
-        )
-        with pytest.raises(DeliveryError, match=r"refuses us: Not authorized") as caught:
-            wrong.open()
-        assert "wr0ng" not in str(caught.value) and "wr0ng" not in repr(wrong.options)
-        right.open()
-        right.close()
-
-
-def test_a_frozen_broker_is_given_up_and_nothing_is_lost(
-    tmp_path: Path, here: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hearthwatch.sinks.mqtt.ANSWER_SECONDS", 0.3)
-    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
-        mqtt = Mqtt(url=broker.url).build(here)
-        mqtt.open()
-        broker.freeze()
-        with pytest.raises(DeliveryError, match=r"did not take a message within 0.3 s"):
-            mqtt.deliver([news(1)])
-        broker.thaw()
-        mqtt.deliver([news(1)])
-        mqtt.close()
-        assert {json.loads(m)["seq"] for m in ear.all()["hearthwatch/events"]} == {1}
-
-
-@pytest.mark.parametrize("url", ["http://host", "mqtt://", "broker", "mqtt://host:0"])
-def test_an_address_that_is_none_is_a_mistake(url: str) -> None:
-    with pytest.raises(ValidationError, match="write mqtt://"):
-        Mqtt(url=url)
 
 
 # -- in a pipeline

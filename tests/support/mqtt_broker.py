@@ -23,9 +23,10 @@ def binary() -> str | None:
 
 
 class Broker:
-    """One broker; it remembers nothing over a kill. `password`: of the user `hearth`; without one anybody may come."""
+    """One broker; it remembers nothing over a kill. `password`: of the user `hearth`; without one anybody may come.
+    `certificates`: a folder with ca.pem, server.pem and server.key; a client needs a certificate of that authority, too."""
 
-    def __init__(self, folder: Path, password: str | None = None):
+    def __init__(self, folder: Path, password: str | None = None, certificates: Path | None = None):
         self.program = binary()
         if self.program is None:
             missing = "no mosquitto: apt install mosquitto"
@@ -39,6 +40,11 @@ class Broker:
             subprocess.run(["mosquitto_passwd", "-b", "-c", users, "hearth", password], check=True)
             users.chmod(0o644)
             config += f"password_file {users}\n"
+        if certificates:
+            self.url = f"mqtts://localhost:{self.port}"
+            names = {"cafile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
+            config += "".join(f"{key} {certificates / name}\n" for key, name in names.items())
+            config += "require_certificate true\n"
         self.config, self.process = folder / "mosquitto.conf", None
         self.config.write_text(config + "user root\n")
 
@@ -99,7 +105,7 @@ class Ear:
             self._ticks += 1
         else:
             (self.retained.__setitem__ if message.retain else lambda t, p: self.said[t].append(p))(
-                message.topic, message.payload.decode()
+                message.topic, message.payload.decode(errors="surrogateescape")
             )
 
     def all(self):
