@@ -35,6 +35,7 @@ BUILT_IN = {
         "webhook": "hearthwatch.sinks.webhook:Webhook",
         "mqtt": "hearthwatch.sinks.mqtt:Mqtt",
         "ntfy": "hearthwatch.sinks.ntfy:Ntfy",
+        "apprise": "hearthwatch.sinks.apprise:Apprise",
         "thumbnails": "hearthwatch.sinks.thumbnails:Thumbnails",
     },
 }

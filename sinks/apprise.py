@@ -1,0 +1,91 @@
+"""Send notifications through Apprise: Telegram, Signal, Pushover, Slack, e-mail and a hundred other services.
+
+At least once; each service of a node once, also when another one of it fails. Most services ring for whatever they get and
+cannot replace it, so silent updates are left out unless `updates` is set; digests are sent. Needs `pip install hearthwatch[notify]`.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
+from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, title
+
+TYPES = {"low": "info", "medium": "warning", "high": "failure", "critical": "failure"}  # each has a colour
+
+
+class Apprise(IncidentNotifier):
+    """Send each notification through Apprise, with its picture."""
+
+    urls: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(repr=False, min_length=1)]
+    """Services as Apprise writes them, such as `tgram://token/chat`; all of them get everything."""
+    updates: bool = False
+    """Whether to send also what is meant to be silent: that an incident goes on, or has ended."""
+
+    def label(self) -> str:
+        return f"Apprise ({', '.join(_scheme(url) for url in self.urls)})"
+
+    def build(self, context: Context) -> AppriseWorker:
+        """Make the worker. Raises `UserError` if Apprise is not installed or does not know a service."""
+        return AppriseWorker(self, context)
+
+
+class AppriseWorker(NotifierWorker):
+    """Sends through each service, and remembers which of them took the message in flight."""
+
+    options: Apprise
+
+    def __init__(self, options: Apprise, context: Context) -> None:
+        super().__init__(options, context)
+        self._taken: tuple[str, set[str]] = ("", set())
+        """The id of the message in flight, and the services that took it."""
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs URLs, and tokens are in them
+        try:
+            self._apprise: Any = import_module("apprise")
+        except ImportError:
+            raise UserError("`apprise` needs a library: pip install hearthwatch[notify]") from None
+        self._services = {url: self._apprise.Apprise() for url in options.urls}
+        for n, (url, service) in enumerate(self._services.items(), 1):
+            if not service.add(url):
+                raise UserError(f"`urls`: Apprise does not understand number {n}, {_scheme(url)}://…")
+
+    def notify(self, message: AnyMessage) -> None:
+        """Send it. Raises `DeliveryError` if a service does not take it."""
+        sent = message.notification if isinstance(message, IncidentMessage) else None
+        if sent and sent.kind == "update" and not sent.loud and not self.options.updates:
+            return
+        id = sent.id if sent else f"{message.type}-{message.seq}"
+        if self._taken[0] != id:
+            self._taken = id, set()
+        body, kind = _describe(message)
+        if page := self.options.page(message):
+            body += f"\n{page}"
+        jpeg = message.picture() if isinstance(message, IncidentMessage) else None
+        memory = import_module("apprise.attachment.memory").AttachMemory
+        picture = memory(jpeg, name="picture.jpg", mimetype="image/jpeg") if jpeg else None
+        for url, service in self._services.items():
+            if url not in self._taken[1] and service.notify(body, title(message), kind, attach=picture):
+                self._taken[1].add(url)
+        if failed := [_scheme(url) for url in self._services if url not in self._taken[1]]:
+            raise DeliveryError(
+                f"Apprise could not send through {', '.join(failed)}: `apprise -vv -b test URL` says why"
+            )
+
+
+def _describe(message: AnyMessage) -> tuple[str, str]:
+    """Return the text, and the type of notification as Apprise knows it."""
+    if isinstance(message, SystemMessage):
+        return message.message, "failure" if message.state == "on" else "success"
+    about = message.event.verdict if isinstance(message, Message) else message.incident
+    return about.summary or title(message), TYPES[about.risk_level]
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme or "?"
