@@ -22,7 +22,7 @@ from hearthwatch.flows.registry import load, names
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, read_flow_file
-from hearthwatch.schemas.settings import lookup, masked, parse_items
+from hearthwatch.schemas.settings import lookup, masked
 from hearthwatch.schemas.text import did_you_mean
 
 DEFAULT = Path(__file__).with_name("default.toml")
@@ -85,9 +85,9 @@ def _notifiers() -> dict[str, Any]:
         folder, _, topic = parts.path.rpartition("/")
         server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{folder}"
         found["ntfy"] |= {"server": server, "topic": topic} | ({"token": parts.password} if parts.password else {})
-    for n, url in enumerate(
-        parse_items(lookup("HEARTHWATCH_APPRISE_URLS") or ""), 1
-    ):  # a node each: one that is down delays no other
+    many = (lookup("HEARTHWATCH_APPRISE_URLS") or "").strip()
+    several = filter(None, re.split(r"\s*;\s*" if ";" in many else r"[\s,]+", many))
+    for n, url in enumerate(several, 1):  # a node each: one that is down delays no other
         found["apprise" if n == 1 else f"apprise_{n}"] = {"use": "apprise", "from": "sqlite", "urls": [url]}
     return found
 

@@ -104,7 +104,7 @@ def _zone(name: str | None) -> str | None:
     return name
 
 
-def parse_items(value: object) -> object:
+def _items(value: object) -> object:
     """Split at semicolons, else at commas."""
     if isinstance(value, str):
         value = value.split(";" if ";" in value else ",")
@@ -203,7 +203,7 @@ class Settings(BaseModel):
     hearthwatch_flow: Annotated[Path | None, Allowed("a TOML file")] = None
     """A flow file instead of the built-in one."""
     hearthwatch_nodes: Annotated[
-        tuple[str, ...], BeforeValidator(parse_items), Allowed("names with commas between them")
+        tuple[str, ...], BeforeValidator(_items), Allowed("names with commas between them")
     ] = ()
     """Run these nodes of the graph only, with commas between them; the others run in another process. Empty: all."""
     hearthwatch_detector_model: Annotated[str, Allowed("a hub id, a folder or yard")] = "PekingU/rtdetr_v2_r18vd"
@@ -219,7 +219,7 @@ class Settings(BaseModel):
     """Pictures per forward pass at most; unset: 32 on CUDA, 1 on a CPU."""
     hearthwatch_object_types: Annotated[
         tuple[str, ...],
-        BeforeValidator(parse_items),
+        BeforeValidator(_items),
         AfterValidator(_labels),
         Field(min_length=1),
         Allowed("labels separated by commas, or * for all"),
@@ -264,7 +264,7 @@ class Settings(BaseModel):
     """The MQTT broker of Home Assistant or others, such as mqtt://user:password@host:1883."""
     hearthwatch_apprise_urls: Annotated[
         tuple[str, ...],
-        BeforeValidator(parse_items),
+        BeforeValidator(_items),
         Field(repr=False),
         Allowed("URLs with commas or semicolons between them"),
     ] = ()
@@ -276,7 +276,7 @@ class Settings(BaseModel):
     file's modification time; else that time), `mtime`, `name` or `exif`."""
     hearthwatch_time_format: Annotated[
         tuple[str, ...],
-        BeforeValidator(parse_items),
+        BeforeValidator(_items),
         AfterValidator(_time_formats),
         Allowed("strptime patterns of paths with commas or semicolons between them, or nothing"),
     ] = ()
@@ -292,7 +292,7 @@ class Settings(BaseModel):
     file's name between `_`, `-`, space and dot."""
     hearthwatch_ignore: Annotated[
         tuple[str, ...],
-        BeforeValidator(parse_items),
+        BeforeValidator(_items),
         AfterValidator(_globs),
         Allowed("globs with commas or semicolons between them, or nothing"),
     ] = ()
@@ -321,7 +321,7 @@ class Settings(BaseModel):
     """Token that clients send (`Authorization: Bearer …`; the page asks for it once); unset: no token is needed. At least 16 characters where HEARTHWATCH_API_HOST is not loopback."""
     hearthwatch_cors_origins: Annotated[
         tuple[str, ...],
-        BeforeValidator(parse_items),
+        BeforeValidator(_items),
         AfterValidator(_labels),
         AfterValidator(_origins),
         Allowed("http://host:port, separated by commas"),

@@ -27,7 +27,7 @@ class Apprise(IncidentNotifier):
     urls: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(repr=False, min_length=1)]
     """Services as Apprise writes them, such as `tgram://token/chat`; all of them get everything."""
     updates: bool = False
-    """Whether to send also what is meant to be silent: that an incident goes on, or has ended."""
+    """Whether to send also what is meant to be silent: that an incident grows, or has ended."""
 
     def label(self) -> str:
         return f"Apprise ({', '.join(_scheme(url) for url in self.urls)})"

@@ -118,7 +118,7 @@ class MqttWorker(NotifierWorker):
 
     @cached_property
     def store(self) -> str:
-        """What tells this Hearthwatch from others on the broker."""
+        """The start of the record's id, which differs from that of other Hearthwatches on the broker."""
         record = Record(self.context.record_path)
         try:
             return record.store_id[:8]
@@ -291,8 +291,9 @@ class BrokerConnection:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         try:
             if parts.scheme == "mqtts":
-                files = (options.ca_file, options.cert_file, options.key_file)
-                self._client.tls_set(*(str(file) if file else None for file in files))
+                files = options.ca_file, options.cert_file, options.key_file
+                ca, cert, key = (str(file) if file else None for file in files)
+                self._client.tls_set(ca, cert, key)
             self._client.connect(
                 self.host, parts.port or (8883 if parts.scheme == "mqtts" else 1883), KEEPALIVE_SECONDS
             )

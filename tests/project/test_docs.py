@@ -29,7 +29,12 @@ def test_every_query_in_the_docs_runs_on_a_record(sql, tmp_path):
 
 @pytest.mark.parametrize("toml", [block for block in blocks("toml") if "[project." not in block.values[0]])
 def test_every_flow_file_in_the_docs_is_valid(toml, monkeypatch):
-    for variable, value in {"NTFY_TOPIC": "a", "WEBHOOK_SECRET": "b", "MQTT_URL": "mqtt://host:1883"}.items():
+    for variable, value in {
+        "NTFY_TOPIC": "a",
+        "WEBHOOK_SECRET": "b",
+        "MQTT_URL": "mqtt://host:1883",
+        "APPRISE_URL": "json://host",
+    }.items():
         monkeypatch.setenv(variable, value)
     whole = "extends" in toml or "[files]" in toml
     graph = Graph.from_toml(toml if whole else f'extends = "default"\n{toml}')

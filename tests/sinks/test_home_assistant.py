@@ -1,7 +1,7 @@
 """Promises: Home Assistant takes what is announced to it, key by key; the blueprint makes a notification of what is published.
 
 The tables are those of Home Assistant's documentation (MQTT discovery, MQTT binary sensor, MQTT sensor, MQTT image, device
-registry); it drops an entity with a key of its own that it does not know or whose value it refuses."""
+registry); it drops an entity with a key that it does not know or whose value it refuses."""
 
 from __future__ import annotations
 

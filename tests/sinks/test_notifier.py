@@ -309,6 +309,7 @@ def test_the_guide_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not names["genuine"](body + b" ", signature("s3cret", body), "s3cret")
 
     monkeypatch.setenv("MQTT_URL", "mqtt://user:password@127.0.0.1")
+    monkeypatch.setenv("APPRISE_URL", "json://127.0.0.1")
     monkeypatch.setenv("NTFY_TOPIC", "long-and-random")
     monkeypatch.setenv("WEBHOOK_SECRET", "s3cret")
     flows = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
