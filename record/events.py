@@ -325,6 +325,7 @@ def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], 
         json.dumps(list(events)),
     )
     record.many("DELETE FROM feed WHERE kind = 'event' AND subject_id = ?", keys)
+    record.many("DELETE FROM notifications WHERE incident_id = ?", [(-event,) for event in events])
     record.many("DELETE FROM event_history WHERE event_id = ? AND NOT shadow", keys)
     record.many("DELETE FROM event_history WHERE event_id = ? AND shadow", keys)  # each half has its own index
     incidents = record.rows(

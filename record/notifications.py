@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, get_args
 
@@ -20,8 +20,6 @@ from hearthwatch.schemas.messages import IncidentMessage
 LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 SENDING = "sending "  # `Sent.held` of what is in flight starts with this, and ends with how it is sent
 HELD_MAX = 1000  # in one digest: 2 MB of messages
-
-_COLUMNS = "incident_id, revision, rang, events, loud_at, news_at, held, held_at, message"
 
 
 def rank(level: RiskLevel | None) -> int:
@@ -50,6 +48,9 @@ class Sent:
     def hold(self, message: IncidentMessage, why: str, now: datetime) -> Sent:
         """Return the row while `message` waits."""
         return replace(self, held=why, held_at=now, message=message)
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Sent))
 
 
 class DeliveryHistory:
@@ -83,23 +84,28 @@ class DeliveryHistory:
         self.feed.advance(self.consumer, seq, write=lambda: self._write(rows))
 
     def _write(self, rows: Iterable[Sent]) -> None:
+        marks = ",".join("?" * (1 + len(fields(Sent))))
         for row in rows:
-            message = row.message and json.dumps(row.message.as_dict(), ensure_ascii=False)
-            times = [at and to_microseconds(at) for at in (row.loud_at, row.news_at, row.held_at)]
             self.record.execute(
-                f"INSERT OR REPLACE INTO notifications(consumer, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", self.consumer,
-                row.incident_id, row.revision, row.rang, json.dumps(row.events), *times[:2], row.held, times[2], message,
+                f"INSERT OR REPLACE INTO notifications(consumer, {_COLUMNS}) VALUES ({marks})",
+                self.consumer, *map(_encode, vars(row).values()),
             )  # fmt: skip
 
     def _rows(self, where: str, *args: Any) -> list[Sent]:
         sql = f"SELECT {_COLUMNS} FROM notifications WHERE consumer = ? AND {where}"
-        return [_sent(*row) for row in self.record.rows(sql, self.consumer, *args)]
+        return [_decode(*row) for row in self.record.rows(sql, self.consumer, *args)]
 
 
-def _sent(
-    incident_id: int, revision: int, rang: RiskLevel | None, events: str, loud_at: int | None,
-    news_at: int | None, held: str | None, held_at: int | None, message: str | None,
-) -> Sent:  # fmt: skip
-    loud, news, since = (None if at is None else from_microseconds(at) for at in (loud_at, news_at, held_at))
-    waits = parse_incident(message) if message else None
-    return Sent(incident_id, revision, rang, tuple(json.loads(events)), loud, news, held, since, waits)
+def _decode(
+    id: int, revision: int, rang: Any, events: str, loud: Any, news: Any, held: Any, since: Any, waits: Any
+) -> Sent:
+    loud_at, news_at, held_at = (at and from_microseconds(at) for at in (loud, news, since))
+    message = waits and parse_incident(waits)
+    return Sent(id, revision, rang, tuple(json.loads(events)), loud_at, news_at, held, held_at, message)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return to_microseconds(value)
+    value = value.as_dict() if isinstance(value, IncidentMessage) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | tuple) else value

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,15 +100,12 @@ def message(seq: int = 1, **more: Any) -> Message:
 
 def incident_message(seq: int = 1, **more: Any) -> IncidentMessage:
     """Make the feed's message that such an event opened an incident."""
-    at = START + timedelta(seconds=seq)
-    values: dict[str, Any] = {
-        "type": "incident.opened", "revision": 1, "status": "open", "started_at": at, "last_at": at, "ended_at": None,
-        "risk_score": 62, "summary": "1 person", "cameras": ("front_door",), "camera_names": ("front door",), "events": (seq,),
-        "event_count": 1, "frame_count": 1, "objects": {"person": 1}, "gravest_event_id": seq, "thumbnail": None,
-        "delay_seconds": 0.4,
-    }  # fmt: skip
-    made = Incident(seq, **(values | more))
-    return IncidentMessage(seq, made.type, made)
+    at, camera = START + timedelta(seconds=seq), ("front_door",)
+    made = Incident(
+        seq, "incident.opened", 1, "open", at, at, None, 62, "1 person", camera, ("front door",), (seq,), 1, 1, {"person": 1}, seq,
+        None, 0.4,
+    )  # fmt: skip
+    return IncidentMessage(seq, "incident.opened", replace(made, **more))
 
 
 def system_message(seq: int = 1) -> SystemMessage:

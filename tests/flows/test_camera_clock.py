@@ -14,7 +14,7 @@ SLOW = 90  # seconds
 @pytest.mark.slow
 def test_a_camera_with_a_slow_clock_is_notified_of_and_its_clock_is_reported(tmp_path):
     with HttpEar() as ear:
-        alerts = f'[alerts]\nuse = "webhook"\nfrom = "batch"\nurl = "{ear.url}/"\nmessages = "event"\n'
+        alerts = f'[alerts]\nuse = "webhook"\nfrom = "batch"\nurl = "{ear.url}/"\nlevel = "low"\npicture = true\n'
         pipeline = Pipeline(tmp_path, options="boxes = 2", more=alerts, HEARTHWATCH_CAPTURE_TIME="auto")
         pipeline.start().until(lambda: pipeline.rows("SELECT 1 FROM heartbeat"))
         try:
@@ -29,5 +29,8 @@ def test_a_camera_with_a_slow_clock_is_notified_of_and_its_clock_is_reported(tmp
         finally:
             pipeline.kill()
     (message, *_) = ear.taken()
-    assert message["type"] == "event.opened"
+    assert message["type"] == "incident.opened"
     assert message["delay_seconds"] < 10
+    assert message["notification"]["loud"] and message["picture"].startswith("/9j/"), (
+        "a JPEG, although nothing draws thumbnails"
+    )

@@ -63,6 +63,17 @@ def test_a_visit_rings_once_and_again_only_when_its_level_rises() -> None:
     assert Phone().hear(*visit) == ["nothing", "loud", "update", "loud", "update", "update"]
 
 
+def test_the_end_of_an_incident_never_rings() -> None:
+    assert Phone().hear(news(0, type="closed"), news(9, level="high", type="closed")) == ["update", "update"]
+
+
+def test_a_digest_whose_sending_began_is_sent_again_as_it_was() -> None:
+    rows = [
+        Sent(n, 1, held=held).hold(news(n, n), held, NOON) for n, held in ((1, "outage"), (2, "digest-2-1"), (3, "old"))
+    ]
+    assert [(row.incident_id, row.held) for row in due(rows, Rules(), NOON)] == [(2, "digest-2-1")]
+
+
 def test_after_half_an_hour_without_anything_at_the_level_it_rings_again() -> None:
     assert Phone().hear(news(0), news(600), news(2399), news(4199)) == ["loud", "update", "update", "loud"]
 
