@@ -132,7 +132,7 @@ class RevisionWriter:
 
     def begin(self) -> None:
         """Begin a new transaction, without revisions."""
-        if not self.is_committed:
+        if not self.is_committed or len(self._judged) > JUDGED_MAX:
             self._judged.clear()
         self.is_committed = False
         self.revisions: list[Event] = []
@@ -197,8 +197,6 @@ class RevisionWriter:
         judge = self.judge()
         for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
             judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
-        if len(self._judged) >= JUDGED_MAX:
-            self._judged.clear()
         (score,) = self.record.one("SELECT coalesce(risk_score, 0) FROM events WHERE id = ?", event)
         self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score))
         return judged

@@ -55,7 +55,7 @@ PLACING = [
     ("duplicates keep their boxes", "boxes = () if has_failed(error) else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
-    ("record/events.py", "record/test_raised.py", "a judge keeps the pictures of a transaction that was rolled back", "        if not self.is_committed:\n            self._judged.clear()\n", ""),
+    ("record/events.py", "record/test_raised.py", "a judge keeps the pictures of a transaction that was rolled back", "if not self.is_committed or len", "if len"),
     ("record/events.py", "record/test_raised.py", "a picture out of order is judged as the newest", "or (boxes[0].at, boxes[0].frame_id) < judged.last", "or False"),
     ("record/events.py", "record/test_raised.py", "a re-cut event keeps its judge", "        self._judged.pop(event, None)\n        self._later", "        self._later"),
     ('sinks/notification_policy.py', 'sinks/test_notification_policy.py sinks/test_incident_notifications.py', 'the level that rang is forgotten', 'rang=highest, loud_at=at', 'loud_at=at'),
