@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -216,16 +217,7 @@ class Ledger:
                 seen = arrived if f.behind == BACKLOG else stamp - self.clock.correction
                 last = cameras[f.camera_id][2] if f.camera_id in cameras else 0
                 cameras[f.camera_id] = f.folder, f.name or f.folder, max(seen, last)
-            state, stage, reason = (
-                ("quarantined", f.error.stage, f.error.reason) if f.error else ("discovered", None, None)
-            )
-            rows = self.record.execute(
-                "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
-                "discovered_at, state, error_stage, error, behind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                frame_uid(f), f.camera_id, f.path, f.mtime_ns, f.size, f.attempt, f.captured_at, stamp, now,
-                state, stage, reason, f.behind,
-            ).rowcount  # fmt: skip
-            if rows:
+            if self._insert_frame(f, stamp, now).rowcount:
                 at, new, bad = stamp, new + 1, bad + (f.error is not None)
         for camera_id, (folder, name, seen) in cameras.items():
             self.record.execute(
@@ -237,6 +229,15 @@ class Ledger:
         self.record.many("DELETE FROM inbox WHERE id = ?", [(i,) for i in taken])
         self.record.count(discovered=new - bad, quarantined=bad)
         return new, at
+
+    def _insert_frame(self, f: FoundFile, stamp: int, now: int) -> sqlite3.Cursor:
+        state, stage, reason = ("quarantined", f.error.stage, f.error.reason) if f.error else ("discovered", None, None)
+        return self.record.execute(
+            "INSERT OR IGNORE INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, "
+            "discovered_at, state, error_stage, error, behind) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            frame_uid(f), f.camera_id, f.path, f.mtime_ns, f.size, f.attempt, f.captured_at, stamp, now,
+            state, stage, reason, f.behind,
+        )  # fmt: skip
 
     def retry(self, frame_id: int, now: int) -> int:
         """Take a quarantined picture in again as a new frame.
@@ -266,11 +267,7 @@ class Ledger:
         attempt = self.last_attempt(path, mtime_ns, size) + 1
         new = FoundFile(camera_id, None, path, mtime_ns, size, captured_at, now, attempt=attempt)
         at = max(self.clock.at, self._stored("clock"), now + self._stored("clock_correction"))
-        new_id = self.record.execute(
-            "INSERT INTO frames(uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at) "
-            "VALUES (?,?,?,?,?,?,?,?,?)",
-            frame_uid(new), camera_id, path, mtime_ns, size, new.attempt, captured_at, at, now,
-        ).lastrowid  # fmt: skip
+        new_id = self._insert_frame(new, at, now).lastrowid
         self.record.count(discovered=1)
         return int(new_id or 0), at
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,12 +16,13 @@ from hearthwatch.schemas.picture_formats import PICTURE_SUFFIX
 
 IGNORED_NAMES = ("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN")
 """Folders of network storage that hold copies: ignored at any depth."""
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DIRECTIVES = {
     "Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d?", "b": r"[A-Za-z]{3}", "B": r"[A-Za-z]{3,9}", "d": r"\d\d?", "j": r"\d{3}",
     "H": r"\d\d?", "I": r"\d\d?", "p": r"[AaPp]\.?[Mm]\.?", "M": r"\d\d?", "S": r"\d\d?", "f": r"\d{1,6}", "s": r"\d{9,11}",
     "z": r"Z|[+-]\d\d:?\d\d", "a": r"[A-Za-z]{3}", "A": r"[A-Za-z]{6,9}",
 }  # fmt: skip
+SHORTER = {"b": "{:.3}", "B": "{:.3}", "p": "{:.1}m"}
+"""How `strptime` wants what else may be written longer."""
 _MARKS = re.compile(rb"(?:^|/)[.@#$]")  # what the names begin with that are always ignored; 0.3 us instead of 3
 _FIELD = re.compile(r"\{(n?)([1-9]\d?)\}")
 
@@ -62,25 +63,14 @@ class TimeFormat:
         match = self._regex.fullmatch(path)
         if match is None:
             return None
-        part = {name: text for name, text in match.groupdict().items() if text}
+        part = match.groupdict()
         try:
             if "s" in part:
                 return datetime.fromtimestamp(int(part["s"]), UTC) + timedelta(seconds=float(f"0.{part.get('f', 0)}"))
-            year = int(part["Y"]) if "Y" in part else 2000 + int(part["y"])
-            month = part.get("b") or part.get("B")
-            hour = int(part["H"]) if "H" in part else int(part["I"]) % 12 + 12 * (part["p"][0] in "Pp")
-            at = datetime(
-                year, MONTHS.index(month[:3].lower()) + 1 if month else int(part.get("m", 1)), int(part.get("d", 1)),
-                hour, int(part["M"]), int(part.get("S", 0)), int(part.get("f", "0").ljust(6, "0")),
-            )  # fmt: skip
-            if "j" in part:
-                at = at.replace(month=1, day=1) + timedelta(days=int(part["j"]) - 1)
-            if zone := part.get("z"):
-                minutes = 0 if zone == "Z" else (int(zone[1:3]) * 60 + int(zone[-2:])) * (-1 if zone[0] == "-" else 1)
-                at = at.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+            known = {name: SHORTER.get(name, "{}").format(text) for name, text in part.items() if name not in "aA"}
+            return datetime.strptime(" ".join(known.values()), " ".join(f"%{name}" for name in known).replace("B", "b"))
         except (ValueError, OverflowError):
             return None
-        return at
 
 
 class CameraPath(NamedTuple):

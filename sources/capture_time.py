@@ -129,11 +129,6 @@ _UNIX = re.compile(
 )  # seconds, milliseconds, microseconds
 
 
-def name_time(path: str) -> datetime | None:
-    """Read the likeliest time in a file's name, without a zone unless it names one; a date may stand in the folders above."""
-    return next((at for at, _ in (*_calendar_readings(path), *_unix_readings(path))), None)
-
-
 def _calendar_readings(path: str) -> Iterator[TimeReading]:
     """Yield the times that a path can mean, likeliest first. The seconds have to stand in the file's name."""
     stem = path.rpartition(".")[0] or path
@@ -285,11 +280,6 @@ def exif_times(head: bytes) -> Iterator[datetime]:
                 for known in dict.fromkeys((written, "")):
                     if at := _datetime(year, month, day, hour, minute, second, digits[0] if digits else "", known):
                         yield at
-
-
-def exif_time(head: bytes) -> datetime | None:
-    """Return the best of the times in EXIF."""
-    return next(exif_times(head), None)
 
 
 def _tiffs(head: bytes) -> Iterator[bytes]:

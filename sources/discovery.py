@@ -278,18 +278,14 @@ class Discovery(threading.Thread):
             self._write(unchanged, behind)
             self.unplaced &= self._backlog.cameras.keys()
             self.cameras_behind &= self._backlog.cameras.keys()
-            is_held = self._take_inbox(room - len(old)) or bool(self._backlog)
+            room -= len(old)
+            taken = self.intake.take_inbox(room) if room > 0 else 0
+            if taken:
+                self.new_rows.set()
+            is_held = taken == room or bool(self._backlog)
             if self._backlog.is_cut and not self._backlog:
                 self._sweep_due = 0.0
         self._inbox_due = time.monotonic() + (HELD_SECONDS if is_held else INBOX_SECONDS)
-
-    def _take_inbox(self, room: int) -> bool:
-        """Take at most so many from the inbox; return whether there may be more."""
-        before = self.intake.new
-        more = room <= 0 or self.intake.take_inbox(room)
-        if self.intake.new != before:
-            self.new_rows.set()
-        return more
 
     # -- hints
 

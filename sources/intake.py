@@ -59,8 +59,6 @@ class Intake:
     def __init__(self, base: bytes, ledger: Ledger, clock: CaptureClock, paths: PathRules | None = None) -> None:
         self.base, self.ledger, self.clock, self.paths = base, ledger, clock, paths or PathRules()
         self._prefix = base.rstrip(b"/") + b"/"
-        self.new = 0
-        """Rows written."""
         self.doubted, self.no_time = Counter[str](), Counter[str]()
         """Pictures of each camera whose clock cannot be right; those that only their modification gave a time."""
         self.second_folders: set[str] = set()
@@ -91,13 +89,13 @@ class Intake:
         where = self.paths.camera.camera(escape(path))
         return self.ledger.merged_into(camera_id(where.name)) if where else ""
 
-    def take_inbox(self, limit: int = TAKE_AT_ONCE) -> bool:
-        """Write rows for what plug-in sources and backfills enqueued, at most so many; return whether there may be more."""
+    def take_inbox(self, limit: int = TAKE_AT_ONCE) -> int:
+        """Write rows for what plug-in sources and backfills enqueued, at most so many; return for how many."""
         uploads = self.ledger.inbox(limit)
         if uploads:
             cameras = self.ledger.cameras()
             self._write([self._upload_row(upload, cameras) for _, upload in uploads], [id for id, _ in uploads])
-        return len(uploads) == limit
+        return len(uploads)
 
     def take_readable(self) -> bool:
         """Take pictures in again that could not be read and now can; return whether there were any. Drop those that are gone."""
@@ -126,7 +124,7 @@ class Intake:
         return None
 
     def _write(self, found: list[FoundFile], inbox_ids: Iterable[int] = ()) -> None:
-        self.new += self.ledger.discover(found, self.ledger.now(), inbox_ids)
+        self.ledger.discover(found, self.ledger.now(), inbox_ids)
 
     def _row(
         self, file: File, cameras: dict[str, str], written_ns: int | None = None, behind: Mapping[str, int] = NOTHING

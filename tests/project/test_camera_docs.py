@@ -1,17 +1,19 @@
 """Promise: docs/cameras.md and docs/install.md tell the truth about names, settings, commands and options."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from hearthwatch.cli import app
+from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.settings import NOT_SETTINGS, variables
-from hearthwatch.sources.capture_time import name_time
+from hearthwatch.sources.capture_time import find_capture_time
 from hearthwatch.sources.files import Files
 
+THERE = timezone(timedelta(hours=5, minutes=30))
 DOCS = Path(__file__).parents[2] / "docs"
 CAMERAS = (DOCS / "cameras.md").read_text()
 PAGES = [DOCS / name for name in ("install.md", "cameras.md", "notifications.md", "settings.md")]
@@ -20,12 +22,12 @@ ROWS = re.findall(r"^\| [^|]+ \| `([^`]+)` \| ([^|]+) \|$", CAMERAS, re.M)
 
 @pytest.mark.parametrize(("path", "taken"), ROWS)
 def test_a_picture_is_taken_when_the_page_says(path, taken):
-    found = name_time(f"front_door/{path}")
+    found, there = find_capture_time(f"front_door/{path}", 0, b"", "name", THERE), taken.removesuffix(" UTC")
     if taken == "the file's own time":
-        assert found is None
+        assert found.source == "mtime"
     else:
-        time, _, zone = taken.partition(" UTC")
-        assert found == datetime.fromisoformat(time + ("+00:00" if taken.endswith("UTC") else "")), zone
+        at = datetime.fromisoformat(there).replace(tzinfo=THERE if there == taken else UTC)
+        assert from_microseconds(found.at) == at
 
 
 def test_there_are_cameras_on_the_page():

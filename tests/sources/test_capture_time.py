@@ -15,13 +15,25 @@ from hearthwatch.schemas.path_rules import TimeFormat
 from hearthwatch.sources.capture_time import (
     HEAD_BYTES,
     ends_before_picture,
-    exif_time,
     find_capture_time,
-    name_time,
 )
 
 NOON = datetime(2023, 11, 2, 12, 34, 56, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def read_time(mode, path="", head=b""):
+    """The time that a name or EXIF gives, local ones as UTC; None: none."""
+    found = find_capture_time(path, 0, head, mode, UTC)
+    return from_microseconds(found.at) if found.source == mode else None
+
+
+def name_time(path):
+    return read_time("name", path)
+
+
+def exif_time(head):
+    return read_time("exif", head=head)
 
 
 def exif(original=None, digitized=None, plain=None, fraction=None, offset=None, kind="JPEG") -> bytes:
