@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from hearthwatch.record import Record, RecordError
@@ -183,14 +184,11 @@ class Ledger:
         wanted, out = list(keys), set()
         for start in range(0, len(wanted), LOOKUP_KEYS_MAX):
             part = wanted[start : start + LOOKUP_KEYS_MAX]
-            marks = ",".join(["(?,?,?)"] * len(part))
-            out.update(
-                self.record.rows(  # CROSS JOIN: one look-up per key; SQLite would scan the whole index otherwise
-                    f"SELECT f.path, f.mtime_ns, f.size FROM (VALUES {marks}) AS k CROSS JOIN frames AS f "
-                    "WHERE f.path = k.column1 AND f.mtime_ns = k.column2 AND f.size = k.column3",
-                    *(value for key in part for value in key),
-                )
-            )
+            # CROSS JOIN: one look-up per key; SQLite would scan the whole index otherwise
+            out.update(self.record.rows(
+                f"SELECT path, mtime_ns, size FROM (VALUES {','.join(['(?,?,?)'] * len(part))}) CROSS JOIN frames "
+                "WHERE (path, mtime_ns, size) = (column1, column2, column3)", *chain.from_iterable(part),
+            ))  # fmt: skip
         return out
 
     def discover(self, found: Sequence[FoundFile], now: int, inbox_ids: Iterable[int] = ()) -> int:

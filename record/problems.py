@@ -46,7 +46,7 @@ def find_problems(
 
     `write_seconds`: how long the last transaction took.
     """
-    notes = record.meta("discovery") or {}  # `Notes` in sources/discovery.py
+    notes = record.meta("discovery") or {}  # `_write_notes` in sources/discovery.py
     yield from _of_the_tree(notes, base)
     yield from _unusable(record, at)
     yield from _of_cameras(record, at)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
-from hearthwatch.record.ledger import LOOKUP_KEYS_MAX, Ledger
+from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id, escape
 from hearthwatch.schemas import Upload
 from hearthwatch.schemas.context import Context
@@ -119,12 +119,8 @@ def old_capture_time(
 
 def find_unknown(ledger: Ledger, pictures: Sequence[OldPicture]) -> list[OldPicture]:
     """Return those that are not in the ledger, in the order in which they were taken."""
-    out: list[OldPicture] = []
-    for start in range(0, len(pictures), LOOKUP_KEYS_MAX):
-        part = pictures[start : start + LOOKUP_KEYS_MAX]
-        known = ledger.find_known([picture.key for picture in part])
-        out += [picture for picture in part if picture.key not in known]
-    return sorted(out)
+    known = ledger.find_known([picture.key for picture in pictures])
+    return sorted(picture for picture in pictures if picture.key not in known)
 
 
 class InboxFeeder:

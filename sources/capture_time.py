@@ -91,22 +91,14 @@ def _believe(times: list[tuple[datetime, bool]], modified: datetime, copied: boo
 
 
 def _nearest(at: datetime, modified: datetime, zone: tzinfo | None) -> datetime:
-    """Convert a time; of a local one that exists twice, that which is nearer to the modification."""
-    both = [at] if at.tzinfo else [at, at.replace(fold=1)]
-    return min((_utc(time, zone) for time in both), key=lambda at: _distance(at, modified))
-
-
-def _utc(time: datetime, zone: tzinfo | None) -> datetime:
-    """Convert a time; a local one without a zone is in `zone`."""
-    try:
-        return (time if time.tzinfo or zone is None else time.replace(tzinfo=zone)).astimezone(UTC)
-    except (OverflowError, OSError, ValueError):  # the first or last day of the calendar
-        return time.replace(tzinfo=UTC)
-
-
-def _distance(at: datetime, modified: datetime) -> tuple[bool, timedelta]:
-    """Smaller is likelier: a picture is older than its file."""
-    return at > modified + timedelta(seconds=CLOCK_SECONDS_AHEAD), abs(modified - at)
+    """Convert a time; of a local one that exists twice, that which is nearer to the modification: a file is not older."""
+    latest, both = modified + timedelta(seconds=CLOCK_SECONDS_AHEAD), []
+    for time in [at] if at.tzinfo else [at.replace(tzinfo=zone), at.replace(tzinfo=zone, fold=1)]:
+        try:
+            both.append(time.astimezone(UTC))
+        except (OverflowError, OSError, ValueError):  # the first or last day of the calendar
+            both.append(time.replace(tzinfo=UTC))
+    return min(both, key=lambda at: (at > latest, abs(modified - at)))
 
 
 # -- names
@@ -124,9 +116,8 @@ _TIME = re.compile(
 _HALF = re.compile(r"(?<![A-Za-z])([AaPp])\.?[Mm](?![A-Za-z])|(上午|午前|오전)|(下午|午後|오후)")
 _NEXT = re.compile(r"(?:[-_T /.,~@]|at|\u202f){0,3}")  # what stands between a date and its time
 _LEAD = re.compile(r"(\d\d)(?:[-_.]?(\d\d))?(?!\d)")
-_UNIX = re.compile(
-    r"(?<![^\W_])(\d{10})(?:(\d{6}|\d{3})|\.(\d{3,6}))?(?![^\W_])"
-)  # seconds, milliseconds, microseconds
+# seconds, milliseconds, microseconds
+_UNIX = re.compile(r"(?<![^\W_])(\d{10})(?:(\d{6}|\d{3})|\.(\d{3,6}))?(?![^\W_])")
 
 
 def _calendar_readings(path: str) -> Iterator[TimeReading]:
@@ -166,9 +157,7 @@ def _clocks(text: str, half: re.Match[str] | None, start: int = 0, inside: bool 
         follows = _NEXT.fullmatch(text, 0, at) is not None
         if not sign and not follows:
             continue  # six digits somewhere in a name are a number
-        sure = alone or (
-            inside and follows and sign != "."
-        )  # a fourth number may be a fraction; with points, an address
+        sure = alone or (inside and follows and sign != ".")  # a fourth number may be a fraction; 1.2.3.4 is an address
         sure = sure and (inside or bool(sign) or after < len(text))  # 20260131/000123.jpg may be a counter
         for hour, certain in _hours(match["h"], match["half"], half):
             yield _Clock(

@@ -27,7 +27,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
@@ -71,38 +71,6 @@ class _Waiting(NamedTuple):
     since: float
     due: float
     closed: bool
-
-
-class Notes(NamedTuple):
-    """`meta.discovery` of the record: a JSON object with these keys."""
-
-    base_missing: bool = False
-    unreadable: tuple[str, ...] = ()
-    """Folders that cannot be listed."""
-    second_folders: tuple[str, ...] = ()
-    """Folders whose pictures are quarantined, because another one has the same camera id."""
-    ignored: int = 0
-    """Symlinks out of the tree, FIFOs and devices that were left alone."""
-    doubted_clocks: int = 0
-    """Pictures whose camera's clock cannot be right; they count as taken when they were modified."""
-    doubted: Mapping[str, int] = {}
-    """The same for each camera that has any."""
-    no_time: Mapping[str, int] = {}
-    """For each camera, pictures that only their modification gave a time."""
-    ignored_names: Mapping[str, int] = {}
-    """Files and folders that are there and ignored, by the glob that matches."""
-    not_pictures: Mapping[str, int] = {}
-    """Other files that are there, by suffix; `in progress` are uploads that are not finished."""
-    unreadable_files: Mapping[str, object] = {}
-    """Files that wait because they cannot be read: `count`, one of them as `example`, its `reason`."""
-    watch_off: str | None = None
-    """Why new pictures are found by sweeps alone, in some folders at least."""
-    waiting: int = 0
-    """Pictures that wait on disk behind live ones …"""
-    oldest_waiting: int | None = None
-    """… when the oldest of them was modified, microseconds, …"""
-    waiting_by_camera: Mapping[str, int] = {}
-    """… and the camera that most of them are of, with how many."""
 
 
 class Backlog:
@@ -151,14 +119,9 @@ class Discovery(threading.Thread):
     """`start()` it, read `new_rows`, `caught_up_at` and `failure`, and `stop()` it. The ledger is closed at its end."""
 
     def __init__(
-        self,
-        base: bytes,
-        ledger: Ledger,
-        intervals: Intervals,
-        clock: CaptureClock,
-        notify: bool = True,
+        self, base: bytes, ledger: Ledger, intervals: Intervals, clock: CaptureClock, notify: bool = True,
         paths: PathRules | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """`notify` False: no inotify, sweeps alone."""
         super().__init__(name="discovery", daemon=True)
         self.base, self.ledger, self.intervals, self.notify = base, ledger, intervals, notify
@@ -187,8 +150,8 @@ class Discovery(threading.Thread):
         self._unwatched: set[bytes] = set()
         """Folders for which inotify had no room when they were last listed."""
         self._watch_off = ""
-        self._warned: set[str] = set()
-        self._notes: str | None = None
+        self._base_missing = False
+        self._notes = ""
         self._stopping = threading.Event()
         self._backlog = Backlog()
         self._caught_up_at: int | None = None
@@ -306,11 +269,8 @@ class Discovery(threading.Thread):
 
     def _gather(self) -> list[Hint]:
         """Wait for hints, at most until something else is due."""
-        due = (
-            0.0
-            if self._new_folders
-            else min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
-        )
+        due = min(self._sweep_due, self._inbox_due, *(waiting.due for waiting in self._waiting.values()))
+        due = 0.0 if self._new_folders else due
         self._looked_at = self.ledger.now()
         try:
             hints = [self._hints.get(timeout=max(0.0, due - time.monotonic()))]
@@ -401,7 +361,9 @@ class Discovery(threading.Thread):
                 self.new_rows.set()
             pause = max(self.intervals.sweep_seconds, SWEEP_SHARE * (time.monotonic() - began))
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
-        self._mark_silent_cameras(began)
+        if began >= self._silent_due and not (self._first and self._identity):
+            self._silent_due = began + SILENT_SECONDS
+            mark_silent_cameras(self.ledger.record, time.time_ns() // 1000)
 
     def _list(self, everything: bool, top: bytes = b"") -> bool:
         """Wait for what is new in the tree until it is complete; False: it was stopped.
@@ -440,41 +402,31 @@ class Discovery(threading.Thread):
         for id in marked ^ unreadable:
             self.ledger.set_camera_status(id, "error" if id in unreadable else "offline")
 
-    def _mark_silent_cameras(self, now: float) -> None:
-        """Mark cameras that sent nothing for too long `offline`, but not before the first sweep."""
-        if now >= self._silent_due and not (self._first and self._identity):
-            self._silent_due = now + SILENT_SECONDS
-            mark_silent_cameras(self.ledger.record, time.time_ns() // 1000)
-
     def _write_notes(self) -> None:
-        """Store what health and metrics report, when it changes."""
-        intake, tree, waiting = self.intake, self._tree, self.intake.unreadable
-        notes = Notes(
-            self._identity is None,
-            tuple(sorted(map(escape, tree.unreadable))),
-            tuple(sorted(intake.second_folders)),
-            len(tree.ignored),
-            intake.doubted.total(),
-            doubted=+intake.doubted,
-            no_time=+intake.no_time,
-            ignored_names=self._totals[1],
-            not_pictures=self._totals[0],
-            unreadable_files={"count": len(waiting), "example": escape(min(waiting)), "reason": waiting[min(waiting)]}
-            if waiting
-            else {},
-            watch_off=self._watch_off
-            if self._identity and self.notify and (self._unwatched or not self._watcher)
-            else None,
-            waiting=len(self._backlog),
-            oldest_waiting=self._backlog.oldest(),
-            waiting_by_camera=dict(self._backlog.cameras.most_common(1)),
-        )
-        record, text = self.ledger.record, json.dumps(notes._asdict())
-        if self._notes is None:  # what an earlier run stored; empty notes after empty ones are not written
-            before = record.one("SELECT value FROM meta WHERE key = 'discovery'")
-            self._notes = before[0] if before else json.dumps(Notes()._asdict())
-        if text != self._notes:
-            self._notes = text
+        """Store what health and metrics report as `meta.discovery`, when it changes."""
+        intake, waiting = self.intake, dict[str, object]()
+        if intake.unreadable:
+            first = min(intake.unreadable)
+            reason = intake.unreadable[first]
+            waiting = {"count": len(intake.unreadable), "example": escape(first), "reason": reason}
+        is_blind = self._identity and self.notify and (self._unwatched or not self._watcher)
+        notes = {
+            "base_missing": self._identity is None,
+            "unreadable": sorted(map(escape, self._tree.unreadable)),  # folders that cannot be listed
+            "second_folders": sorted(intake.second_folders),  # of another folder's camera id: quarantined
+            "ignored": len(self._tree.ignored),  # symlinks out of the tree, FIFOs and devices
+            "doubted_clocks": intake.doubted.total(),  # pictures whose camera's clock cannot be right
+            "doubted": +intake.doubted,  # the same for each camera that has any
+            "no_time": +intake.no_time,  # by camera, pictures that only their modification gave a time
+            "ignored_names": self._totals[1],  # files and folders that are there, by the glob that matches
+            "not_pictures": self._totals[0],  # files that are there, by suffix; `in progress` are unfinished uploads
+            "unreadable_files": waiting,
+            "watch_off": self._watch_off if is_blind else None,  # why sweeps alone find pictures, in some folders
+            "waiting": len(self._backlog),  # pictures on disk behind live ones, and when the oldest was modified
+            "oldest_waiting": self._backlog.oldest(),
+        }
+        if (text := json.dumps(notes)) != self._notes:
+            self._notes, record = text, self.ledger.record
             record.transact(lambda: record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", text))
 
     # -- the base and its watcher
@@ -484,14 +436,15 @@ class Discovery(threading.Thread):
         try:
             identity = self._tree.identity()
         except OSError as error:
-            where, why = escape(self.base), error.strerror
-            self._warn("base", f"{where} cannot be read ({why}): waiting for it; is FOSCAM_BASE_PATH right?")
-            self._identity = None
+            if not self._base_missing:
+                words = "%s cannot be read (%s): waiting for it; is FOSCAM_BASE_PATH right?"
+                log.warning(words, escape(self.base), error.strerror)
+            self._identity, self._base_missing = None, True
             return False
         if identity != self._identity:
-            if "base" in self._warned:
-                self._warned.discard("base")
+            if self._base_missing:
                 log.info("%s is there", escape(self.base))
+            self._base_missing = False
             self._close_watcher()
             self._tree = Tree(self.base, self._watch_folder, self._tree.rules)
             self._identity, self._first = identity, True
@@ -518,15 +471,12 @@ class Discovery(threading.Thread):
     def _warn_watch_limit(self, error: OSError) -> None:
         limit = "max_user_instances" if error.errno == errno.EMFILE else "max_user_watches"
         slow = f"new pictures are found by a sweep every {self.intervals.sweep_seconds:g} s instead of at once"
-        self._watch_off = f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`"
-        self._warn(limit, self._watch_off)
+        words = f"inotify's limit is reached: {slow}; raise it with `sysctl fs.inotify.{limit}=…`"
+        if words != self._watch_off:
+            log.warning("%s", words)
+        self._watch_off = words
 
     def _close_watcher(self) -> None:
         if self._watcher:
             self._watcher.close()
             self._watcher = None
-
-    def _warn(self, what: str, message: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            log.warning("%s", message)

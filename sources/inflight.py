@@ -54,12 +54,8 @@ class FramesInFlight:
             if self._is_first and starts == 1:
                 self._limit = IN_FLIGHT_MAX
             elif self._is_first:
-                log.warning(
-                    "frame %d (%s) was reached by %d starts and not decided: going step by step",
-                    entry.frame.id,
-                    entry.frame.path,
-                    starts - 1,
-                )
+                words = "frame %d (%s) was reached by %d starts and not decided: going step by step"
+                log.warning(words, entry.frame.id, entry.frame.path, starts - 1)
             self._is_first, self._is_noted, self._noted = False, True, entry.frame.id
 
     def forgive(self, waiting: Container[int]) -> None:
@@ -78,19 +74,16 @@ class FramesInFlight:
         """Drop everything before the oldest frame that is not decided."""
         if not self._emitted:
             return
-        oldest = self.ledger.todo(0, 1)
-        before = len(self._emitted)
-        while self._emitted and (not oldest or self._emitted[0] < oldest[0].frame.id):
+        decided, before = self.ledger.last_settled(), len(self._emitted)
+        while self._emitted and self._emitted[0] <= decided:
             self._emitted.popleft()
         now = time.monotonic()
         if len(self._emitted) < before:
             self._progress_at, self._warned = now, False
         elif now - self._progress_at > STALLED_SECONDS and not self._warned:
             self._warned = True
-            log.warning(
-                "%d frames are in flight and none was decided for %.0f s: is the detector stuck, or is there no `batch` node?",
-                len(self._emitted), now - self._progress_at,
-            )  # fmt: skip
+            words = "%d frames are in flight and none was decided for %.0f s: is the detector stuck, or is there no `batch` node?"
+            log.warning(words, len(self._emitted), now - self._progress_at)
 
 
 def is_poison(entry: LedgerEntry) -> bool:

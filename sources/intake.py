@@ -117,8 +117,10 @@ class Intake:
         """Take a picture in again that was refused because of its folder; return why it still cannot be."""
         file = File(mtime_ns, unescape(path), size)
         row = self._row(file, self.ledger.cameras())
-        if row is None or row.error:
-            return row.error.reason if row and row.error else f"unreadable: {self.unreadable[file.path]}"
+        if row is None:
+            return f"unreadable: {self.unreadable[file.path]}"
+        if row.error:
+            return row.error.reason
         attempt = self.ledger.last_attempt(path, mtime_ns, size) + 1
         self._write([row._replace(attempt=attempt, arrived=time.time_ns() // 1000)])
         return None

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from hearthwatch.gpu.decode import DecodedPicture, PictureError, open_picture, read_picture
@@ -34,13 +34,12 @@ MISSING_SECONDS = 1.0  # how often a picture is tried again whose whole tree is 
 
 @dataclass(slots=True, eq=False)
 class _Decoding:
-    """One picture on its way through the threads; `data`: its file, if that was read early."""
+    """One picture on its way through the threads. `data`: its file, if that was read early. `busy`: until it is decoded."""
 
     entry: LedgerEntry
-    data: bytes | None = None
-    is_done: bool = False
-    opened: DecodedPicture | None = None
-    failure: OSError | None = None
+    data: bytes | None
+    opened: DecodedPicture | OSError | None = None
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Prefetcher:
@@ -50,8 +49,6 @@ class Prefetcher:
         self.base, self.threads, self.timings = base, threads, timings or NoTimings()
         self._queue = deque[_Decoding]()
         self._work = SimpleQueue[_Decoding | None]()
-        self._awaited: _Decoding | None = None
-        self._awaited_done = threading.Event()
         self._pool = [threading.Thread(target=self._run, name=f"decode_{n}", daemon=True) for n in range(threads)]
         self._typical = float(PICTURE_BYTES)
         self._warned = False
@@ -74,9 +71,10 @@ class Prefetcher:
 
     def put(self, entry: LedgerEntry, decode: bool = True) -> None:
         """Queue an entry; without `decode` its file is not opened."""
-        decoding = _Decoding(entry, self._take_early(entry) if self._early else None, is_done=not decode)
+        decoding = _Decoding(entry, self._take_early(entry) if self._early else None)
         self._queue.append(decoding)
         if decode:
+            decoding.busy.acquire()
             self._work.put(decoding)
 
     def read_early(self, files: Iterable[File]) -> None:
@@ -104,22 +102,16 @@ class Prefetcher:
         """Take what is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
         out: list[tuple[LedgerEntry, DecodedPicture | None]] = []
         while self._queue and len(out) < limit:
-            first = self._queue[0]
-            if not first.is_done and (out or not self._is_done_within(first, wait_seconds)):
+            if not self._queue[0].busy.acquire(timeout=0 if out else wait_seconds):
                 break
-            if first.failure:
-                raise first.failure
-            self._queue.popleft()
+            first = self._queue.popleft()
+            if isinstance(first.opened, OSError):
+                raise first.opened
             if first.opened:
                 size = first.opened.nbytes
                 self._typical = max(size, self._typical + (size - self._typical) / 16, 1.0)
             out.append((first.entry, first.opened))
         return out
-
-    def _is_done_within(self, decoding: _Decoding, seconds: float) -> bool:
-        self._awaited = decoding
-        self._awaited_done.clear()
-        return decoding.is_done or self._awaited_done.wait(seconds)
 
     def _run(self) -> None:
         """Decode what was put, on one of the threads."""
@@ -127,10 +119,8 @@ class Prefetcher:
             try:
                 decoding.opened = self._decode(decoding.entry, decoding.data)
             except OSError as error:  # out of a resource; raised where it is taken
-                decoding.failure = error
-            decoding.is_done = True
-            if self._awaited is decoding:
-                self._awaited_done.set()
+                decoding.opened = error
+            decoding.busy.release()
 
     def _decode(self, entry: LedgerEntry, data: bytes | None) -> DecodedPicture:
         """Decode a picture. If the whole tree is missing, the file did not vanish: wait until it is there again."""

@@ -18,7 +18,7 @@ import re
 import stat
 import time
 from array import array
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -37,7 +37,7 @@ QUIET_SECONDS_MAX = (
     7.5  # … but not later than this, if it is at most a quarter of a CPU: found 15 s after it was written
 )
 PORTION_ENTRIES = 1000  # … of a folder between which the caller can do other things: 3 ms
-SEEN_MAX = 2_000_000  # x 8 bytes = 16 MB of files known to be in the ledger; beyond it the ledger is asked again
+KNOWN_MAX = 2_000_000  # x 8 bytes = 16 MB of files known to be in the ledger; beyond it the ledger is asked again
 KINDS_MAX = 50  # of suffixes that are counted one by one
 UPLOADING = (".part", ".partial", ".filepart", ".tmp", ".temp", ".upload", ".crdownload", ".swp")
 IGNORED_MAX = 10_000  # paths remembered so that each is counted once
@@ -53,11 +53,15 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class _Folder:
-    """What the last listing found; `listed` on the monotonic clock, `seconds` of CPU are what it took."""
+    """What the last listing found; `listed` on the monotonic clock, `seconds` of CPU are what it took.
 
-    mtime_ns: int
+    `known`: hashes of files that are in the ledger.
+    """
+
+    mtime_ns: int = -1
     listed: float = 0.0
     seconds: float = 0.0
+    known: array[int] = field(default_factory=lambda: array("q"))
     folders: list[bytes] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
@@ -74,8 +78,7 @@ class Tree:
         self.unreadable: set[bytes] = set()
         """Folders that could not be listed when it was last tried."""
         self._folders: dict[bytes, _Folder] = {}
-        self._seen: OrderedDict[bytes, array[int]] = OrderedDict()
-        self._seen_count = 0
+        self._known_count = 0
 
     def identity(self) -> tuple[int, int]:
         """Return device and inode of `base`: which folder it is now.
@@ -127,6 +130,7 @@ class Tree:
         waiting = [] if top and self.rules.ignored_by(top) else [top]
         due: list[tuple[int, bytes]] = []
         quiet_seconds, looked = self._quiet_seconds(), 0
+        self._known_count = sum(len(folder.known) for folder in self._folders.values())
         while waiting or due:
             if waiting:
                 relative = waiting.pop()
@@ -136,7 +140,7 @@ class Tree:
                 except OSError as error:
                     self._report_unlisted(relative, error)
                     continue
-                before = self._folders.get(relative, _Folder(-1))
+                before = self._folders.get(relative, _Folder())
                 if everything or before.mtime_ns != mtime_ns or now - before.listed >= quiet_seconds:
                     heapq.heappush(due, (-mtime_ns, relative))
                 waiting += before.folders
@@ -144,16 +148,17 @@ class Tree:
                     yield relative, []
                 continue
             mtime_ns, relative = heapq.heappop(due)
-            folder = _Folder(-mtime_ns, now)
+            before = self._folders.get(relative, _Folder())
+            folder = self._folders[relative] = _Folder(-mtime_ns, now)
             try:
                 self.watch(self.path(relative))
-                for files in self._list(relative, folder):
+                for files in self._list(relative, folder, set(before.known)):
                     yield relative, files
             except OSError as error:
+                self._folders[relative] = before
                 self._report_unlisted(relative, error)
                 continue
             self.unreadable.discard(relative)
-            before, self._folders[relative] = self._folders.get(relative, _Folder(-1)), folder
             for gone in set(before.folders).difference(folder.folders):
                 self._remove(gone)
             waiting += set(folder.folders).difference(before.folders)
@@ -162,23 +167,23 @@ class Tree:
         seconds = sum(folder.seconds for folder in self._folders.values())
         return min(LISTING_SHARE * seconds, max(QUIET_SECONDS_MAX, 4 * seconds))
 
-    def _list(self, relative: bytes, folder: _Folder) -> Iterator[list[File]]:
+    def _list(self, relative: bytes, folder: _Folder, known: set[int]) -> Iterator[list[File]]:
         """Yield the unknown pictures of a folder in portions, and fill in what was found."""
-        seen, present, unseen = set(self._seen.get(relative, ())), set[int](), list[File]()
+        unknown = list[File]()
         prefix, began = relative + b"/" if relative else b"", time.thread_time()
         with os.scandir(self.path(relative)) as entries:
             for count, entry in enumerate(entries, 1):
                 if file := self._find_in(folder, prefix + entry.name, entry):
-                    present.add(key := hash(file))
-                    if key not in seen:
-                        unseen.append(file)
+                    if (key := hash(file)) in known:
+                        folder.known.append(key)
+                    else:
+                        unknown.append(file)
                 if count % PORTION_ENTRIES == 0:
                     folder.seconds += time.thread_time() - began
-                    yield unseen
-                    unseen, began = [], time.thread_time()
+                    yield unknown
+                    unknown, began = [], time.thread_time()
         folder.seconds += time.thread_time() - began
-        yield unseen
-        self._remember(relative, present.intersection(self._seen.get(relative, ())))
+        yield unknown
 
     def _find_in(self, folder: _Folder, path: bytes, entry: os.DirEntry[bytes]) -> File | None:
         """Return the picture that this entry of a folder is; note there what else it is."""
@@ -222,7 +227,6 @@ class Tree:
 
     def _report_unlisted(self, relative: bytes, error: OSError) -> None:
         self._remove(relative)
-        self._remember(relative, set())
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self.unreadable.discard(relative)
         elif relative not in self.unreadable:
@@ -235,21 +239,15 @@ class Tree:
 
     def mark_known(self, relative: bytes, files: Iterable[File]) -> None:
         """Do not report these pictures of the folder again: they are in the ledger."""
-        known = array("q", map(hash, files))
-        self._seen.setdefault(relative, array("q")).extend(known)
-        self._seen_count += len(known)
+        if relative in self._folders and self._known_count < KNOWN_MAX:
+            known = array("q", map(hash, files))
+            self._folders[relative].known.extend(known)
+            self._known_count += len(known)
 
     def list_again(self, relative: bytes) -> None:
         """List this folder at the next sweep, whether it changes or not: some of its pictures were left for later."""
         if relative in self._folders:
             self._folders[relative].mtime_ns = -1
-
-    def _remember(self, relative: bytes, seen: set[int]) -> None:
-        self._seen_count += len(seen) - len(self._seen.pop(relative, ()))
-        if seen:
-            self._seen[relative] = array("q", seen)
-        while self._seen_count > SEEN_MAX:
-            self._seen_count -= len(self._seen.popitem(last=False)[1])
 
 
 def _kind(name: bytes, known: Counter[str]) -> str:

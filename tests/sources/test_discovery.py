@@ -502,7 +502,7 @@ def test_inotify_at_its_limit_leaves_the_sweep_and_says_what_to_raise(house, cap
 
 @pytest.mark.slow
 def test_memory_of_what_is_known_is_bounded_and_costs_nothing_but_questions(house, monkeypatch):
-    monkeypatch.setattr(tree, "SEEN_MAX", 3)
+    monkeypatch.setattr(tree, "KNOWN_MAX", 3)
     monkeypatch.setattr(discovery, "WAITING_MAX", 2)
     monkeypatch.setattr(tree, "LISTING_SHARE", 100)
     for n in range(12):
