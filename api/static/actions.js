@@ -6,7 +6,7 @@ import { clear } from "./filters.js";
 import { drawInbox, names, order, select } from "./inbox.js";
 import { cameraName, key, listed, sorted, state } from "./state.js";
 import { plural } from "./text.js";
-import { filters, go } from "./url.js";
+import { filters, go, param } from "./url.js";
 
 const TOAST_MS = 6000;
 let fading, refresh = () => {};
@@ -64,7 +64,7 @@ export function review(k) {
   write([k], true, () => patch(k, { reviewed: true, ...noted && { notes: notes || null } }));
   toast(`Reviewed: ${x.camera_names ? names(x) : cameraName(x.camera_id)}, ${x.event_count > 1 ? `${x.event_count} events, ` : ""}${x.risk_score} ${x.risk_level}.`, true);
   if (next) select(next);
-  return state.event && open(next);
+  return param("event") && open(next); // also while it is being loaded
 }
 /** Mark the whole incident of what is selected or open. */
 export function reviewIncident() {
@@ -82,7 +82,7 @@ export function undo(keys = state.undo.pop() ?? (state.event?.reviewed ? [key(st
   $("toast").hidden = true;
   write(keys, false, () => keys.length === 1 ? patch(keys[0], { reviewed: false }) : patchEvents({ reviewed: false, ids: keys.map(Number) }));
   select(keys[0]);
-  if (state.event && keys.length === 1) open(keys[0]);
+  if (param("event") && keys.length === 1) open(keys[0]);
 }
 export async function saveNote(value) {
   const { id } = state.event;
@@ -100,7 +100,7 @@ export function step(by) {
   const k = keys[i < 0 ? 0 : Math.min(keys.length - 1, Math.max(0, i + by))];
   if (k === undefined) return;
   select(k);
-  if (state.event) open(k);
+  if (param("event")) open(k);
 }
 export function showFrame(i) {
   state.frame = Math.min(state.event.frames.length - 1, Math.max(0, i));
