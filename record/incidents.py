@@ -101,8 +101,9 @@ def pairs_within(events: Iterable[Activity], reach: Reach) -> Iterator[tuple[int
     for b in sorted(events, key=lambda e: e.start):
         recent = [a for a in recent if b.start - a.end <= far]
         for a in recent:
-            if (a.carries or b.carries) and b.start - a.end <= reach.between(a.camera, b.camera):
-                yield max(0, b.start - a.end), a, b
+            gap = max(0, b.start - a.end)  # of events at the same time, too, it is not below that of strangers
+            if (a.carries or b.carries) and gap <= reach.between(a.camera, b.camera):
+                yield gap, a, b
         recent.append(b)
 
 

@@ -248,6 +248,13 @@ def test_cameras_that_name_others_only_are_no_neighbours():
     assert site.groups() == [(1, [1]), (2, [2, 3])]
 
 
+def test_events_at_the_same_time_of_cameras_that_are_no_neighbours_are_two_incidents():
+    site = Site().see("a", 0).see("b", 10).see("a", 20)
+    site.record.execute("UPDATE cameras SET neighbours = '[]'")
+    site.tick(500).catch_up(500).check()
+    assert site.groups() == [(1, [1]), (2, [2])]
+
+
 def test_events_of_a_backlog_keep_no_incident_open():
     site = Site().see("a", 0, 10).tick(100).catch_up(100)
     site.record.execute("UPDATE events SET close_at = ?", NEVER)
