@@ -131,7 +131,10 @@ class DetectWorker(StageWorker):
         for item in items:
             if isinstance(item, Tick):
                 out += self._release()
-                behind = {held.item.camera_id for held in self._held if isinstance(held.item, Frame)}
+                frames = [held.item for held in self._held if isinstance(held.item, Frame)]
+                behind = {
+                    frame.camera_id for frame in frames if frame.recorded is None
+                }  # the others may have no camera
                 out.append(replace(item, behind=item.behind | behind))
             else:
                 self._held.append(self._hold(item))
