@@ -18,12 +18,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import THREADS, AppState, product_version
+from hearthwatch.api.dependencies import THREADS, AppState
 from hearthwatch.api.file_serving import FileRefused
 from hearthwatch.api.routes import cameras, detections, events, incidents, live, media, page, system
 from hearthwatch.api.security import AccessMiddleware, redact
 from hearthwatch.record import RecordError
 from hearthwatch.schemas.settings import Settings
+from hearthwatch.schemas.text import product_version
 
 DESCRIPTION = """Cameras, events with their verdicts, detections, pictures, health; live over Server-Sent Events or WebSocket.
 Times are ISO 8601 in UTC. With `HEARTHWATCH_API_TOKEN` set, send `Authorization: Bearer …`."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 from functools import partial, wraps
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -120,10 +119,3 @@ async def _app_state(connection: HTTPConnection) -> AppState:
 
 
 State = Annotated[AppState, Depends(_app_state)]
-
-
-def product_version() -> str:
-    try:
-        return version("hearthwatch")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "0"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from hearthwatch.api.dependencies import product_version
 from hearthwatch.record import Record, RecordError, now
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.problems import read_waiting
@@ -24,6 +23,7 @@ from hearthwatch.record.units import LEVELS
 
 if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
+from hearthwatch.schemas.text import product_version
 
 COUNTED = (
     ("pictures", "Pictures", "sum(n) FROM pictures"), ("detections", "Boxes", "sum(n) FROM detection_counts"),

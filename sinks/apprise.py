@@ -7,6 +7,7 @@ cannot replace it, so silent updates are left out unless `updates` is set; diges
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,10 +16,13 @@ from pydantic import Field
 
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, title
 
-TYPES = {"low": "info", "medium": "warning", "high": "failure", "critical": "failure"}  # each has a colour
+TYPES = {
+    "low": "info", "medium": "warning", "high": "failure", "critical": "failure", "on": "failure", "off": "success",
+}  # fmt: skip
+"""Level, or state of a system message → Apprise's type, which has a colour."""
 
 
 class Apprise(IncidentNotifier):
@@ -28,9 +32,6 @@ class Apprise(IncidentNotifier):
     """Services as Apprise writes them, such as `tgram://token/chat`; all of them get everything."""
     updates: bool = False
     """Whether to send also what is meant to be silent: that an incident grows, or has ended."""
-
-    def label(self) -> str:
-        return f"Apprise ({', '.join(_scheme(url) for url in self.urls)})"
 
     def build(self, context: Context) -> AppriseWorker:
         """Make the worker. Raises `UserError` if Apprise is not installed or does not know a service."""
@@ -54,7 +55,7 @@ class AppriseWorker(NotifierWorker):
         self._services = {url: self._apprise.Apprise() for url in options.urls}
         for n, (url, service) in enumerate(self._services.items(), 1):
             if not service.add(url):
-                raise UserError(f"`urls`: Apprise does not understand number {n}, {_scheme(url)}://…")
+                raise UserError(f"`urls`: Apprise does not understand number {n}, {urlsplit(url).scheme}://…")
 
     def notify(self, message: AnyMessage) -> None:
         """Send it. Raises `DeliveryError` if a service does not take it."""
@@ -64,28 +65,17 @@ class AppriseWorker(NotifierWorker):
         id = sent.id if sent else f"{message.type}-{message.seq}"
         if self._taken[0] != id:
             self._taken = id, set()
-        body, kind = _describe(message)
-        if page := self.options.page(message):
-            body += f"\n{page}"
+        fields = message.as_dict()
+        kind = TYPES[fields["state"] if isinstance(message, SystemMessage) else fields["risk_level"]]
+        words = fields.get("summary") or fields.get("message") or title(message)
+        body = "\n".join(filter(None, (words, self.options.page(message))))
         jpeg = message.picture() if isinstance(message, IncidentMessage) else None
         memory = import_module("apprise.attachment.memory").AttachMemory
         picture = memory(jpeg, name="picture.jpg", mimetype="image/jpeg") if jpeg else None
         for url, service in self._services.items():
-            if url not in self._taken[1] and service.notify(body, title(message), kind, attach=picture):
-                self._taken[1].add(url)
-        if failed := [_scheme(url) for url in self._services if url not in self._taken[1]]:
-            raise DeliveryError(
-                f"Apprise could not send through {', '.join(failed)}: `apprise -vv -b test URL` says why"
-            )
-
-
-def _describe(message: AnyMessage) -> tuple[str, str]:
-    """Return the text, and the type of notification as Apprise knows it."""
-    if isinstance(message, SystemMessage):
-        return message.message, "failure" if message.state == "on" else "success"
-    about = message.event.verdict if isinstance(message, Message) else message.incident
-    return about.summary or title(message), TYPES[about.risk_level]
-
-
-def _scheme(url: str) -> str:
-    return urlsplit(url).scheme or "?"
+            if url not in self._taken[1]:  # a service that refuses the picture gets the words alone
+                send = partial(service.notify, body, title(message), kind)
+                if send(attach=picture) or (picture and send()):
+                    self._taken[1].add(url)
+        if failed := ", ".join(urlsplit(url).scheme for url in self._services if url not in self._taken[1]):
+            raise DeliveryError(f"Apprise could not send through {failed}: `apprise -vv -b test URL` says why")

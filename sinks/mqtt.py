@@ -25,8 +25,8 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cached_property
-from importlib.metadata import version
 from typing import Annotated, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
@@ -40,6 +40,7 @@ from hearthwatch.record.suppression import VEHICLES
 from hearthwatch.schemas import IncidentMessage, Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.text import product_version
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
@@ -84,10 +85,12 @@ class Mqtt(IncidentNotifier):
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
-        if self.key_file and not self.cert_file:
-            raise ValueError("`key_file` needs `cert_file`")
-        if (self.ca_file or self.cert_file) and not self.url.startswith("mqtts:"):
-            raise ValueError("`ca_file` and `cert_file` need a `url` that starts with mqtts://")
+        if ((self.ca_file or self.cert_file) and not self.url.startswith("mqtts:")) or (
+            self.key_file and not self.cert_file
+        ):
+            raise ValueError(
+                "`ca_file` and `cert_file` need a `url` that starts with mqtts://, `key_file` needs `cert_file`"
+            )
         return self
 
     def label(self) -> str:
@@ -119,18 +122,11 @@ class MqttWorker(NotifierWorker):
     @cached_property
     def store(self) -> str:
         """The start of the record's id, which differs from that of other Hearthwatches on the broker."""
-        record = Record(self.context.record_path)
-        try:
+        with closing(Record(self.context.record_path)) as record:
             return record.store_id[:8]
-        finally:
-            record.close()
 
     def open(self) -> None:
-        """Connect, and publish all that is to be retained.
-
-        Raises:
-            DeliveryError: the broker cannot be reached, or refuses.
-        """
+        """Connect, and publish all that is retained. Raises `DeliveryError`."""
         self._connect()
 
     def idle(self) -> None:
@@ -183,68 +179,54 @@ class MqttWorker(NotifierWorker):
         """Publish the newest incident of each camera that one of these is about, and before it the picture."""
         changed: dict[str, IncidentMessage] = {}
         for message in messages:
-            if not isinstance(message, IncidentMessage) or message.incident.merged_into is not None:
-                continue
-            is_fresh = message.incident.delay_seconds <= self.options.delay_seconds_max
-            for camera in self._names.keys() & message.incident.cameras if is_fresh else ():
-                last = self._incidents.get(camera)
-                if last is None or message.incident.last_at >= last.incident.last_at:  # else an older one has ended
-                    self._incidents[camera] = changed[camera] = message
+            if isinstance(message, IncidentMessage) and message.incident.merged_into is None:
+                is_fresh = message.incident.delay_seconds <= self.options.delay_seconds_max
+                for camera in self._names.keys() & message.incident.cameras if is_fresh else ():
+                    last = self._incidents.get(camera, message).incident
+                    if message.incident.last_at >= last.last_at:  # else an older one has ended
+                        self._incidents[camera] = changed[camera] = message
         for camera, message in changed.items():
             self._retain(f"{self._at(camera)}/image", message.picture() or b"")
             self._retain(f"{self._at(camera)}/incident", _json(message.as_dict()))
 
     def _publish_cameras(self) -> None:
-        """Publish each camera's entities, and what is wrong with it and with the rest; remove those of cameras that are gone."""
-        record = Record(self.context.record_path)
-        try:
+        """Publish each camera's entities, and what is wrong with it and with the rest; remove what the broker has of others."""
+        on = "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
+        with closing(Record(self.context.record_path)) as record:
             before, self._names = self._names, dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
             wrong: dict[str | None, list[str]] = {camera: [] for camera in (None, *self._names)}
-            for camera, words in record.rows(
-                "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
-            ):
+            for camera, words in record.rows(on):
                 wrong[camera if camera in self._names else None].append(words)
-        finally:
-            record.close()
         for camera, problems in wrong.items():
-            for topic, entity in self._entities(camera):
+            for topic, entity in entities(self.options, self.store, camera, self._names.get(camera or "", "")):
                 self._retain(topic, entity)
-            self._retain(
-                f"{self._at(camera)}/problem", _json({"state": "ON" if problems else "OFF", "problems": problems})
-            )
+            payload = _json({"state": "ON" if problems else "OFF", "problems": problems})
+            self._retain(f"{self._at(camera)}/problem", payload)
         for camera in before.keys() - self._names.keys():
             self._remove(camera)
-        self._remove_found()
-
-    def _remove_found(self) -> None:
-        """Remove what the broker retains of cameras that are gone, and in the topics of 0.1."""
-        broker = self._connect()
-        while broker.found:
-            first, _, rest = broker.found.popleft().removeprefix(f"{self.options.topic}/").partition("/")
+        found = self._connect().found
+        while found:
+            first, _, rest = found.popleft().removeprefix(f"{self.options.topic}/").partition("/")
             camera = rest.partition("/")[0] if first == self.store else first
             if camera not in self._names:
                 self._remove(camera)
             if rest == "occupancy":  # 0.1 had no store in its topics
-                where, node = f"{self.options.topic}/{camera}", _node(self.store, camera)
-                old = [f"{self.options.discovery_prefix}/sensor/{node}/{key}/config" for key in SENSORS_0_1]
-                for topic in (*old, *(f"{where}/{state}" for state in STATES_0_1)):
-                    self._publish(topic, "", retain=True)
+                sensors = f"{self.options.discovery_prefix}/sensor/{_node(self.store, camera)}"
+                self._clear(*(f"{sensors}/{key}/config" for key in SENSORS_0_1))
+                self._clear(*(f"{self.options.topic}/{camera}/{key}" for key in STATES_0_1))
 
     def _remove(self, camera: str) -> None:
-        for topic in (
-            *(topic for topic, _ in self._entities(camera)),
-            *(f"{self._at(camera)}/{key}" for key in STATES),
-        ):
+        self._clear(*(topic for topic, _ in entities(self.options, self.store, camera, "")))
+        self._clear(*(f"{self._at(camera)}/{key}" for key in STATES))
+
+    def _clear(self, *topics: str) -> None:
+        for topic in topics:
             self._publish(topic, "", retain=True)  # an empty retained message deletes what is retained
             self._retained.pop(topic, None)
 
     def _at(self, camera: str | None = None) -> str:
         """Return what the topics of a camera, or those of no camera, start with."""
         return f"{self.options.topic}/{self.store}" + (f"/{camera}" if camera else "")
-
-    def _entities(self, camera: str | None) -> list[tuple[str, str]]:
-        o = self.options
-        return list(entities(o, self.store, camera, self._names.get(camera or "", ""))) if o.home_assistant else []
 
     def _retain(self, topic: str, payload: str | bytes) -> None:
         if self._retained.get(topic) != payload:
@@ -345,18 +327,16 @@ class BrokerConnection:
 def entities(options: Mqtt, store: str, camera_id: str | None, name: str) -> Iterator[tuple[str, str]]:
     """Yield the entities of a camera, or those that belong to none, as Home Assistant's discovery: (topic, JSON)."""
     node, base = _node(store, camera_id), f"{options.topic}/{store}"
-    where, now = f"{base}/{camera_id}" if camera_id else base, version("hearthwatch")
+    where = f"{base}/{camera_id}" if camera_id else base
     device = {
-        "identifiers": [node], "name": name or "Hearthwatch", "manufacturer": "Hearthwatch", "sw_version": now,
-        "model": "camera" if camera_id else "pipeline",
+        "identifiers": [node], "name": name or "Hearthwatch", "manufacturer": "Hearthwatch", "sw_version": product_version(),
     }  # fmt: skip
     if options.page_url:
-        device["configuration_url"] = options.page_url.rstrip("/") + (
-            f"/?camera={quote(camera_id)}" if camera_id else "/"
+        device["configuration_url"] = f"{options.page_url.rstrip('/')}/" + (
+            f"?camera_id={quote(camera_id)}" if camera_id else ""
         )
-    shared = {
-        "availability_topic": f"{base}/available", "device": device, "origin": {"name": "Hearthwatch", "sw_version": now},
-    }  # fmt: skip
+    origin = {"name": "Hearthwatch", "sw_version": product_version()}
+    shared = {"availability_topic": f"{base}/available", "device": device, "origin": origin}
     incident, attributes = {"state_topic": f"{where}/incident"}, {"json_attributes_topic": f"{where}/incident"}
     kinds: dict[tuple[str, str], dict[str, Any]] = {
         ("binary_sensor", "problem"): {
@@ -374,7 +354,8 @@ def entities(options: Mqtt, store: str, camera_id: str | None, name: str) -> Ite
         },
         ("image", "image"): {**attributes, "name": "Picture", "image_topic": f"{where}/image", "content_type": "image/jpeg"},
     }  # fmt: skip
-    for kind, key in kinds if camera_id else [("binary_sensor", "problem")]:
+    chosen = kinds if camera_id else [("binary_sensor", "problem")]
+    for kind, key in chosen if options.home_assistant else []:
         entity = {**kinds[kind, key], **shared, "unique_id": f"{node}_{key}"}
         yield f"{options.discovery_prefix}/{kind}/{node}/{key}/config", _json(entity)
 

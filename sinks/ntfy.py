@@ -49,17 +49,9 @@ class Ntfy(HttpNotifier):
         if isinstance(message, SystemMessage):
             priority, tag = (4, "warning") if message.state == "on" else (3, "white_check_mark")
             return {**note, "message": message.message, "priority": priority, "tags": [tag]}
-        if isinstance(message, Message):
-            summary, level, objects = (
-                message.event.verdict.summary,
-                message.event.verdict.risk_level,
-                message.event.objects,
-            )
-        else:
-            incident, sent = message.incident, message.notification
-            summary, level, objects = incident.summary, incident.risk_level, incident.objects
-        note |= {"message": summary or title(message), "priority": PRIORITIES[level]}
-        note["tags"] = [TAGS.get(label, label) for label in objects]
+        fields, sent = message.as_dict(), getattr(message, "notification", None)
+        note |= {"message": fields["summary"] or title(message), "priority": PRIORITIES[fields["risk_level"]]}
+        note["tags"] = [TAGS.get(label, label) for label in fields["objects"]]
         if page := self.page(message):
             note["click"] = page
         if isinstance(message, Message):

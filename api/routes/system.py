@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from hearthwatch.api import metrics, models
-from hearthwatch.api.dependencies import AppState, State, json_response, product_version, run_on_slow_threads
+from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
 from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_message_cursor, parse_message_cursor
 from hearthwatch.record import Record, now
 from hearthwatch.record.conditions import read_messages
@@ -19,6 +19,7 @@ from hearthwatch.record.problems import read_waiting
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.units import DAY, QUARTER, SECOND
+from hearthwatch.schemas.text import product_version
 
 router = APIRouter(tags=["system"])
 

@@ -74,6 +74,13 @@ def test_each_service_gets_a_message_once_though_another_is_down(tmp_path: Path)
         assert (len(well.heard), len(ill.heard)) == (1, 3)
 
 
+def test_a_service_that_refuses_the_picture_gets_the_words(tmp_path: Path) -> None:
+    with HttpEar(413) as ear:
+        here = context(tmp_path)
+        Apprise(urls=(service(ear),)).build(here).deliver([seen(here, 1)])
+        assert [pictures(body) for body in ear.taken()] == [[]] and len(ear.heard) == 2
+
+
 def test_each_event_may_be_sent_as_other_notifiers_do(tmp_path: Path) -> None:
     with HttpEar() as ear:
         phone = Apprise(urls=(service(ear),), messages="event", pause_seconds=0).build(context(tmp_path))
@@ -119,4 +126,4 @@ def test_a_setting_is_enough(
         assert [n for n in graph.nodes if n.startswith("apprise")] == ["apprise", "apprise_2"]
         notify(test=True)
         assert [len(pictures(body)) for ear in (one, two) for body in ear.taken()] == [1, 1]
-    assert capsys.readouterr().out.count("Apprise (json) took it") == 2
+    assert capsys.readouterr().out.count("Apprise took it") == 2
