@@ -164,7 +164,7 @@ class Suppression:
         unused = [spot for spot in known if self._is_gone(spot, kind, at)]
         same = self._match([spot for spot in known if spot not in unused], boxes, at)
         empty = [spot for spot in known if spot not in unused and spot not in same.values()]
-        room = SPOTS_MAX - len(known)
+        room = max(0, SPOTS_MAX - len(known))  # two cameras that were merged may have more
         strays: dict[int, Spot] = {}
         writes: list[Spot] = []
         for i, box in enumerate(boxes):
@@ -184,10 +184,14 @@ class Suppression:
             empty = [spot for spot in empty if spot is not unused[0]] if unused else empty
             room -= not unused
             writes.append(Spot(unused.pop(0).id if unused else None, box, 1, at, at, at if left else None))
-        walkers = [s for s in empty if s.moved_at is not None and at - s.last_at <= self.stillness.microseconds]
+        walkers = [s for s in empty if not self._is_anchored(s) and at - s.last_at <= self.stillness.microseconds]
         reasons: list[str | None] = [None] * len(boxes)
         for i, spot in (same | strays).items():
-            is_joined = any(w is not spot and _distance(w.box, spot.box) <= CLOSE for w in walkers)
+            is_joined = any(
+                (w.moved_at is not None or iou(w.box, spot.box) <= LEFT_IOU) and _distance(w.box, spot.box) <= CLOSE
+                for w in walkers
+                if w is not spot
+            )
             if self._holds_back(spot, kind, at) and (kind in VEHICLES or not is_joined):
                 reasons[i] = f"has stood still for {(at - spot.first_at) / 60e6:.0f} min"
             if i in same:
@@ -223,6 +227,10 @@ class Suppression:
     def _is_still(self, spot: Spot, at: int) -> bool:
         return spot.frames >= self.stillness.frames and at - spot.first_at >= self.stillness.microseconds
 
+    def _is_anchored(self, spot: Spot) -> bool:
+        """Whether its object was seen in one place only, often enough that it may be a part of the scene."""
+        return spot.moved_at is None and spot.frames >= self.stillness.frames
+
     def _holds_back(self, spot: Spot, kind: str, at: int) -> bool:
         counts = kind == "person" and spot.moved_at is not None and at - spot.moved_at < PERSON_COUNTS
         return self._is_still(spot, at) and not counts
@@ -231,7 +239,7 @@ class Suppression:
         """Whether a box in a new place may be the object of this spot. What was only seen in one place stays there."""
         if overlap > LEFT_IOU:
             return spot.moved_at is not None
-        if not 0 <= at - spot.last_at <= GAP or (spot.moved_at is None and spot.frames >= self.stillness.frames):
+        if self._is_anchored(spot) or not 0 <= at - spot.last_at <= GAP:
             return False
         return _distance(spot.box, box) <= STRIDE * max(1.0, (at - spot.last_at) / SECOND) + SLACK
 

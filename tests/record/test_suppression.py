@@ -11,7 +11,16 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.suppression import BOXES_MAX, SAME_IOU, SPOTS_MAX, Stillness, inside, iou, parse_zones
+from hearthwatch.record.suppression import (
+    BOXES_MAX,
+    SAME_IOU,
+    SPOTS_MAX,
+    Stillness,
+    Suppression,
+    inside,
+    iou,
+    parse_zones,
+)
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
 from tests.support.judges import whole
 
@@ -129,6 +138,32 @@ def test_a_person_who_walks_up_and_stands_in_front_of_a_statue_counts():
     assert [(start, n) for start, n, _ in night.events() if start >= 1300] == [(1300, 55)]
 
 
+legs = st.lists(
+    st.tuples(st.integers(-80, -30) | st.integers(30, 80), st.integers(-40, 40), st.integers(1, 25)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(legs, st.booleans(), st.integers(0, 1 << 30))
+@settings(max_examples=10, deadline=None)
+def test_people_who_walk_and_pause_near_a_statue_always_count(legs, hides_it, seed):
+    """`legs`: by how many pixels, and how many pictures at that place; half of them start where the statue is."""
+    random, at, x, y, story = Random(seed), 1300, 180, 110, []
+    for dx, dy, pictures in [(60, -5, 1), (60, -5, 2), *legs]:
+        x, y = x + dx, y + dy
+        for _ in range(pictures):
+            person = noisy(Detection("person", 0.9, (x, y, 40, 120)), random, 0.02)
+            is_hidden = hides_it and iou(person.bbox, STATUE.bbox) > 0.3
+            story.append((at, [person] if is_hidden or random.random() < 0.4 else [person, STATUE]))
+            at += 2
+    night = Night(SEEN_ALL_DAY + story, chunk=50)
+    seen = (
+        "SELECT detected_at / 1000000 FROM detections WHERE confidence = 0.9 AND detected_at >= 1300000000 ORDER BY 1"
+    )
+    assert night.record.rows(seen) == [(at,) for at, _ in story]
+
+
 def test_a_passer_by_does_not_make_a_statue_count():
     passes = [(1300 + t, [STATUE, walker(t, x=100, y=160, stride=40)]) for t in range(13)]
     night = Night([*SEEN_ALL_DAY, *passes, *[(1313 + t, [STATUE]) for t in range(200)]], chunk=50)
@@ -163,6 +198,17 @@ def test_a_car_that_leaves_is_seen():
     parked = [(1000 + t * 20, [CAR]) for t in range(10)]
     leaves = [(2000 + t, [Detection("car", 0.9, (100 + 60 * t, 100, 200, 100))]) for t in range(1, 4)]
     assert Night(parked + leaves).events()[-1] == (2001, 3, '{"car": 1}')
+
+
+def test_of_two_cameras_that_were_merged_the_table_is_bounded_too():
+    night = Night([(1000, [PERSON])])
+    row = "INSERT INTO spots SELECT NULL, camera_id, object_type, x + ?, y, width, height, 3, first_at, last_at, NULL FROM spots"
+    for n in range(6):
+        night.record.execute(row, 1000 << n)  # as many again, elsewhere
+    suppression = Suppression(night.record, Stillness())
+    for t in range(1, 40):
+        suppression.reasons("c", (1000 + t) * S, (640, 360), [walker(0, x=-5000 * t)])
+    assert night.record.one("SELECT count(*) FROM spots")[0] == 64
 
 
 def test_an_empty_spot_is_forgotten():
