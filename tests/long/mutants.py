@@ -85,6 +85,11 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("sources/duplicates.py", "sources/test_duplicates.py", "a copy does not wait for its original", "content in self._emitted and self._is_undecided(self._emitted[content]):", "False:"),
     ("sources/duplicates.py", "sources/test_duplicates.py", "a retry is a duplicate", "content in seen and entry.attempt == 1:", "content in seen:"),
     ("record/copies.py", "sources/test_duplicates.py", "a copy on another camera is that picture moved", "known and not any(copy.has_file(base) for copy in known)", "known"),
+    ("record/incidents.py", "record/test_incidents.py", "low events carry an incident on", "if a.carries and b.carries:", "if True:"),
+    ("record/incidents.py", "record/test_incidents.py", "a low event belongs to the first in reach, not the nearest", "mine = (gap, lead", "mine = (0, lead"),
+    ("record/incidents.py", "record/test_incidents.py", "an incident that falls apart is not looked at as a whole", "inside.update(e.id for e in events.values() if e.incident_id in incidents)", "inside.update(())"),
+    ("record/incidents.py", "record/test_incidents.py", "what was deleted from is divided", "record.execute(_DESCRIBE, id, 1)", "record.execute(_DESCRIBE, id, 0)"),
+    ("record/incidents.py", "record/test_incidents.py", "messages are read again after a kill", 'self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", end, CURSOR)', "self.feed.advance(CURSOR, end) if not self.record.db.in_transaction else None"),
     ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip
 

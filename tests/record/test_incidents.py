@@ -8,6 +8,7 @@ from itertools import combinations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.cameras import merge_camera
@@ -16,6 +17,11 @@ from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.units import NEVER
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.sources.files import Files
+from hearthwatch.stages.batch import Batch, BatchWriter
+from hearthwatch.stages.detect import RtDetr
+from hearthwatch.stages.incident import IncidentGrouping
+from tests.support.context import context
 from tests.support.invariants import check_record
 from tests.support.judges import whole
 
@@ -344,3 +350,46 @@ def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):
         assert [r for (r,) in revisions] == list(range(1, len(revisions) + 1))
         killed += 1
     assert killed > 3
+
+
+def test_an_incident_is_closed_by_the_arrival_clock_of_what_decides_frames(tmp_path):
+    """`batch` notes the clock in its heartbeat; `incident` runs on another thread, or in another process."""
+    facts = context(tmp_path)
+    batch, worker = BatchWriter(Batch(), facts, None), IncidentGrouping(same_camera_seconds=60).build(facts)
+    worker.open()
+    site = Site(record=batch.record)
+    site.see("a", 0)
+    batch.write([Tick(from_microseconds(40 * S))])
+    batch.heartbeat_due = 0
+    batch.write([Tick(from_microseconds(94 * S))])
+    assert worker.catch_up() == worker.incidents.feed.last() and site.rows() == [(1, "open", 1)]
+    batch.heartbeat_due = 0
+    batch.write([Tick(from_microseconds(95 * S))])
+    worker.catch_up()
+    assert site.rows() == [(1, "closed", 1)], "closed at 35 s, and 60 s more"
+    worker.close()
+    batch.record.close()
+
+
+def test_a_graph_with_batch_groups_events_whatever_its_file_names():
+    node = Graph().add("files", Files()).add("detect", RtDetr(), "files").add("batch", Batch(), "detect").nodes["incident"]
+    assert node.after == ("batch",) and node.component == IncidentGrouping()
+    own = Graph().add("batch", Batch(), "detect").add("incident", IncidentGrouping(other_camera_seconds=5), "batch")
+    assert own.nodes["incident"].component == IncidentGrouping(other_camera_seconds=5)
+    assert any("`incident`" in line for line in Graph().add("visits", IncidentGrouping()).check())
+
+
+def test_a_low_event_belongs_to_the_nearest_incident():
+    site = Site().see("a", 0).see("a", 150, kind="cat").see("a", 200).tick(900).catch_up(900)
+    assert site.groups() == [(1, [1]), (2, [2, 3])]
+    between = Site().see("a", 0).see("a", 100, kind="cat").see("a", 200).tick(900).catch_up(900)
+    assert between.groups() == [(1, [1, 2]), (3, [3])], "of equals, to that with the smaller id"
+
+
+def test_an_incident_falls_apart_where_a_late_picture_moves_the_border_of_its_events():
+    """The first event ends 25 s earlier than it did, and no message is about the one that it is now too far from."""
+    site = Site().see("a", 100, 125, 150, late=30).see("b", 260, late=-79).see("a", 175, kind="cat", late=35)
+    site.batching.write([Tick(from_microseconds(217 * S), frozenset("a"))])
+    assert site.catch_up().groups() == [(1, [1, 4])]
+    site.see("a", 80, late=140).tick(2000).catch_up(2000).check()
+    assert site.groups() == [(1, [1, 5]), (4, [4])]
