@@ -372,7 +372,9 @@ def test_an_incident_is_closed_by_the_arrival_clock_of_what_decides_frames(tmp_p
 
 
 def test_a_graph_with_batch_groups_events_whatever_its_file_names():
-    node = Graph().add("files", Files()).add("detect", RtDetr(), "files").add("batch", Batch(), "detect").nodes["incident"]
+    node = (
+        Graph().add("files", Files()).add("detect", RtDetr(), "files").add("batch", Batch(), "detect").nodes["incident"]
+    )
     assert node.after == ("batch",) and node.component == IncidentGrouping()
     own = Graph().add("batch", Batch(), "detect").add("incident", IncidentGrouping(other_camera_seconds=5), "batch")
     assert own.nodes["incident"].component == IncidentGrouping(other_camera_seconds=5)
