@@ -39,10 +39,7 @@ def notify(
         worker = build_worker(notifier, graph.context)
         try:
             worker.open()
-            if (
-                worker.notify(make_test_message(datetime.now(UTC), by_incident=getattr(worker, "by_incident", False)))
-                is False
-            ):
+            if worker.notify(make_test_message(by_incident=getattr(worker, "by_incident", False))) is False:
                 raise UserError("it was refused")
             print(f"{name}: {notifier.label()} took it")
         except Exception as error:  # of any library, also of a plug-in's
@@ -54,16 +51,12 @@ def notify(
         raise typer.Exit(1)
 
 
-def make_test_message(now: datetime, *, by_incident: bool) -> IncidentMessage | Message:
+def make_test_message(*, by_incident: bool) -> IncidentMessage | Message:
     """Make the message of a test; one about an incident has a picture."""
-    words = "This is a test: notifications arrive"
+    words, at = "This is a test: notifications arrive", datetime.now(UTC)
     if not by_incident:
-        return Message(
-            0,
-            "event.opened",
-            0.0,
-            event(0, verdict=replace(event().verdict, summary=words), started_at=now, ended_at=now),
-        )
+        made = event(0, verdict=replace(event().verdict, summary=words), started_at=at, ended_at=at)
+        return Message(0, "event.opened", 0.0, made)
     jpeg = draw(Image.new("RGB", (640, 480), "#334155"), [Detection("person", 1.0, (240, 80, 160, 360))])
-    sample = incident_message(0, summary=words, started_at=now, last_at=now, thumbnail="test")
+    sample = incident_message(0, summary=words, started_at=at, last_at=at, thumbnail="test")
     return announce(replace(sample, source=lambda url: jpeg), None, loud=True)

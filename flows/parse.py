@@ -198,8 +198,11 @@ def _wrong_option(kind: type[Component], use: str, error: Any) -> str:
     says = error["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
     if not option:
         return str(says)
+    field = kind.model_fields[error["loc"][0]]
     secret = (
-        re.search("token|secret|password|key$", option, re.IGNORECASE) or not kind.model_fields[error["loc"][0]].repr
+        re.search("token|secret|password|key$", option, re.IGNORECASE)
+        or not field.repr
+        or "Secret" in str(field.annotation)
     )
     value = str(error["input"])
     shown = "***" if secret else masked("_URL", value) if "://" in value else repr(error["input"])

@@ -75,13 +75,13 @@ def test_check_finds_nothing_wrong_and_says_what_is_off(folder: Path) -> None:
     done = hearthwatch(folder, "check", "flow.toml")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "5 nodes, no mistakes: files, detect, batch, quiet, bad\nquiet is off: QUIET_URL is not set: nothing is said\n"
+        "6 nodes, no mistakes: files, detect, batch, incident, quiet, bad\nquiet is off: QUIET_URL is not set: nothing is said\n"
     )
 
 
 def test_check_looks_at_the_built_in_graph_and_at_the_one_that_is_set(folder: Path) -> None:
     assert " nodes, no mistakes: files, detect, batch, " in hearthwatch(folder, "check").stdout
-    assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("5 nodes")
+    assert hearthwatch(folder, "check", HEARTHWATCH_FLOW="flow.toml").stdout.startswith("6 nodes")
 
 
 def test_check_reports_every_mistake_and_what_looks_like_one(folder: Path) -> None:

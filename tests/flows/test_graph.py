@@ -490,7 +490,7 @@ MISTAKES = {
     "no edge": ('from = "files"', "", "look (tests.flows.test_graph:Look): `from` is missing: it accepts Frame; which node does it read?"),
     "an edge that is no name": ('from = "files"', "from = 3", "look: `from` = 3 has to be a node's name or a list of names"),
     "a port that is not there": ('from = "files"', 'from = "files.errors"', "look (tests.flows.test_graph:Look): `files` has no port `errors`; a stage's is `errors`"),
-    "no use": ('use = "tests.flows.test_graph:Ring"', "", "bell: `use` is missing: write `use = \"…\"`, one of batch, "),
+    "no use": ('use = "tests.flows.test_graph:Ring"', "", "bell: `use` is missing: write `use = \"…\"`, one of apprise, batch, "),
     "a type that does not fit": ('from = ["look"]', 'from = "files"', "settle (tests.flows.test_graph:Settle): `settle` accepts Detected, but `files` emits Frame"),
     "a circle": ('from = "files"', 'from = "settle"', "the graph goes round in a circle: `look` → `settle` → `look`"),
     "two streams in one": ('from = ["look"]', 'from = ["look", "look.errors"]', "settle (tests.flows.test_graph:Settle): reads 2 nodes, but merging streams does not keep order: between `files` and `batch` there is one line"),
