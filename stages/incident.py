@@ -53,8 +53,7 @@ class IncidentWorker(Mirror):
         while self.incidents.is_behind():
             self.incidents.update()
         self.incidents.close_due(clock)
-        while self.incidents.link_waiting() and not self.incidents.is_behind():
-            pass
+        self.incidents.link_waiting()  # one step a second, so that live work does not wait for it
         return self.incidents.feed.cursor(CURSOR)
 
     def close(self) -> None:
