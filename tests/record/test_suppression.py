@@ -147,7 +147,7 @@ legs = st.lists(
 
 @given(legs, st.booleans(), st.integers(0, 1 << 30))
 @settings(max_examples=10, deadline=None)
-def test_people_who_walk_and_pause_near_a_statue_always_count(legs, hides_it, seed):
+def test_people_who_walk_and_pause_near_a_statue_count_in_every_picture(legs, hides_it, seed):
     """`legs`: by how many pixels, and how many pictures at that place; half of them start where the statue is."""
     random, at, x, y, story = Random(seed), 1300, 180, 110, []
     for dx, dy, pictures in [(60, -5, 1), (60, -5, 2), *legs]:
@@ -158,9 +158,7 @@ def test_people_who_walk_and_pause_near_a_statue_always_count(legs, hides_it, se
             story.append((at, [person] if is_hidden or random.random() < 0.4 else [person, STATUE]))
             at += 2
     night = Night(SEEN_ALL_DAY + story, chunk=50)
-    seen = (
-        "SELECT detected_at / 1000000 FROM detections WHERE confidence = 0.9 AND detected_at >= 1300000000 ORDER BY 1"
-    )
+    seen = "SELECT DISTINCT detected_at / 1000000 FROM detections WHERE detected_at >= 1300000000 ORDER BY 1"
     assert night.record.rows(seen) == [(at,) for at, _ in story]
 
 
