@@ -214,11 +214,11 @@ class RevisionWriter:
             self._opened(event)
         analyzer = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
         keep = analyzer == "nemotron" and self.verdict_due == "pending"  # judged before: kept until judged again
-        facts = self.facts(event)
+        facts, rules = self.facts(event), (self._judged.get(event) or self._read_judged(event)).judge
         self._publish(
-            facts, "event.closed", None if keep else self._verdict(facts),
+            facts, "event.closed", None if keep else rules.verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
-            "retry_at = 0", seal, now(), self.verdict_due,
+            "retry_at = 0, carries = max(carries, ?)", seal, now(), self.verdict_due, rules.score() >= RISK_FLOORS["medium"],
         )  # fmt: skip
         self._judged.pop(event, None)
 

@@ -172,6 +172,7 @@ def test_a_language_models_verdict_is_kept_when_a_late_picture_comes_unless_the_
     assert run.types() == ["event.opened", "event.closed", "event.analyzed", *["event.raised"] * raised, "event.closed"]
     row = run.record.one("SELECT analyzer, risk_level, analysis_status FROM events")
     assert row == (("rules", "high", "pending") if raised else ("nemotron", risk_level(score), "pending"))
+    assert run.record.one("SELECT carries FROM events") == (1,), "it holds an incident together as in any other order"
 
 
 def test_an_event_that_is_held_back_is_not_raised_before_it_is_opened():
