@@ -19,7 +19,7 @@ from hearthwatch.schemas.testing import event, incident_message
 from hearthwatch.sinks.notification_policy import announce
 from hearthwatch.sinks.notifier import Notifier
 
-NONE = "this graph has no notifier: set HEARTHWATCH_NTFY_URL, HEARTHWATCH_WEBHOOK_URL or HEARTHWATCH_MQTT_URL"
+NONE = "this graph has no notifier: set HEARTHWATCH_NTFY_URL, …_WEBHOOK_URL, …_MQTT_URL or …_APPRISE_URLS"
 
 
 def notify(

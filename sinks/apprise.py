@@ -12,10 +12,9 @@ from importlib import import_module
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, title
 
@@ -25,16 +24,27 @@ TYPES = {
 """Level, or state of a system message → Apprise's type, which has a colour."""
 
 
+def _check_services(urls: tuple[str, ...]) -> tuple[str, ...]:
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs URLs, and tokens are in them
+    try:
+        library = import_module("apprise")
+    except ImportError:
+        raise ValueError("Apprise is not installed: pip install hearthwatch[notify]") from None
+    for n, url in enumerate(urls, 1):
+        if library.Apprise.instantiate(url) is None:
+            raise ValueError(f"Apprise does not understand number {n}, {urlsplit(url).scheme}://…")
+    return urls
+
+
 class Apprise(IncidentNotifier):
     """Send each notification through Apprise, with its picture."""
 
-    urls: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(repr=False, min_length=1)]
+    urls: Annotated[tuple[str, ...], Field(repr=False, min_length=1), AfterValidator(_check_services)]
     """Services as Apprise writes them, such as `tgram://token/chat`; all of them get everything."""
     updates: bool = False
     """Whether to send also what is meant to be silent: that an incident grows, or has ended."""
 
     def build(self, context: Context) -> AppriseWorker:
-        """Make the worker. Raises `UserError` if Apprise is not installed or does not know a service."""
         return AppriseWorker(self, context)
 
 
@@ -47,15 +57,7 @@ class AppriseWorker(NotifierWorker):
         super().__init__(options, context)
         self._taken: tuple[str, set[str]] = ("", set())
         """The id of the message in flight, and the services that took it."""
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs URLs, and tokens are in them
-        try:
-            self._apprise: Any = import_module("apprise")
-        except ImportError:
-            raise UserError("`apprise` needs a library: pip install hearthwatch[notify]") from None
-        self._services = {url: self._apprise.Apprise() for url in options.urls}
-        for n, (url, service) in enumerate(self._services.items(), 1):
-            if not service.add(url):
-                raise UserError(f"`urls`: Apprise does not understand number {n}, {urlsplit(url).scheme}://…")
+        self._services: dict[str, Any] = {url: import_module("apprise").Apprise(url) for url in options.urls}
 
     def notify(self, message: AnyMessage) -> None:
         """Send it. Raises `DeliveryError` if a service does not take it."""

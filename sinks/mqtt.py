@@ -185,8 +185,9 @@ class MqttWorker(NotifierWorker):
                     last = self._incidents.get(camera, message).incident
                     if message.incident.last_at >= last.last_at:  # else an older one has ended
                         self._incidents[camera] = changed[camera] = message
+        pictures = {message.seq: message.picture() or b"" for message in {m.seq: m for m in changed.values()}.values()}
         for camera, message in changed.items():
-            self._retain(f"{self._at(camera)}/image", message.picture() or b"")
+            self._retain(f"{self._at(camera)}/image", pictures[message.seq])
             self._retain(f"{self._at(camera)}/incident", _json(message.as_dict()))
 
     def _publish_cameras(self) -> None:

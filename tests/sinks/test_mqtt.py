@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from hearthwatch.flows.services import ConsumerThread
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import merge_camera, remove_camera
 from hearthwatch.record.conditions import OFF_CHECKS, Conditions, Problem
@@ -21,6 +23,7 @@ from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.testing import check_consumer, incident_message
 from hearthwatch.sinks.mqtt import Mqtt, MqttWorker
 from hearthwatch.sinks.notifier import DeliveryError
+from tests.sinks.test_incident_notifications import publish
 from tests.sinks.test_notifier import news
 from tests.support.context import context
 from tests.support.mqtt_broker import Broker, Ear
@@ -324,3 +327,26 @@ def test_a_frozen_broker_is_given_up_and_nothing_is_lost(
 def test_an_address_that_is_none_is_a_mistake(url: str) -> None:
     with pytest.raises(ValidationError, match="write mqtt://"):
         Mqtt(url=url)
+
+
+def test_behind_a_real_feed_alerts_are_updates_of_one_incident_and_the_picture_is_there(
+    tmp_path: Path, here: Context
+) -> None:
+    record, picture = Record(here.record_path), seen(here, 7).incident.thumbnail
+    with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
+        mqtt = Mqtt(url=broker.url)
+        for revision in (1, 2):
+            thread = ConsumerThread("mqtt", mqtt.build(here), {}, here, mqtt.accepts)
+            thread.start()
+            publish(record, incident_message(7, revision=revision, events=tuple(range(revision)), thumbnail=picture))
+            thread.stop(time.monotonic() + 20)
+            thread.join(time.monotonic() + 20)
+        said, at = ear.all(), store(here)
+    alerts = [json.loads(m)["notification"] for m in said[f"{at}/alerts"]]
+    assert [(a["tag"], a["id"], a["loud"]) for a in alerts] == [
+        ("incident-7", "incident-7-1", True),
+        ("incident-7", "incident-7-2", False),
+    ]
+    assert JPEG[2:] in image(said[f"{at}/front_door/image"][0])
+    assert said[f"{at}/available"] == ["online", "offline"] * 2
+    record.close()
