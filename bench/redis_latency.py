@@ -143,7 +143,9 @@ class Subscriber(threading.Thread):
 
     def wait(self, wanted):
         with self.news:
-            assert self.news.wait_for(lambda: all(wanted <= set(h) for h in self.heard.values()), LAST_SECONDS_MAX), "some were never heard"
+            assert self.news.wait_for(lambda: all(wanted <= set(h) for h in self.heard.values()), LAST_SECONDS_MAX), (
+                "some were never heard"
+            )
 
 
 def cpu_seconds(pid):
