@@ -169,6 +169,7 @@ class Batching:
         self._due = self._read_due()
         self._behind = {camera for (camera,) in self.record.rows("SELECT id FROM cameras WHERE behind")}
         self.writer.begin()
+        self.suppression.begin()
         undecided = self._undecided(items)
         counts = dict.fromkeys(("settled", "quarantined", "detections"), 0)
         for item in items:
@@ -178,6 +179,7 @@ class Batching:
                 if found.camera_id != item.frame.camera_id:  # merged into another one while the frame was in flight
                     item = replace(item, frame=replace(item.frame, camera_id=found.camera_id))
                 self._decide(item, found, counts)
+        self.suppression.flush()
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
         return self.writer.revisions
 

@@ -122,10 +122,26 @@ class Suppression:
     def __init__(self, record: Record, stillness: Stillness) -> None:
         self.record, self.stillness = record, stillness
         self._warned: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a transaction: what the record says of a camera is read once in it, and written at the `flush`."""
+        self._ignored: dict[str, list[tuple[str, list[Point]]]] = {}
+        self._spots: dict[tuple[str, str], dict[int, Spot]] = {}
+        self._changed: dict[tuple[int, str, str], Spot] = {}
+        self._last_id = 0
+
+    def flush(self) -> None:
+        """Write the spots that changed."""
+        rows = [(*key, *spot.box, *spot[2:]) for key, spot in self._changed.items()]
+        self.record.many("INSERT OR REPLACE INTO spots VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+        self._changed.clear()
 
     def reasons(self, camera: str, at: int, size: tuple[int, int], boxes: Sequence[Detection]) -> list[str | None]:
         """Return one reason per box, or None, of a frame captured at `at` (microseconds); `size` is that of the picture in pixels."""
-        ignored, kinds = self._zones(camera), self.stillness.kinds
+        if camera not in self._ignored:
+            self._ignored[camera] = self._zones(camera)
+        ignored, kinds = self._ignored[camera], self.stillness.kinds
         reasons = [self._in_zone(ignored, size, box) for box in boxes]
         groups: dict[str, list[int]] = {}
         for i, box in enumerate(boxes):
@@ -159,8 +175,8 @@ class Suppression:
 
     def _still(self, camera: str, kind: str, at: int, boxes: Sequence[Box]) -> list[str | None]:
         """Return why boxes of one kind in one frame do not count; update the spots of that kind."""
-        rows = self.record.rows("SELECT * FROM spots WHERE camera_id = ? AND object_type = ? ORDER BY id", camera, kind)
-        known = [Spot(row[0], row[3:7], *row[7:]) for row in rows]
+        spots = self._read_spots(camera, kind)
+        known = list(spots.values())
         unused = [spot for spot in known if self._is_gone(spot, kind, at)]
         same = self._match([spot for spot in known if spot not in unused], boxes, at)
         empty = [spot for spot in known if spot not in unused and spot not in same.values()]
@@ -196,11 +212,23 @@ class Suppression:
                 reasons[i] = f"has stood still for {(at - spot.first_at) / 60e6:.0f} min"
             if i in same:
                 writes.append(same[i].add(boxes[i], at, is_joined))
-        self.record.many(
-            "INSERT OR REPLACE INTO spots VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            [(spot.id, camera, kind, *spot.box, *spot[2:]) for spot in writes],
-        )
+        for spot in writes:
+            id = self._new_id() if spot.id is None else spot.id
+            spots[id] = self._changed[id, camera, kind] = spot._replace(id=id)
         return reasons
+
+    def _new_id(self) -> int:
+        if not self._last_id:
+            (self._last_id,) = self.record.one("SELECT coalesce(max(id), 0) FROM spots")
+        self._last_id += 1
+        return self._last_id
+
+    def _read_spots(self, camera: str, kind: str) -> dict[int, Spot]:
+        if (camera, kind) not in self._spots:
+            sql = "SELECT * FROM spots WHERE camera_id = ? AND object_type = ? ORDER BY id"
+            rows = self.record.rows(sql, camera, kind)
+            self._spots[camera, kind] = {row[0]: Spot(row[0], row[3:7], *row[7:]) for row in rows}
+        return self._spots[camera, kind]
 
     def _match(self, spots: Sequence[Spot], boxes: Sequence[Box], at: int) -> dict[int, Spot]:
         """Find the boxes in the place of a spot, each once: index -> spot. Spots that one stray box may have left come last."""
