@@ -91,6 +91,9 @@ def test_two_cells_make_the_events_of_one(tmp_path):
     for cell in cells:
         cell.until_quiet().stop()
     expected, parts = content(whole.record), [content(cell.record) for cell in cells]
+    for found in (expected, *parts):
+        for event in found.events.values():
+            del event["incident_id"]  # of cameras of several cells there is no incident
     for kind in ("frames", "detections", "events", "feed"):
         north, south = (getattr(part, kind) for part in parts)
         assert north and south and north | south == getattr(expected, kind), kind
