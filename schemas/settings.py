@@ -78,7 +78,9 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"there is no home folder `{path.parts[0]}`") from None
 
 
-def _url(*schemes: str) -> AfterValidator:
+def _url(*schemes: str, path: str = "") -> AfterValidator:
+    """Check a URL; its path has to match the pattern `path`."""
+
     def check(url: str | None) -> str | None:
         if url is None:
             return None
@@ -88,7 +90,7 @@ def _url(*schemes: str) -> AfterValidator:
         except ValueError:
             raise ValueError("not a URL") from None
         where = parts.path if parts.scheme == "unix" else parts.hostname and port_is_good
-        if parts.scheme not in schemes or not where:
+        if parts.scheme not in schemes or not where or not re.search(path, parts.path):
             raise ValueError
         return url.rstrip("/")
 
@@ -251,7 +253,12 @@ class Settings(BaseModel):
     """Hours, such as 22:00-06:30 in HEARTHWATCH_TIMEZONE, in which nothing below `high` is sent; it comes as one digest when they end."""
     hearthwatch_public_url: HttpUrl = None
     """Where phones reach the page, such as https://home.example: notifications link to it; unset: no link."""
-    hearthwatch_ntfy_url: HttpUrl = None
+    hearthwatch_ntfy_url: Annotated[
+        str | None,
+        Field(repr=False),
+        _url("http", "https", path="/[-_A-Za-z0-9]{1,64}/?$"),
+        Allowed("https://ntfy.sh/topic, the topic of up to 64 letters, digits, - and _, or nothing"),
+    ] = None
     """Topic of an ntfy server that notifications are pushed to, such as https://ntfy.sh/topic, or https://:token@host/topic."""
     hearthwatch_webhook_url: HttpUrl = None
     """Where notifications are sent to as JSON, such as http://localhost:5678/webhook/hearthwatch."""

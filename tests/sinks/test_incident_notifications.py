@@ -287,9 +287,17 @@ def test_settings_alone_add_notifiers_to_the_built_in_graph(environment: pytest.
     assert list(own.nodes) == ["hook"], "a flow file of one's own names its notifiers"
 
 
-@pytest.mark.parametrize("name", ["HEARTHWATCH_NTFY_URL", "HEARTHWATCH_WEBHOOK_URL", "HEARTHWATCH_MQTT_URL"])
-def test_a_wrong_setting_is_named_and_not_shown(name: str, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv(name, "https://user:s3cret@" + ("" if "MQTT" in name else "/s3cret topic"))
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("HEARTHWATCH_NTFY_URL", "https://user:s3cret@/topic"),
+        ("HEARTHWATCH_NTFY_URL", "https://:s3cret@ntfy.sh"),
+        ("HEARTHWATCH_WEBHOOK_URL", "https://user:s3cret@/hook"),
+        ("HEARTHWATCH_MQTT_URL", "https://user:s3cret@host"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_not_shown(name: str, url: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, url)
     reload()
     with pytest.raises(UserError, match=name) as caught:
         configured_graph()
