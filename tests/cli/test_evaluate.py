@@ -4,7 +4,7 @@ product's own code on a virtual clock, and the numbers in the docs are the ones 
 import itertools
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from hearthwatch.cli import app
 from hearthwatch.demo.evaluate import (
     NO_FLOOR,
+    Scenario,
+    Simulation,
     apply_floors,
     auroc,
     from_story,
@@ -24,9 +26,12 @@ from hearthwatch.demo.evaluate import (
 )
 from hearthwatch.demo.scenes import PLOTS
 from hearthwatch.demo.stories import LABELS, Story, parse, stories, write
+from hearthwatch.record.batching import Batching
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import Detection, Verdict
 from hearthwatch.schemas.settings import reload
 from hearthwatch.stages import rules
+from tests.support.judges import whole
 from tests.support.llm_server import Standin
 
 pytestmark = pytest.mark.slow
@@ -208,6 +213,27 @@ def test_an_ignored_zone_of_a_story_counts_and_another_one_does_not(files):
     everywhere = [{"kind": "ignore", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}]
     seen, ignored = judge_stories([story, story._replace(about=story.about | {"zones": everywhere})])
     assert seen.score > 0 and ignored.facts == ()
+
+
+def test_a_day_at_a_street_rings_for_two_burglars_and_for_nobody_who_passes():
+    """One camera, somebody passes every 90 s, one burglar at night and one in the afternoon; scores are given."""
+    passing = [
+        (t + n, "street", (Detection("person", 0.9, (200 * n, 150, 30, 80)),), (640, 360))
+        for t in range(0, 86_400, 90)
+        for n in (0, 2)
+    ]
+    burglars = [
+        (t + n, "street", (Detection("person", 0.9, (300 + n, 100, 90, 240)),), (640, 360))
+        for t in (9_613, 50_413)
+        for n in range(0, 60, 5)
+    ]
+    simulation = Simulation()
+    judge = whole(lambda facts: Verdict(70 if any(s.height > 200 for s in facts.sightings) else 22, "", ""))
+    simulation.batching = Batching(simulation.record, judge)
+    simulation.play(Scenario(datetime(2026, 6, 1, tzinfo=UTC), tuple(sorted(passing + burglars)), {}))
+    assert simulation.alerts == [(9_613, "high"), (50_413, "high")]
+    incidents = simulation.record.rows("SELECT risk_level, count(*) FROM incidents WHERE status <> 'merged' GROUP BY 1")
+    assert dict(incidents)["high"] == 2 and dict(incidents)["low"] > 800
 
 
 def test_fewer_pictures_are_left_of_each_camera(files):
