@@ -403,7 +403,7 @@ def _apply_flow_file(flow: Flow | None, given: dict[str, str]) -> tuple[dict[str
     try:
         file = flow if isinstance(flow, FlowFile) else read_flow_file(Path(flow))
     except FlowFileError as error:
-        return {}, [str(error)]
+        return {}, [_without_password(str(error))]
     where: dict[str, str] = {}
     lines: list[str] = []
     for key, value in file.settings.items():
@@ -557,6 +557,11 @@ def _is_text(value: str) -> bool:
     return True
 
 
+def _without_password(text: str) -> str:
+    """Return a message without `user:password@` of a URL that was written where none belongs."""
+    return re.sub(r":/+[^\s/'`]*@", "://***@", text)
+
+
 def _kinds(field: str) -> tuple[object, ...]:
     annotation = _FIELDS[field].annotation
     return get_args(annotation) or (annotation,)
@@ -569,7 +574,7 @@ def _undecodable(field: str, value: str) -> str:
 
 def _mistake(field: str, error: Mapping[str, Any], given: Mapping[str, str]) -> str:
     name = field.upper()
-    reason = str(error.get("ctx", {}).get("error", "")) if error["type"] == "value_error" else ""
+    reason = _without_password(str(error.get("ctx", {}).get("error", ""))) if error["type"] == "value_error" else ""
     shown = masked(name, given[name])
     return f"{name} = {shown}: {reason + '; ' if reason else ''}allowed: {_allowed(field)}"
 

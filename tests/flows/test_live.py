@@ -43,10 +43,6 @@ def old(pipeline, count, cameras=4, start=0, tag=""):
     return pipeline
 
 
-def undecided(pipeline):
-    return pipeline.states().get("discovered", 0)
-
-
 def test_two_thousand_pictures_at_once_are_all_settled(pipeline):
     p = pipeline().start()
     now = time.time()
@@ -75,7 +71,7 @@ def test_a_stop_is_clean_and_quick_and_nothing_is_lost(pipeline, resume, number)
     p = old(pipeline(options="slow_seconds = 0.01"), 100, tag="slow").start(resume=resume)
     p.until(lambda: p.states().get("settled", 0) > 3)
     assert p.signal(number).wait(timeout=5) == 0, p.said()
-    assert undecided(p), "this was no stop under load"
+    assert p.states()["settled"] < 100, "this was no stop under load"
     p.run(resume=resume)
     assert p.states() == {"settled": 100}
     check(p.record)

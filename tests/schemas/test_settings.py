@@ -232,3 +232,6 @@ def test_bytes_that_are_no_text_are_named_in_ascii():
 def test_a_password_in_the_wrong_variable_is_masked_all_the_same():
     (line,) = mistakes(RETENTION_DAYS="redis://:hunter2@there")
     assert "hunter2" not in line and "there" in line
+    for name in ("HEARTHWATCH_QUIET_HOURS", "HEARTHWATCH_TIME_FORMAT", "HEARTHWATCH_FLOW", "HEARTHWATCH_CORS_ORIGINS"):
+        (line,) = mistakes(**{name: "http://user:hunter2@there"})
+        assert "hunter2" not in line and "there" in line, name
