@@ -256,8 +256,8 @@ class Suppression:
         return spot.frames >= self.stillness.frames and at - spot.first_at >= self.stillness.microseconds
 
     def _is_anchored(self, spot: Spot) -> bool:
-        """Whether its object was seen in one place only, often enough that it may be a part of the scene."""
-        return spot.moved_at is None and spot.frames >= self.stillness.frames
+        """Whether its object was seen in one place only, for so long that it may be a part of the scene."""
+        return spot.moved_at is None and self._is_still(spot, spot.last_at)
 
     def _holds_back(self, spot: Spot, kind: str, at: int) -> bool:
         counts = kind == "person" and spot.moved_at is not None and at - spot.moved_at < PERSON_COUNTS
