@@ -85,7 +85,8 @@ def test_they_find_what_they_are_meant_to_find(db):
     stay = ask("Longest stays")[0]
     assert (stay[0], stay[2].total_seconds()) == ("garden", 39 * 25)
     night = ask("Night visitors")
-    assert {row[1] for row in night} == {"garden"} and len(night) == 1
+    assert {row[1] for row in night} == {"garden", "front_door"} and len(night) == 2
+    assert [(row[1], row[4]) for row in ask("Visits that crossed the property")] == [(["garden", "front_door"], 2)]
     wild = ask("Unusual hours")[0]
     assert (wild[1:3], wild[3]) == (("front_door", "busier"), 20)
     assert [row[:2] for row in ask("Objects seen together")] == [("dog", "person")]
