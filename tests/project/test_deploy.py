@@ -151,9 +151,8 @@ def test_the_unit_starts_and_detects_with_only_its_own_folders_writable(start):
 
     def is_settled():
         try:
-            return (
-                httpx.get(f"http://127.0.0.1:{port}/api/system/stats", trust_env=False).json()["ledger"]["settled"] == 1
-            )
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/system/stats", trust_env=False)
+            return answer.is_success and answer.json()["ledger"]["settled"] == 1  # 503 until the record is made
         except httpx.TransportError:
             assert running.poll() is None, "it ended"
             return False
