@@ -1,4 +1,4 @@
-"""`hearthwatch evaluate`: labels come from stories and files, boxes from the real detector, what people are told from the
+"""`hearthwatch evaluate`: labels come from stories and files, boxes from the real detector, what people are notified of from the
 product's own code on a virtual clock, and the numbers in the docs are the ones that it computes."""
 
 import itertools
@@ -129,9 +129,9 @@ def test_a_story_becomes_the_events_that_batching_cuts_with_all_its_boxes():
 
 def test_a_pause_of_half_a_minute_makes_two_events_and_the_gravest_counts():
     cat, thief = (next(s for s in stories("tune") if s.plots == (plot,)) for plot in ("cat", "thief"))
-    (told,) = drawn([cat._replace(frames=(*cat.frames, *[()] * 30, *thief.frames))])
-    assert len(told.facts) == 2
-    assert told.score == max(v.risk_score for v in told.verdicts) > min(v.risk_score for v in told.verdicts)
+    (result,) = drawn([cat._replace(frames=(*cat.frames, *[()] * 30, *thief.frames))])
+    assert len(result.facts) == 2
+    assert result.score == max(v.risk_score for v in result.verdicts) > min(v.risk_score for v in result.verdicts)
 
 
 def test_a_story_that_the_detector_slept_through_counts_with_0():
@@ -170,16 +170,16 @@ def files(tmp_path):
 
 
 def test_stories_and_incidents_of_files_are_one_json_object(files):
-    told = json.loads(evaluate("--stories", files[0], "--incidents", files[1], "--json"))
+    answer = json.loads(evaluate("--stories", files[0], "--incidents", files[1], "--json"))
     rates = {"stories": 2, "auroc": 1.0, "auroc_low": 1.0, "recall_high": 1.0, "false_high": 0.0}
-    assert {key: told[key] for key in rates} == rates
+    assert {key: answer[key] for key in rates} == rates
     only_one = {"stories": 1, "auroc": None, "auroc_low": None, "recall_high": 1.0, "false_high": None}
-    assert told["boxes_can_tell"] == only_one
-    assert told["levels"]["low"] == {"routine": 1, "odd": 0, "alarming": 0}
-    assert sum(told["levels"][level]["alarming"] for level in ("high", "critical")) == 1
-    assert told["needs"] == {"movement": {"stories": 1, "wrong": 0}, "picture": {"stories": 1, "wrong": 0}}
-    assert 0 < told["seconds_to_high"]["p50"] == told["seconds_to_high"]["p95"] <= 95
-    visit, prowler = told["incidents"]
+    assert answer["boxes_can_tell"] == only_one
+    assert answer["levels"]["low"] == {"routine": 1, "odd": 0, "alarming": 0}
+    assert sum(answer["levels"][level]["alarming"] for level in ("high", "critical")) == 1
+    assert answer["needs"] == {"movement": {"stories": 1, "wrong": 0}, "picture": {"stories": 1, "wrong": 0}}
+    assert 0 < answer["seconds_to_high"]["p50"] == answer["seconds_to_high"]["p95"] <= 95
+    visit, prowler = answer["incidents"]
     assert visit == {
         "name": "walks to the door and back", "events": 2, "incidents": 1, "notifications": 1, "alerts": 0,
         "first_alert_seconds": None, "ok": True,
@@ -187,7 +187,7 @@ def test_stories_and_incidents_of_files_are_one_json_object(files):
     assert prowler["alerts"] >= 1 and prowler["ok"] is (
         prowler["first_alert_seconds"] <= 60 and prowler["notifications"] <= 3
     )
-    assert json.loads(evaluate("--incidents", files[1], "--json")) == {"incidents": told["incidents"]}
+    assert json.loads(evaluate("--incidents", files[1], "--json")) == {"incidents": answer["incidents"]}
     table = evaluate("--stories", files[0], "--incidents", files[1])
     assert "| auroc | 1 |" in table and "| walks to the door and back | 2 | 1 | 1 | 0 |  | True |" in table
 
@@ -215,8 +215,8 @@ def test_an_ignored_zone_of_a_story_counts_and_another_one_does_not(files):
     assert seen.score > 0 and ignored.facts == ()
 
 
-def test_a_day_at_a_street_rings_for_two_burglars_and_for_nobody_who_passes():
-    """One camera, somebody passes every 90 s, one burglar at night and one in the afternoon; scores are given."""
+def test_a_day_at_a_street_rings_for_two_burglars_and_for_no_one_else():
+    """One camera, a person passes every 90 s, one burglar at night and one in the afternoon; scores are given."""
     passing = [
         (t + n, "street", (Detection("person", 0.9, (200 * n, 150, 30, 80)),), (640, 360))
         for t in range(0, 86_400, 90)

@@ -132,7 +132,7 @@ def test_times_are_those_of_the_record(house):
         (2, True),
         (3, False),
     ]
-    assert [told["seq"] for told in found.messages] == [1, 2, 5], "3 and 4 are about its incident"
+    assert [message["seq"] for message in found.messages] == [1, 2, 5], "3 and 4 are about its incident"
 
 
 def test_a_picture_that_came_again_is_named_and_leads_to_its_event(house):

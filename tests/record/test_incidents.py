@@ -73,7 +73,7 @@ class Site:
             self.messages += self.incidents.close_due(clock * S)
         return self
 
-    def told(self):
+    def published(self):
         return [(m.type.removeprefix("incident."), m.incident.id) for m in self.messages]
 
     def rows(self, columns="id, status, event_count"):
@@ -154,7 +154,7 @@ class Site:
 def test_a_visit_of_ten_minutes_on_two_cameras_is_one_incident():
     site = Site().see("a", *range(0, 300, 10)).see("b", *range(310, 600, 10)).tick(810).catch_up(810)
     assert site.rows() == [(1, "closed", 8)]
-    assert [type for type, _ in site.told()].count("opened") == 1
+    assert [type for type, _ in site.published()].count("opened") == 1
     site.check()
 
 
@@ -197,7 +197,7 @@ def test_incidents_are_those_of_the_definition(pictures, neighbours, rnd):
 
 
 def test_a_street_of_low_events_does_not_chain_the_day_together():
-    """A cat each 90 s for four hours, and twice somebody: low events join the nearest, and carry nothing on."""
+    """A cat each 90 s for four hours, and twice a person: low events join the nearest, and carry nothing on."""
     site = Site()
     for at in range(0, 14_400, 90):
         site.see("street", at, kind="cat")
@@ -212,23 +212,23 @@ def test_a_street_of_low_events_does_not_chain_the_day_together():
 def test_what_is_published_about_a_visit():
     site = Site()
     site.see("a", 0, kind="cat").catch_up()
-    assert site.told() == [("opened", 1)]
+    assert site.published() == [("opened", 1)]
     site.see("a", 40, kind="person").catch_up()
-    assert site.told()[1:] == [("raised", 1)]
+    assert site.published()[1:] == [("raised", 1)]
     site.messages.clear()
     site.see("b", 60, 70).catch_up().see("a", 75, 80, 85).catch_up()
-    assert site.told() == [("updated", 1)], "a new camera; another event of a known one is no news"
+    assert site.published() == [("updated", 1)], "a new camera; another event of a known one is no news"
     site.messages.clear()
     for at in range(100, 800, 20):
         site.see("a", at).catch_up()
-    assert site.told() == [("updated", 1)], "ten minutes after the last message"
+    assert site.published() == [("updated", 1)], "ten minutes after the last message"
     site.tick(900).catch_up(900)
-    assert site.told()[-1] == ("updated", 1) and site.rows("id, status")[0] == (1, "open")
+    assert site.published()[-1] == ("updated", 1) and site.rows("id, status")[0] == (1, "open")
     site.catch_up(2000)
-    assert site.told()[-1] == ("closed", 1) and site.messages[-1].incident.ended_at is not None
+    assert site.published()[-1] == ("closed", 1) and site.messages[-1].incident.ended_at is not None
     site.messages.clear()
     site.see("a", 880, late=1500).catch_up()
-    assert site.told() == [("updated", 1)] and site.rows("id, status, ended_at")[0] == (1, "open", None)
+    assert site.published() == [("updated", 1)] and site.rows("id, status, ended_at")[0] == (1, "open", None)
     revisions = [
         (i, r)
         for i, r in site.record.rows("SELECT subject_id, revision FROM feed WHERE kind = 'incident' ORDER BY seq")
@@ -241,7 +241,7 @@ def test_a_late_event_joins_two_incidents():
     assert [id for id, *_ in site.rows()] == [1, 2]
     site.messages.clear()
     site.see("a", 150, late=500).catch_up()
-    assert site.told() == [("merged", 2), ("updated", 1)]
+    assert site.published() == [("merged", 2), ("updated", 1)]
     assert site.rows("id, status, merged_into") == [(1, "open", None), (2, "merged", 1)]
     site.tick(5000).catch_up(5000).check()
 
@@ -303,7 +303,7 @@ def test_of_events_that_are_older_than_incidents_nothing_is_published():
         pass
     assert site.rows() == [(1, "closed", 2)] and site.record.rows("SELECT 1 FROM feed WHERE kind = 'incident'") == []
     site.tick(2000).catch_up(3000).check()
-    assert site.told() == [("opened", 3), ("closed", 3)]
+    assert site.published() == [("opened", 3), ("closed", 3)]
 
 
 def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):

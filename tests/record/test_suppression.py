@@ -148,7 +148,7 @@ legs = st.lists(
 @given(legs, st.booleans(), st.integers(0, 1 << 30))
 @example(
     [(-47, 26, 7), (-36, -26, 13), (36, 17, 23), (72, -5, 5)], True, 936729684
-)  # stands where it was first seen, goes on
+)  # stands where it was first seen, then walks
 @settings(max_examples=20, deadline=None)
 def test_people_who_walk_and_pause_near_a_statue_count_in_every_picture(legs, hides_it, seed):
     """`legs`: by how many pixels, and how many pictures at that place; half of them start where the statue is."""
@@ -185,7 +185,7 @@ def test_a_person_who_was_seen_to_come_counts_for_an_hour_and_again_after_a_move
 
 def test_a_visitor_counts_who_is_first_seen_where_another_one_stood():
     night = Night([*sits(1000, 90), *[(1090 + t, []) for t in range(300)], *sits(1390, 30)], chunk=500)
-    assert night.suppressed() == 10, "nobody saw the first one come: after a minute it may be a statue"
+    assert night.suppressed() == 10, "the first one was not seen to come: after a minute it may be a statue"
     assert night.events()[-1][:2] == (1390, 10)
 
 

@@ -92,7 +92,9 @@ def test_the_broker_holds_what_goes_on_at_a_camera(tmp_path: Path, here: Context
         assert alert["schema"] == "hearthwatch.incident.v1" and alert["page"] == "https://home.example/?incident=5"
         assert alert["notification"]["tag"] == "incident-5" and alert["notification"]["loud"]
         topics = list(said)
-        assert topics.index(f"{at}/front_door/image") < topics.index(f"{at}/alerts"), "who is told can see it"
+        assert topics.index(f"{at}/front_door/image") < topics.index(f"{at}/alerts"), (
+            "the picture is there before the alert"
+        )
 
 
 def test_the_newest_incident_stays_when_an_older_one_ends_and_old_news_is_not_shown(

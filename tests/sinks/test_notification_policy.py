@@ -114,7 +114,7 @@ def test_old_news_never_rings_and_is_one_digest_when_the_backlog_has_ended() -> 
     sent = phone.digest(0.02)
     assert sent and sent.notification and sent.notification.incidents == tuple(range(1, 9))
     assert phone.hear(news(300, 8, "high", type="closed", events=(8,), delay_seconds=9e3)) == ["nothing"]
-    assert phone.hear(news(80, 1, "high")) == ["loud"], "somebody is still there"
+    assert phone.hear(news(80, 1, "high")) == ["loud"], "a person is still there"
 
 
 def test_after_an_outage_what_is_fresh_and_graver_rings_and_the_rest_is_a_digest_at_once() -> None:

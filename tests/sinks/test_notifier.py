@@ -62,7 +62,7 @@ class Bell(Notifier):
 rung: list[int] = []
 
 
-def told(options: Notifier, *messages: Message) -> list[int]:
+def sent(options: Notifier, *messages: Message) -> list[int]:
     """Which of these messages are sent when they come one after the other."""
     rung.clear()
     with temporary_context() as here:
@@ -72,7 +72,7 @@ def told(options: Notifier, *messages: Message) -> list[int]:
 
 def test_an_event_is_told_once_and_again_only_when_its_level_rises() -> None:
     analyzed = partial(news, type="event.analyzed")
-    assert told(
+    assert sent(
         Bell(pause_seconds=0),
         news(1, level="medium"),
         news(2, level="medium", type="event.closed"),
@@ -86,19 +86,19 @@ def test_an_event_is_told_once_and_again_only_when_its_level_rises() -> None:
 def test_a_walk_through_the_garden_is_one_notification_unless_it_gets_worse() -> None:
     walk = [news(n, n, "medium") for n in range(1, 6)]
     other = news(8, 8, camera_id="back_yard")
-    assert told(Bell(), *walk, news(6, 6, "critical"), news(7, 7, "high"), other) == [1, 6, 8]
-    assert told(Bell(pause_seconds=0), *walk) == [1, 2, 3, 4, 5]
+    assert sent(Bell(), *walk, news(6, 6, "critical"), news(7, 7, "high"), other) == [1, 6, 8]
+    assert sent(Bell(pause_seconds=0), *walk) == [1, 2, 3, 4, 5]
 
 
 def test_in_quiet_hours_an_event_below_high_is_not_sent_and_old_news_never() -> None:
     always = Bell(quiet_hours="00:00-23:59", pause_seconds=0)
-    assert told(always, news(1, 1, "medium"), news(2, 2, "high"), news(3, 1, "high")) == [2, 3]
-    assert told(Bell(pause_seconds=0), news(1, 1, delay=60), news(2, 2, delay=60.1), news(3, 3, delay=-7200)) == [1, 3]
+    assert sent(always, news(1, 1, "medium"), news(2, 2, "high"), news(3, 1, "high")) == [2, 3]
+    assert sent(Bell(pause_seconds=0), news(1, 1, delay=60), news(2, 2, delay=60.1), news(3, 3, delay=-7200)) == [1, 3]
 
 
 def test_two_events_that_turn_out_to_be_one_are_told_once() -> None:
     merged = news(3, 2, "high", "event.merged", merged_into=1)
-    assert told(Bell(pause_seconds=0), news(1, 1), news(2, 2, "high"), merged, news(9, 1, "high")) == [1, 2]
+    assert sent(Bell(pause_seconds=0), news(1, 1), news(2, 2, "high"), merged, news(9, 1, "high")) == [1, 2]
 
 
 def test_a_notifier_that_fails_is_asked_again_with_what_it_has_not_told(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_after_a_restart_an_event_that_goes_on_is_not_told_again(here: Context) 
         run(ear, Tick(began + timedelta(minutes=90)))
         assert record.rows("SELECT id, risk_level FROM events WHERE status = 'closed'") == [first]
         run(ear, seen(2))
-        told = [(body["type"], body["event_id"] == first[0]) for body in ear.taken()]
-    assert told == [("event.opened", True), ("event.opened", False)]
+        sent_events = [(body["type"], body["event_id"] == first[0]) for body in ear.taken()]
+    assert sent_events == [("event.opened", True), ("event.opened", False)]
     record.close()
 
 

@@ -3,25 +3,23 @@
 import json
 import re
 from email.header import decode_header, make_header
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+
+from tests.support.http_receiver import Answering, LoopbackServer
 
 HEADERS = {"title", "message", "priority", "tags", "click", "filename", "sequence-id"}
 
 
-class NtfyServer:
+class NtfyServer(LoopbackServer):
     """`messages`: what subscribers see, by sequence id; `keeps_files`: whether attachments are allowed."""
 
     def __init__(self, topic="mine", token="", keeps_files=True):
         self.topic, self.token, self.keeps_files = topic, token, keeps_files
         self.messages, self.log = {}, []
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(Answering):
             def do_POST(handler):  # noqa: N805
                 body = handler.body()
-                handler.take(json.loads(body), None) if handler.path == "/" else handler.answer(404, {"code": 40401})
+                handler.take(json.loads(body), None) if handler.path == "/" else handler.reply(404, {"code": 40401})
 
             def do_PUT(handler):  # noqa: N805
                 body, given = handler.body(), {}
@@ -31,7 +29,7 @@ class NtfyServer:
                 note = {**given, "topic": handler.path.removeprefix("/"), "priority": int(given.get("priority", 3))}
                 note["tags"] = note["tags"].split(",") if note.get("tags") else []
                 if "filename" in note and not self.keeps_files:
-                    return handler.answer(400, {"code": 40014, "error": "invalid request: attachments not allowed"})
+                    return handler.reply(400, {"code": 40014, "error": "invalid request: attachments not allowed"})
                 return handler.take(note, body)
 
             def body(handler):  # noqa: N805
@@ -39,32 +37,16 @@ class NtfyServer:
 
             def take(handler, note, attachment):  # noqa: N805
                 if self.token and handler.headers.get("Authorization") != f"Bearer {self.token}":
-                    return handler.answer(403, {"code": 40301, "error": "forbidden"})
+                    return handler.reply(403, {"code": 40301, "error": "forbidden"})
                 id = note.get("sequence_id", f"m{len(self.log)}")
                 good = note["topic"] == self.topic and 1 <= note.get("priority", 3) <= 5
                 if not good or not re.fullmatch(r"[-_A-Za-z0-9]{1,64}", id):
-                    return handler.answer(400, {"code": 40024, "error": "invalid request"})
+                    return handler.reply(400, {"code": 40024, "error": "invalid request"})
                 self.messages[id] = note | {"attachment": attachment}
                 self.log.append((id, note.get("priority", 3)))
-                return handler.answer(200, {"id": f"m{len(self.log)}", "sequence_id": id})
+                return handler.reply(200, {"id": f"m{len(self.log)}", "sequence_id": id})
 
-            def answer(handler, status, said):  # noqa: N805
-                body = json.dumps(said).encode()
-                handler.send_response(status)
-                handler.send_header("Content-Length", str(len(body)))
-                handler.end_headers()
-                handler.wfile.write(body)
+            def reply(handler, status, content):  # noqa: N805
+                handler.answer(status, json.dumps(content).encode())
 
-            def log_message(handler, *_):  # noqa: N805
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)

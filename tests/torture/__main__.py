@@ -7,8 +7,8 @@ Real processes: the pipeline, the read API, Redis, stand-ins for the language mo
 webhooks, cameras that upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many
 minutes they are killed, frozen, stopped and started again by a seeded schedule, while the disk is full or slow, the record
 locked, a folder read-only, inotify scarce or off, the clock set. Then everything gets time to come to its end, and is
-compared with a run on the same files that nobody disturbed. At last cameras are deleted and merged over the API, and the
-record is replaced by a backup (`afterwards.py`). Prints a table; exit code 1 if anything is amiss, and the folder is kept.
+compared with a run on the same files without faults. At last cameras are deleted and merged over the API, and the
+record is replaced by a backup (`afterwards.py`). Prints a table; exit code 1 if a check fails, and the folder is kept.
 """
 
 import argparse

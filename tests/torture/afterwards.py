@@ -1,6 +1,6 @@
 """What comes after everything: cameras are deleted and merged over the API while pictures wait, then an old backup comes back.
 
-Neither can be compared with a run that nobody disturbs: events and messages are gone. What has to be so is that no picture
+Neither can be compared with a run without faults: events and messages are gone. What has to be so is that no picture
 is lost, that record, lake and thumbnails agree, and that no number is given twice.
 """
 

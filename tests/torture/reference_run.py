@@ -15,7 +15,7 @@ from tests.torture.processes import LOCAL
 
 VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status".split()}
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
-LEFT_OVER = VERDICT | {"carries"}  # of an event that was merged: whoever judged it before
+LEFT_OVER = VERDICT | {"carries"}  # of an event that was merged: whatever its last verdict was
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
 REVIEWED = {"reviewed", "notes"}  # by the reviewer, who is not in the reference run
