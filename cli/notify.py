@@ -40,7 +40,7 @@ def notify(
         try:
             worker.open()
             if worker.notify(make_test_message(by_incident=getattr(worker, "by_incident", False))) is False:
-                raise UserError("it was refused")
+                raise UserError("it was refused for good: the line above has the answer of the server")
             print(f"{name}: {notifier.label()} took it")
         except Exception as error:  # of any library, also of a plug-in's
             print(f"{name}: {notifier.label()}: {error}", file=sys.stderr)
