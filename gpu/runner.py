@@ -179,7 +179,7 @@ class ModelRunner:
 
 
 def _configure_cudnn() -> None:
-    """Make float32 mean float32, and let cuDNN choose the fastest kernels for each batch size. Never run on a GPU yet."""
+    """Make float32 mean float32, and let cuDNN choose the fastest kernels for each batch size."""
     if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
         torch.backends.cudnn.conv.fp32_precision = "ieee"
     else:

@@ -55,7 +55,7 @@ class CpuStreams:
 
 
 class CudaStreams:
-    """Two CUDA streams. Never run on a GPU yet."""
+    """Two CUDA streams."""
 
     def __init__(self, device: torch.device) -> None:
         self._upload, self._compute = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -157,7 +157,7 @@ class BucketedForward:
 
 
 class CudaGraphs:
-    """The same by captured graphs, each of which starts hundreds of kernels with one call. Never run on a GPU yet.
+    """The same by captured graphs, each of which starts hundreds of kernels with one call.
 
     A graph reads from and writes to memory of the graph, so calls must follow each other on one stream, and an output
     must be copied before the next call.

@@ -80,7 +80,7 @@ class Pipeline:
             "HEARTHWATCH_FLOW": str(flow),
             "HEARTHWATCH_CAPTURE_TIME": "name",
             "HEARTHWATCH_TIMEZONE": "UTC",
-            "PYTHONPATH": os.pathsep.join(map(str, (SHIM, ROOT, self.folder))),
+            "PYTHONPATH": os.pathsep.join(map(str, (SHIM, ROOT, self.folder, os.environ.get("PYTHONPATH", ROOT)))),
             **environment,
         }
 
