@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
+from hearthwatch.schemas.zones import POINTS_MAX, ZONES_MAX, ZoneKind
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T08:15:30.000000Z"])]
 Status = Literal["online", "offline", "error"]
@@ -377,8 +378,10 @@ class EventStats(Model):
 class Zone(Model):
     name: Annotated[str, Field(max_length=100, examples=["the street"])]
     """Its name."""
+    kind: ZoneKind
+    """What it is: public ground, private ground, the own door, a window, where vehicles stand; `ignore`: what is there does not count."""
     points: Annotated[
-        list[tuple[Share, Share]], Field(min_length=3, max_length=100, examples=[[(0, 0), (1, 0), (1, 0.25)]])
+        list[tuple[Share, Share]], Field(min_length=3, max_length=POINTS_MAX, examples=[[(0, 0), (1, 0), (1, 0.25)]])
     ]
     """Corners, x and y in 0–1 of the picture."""
 
@@ -396,8 +399,8 @@ class CameraResponse(Model):
     """When its newest file arrived; null: none yet."""
     notes: str | None
     """Notes of people; null: none."""
-    ignore_zones: list[Zone] | None
-    """Parts of the picture where detections are ignored; null: none."""
+    zones: list[Zone] | None
+    """The places in its picture; null: none."""
     neighbours: Annotated[list[str] | None, Field(examples=[["driveway"]])]
     """Cameras that a visit may go to from here, or come from; null: all."""
     notify_level: RiskLevel | None
@@ -444,8 +447,8 @@ class CameraUpdate(Model):
     """Status until its next picture, which makes it `online`; absent or null: unchanged."""
     notes: Notes = None
     """Notes; absent: unchanged, null: none."""
-    ignore_zones: Annotated[list[Zone] | None, Field(max_length=100)] = None
-    """All parts of the picture where detections are ignored; absent: unchanged, null: none."""
+    zones: Annotated[list[Zone] | None, Field(max_length=ZONES_MAX)] = None
+    """All places in its picture; absent: unchanged, null: none."""
     neighbours: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=300, examples=["driveway"])]] | None, Field(max_length=1000)
     ] = None

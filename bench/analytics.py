@@ -217,7 +217,7 @@ def first_of(frame: int, per_event: int) -> int:
 def write(data: Path, stop: multiprocessing.synchronize.Event) -> None:  # type: ignore[name-defined]
     """Write 20 pictures a second through ledger and batching until stopped."""
     record = Record(data / "hearthwatch.db")
-    ledger, batching = Ledger(record), Batching(record, partial(RulesJudge, ZoneInfo("UTC")))
+    ledger, batching = Ledger(record), Batching(record, partial(RulesJudge, zone=ZoneInfo("UTC")))
     (at,) = record.one("SELECT max(arrived_at) FROM frames")
     while not stop.wait(0.05):
         at += 50_000

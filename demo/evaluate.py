@@ -142,7 +142,7 @@ class Simulation:
     def __init__(self) -> None:
         self.record = Record(":memory:")
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(RulesJudge, UTC))
+        self.batching = Batching(self.record, partial(RulesJudge, zone=UTC))
         self.incidents = Incidents(self.record, IncidentGrouping().reach())
         self.rules, self.history = Rules(zone=UTC), dict[int, Sent]()
         self.revisions: list[tuple[float, Event]] = []
@@ -169,8 +169,7 @@ class Simulation:
             _, name, boxes, size = pictures[n - 1]
             found = FoundFile(prefix + name, name, f"{prefix}{name}/{n}.jpg", at * 1000, 1, at, at)
             self.ledger.discover([found], at)
-            ignored = json.dumps([zone for zone in zones if zone.get("kind") == "ignore"])
-            self.record.execute("UPDATE cameras SET ignore_zones = ? WHERE id = ?", ignored, found.camera_id)
+            self.record.execute("UPDATE cameras SET zones = ? WHERE id = ?", json.dumps(zones), found.camera_id)
             (entry,) = self.ledger.todo(0, 1)
             self._step(Detected(entry.frame, *size, boxes), second - first, at)
 

@@ -22,6 +22,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.camera_clocks import LATE_MAX, CameraClocks
 from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter, Sighting
 from hearthwatch.record.suppression import Stillness, Suppression
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
 from hearthwatch.schemas.items import (
@@ -119,7 +120,7 @@ class Batching:
     def __init__(
         self,
         record: Record,
-        judge: Callable[[], Judge],
+        judge: Callable[[Surroundings], Judge],
         rules: Cut | None = None,
         *,
         analysis: bool = False,
@@ -210,9 +211,9 @@ class Batching:
         thumbnail = None if has_failed(error) or not item.detections else thumbnail_path(frame.id, captured)
         self.record.execute(
             "UPDATE frames SET state = ?, content_hash = ?, width = ?, height = ?, event_id = ?, error_stage = ?, error = ?, "
-            "model = ?, detect_ms = ?, thumbnail_path = ? WHERE id = ?",
+            "model = ?, detect_ms = ?, thumbnail_path = ?, is_grey = ? WHERE id = ?",
             state, opened and opened.content_hash, item.width or None, item.height or None, event_id,
-            error and error.stage, error and error.reason, item.model, item.detect_ms, thumbnail, frame.id,
+            error and error.stage, error and error.reason, item.model, item.detect_ms, thumbnail, item.is_grey, frame.id,
         )  # fmt: skip
         if event_id is None:
             return

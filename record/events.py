@@ -2,7 +2,8 @@
 
 `RevisionWriter` is the only writer of revisions. It asks a judge (the rules, passed in) for a verdict, computes the level,
 and adds the message to the feed, which consumers read. The judge of an open event takes in each picture that joins it, and
-is kept in memory: a cache, rebuilt from the record after a restart, a rollback, a re-cut or a picture out of order. So the
+is kept in memory: a cache, rebuilt from the record after a restart, a rollback, a re-cut, a picture out of order, or a change of
+what it knows besides pictures, such as zones. So the
 same pictures in the same order give the same revisions.
 """
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
 from hearthwatch.record.incidents import release_events
+from hearthwatch.record.surroundings import Surroundings, read_surroundings
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
@@ -121,19 +123,22 @@ _ROW = (
 class RevisionWriter:
     """Publishes revisions of events inside the caller's transaction."""
 
-    def __init__(self, record: Record, judge: Callable[[], Judge], *, analysis: bool = False) -> None:
-        """`judge` makes the judge of an event."""
+    def __init__(self, record: Record, judge: Callable[[Surroundings], Judge], *, analysis: bool = False) -> None:
+        """`judge` makes the judge of an event in these surroundings."""
         self.record, self.judge = record, judge
         self.verdict_due: AnalysisStatus = "pending" if analysis else "disabled"
         self._judged: dict[int, _Judged] = {}
+        self._judged_by = ""
         self.is_committed = False
         """Whether the last transaction was; set by the caller."""
         self.begin()
 
     def begin(self) -> None:
         """Begin a new transaction, without revisions."""
-        if not self.is_committed or len(self._judged) > JUDGED_MAX:
+        (judged_by,) = self.record.one("SELECT value FROM meta WHERE key = 'judged_by'")
+        if not self.is_committed or len(self._judged) > JUDGED_MAX or judged_by != self._judged_by:
             self._judged.clear()
+        self._judged_by = judged_by
         self.is_committed = False
         self.revisions: list[Event] = []
         self.born = 0
@@ -194,7 +199,7 @@ class RevisionWriter:
             f"SELECT f.captured_at, f.id, d.object_type, count(*) FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
             "WHERE f.event_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2", event,
         )  # fmt: skip
-        judge = self.judge()
+        judge = self.judge(read_surroundings(self.record, event))
         for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
             judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
         (score,) = self.record.one("SELECT coalesce(risk_score, 0) FROM events WHERE id = ?", event)

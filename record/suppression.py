@@ -13,17 +13,15 @@ last seen close to a spot and is seen no more, it may be standing right there: t
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.surroundings import zones_of
 from hearthwatch.record.units import HOUR, SECOND
 from hearthwatch.schemas.items import Detection
-
-log = logging.getLogger(__name__)
+from hearthwatch.schemas.zones import Zone, foot_point
 
 VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
 SAME_IOU = 0.75  # with the mean: single boxes of what stands still differ by 3 % of their size
@@ -39,7 +37,6 @@ BOXES_MAX = SPOTS_MAX = (
     32  # of a kind in a frame, the surest, and of a kind in a camera: 1 ms; what exceeds them counts
 )
 
-Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
 
@@ -85,48 +82,16 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return both / (a[2] * a[3] + b[2] * b[3] - both)
 
 
-def inside(point: Point, polygon: Sequence[Point]) -> bool:
-    """Check whether a point lies in a polygon: a ray to the right crosses its border an odd number of times."""
-    x, y = point
-    crossings = 0
-    for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
-        if (y1 > y) != (y2 > y) and x < (x2 - x1) * (y - y1) / (y2 - y1) + x1:
-            crossings += 1
-    return crossings % 2 == 1
-
-
-def parse_zones(text: str | None) -> list[tuple[str, list[Point]]]:
-    """Parse `cameras.ignore_zones`: a JSON list of `{"name": …, "points": [[x, y], …]}`, x and y in 0..1 of the picture.
-
-    Raises:
-        ValueError: it is not; the text says what is wrong.
-    """
-    out: list[tuple[str, list[Point]]] = []
-    for number, zone in enumerate(json.loads(text) if text else []):
-        points = zone.get("points") if isinstance(zone, Mapping) else None
-        if not isinstance(points, list) or len(points) < 3 or not all(_is_point(p) for p in points):
-            raise ValueError(f"ignore zone {number + 1} needs `points`, at least three [x, y] in 0..1, not {points!r}")
-        out.append((str(zone.get("name") or f"zone {number + 1}"), [(float(x), float(y)) for x, y in points]))
-    return out
-
-
-def _is_point(value: Any) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 2 and all(isinstance(v, int | float) and 0 <= v <= 1 for v in value)
-    )
-
-
 class Suppression:
     """Decides for each box why it does not count; inside the transaction that decides its frame."""
 
     def __init__(self, record: Record, stillness: Stillness) -> None:
         self.record, self.stillness = record, stillness
-        self._warned: set[str] = set()
         self.begin()
 
     def begin(self) -> None:
         """Begin a transaction: what the record says of a camera is read once in it, and written at the `flush`."""
-        self._ignored: dict[str, list[tuple[str, list[Point]]]] = {}
+        self._ignored: dict[str, tuple[Zone, ...]] = {}
         self._spots: dict[tuple[str, str], dict[int, Spot]] = {}
         self._changed: dict[tuple[int, str, str], Spot] = {}
         self._last_id = 0
@@ -153,25 +118,14 @@ class Suppression:
                 reasons[i] = reason
         return reasons
 
-    def _zones(self, camera: str) -> list[tuple[str, list[Point]]]:
-        row = self.record.one("SELECT ignore_zones FROM cameras WHERE id = ?", camera)
-        if row is None or not row[0]:
-            return []
-        try:
-            return parse_zones(row[0])
-        except ValueError as error:
-            if row[0] not in self._warned:
-                self._warned.add(row[0])
-                log.warning("camera %s: %s; no zone of it is ignored", camera, error)
-            return []
+    def _zones(self, camera: str) -> tuple[Zone, ...]:
+        row = self.record.one("SELECT zones FROM cameras WHERE id = ?", camera)
+        return tuple(zone for zone in zones_of(camera, row[0] if row else None) if zone.kind == "ignore")
 
     @staticmethod
-    def _in_zone(ignored: Sequence[tuple[str, list[Point]]], size: tuple[int, int], box: Detection) -> str | None:
-        """Check where the object touches the ground: the middle of its lower edge."""
-        x, y, width, height = box.bbox
-        foot = ((x + width / 2) / max(1, size[0]), (y + height) / max(1, size[1]))
-        foot = (min(foot[0], 1 - 1e-9), min(foot[1], 1 - 1e-9))  # the lower border of the picture belongs to it
-        return next((f"in ignored zone {name}" for name, polygon in ignored if inside(foot, polygon)), None)
+    def _in_zone(ignored: Sequence[Zone], size: tuple[int, int], box: Detection) -> str | None:
+        foot = foot_point(box.bbox, *size)
+        return next((f"in ignored zone {zone.name}" for zone in ignored if zone.contains(foot)), None)
 
     def _still(self, camera: str, kind: str, at: int, boxes: Sequence[Box]) -> list[str | None]:
         """Return why boxes of one kind in one frame do not count; update the spots of that kind."""

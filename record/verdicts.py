@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.events import Facts, Judge, RevisionWriter, current_revision
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.units import HOUR, NEVER, SECOND
 from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
@@ -179,5 +180,5 @@ class Verdicts:
         return self.record.one(sql, event.id, event.revision, model, prompt_version) is not None
 
 
-def _no_rules() -> Judge:
+def _no_rules(_: Surroundings) -> Judge:
     raise AssertionError("verdicts come from the language model, not from rules")

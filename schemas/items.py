@@ -140,6 +140,8 @@ class Detected:
     error: DeadLetter | None = None
     model: str | None = field(default=None, kw_only=True)
     detect_ms: float | None = field(default=None, kw_only=True)
+    is_grey: bool | None = field(default=None, kw_only=True)
+    """Whether the picture has no colour, as infrared light gives at night; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class BatchWriter:
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
-        rules, still = partial(RulesJudge, context.zone), options.stillness()
+        rules, still = partial(RulesJudge, zone=context.zone), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
         self.feed = Feed(self.record)
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from hearthwatch.record.events import Facts, Sighting
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas.items import Verdict, from_microseconds
 from hearthwatch.stages.movement import CREDIT_MICROSECONDS, PAIR_MICROSECONDS, PICTURE_PAIRS, Packages, Tracks, tallest
 
@@ -62,7 +63,7 @@ class Features(NamedTuple):
 
 def judge(facts: Facts, zone: tzinfo | None = None) -> Verdict:
     """Score, summary and reasons for one event. `zone` is that of the camera's clock; None: the system's."""
-    rules = RulesJudge(zone)
+    rules = RulesJudge(Surroundings(facts.camera_id, facts.started_at, facts.width, facts.height), zone)
     for picture in [list(boxes) for _, boxes in groupby(facts.sightings, key=lambda s: s.frame_id)]:
         rules.add(picture[0].at, Counter(s.object_type for s in picture), lambda: picture)  # noqa: B023 (called at once)
     return rules.verdict(facts)
@@ -71,7 +72,8 @@ def judge(facts: Facts, zone: tzinfo | None = None) -> Verdict:
 class RulesJudge:
     """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's."""
 
-    def __init__(self, zone: tzinfo | None = None) -> None:
+    def __init__(self, surroundings: Surroundings, zone: tzinfo | None = None) -> None:
+        self.surroundings = surroundings
         self.zone = zone
         self.objects: dict[str, int] = {}
         self.worst = ""

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api", tags=["cameras"])
 
 SNAPSHOTS_TRIED = 20  # newest uploads that may be deleted already by another program
 CELLS_MAX = 1000
-CLEARED_BY_NULL = ("notes", "ignore_zones", "neighbours", "notify_level")
+CLEARED_BY_NULL = ("notes", "zones", "neighbours", "notify_level")
 
 
 @router.get("/cameras", response_model=models.CameraList, responses=models.INVALID)
@@ -65,7 +65,7 @@ def get_camera(state: State, camera_id: CameraName) -> Response:
 
 @router.patch("/cameras/{camera_id}", response_model=models.CameraResponse, responses=models.NOT_FOUND)
 def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) -> Response:
-    """Change name, notes, status, ignored zones, neighbours or the level of notifications; an absent key changes nothing."""
+    """Change name, notes, status, zones, neighbours or the level of notifications; an absent key changes nothing."""
     _camera(state, camera_id)
     changes = _changes(state, camera_id, body.model_dump(exclude_unset=True))
     if not state.write(lambda record: stored.edit_camera(record, camera_id, changes)):

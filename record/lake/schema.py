@@ -68,7 +68,7 @@ GPU_STATS = pa.schema(
 CAMERAS = pa.schema(
     {
         "id": pa.string(), "name": pa.string(), "folder_path": pa.string(), "status": pa.string(), "created_at": TIME,
-        "last_seen_at": TIME, "notes": pa.string(), "ignore_zones": pa.string(),
+        "last_seen_at": TIME, "notes": pa.string(), "zones": pa.string(),
     }
 )  # fmt: skip
 

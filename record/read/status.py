@@ -33,7 +33,7 @@ RATE_SECONDS = 60
 def cameras(record: Record, now: int, midnight: int, status: str | None = None, id: str | None = None) -> list[Row]:
     """Read cameras as the contract has them; `offline`: silent for longer than is usual for this camera."""
     rows = record.rows(
-        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, ignore_zones, neighbours, notify_level FROM cameras "
+        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, zones, neighbours, notify_level FROM cameras "
         "WHERE id = ? OR ? IS NULL ORDER BY name, id", id, id,
     )  # fmt: skip
     today = count_cameras(record, Filter(camera_id=id, start=midnight))
@@ -45,7 +45,7 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
             newest = newest_pictures(record, camera, 1)
             out.append({
                 "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
-                "notes": notes, "ignore_zones": json.loads(zones) if zones else None,
+                "notes": notes, "zones": json.loads(zones) if zones else None,
                 "neighbours": neighbours and json.loads(neighbours), "notify_level": level, "silent": silent,
                 "last_image_url": upload_url(camera, folder, **newest[0]) if newest else None, "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),

@@ -433,14 +433,16 @@ def test_a_camera_is_made_before_its_first_picture(own):
 
 def test_a_camera_is_renamed_and_its_zones_are_set(own):
     _, client = own
-    zone = {"name": "street", "points": [[0, 0], [1, 0], [1, 0.5]]}
-    changed = client.patch("/api/cameras/front_door", json={"name": "Main entrance", "ignore_zones": [zone]}).json()
-    assert (changed["name"], changed["ignore_zones"]) == ("Main entrance", [zone])
+    zone = {"name": "street", "kind": "public", "points": [[0, 0], [1, 0], [1, 0.5]]}
+    changed = client.patch("/api/cameras/front_door", json={"name": "Main entrance", "zones": [zone]}).json()
+    assert (changed["name"], changed["zones"]) == ("Main entrance", [zone])
     assert get(client, "/api/events/1")["camera_name"] == "Main entrance"
     assert client.patch("/api/cameras/front_door", json={"notes": "x"}).json()["name"] == "Main entrance"
     assert client.patch("/api/cameras/front_door", json={"folder_path": "Driveway"}).status_code == 422
     assert (
-        client.patch("/api/cameras/front_door", json={"ignore_zones": [{"name": "x", "points": [[0, 2]]}]}).status_code
+        client.patch(
+            "/api/cameras/front_door", json={"zones": [{"name": "x", "kind": "public", "points": [[0, 2]]}]}
+        ).status_code
         == 422
     )
     assert client.patch("/api/cameras/nobody", json={"name": "x"}).status_code == 404

@@ -22,7 +22,7 @@ from tests.support.invariants import check
 
 LEVELS = ["low", "medium", "high", "critical"]
 END = Tick(from_microseconds(4_000_000_000 * SECOND))
-rules = partial(RulesJudge, UTC)
+rules = partial(RulesJudge, zone=UTC)
 few = settings(
     max_examples=int(os.environ.get("HEARTHWATCH_TEST_EXAMPLES", "40")),
     deadline=None,

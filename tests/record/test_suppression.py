@@ -17,11 +17,10 @@ from hearthwatch.record.suppression import (
     SPOTS_MAX,
     Stillness,
     Suppression,
-    inside,
     iou,
-    parse_zones,
 )
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.schemas.zones import Zone, foot_point, parse_zones
 from tests.support.judges import whole
 
 S = 1_000_000
@@ -36,12 +35,12 @@ def judge(facts: Facts) -> Verdict:
 class Night:
     """A camera whose pictures are given as [(seconds, boxes)], live."""
 
-    def __init__(self, story, *, chunk=1, ignore_zones=None, stillness=None):
+    def __init__(self, story, *, chunk=1, zones=None, stillness=None):
         self.record = Record(":memory:")
         ledger = Ledger(self.record)
         ledger.discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, round(t * S), round(t * S)) for t, _ in story], 1 << 60)
-        if ignore_zones:
-            self.record.execute("UPDATE cameras SET ignore_zones = ?", json.dumps(ignore_zones))
+        if zones:
+            self.record.execute("UPDATE cameras SET zones = ?", json.dumps(zones))
         frames = [e.frame for e in ledger.todo(0, 100_000)]
         items = [Detected(f, 640, 360, tuple(boxes)) for f, (_, boxes) in zip(frames, story, strict=True)]
         for start in range(0, len(items), chunk):
@@ -259,21 +258,30 @@ def test_chunks_and_restarts_do_not_change_what_is_suppressed(gaps, chunk):
 
 
 def test_a_detection_in_an_ignored_zone_is_stored_and_opens_nothing():
-    road = [{"name": "road", "points": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]]}]
+    road = [{"name": "road", "kind": "ignore", "points": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]]}]
     below, above = Detection("person", 0.9, (10, 200, 20, 60)), PERSON
-    night = Night([(1000, [below]), (2000, [above])], ignore_zones=road)
+    night = Night([(1000, [below]), (2000, [above])], zones=road)
     assert [start for start, _, _ in night.events()] == [2000]
     assert night.record.rows("SELECT reason FROM suppressed") == [("in ignored zone road",)]
 
 
 def test_a_zone_that_makes_no_sense_is_ignored_and_said(caplog):
-    night = Night([(1000, [PERSON])], ignore_zones=[{"points": [[0, 0], [2, 2]]}])
+    night = Night([(1000, [PERSON])], zones=[{"kind": "ignore", "points": [[0, 0], [2, 2]]}])
     assert len(night.events()) == 1
     assert "at least three [x, y] in 0..1" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "text", ['{"points": []}', '[{"points": [[0,0],[1,1]]}]', "[7]", "not json", '[{"points": [[0,0],[1,1],[0,"x"]]}]']
+    "text",
+    [
+        '{"points": []}',
+        "[7]",
+        "not json",
+        '[{"kind": "ignore", "points": [[0,0],[1,1]]}]',
+        "{}",
+        '[{"kind": "ignore", "points": [[0,0],[1,1],[0,"x"]]}]',
+        '[{"kind": "road", "points": [[0,0],[1,1],[0,1]]}]',
+    ],
 )
 def test_zones_are_checked(text):
     with pytest.raises(ValueError):
@@ -288,7 +296,13 @@ def test_overlap_is_symmetric_and_bounded(a, b):
     assert iou(a, b) == iou(b, a) and 0 <= iou(a, b) <= 1 and iou(a, a) == 1
 
 
-def test_inside_a_polygon_with_a_dent():
-    dent = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.2), (0.0, 1.0)]
-    assert inside((0.5, 0.1), dent) and inside((0.1, 0.5), dent)
-    assert not inside((0.5, 0.5), dent) and not inside((1.5, 0.5), dent)
+def test_a_polygon_with_a_dent_contains_what_lies_in_it():
+    dent = Zone("dent", "public", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.2), (0.0, 1.0)))
+    assert dent.contains((0.5, 0.1)) and dent.contains((0.1, 0.5))
+    assert not dent.contains((0.5, 0.5)) and not dent.contains((1.5, 0.5))
+
+
+def test_an_object_at_the_border_of_the_picture_stands_in_it():
+    whole_picture = Zone("all", "ignore", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)))
+    for box in ((-20, 300, 20, 60), (630, 340, 20, 20), (0, 0, 640, 360)):
+        assert whole_picture.contains(foot_point(box, 640, 360)), box

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearthwatch.record.events import Facts, Sighting
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.stages import movement, rules
 from hearthwatch.stages.rules import Features, RulesJudge, evidence, judge, place, score_terms
@@ -191,7 +192,7 @@ def test_a_crowd_at_ten_pictures_a_second_is_looked_at_in_fewer_pictures_and_say
         sightings=tuple(s._replace(at=often.started_at + (s.frame_id - 1) * 100_000) for s in often.sightings)
     )
     assert len(often.sightings) == 900 * 20
-    fold, read = RulesJudge(UTC), []
+    fold, read = RulesJudge(Surroundings("street", 0), UTC), []
     for n in range(900):
         boxes = often.sightings[20 * n : 20 * n + 20]
         fold.add(boxes[0].at, {"person": 20}, lambda n=n, boxes=boxes: read.append(n) or boxes)

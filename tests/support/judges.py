@@ -1,7 +1,5 @@
 """A judge that is a function of an event's facts, for tests of what surrounds the rules."""
 
-from functools import partial
-
 from hearthwatch.record.events import Facts
 
 
@@ -24,5 +22,5 @@ class _Whole:
 
 
 def whole(function):
-    """Turn a function Facts -> Verdict into what makes the judge of an event."""
-    return partial(_Whole, function)
+    """Turn a function Facts -> Verdict into what makes the judge of an event, whatever its surroundings."""
+    return lambda surroundings: _Whole(function)

@@ -1,0 +1,84 @@
+"""What a judge knows of an event besides its boxes: places, light, what is normal here, what the owner answered before.
+
+Everything here is in the record and chosen by the time at which the event started, so a replay is given the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from hearthwatch.record import Record
+from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
+
+log = logging.getLogger(__name__)
+
+
+class Term(NamedTuple):
+    """A number of the score, and its reason in words."""
+
+    points: int
+    why: str
+    is_hard: bool = False
+    """A sign that neither what is normal, nor the owner's answers, nor a language model can cancel."""
+
+
+class Signature(NamedTuple):
+    """What makes two events alike to their owner."""
+
+    camera_id: str
+    place: ZoneKind | None
+    """The gravest place that the object was in; None: in no zone."""
+    kind: str
+    """Of the gravest object."""
+    from_own_door: bool
+    hour: int
+    workday: bool
+
+
+def _nothing(_: Signature) -> Term | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Of one event. Times in microseconds UTC; the size is that of its first picture, in pixels."""
+
+    camera_id: str
+    started_at: int
+    width: int = 0
+    height: int = 0
+    is_grey: bool | None = None
+    """Whether its first picture has no colour, as infrared light gives at night; None: not known."""
+    zones: tuple[Zone, ...] = ()
+    """Those that mean something to a judge: all but `ignore`."""
+    normal: Callable[[Signature], Term | None] = _nothing
+    """The term for what is normal for such an event at this hour; None: not known, or neither rare nor usual."""
+    learned: Callable[[Signature], Term | None] = _nothing
+    """The term for what the owner answered about such events; None: nothing."""
+
+
+def read_surroundings(record: Record, event: int) -> Surroundings:
+    """Read those of an event that has a frame."""
+    camera, started_at, width, height, is_grey, zones = record.one(
+        "SELECT e.camera_id, f.captured_at, f.width, f.height, f.is_grey, c.zones FROM events e "
+        "JOIN frames f ON f.event_id = e.id LEFT JOIN cameras c ON c.id = e.camera_id "
+        "WHERE e.id = ? ORDER BY f.captured_at, f.id LIMIT 1", event,
+    )  # fmt: skip
+    return Surroundings(
+        camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
+        tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def zones_of(camera: str, text: str | None) -> tuple[Zone, ...]:
+    """Parse a camera's zones; what is wrong is logged, once, and gives none."""
+    try:
+        return parse_zones(text)
+    except ValueError as error:
+        log.warning("camera %s: %s; no zone of it counts", camera, error)
+        return ()
