@@ -22,6 +22,7 @@ from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event, to_microseconds
 from hearthwatch.stages.analyze import Nemotron
+from hearthwatch.stages.darkness import darkness
 from hearthwatch.stages.llm_queue import Finished, LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
@@ -47,7 +48,7 @@ def replay(
     if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")
     start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0
-    queue = LlmQueue(judge.model_copy(update={"prompt": prompt}), zone, "replay")
+    queue = LlmQueue(judge.model_copy(update={"prompt": prompt}), zone, "replay", darkness(graph.context))
     run = Replay(Verdicts(Record(graph.context.record_path), zone), queue, shadow)
     try:
         finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))

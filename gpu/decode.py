@@ -40,6 +40,9 @@ PARTS_MAX = 20_000  # segments or chunks, checked one by one: 100 MB of PNG in t
 SCANS_MAX = 100  # of a JPEG, each a pass over the whole picture; progressive ones have about ten
 BYTES_PER_PIXEL = 4  # how Pillow keeps RGB
 ROWS_SHARE_MIN = 0.9  # of a JPEG that was cut short; with less it is quarantined
+SAMPLES = 24, 16  # pixels of a picture whose colour is checked, across and down
+GREY_LEVELS = 6  # of 255, by which the channels of a grey pixel differ at most: a JPEG's rounding
+GREY_SHARE = 0.02  # of the sampled pixels that may have colour
 FILLED = 128  # the grey that libjpeg gives pixels that are not there
 VANISHED = "vanished before it was read"
 UNREADABLE = "files"
@@ -55,14 +58,15 @@ class DecodedPicture:
     """A picture file: its bytes, their hash and its pixels, or the `error` that makes it unreadable.
 
     `data` are the bytes as uploaded, for a remote detector. `width` and `height` are 0 where the header is unreadable.
-    `is_turned`: the pixels are not as they are stored in `data`.
+    `is_turned`: the pixels are not as they are stored in `data`. `is_grey`: they have no colour, as by infrared light; None: not known.
     """
 
-    __slots__ = ("_picture", "content_hash", "data", "error", "height", "is_turned", "width")
+    __slots__ = ("_picture", "content_hash", "data", "error", "height", "is_grey", "is_turned", "width")
 
     def __init__(self) -> None:
         self.data = b""
         self.is_turned = False
+        self.is_grey: bool | None = None
         self.content_hash: str | None = None
         self.width = self.height = 0
         self.error: DeadLetter | None = None
@@ -111,10 +115,18 @@ def open_picture(path: Path | str | bytes, size: int | None = None, data: bytes 
         decoded._picture = picture.transpose(Image.Transpose[turn]) if turn else picture
         decoded.width, decoded.height = decoded._picture.size
         decoded.is_turned = turn is not None
+        decoded.is_grey = image.mode == "L" or is_grey(picture)
     except PictureError as reason:
         decoded.data = b""
         decoded.error = reason.letter
     return decoded
+
+
+def is_grey(picture: Image.Image) -> bool:
+    """Check whether an RGB picture has no colour, but for a few of the pixels that are sampled, such as a logo's."""
+    some = np.asarray(picture.resize(SAMPLES, Image.Resampling.NEAREST))
+    coloured = np.ptp(some, axis=2) > GREY_LEVELS
+    return int(coloured.sum()) <= GREY_SHARE * coloured.size
 
 
 def read_picture(path: Path | str | bytes, size: int | None) -> bytes:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.events import Facts, Judge, RevisionWriter, current_revision
-from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.record.surroundings import Surroundings, read_surroundings
 from hearthwatch.record.units import HOUR, NEVER, SECOND
 from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
 
@@ -45,6 +45,7 @@ class Case:
     attempts: int = 0
     notes: str = ""
     baseline: Baseline | None = None
+    surroundings: Surroundings | None = None
 
     def with_verdict(self, verdict: Verdict) -> Event:
         """Return the revision that this verdict makes, if the event is unchanged."""
@@ -113,7 +114,8 @@ class Verdicts:
             "",
             NEVER,
         )
-        return Case(current_revision(self.record, facts), facts, attempts, notes or "", self._baseline(facts, since))
+        baseline, surroundings = self._baseline(facts, since), read_surroundings(self.record, event)
+        return Case(current_revision(self.record, facts), facts, attempts, notes or "", baseline, surroundings)
 
     def _baseline(self, facts: Facts, watched_since: int) -> Baseline:
         """Compute the baseline by thirty short index lookups, not by a scan of a month of events."""

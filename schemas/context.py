@@ -92,6 +92,8 @@ class Context:
     in_flight: InFlight = field(default_factory=InFlight, compare=False)
     paths: PathRules = field(default_factory=PathRules, compare=False)
     """What is ignored in the upload tree, whose a picture is, what its path says about time."""
+    location: tuple[float, float] | None = None
+    """Latitude and longitude of the cameras in degrees; None: not known."""
     detector: DetectorState = field(default_factory=DetectorState, compare=False)
 
     @classmethod
@@ -102,4 +104,5 @@ class Context:
         s = settings() if chosen is None else chosen
         zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
         folders = s.database_path, s.hearthwatch_data_dir, s.foscam_base_path
-        return cls(*folders, zone, s.analysis, timings=timings or NoTimings(), paths=s.path_rules)
+        where = s.hearthwatch_location
+        return cls(*folders, zone, s.analysis, timings=timings or NoTimings(), paths=s.path_rules, location=where)

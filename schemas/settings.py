@@ -106,6 +106,19 @@ def _zone(name: str | None) -> str | None:
     return name
 
 
+def _location(value: object) -> object:
+    """Read `50.1,8.7` as latitude and longitude."""
+    if not isinstance(value, str):
+        return value
+    try:
+        latitude, longitude = map(float, value.split(","))
+    except ValueError:
+        raise ValueError(f"{value!r} is not two numbers with a comma between them") from None
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        raise ValueError("latitude lies between -90 and 90, longitude between -180 and 180")
+    return latitude, longitude
+
+
 def _items(value: object) -> object:
     """Split at semicolons, else at commas."""
     if isinstance(value, str):
@@ -310,6 +323,14 @@ class Settings(BaseModel):
         str | None, AfterValidator(_zone), Allowed("a name such as Europe/Berlin, or nothing for the system's zone")
     ] = None
     """The zone of the cameras' clocks (file names, EXIF), such as Europe/Berlin; unset: the system's."""
+    hearthwatch_location: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(_location),
+        Field(repr=False),
+        Allowed("latitude,longitude in decimal degrees, such as 50.1,8.7, or nothing"),
+    ] = None
+    """Where the cameras are, `latitude,longitude` in decimal degrees (south and west negative), such as 50.1,8.7: it is dark when
+    the sun is 4° below the horizon; unset: in grey infrared pictures, and from 22 to 5 h of the cameras' clocks."""
     hearthwatch_retention_gb: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False), Allowed("gigabytes, a number greater than 0, or nothing")
     ] = None

@@ -20,6 +20,7 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event
 from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import HttpUrl, from_settings, masked
+from hearthwatch.stages.darkness import darkness
 from hearthwatch.stages.llm_queue import LlmQueue
 from hearthwatch.stages.prompt import LATEST, PROMPTS
 
@@ -92,7 +93,7 @@ class AnalyzeWorker(StageWorker):
     def open(self) -> None:
         """Make the client; the server may come later."""
         if self.options.url:
-            self.queue = LlmQueue(self.options, self.context.zone)
+            self.queue = LlmQueue(self.options, self.context.zone, darkness=darkness(self.context))
             self.context.in_flight.limit = self.queue.capacity
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:

@@ -26,6 +26,7 @@ from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Ti
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import from_settings
+from hearthwatch.stages.darkness import darkness
 from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class BatchWriter:
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
-        rules, still = partial(RulesJudge, zone=context.zone), options.stillness()
+        rules, still = partial(RulesJudge, zone=context.zone, darkness=darkness(context)), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
         self.feed = Feed(self.record)
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)

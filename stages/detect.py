@@ -264,7 +264,7 @@ class DetectWorker(StageWorker):
         if opened is None:
             return Detected(item, 0, 0, (), DeadLetter("detect", "the frame carries no picture"))
         if found is None or self.backend is None:
-            return Detected(item, opened.width, opened.height, (), opened.error)
+            return Detected(item, opened.width, opened.height, (), opened.error, is_grey=opened.is_grey)
         return Detected(
             item,
             opened.width,
@@ -273,6 +273,7 @@ class DetectWorker(StageWorker):
             DeadLetter("detect", found.error) if found.error else opened.error,
             model=self.backend.model,
             detect_ms=found.milliseconds,
+            is_grey=opened.is_grey,
         )
 
 

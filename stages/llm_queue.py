@@ -21,6 +21,7 @@ from hearthwatch.record.verdicts import Case, FailedAttempt
 from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.items import Event, Verdict
 from hearthwatch.stages import prompt, rules
+from hearthwatch.stages.darkness import Darkness
 from hearthwatch.stages.llm_client import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ Finished = tuple[Case, Event | FailedAttempt | None]
 
 
 async def ask_for_verdict(
-    client: Client, case: Case, version: str = prompt.LATEST, zone: tzinfo | None = None
+    client: Client,
+    case: Case,
+    version: str = prompt.LATEST,
+    zone: tzinfo | None = None,
+    darkness: Darkness | None = None,
 ) -> Verdict:
     """Ask about one event.
 
@@ -48,7 +53,8 @@ async def ask_for_verdict(
     began, facts, standing = time.perf_counter(), case.facts, case.event.verdict
     messages = prompt.messages(facts, case.notes, case.baseline, version, zone)
     answer = await client.ask(messages, prompt.schema(facts))
-    by_rules = standing if standing.analyzer == "rules" else rules.judge(facts, zone)
+    is_by_rules = standing.analyzer == "rules"
+    by_rules = standing if is_by_rules else rules.judge(facts, zone, darkness, case.surroundings)
     try:
         verdict = prompt.verdict(answer, facts, by_rules)
     except ValueError as error:
@@ -60,9 +66,15 @@ async def ask_for_verdict(
 class LlmQueue:
     """Asks one server. Call its methods from one thread."""
 
-    def __init__(self, options: Nemotron, zone: tzinfo | None = None, stage: str = "analyze") -> None:
+    def __init__(
+        self,
+        options: Nemotron,
+        zone: tzinfo | None = None,
+        stage: str = "analyze",
+        darkness: Darkness | None = None,
+    ) -> None:
         assert options.url
-        self.options, self.zone, self.stage = options, zone, stage
+        self.options, self.zone, self.stage, self.darkness = options, zone, stage, darkness
         self.client = Client(options.url, options.model, options.timeout_seconds, options.concurrency)
         self.breaker = Breaker()
         self._questions: dict[int, tuple[Case, Future[Verdict]]] = {}
@@ -138,7 +150,7 @@ class LlmQueue:
             self._last_answer = self._loop.time()
         self._tasks.add(task)
         try:
-            verdict = await ask_for_verdict(self.client, case, self.options.prompt, self.zone)
+            verdict = await ask_for_verdict(self.client, case, self.options.prompt, self.zone, self.darkness)
         except NemotronError as error:
             self.breaker.record_failure(error)
             self._report_recovery() if isinstance(error, Wrong) else self._report_outage(error)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import partial
 from heapq import nsmallest
 from itertools import groupby
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas.items import Verdict, from_microseconds
+from hearthwatch.stages.darkness import Darkness, by_picture
 from hearthwatch.stages.movement import CREDIT_MICROSECONDS, PAIR_MICROSECONDS, PICTURE_PAIRS, Packages, Tracks, tallest
 
 KIND = {
@@ -28,7 +30,6 @@ KIND = {
 OTHER = 5
 MORE, MORE_MAX = 4, 12
 STAY = ((60, 12), (30, 9), (10, 4))  # seconds at least in view, one and the same; points
-NIGHT_FROM, NIGHT_UNTIL = 22, 5  # hours of the camera's clock
 NIGHT_PERSON, NIGHT_VEHICLE = 25, 10
 VEHICLES = {"car", "truck", "bus", "motorcycle", "bicycle"}
 LOITER, LOITER_MORE, LOITER_MAX = (
@@ -61,20 +62,32 @@ class Features(NamedTuple):
     is_night: bool
 
 
-def judge(facts: Facts, zone: tzinfo | None = None) -> Verdict:
-    """Score, summary and reasons for one event. `zone` is that of the camera's clock; None: the system's."""
-    rules = RulesJudge(Surroundings(facts.camera_id, facts.started_at, facts.width, facts.height), zone)
+def judge(
+    facts: Facts,
+    zone: tzinfo | None = None,
+    darkness: Darkness | None = None,
+    surroundings: Surroundings | None = None,
+) -> Verdict:
+    """Score, summary and reasons for one event; the other arguments are those of `RulesJudge`."""
+    surroundings = surroundings or Surroundings(facts.camera_id, facts.started_at, facts.width, facts.height)
+    rules = RulesJudge(surroundings, zone, darkness)
     for picture in [list(boxes) for _, boxes in groupby(facts.sightings, key=lambda s: s.frame_id)]:
         rules.add(picture[0].at, Counter(s.object_type for s in picture), lambda: picture)  # noqa: B023 (called at once)
     return rules.verdict(facts)
 
 
 class RulesJudge:
-    """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's."""
+    """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's.
 
-    def __init__(self, surroundings: Surroundings, zone: tzinfo | None = None) -> None:
+    `darkness` tells whether it is dark; None: a grey picture, else the clock.
+    """
+
+    def __init__(
+        self, surroundings: Surroundings, zone: tzinfo | None = None, darkness: Darkness | None = None
+    ) -> None:
         self.surroundings = surroundings
         self.zone = zone
+        self.darkness = darkness or partial(by_picture, zone=zone)
         self.objects: dict[str, int] = {}
         self.worst = ""
         self._people = self._same = Tracks()
@@ -84,8 +97,7 @@ class RulesJudge:
     def add(self, at: int, objects: Mapping[str, int], boxes: Callable[[], Sequence[Sighting]]) -> None:
         """Take in the next picture; of a crowd all are counted, and some are followed."""
         if not self.objects:
-            hour = from_microseconds(at).astimezone(self.zone).hour
-            self.is_night = hour >= NIGHT_FROM or hour < NIGHT_UNTIL
+            self.is_night = self.darkness(at, self.surroundings.is_grey)
         for kind, n in objects.items():
             if kind not in self.objects and _gravity(kind) > _gravity(self.worst):  # so nothing of it was missed
                 self.worst, self._same = kind, self._people if kind == "person" else Tracks()
@@ -146,7 +158,7 @@ def score_terms(features: Features) -> list[tuple[int, str]]:
         (min(MORE_MAX, MORE * more), f"{more} more at once"),
         (stays, f"stays {_duration(features.seconds)}"),
         (loiter, f"stops at {features.stops} places" if features.stops >= 2 else "does not leave"),
-        (night, f"at night ({NIGHT_FROM}–{NIGHT_UNTIL} h)"),
+        (night, "in the dark"),
         (LOITER_NIGHT if loiter and night else 0, "loiters in the dark"),
         (PACKAGE_TAKEN if features.taken else 0, "a package is gone after a person stood beside it"),
     ]

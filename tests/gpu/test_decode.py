@@ -118,6 +118,19 @@ def test_any_png_becomes_rgb(upload, mode):
     assert opened.error is None and opened.picture().mode == "RGB"
 
 
+def test_a_picture_without_colour_is_grey_however_it_is_stored(upload):
+    grey = Image.fromarray(NOISE).convert("L")
+    stored = {kind: encoded(kind, grey.convert(mode)) for kind, mode in (("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L"))}
+    assert all(upload(data).is_grey for data in (*stored.values(), encoded("JPEG", grey.convert("RGB"), quality=40)))
+    labelled = grey.convert("RGB").resize((640, 480))
+    labelled.paste((255, 0, 0), (5, 5, 60, 25))  # a camera writes its name in red
+    assert upload(encoded("JPEG", labelled)).is_grey
+    assert upload(JPEG).is_grey is False and upload(PNG).is_grey is False
+    pale = Image.blend(labelled, Image.new("RGB", labelled.size, (140, 125, 118)), 0.5)  # a wet street by day
+    assert upload(encoded("JPEG", pale)).is_grey is False
+    assert upload(b"no picture").is_grey is None
+
+
 def test_a_16_bit_png_keeps_its_greys(upload):
     grey = np.random.default_rng(1).integers(0, 65535, (20, 30)).astype(np.uint16)
     opened = upload(encoded("PNG", Image.fromarray(grey)), "a.png")

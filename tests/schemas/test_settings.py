@@ -89,6 +89,14 @@ def test_every_mistake_is_told_at_once_with_its_value_and_what_is_allowed():
     assert "Did you mean `Europe/Berlin`?" in lines[-1]
 
 
+@pytest.mark.parametrize("value", ["50.1", "50.1;8.7", "50,1,8,7", "91,0", "0,-181", "nan,0", "50.1 N,8.7 E", ","])
+def test_a_location_is_two_numbers_in_range(value):
+    (line,) = mistakes(HEARTHWATCH_LOCATION=value)
+    assert "decimal degrees" in line and ("latitude" in line)
+    assert load(environ={"HEARTHWATCH_LOCATION": " -33.87, 151.2 "}).hearthwatch_location == (-33.87, 151.2)
+    assert load(environ={}).hearthwatch_location is None
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "1e300"])
 def test_seconds_are_a_number_one_can_count_to(value):
     assert len(mistakes(BATCH_WINDOW_SECONDS=value)) == 1

@@ -64,7 +64,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 def live(record: Record, path: Path) -> Record:
     """The same pictures as if each had been uploaded half a second after it was taken, and looked at there and then."""
     again, old = Record(path), Ledger(record)
-    ledger, batching = Ledger(again), Batching(again, partial(RulesJudge, ZoneInfo("UTC")), RULES)
+    ledger, batching = Ledger(again), Batching(again, partial(RulesJudge, zone=ZoneInfo("UTC")), RULES)
     frames = "SELECT camera_id, path, mtime_ns, size, captured_at, id FROM frames ORDER BY captured_at"
     for camera_id, file, mtime_ns, size, at, id in record.rows(frames):
         upload = at + SECOND // 2

@@ -53,7 +53,7 @@ class House:
         """As after a start: nothing is remembered."""
         self.record = Record(self.path)
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(RulesJudge, ZoneInfo("UTC")), stillness=Stillness(kinds=()))
+        self.batching = Batching(self.record, partial(RulesJudge, zone=ZoneInfo("UTC")), stillness=Stillness(kinds=()))
         self.lake = Lake(self.record, self.data)
         return self
 

@@ -413,7 +413,7 @@ def replayed(record, path, rules=RULES):
         again.execute(f"INSERT INTO cameras VALUES ({','.join('?' * len(row))})", *row)
     again.execute("UPDATE cameras SET behind = 0, clock_offset_ms = NULL")
     incidents = Incidents(again)
-    batching, old = Batching(again, partial(RulesJudge, ZoneInfo("UTC")), rules), Ledger(record)
+    batching, old = Batching(again, partial(RulesJudge, zone=ZoneInfo("UTC")), rules), Ledger(record)
     for entry in Ledger(again).todo(0, 10**9):
         (digest,) = record.one("SELECT content_hash FROM frames WHERE id = ?", entry.frame.id)
         batching.write([old.decision(replace(entry.frame, opened=_Opened(digest)))])
