@@ -15,7 +15,9 @@ from hearthwatch.schemas.items import from_microseconds
 Darkness = Callable[[int, bool | None], bool]
 """When a picture was captured (microseconds UTC), and whether it has no colour (None: not known) → whether it is dark."""
 
-SUN_BELOW = -4.0  # degrees: between sunset (400 lx) and the end of civil twilight (-6°, 3 lx); about 20 lx, a street lamp's
+SUN_BELOW = (
+    -4.0
+)  # degrees: between sunset (400 lx) and the end of civil twilight (-6°, 3 lx); about 20 lx, a street lamp's
 NIGHT_FROM, NIGHT_UNTIL = 22, 5  # hours of the camera's clock, where nothing says more
 MINUTE = 60_000_000  # the sun moves a quarter of a degree in one
 

@@ -34,10 +34,7 @@ def test_two_people_at_night_read_like_a_sentence_and_score_higher_than_by_day()
     story = [["person"], ["person", "person"]] * 23
     night, day = judge(facts(NIGHT, *story), UTC), judge(facts(NOON, *story), UTC)
     assert night.summary == "2 people for 45 s at the front door, 02:13"
-    assert (
-        night.reasoning
-        == "person +22, 1 more at once +4, stays 45 s +9, in the dark +25: 60 of 100, by the rules"
-    )
+    assert night.reasoning == "person +22, 1 more at once +4, stays 45 s +9, in the dark +25: 60 of 100, by the rules"
     assert (night.risk_level, day.risk_level, day.analyzer) == ("high", "medium", "rules")
 
 
