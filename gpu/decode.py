@@ -126,7 +126,7 @@ def is_grey(picture: Image.Image) -> bool:
     """Check whether an RGB picture has no colour, but for a few of the pixels that are sampled, such as a logo's."""
     some = np.asarray(picture.resize(SAMPLES, Image.Resampling.NEAREST))
     coloured = np.ptp(some, axis=2) > GREY_LEVELS
-    return int(coloured.sum()) <= GREY_SHARE * coloured.size
+    return bool(coloured.mean() <= GREY_SHARE)
 
 
 def read_picture(path: Path | str | bytes, size: int | None) -> bytes:

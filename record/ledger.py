@@ -346,8 +346,8 @@ class Ledger:
 
     def decision(self, frame: Frame) -> Detected:
         """Read what was decided about this frame."""
-        width, height, stage, error, model, detect_ms = self.record.one(
-            "SELECT width, height, error_stage, error, model, detect_ms FROM frames WHERE id = ?", frame.id
+        width, height, stage, error, model, detect_ms, grey = self.record.one(
+            "SELECT width, height, error_stage, error, model, detect_ms, is_grey FROM frames WHERE id = ?", frame.id
         )
         first, last = box_ids(frame.id)
         columns = "id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
@@ -357,7 +357,10 @@ class Ledger:
         )  # fmt: skip
         detections = tuple(Detection(label, score, (x, y, w, h)) for _, label, score, x, y, w, h in boxes)
         letter = None if error is None else DeadLetter(stage, error)
-        return Detected(frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms)
+        return Detected(
+            frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms,
+            is_grey=None if grey is None else bool(grey),
+        )  # fmt: skip
 
     def count_start(self, frame_id: int) -> int:
         """Count that this start of the pipeline reached the frame; return how many starts have."""

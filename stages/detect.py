@@ -263,8 +263,9 @@ class DetectWorker(StageWorker):
             return item.recorded
         if opened is None:
             return Detected(item, 0, 0, (), DeadLetter("detect", "the frame carries no picture"))
+        is_grey: bool | None = getattr(opened, "is_grey", None)  # an own source's picture need not know
         if found is None or self.backend is None:
-            return Detected(item, opened.width, opened.height, (), opened.error, is_grey=opened.is_grey)
+            return Detected(item, opened.width, opened.height, (), opened.error, is_grey=is_grey)
         return Detected(
             item,
             opened.width,
@@ -273,7 +274,7 @@ class DetectWorker(StageWorker):
             DeadLetter("detect", found.error) if found.error else opened.error,
             model=self.backend.model,
             detect_ms=found.milliseconds,
-            is_grey=opened.is_grey,
+            is_grey=is_grey,
         )
 
 
