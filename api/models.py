@@ -375,7 +375,7 @@ class EventStats(Model):
 # -- cameras
 
 
-class Zone(Model):
+class CameraZone(Model):
     name: Annotated[str, Field(max_length=100, examples=["the street"])]
     """Its name."""
     kind: ZoneKind
@@ -399,7 +399,7 @@ class CameraResponse(Model):
     """When its newest file arrived; null: none yet."""
     notes: str | None
     """Notes of people; null: none."""
-    zones: list[Zone] | None
+    zones: list[CameraZone] | None
     """The places in its picture; null: none."""
     neighbours: Annotated[list[str] | None, Field(examples=[["driveway"]])]
     """Cameras that a visit may go to from here, or come from; null: all."""
@@ -447,7 +447,7 @@ class CameraUpdate(Model):
     """Status until its next picture, which makes it `online`; absent or null: unchanged."""
     notes: Notes = None
     """Notes; absent: unchanged, null: none."""
-    zones: Annotated[list[Zone] | None, Field(max_length=ZONES_MAX)] = None
+    zones: Annotated[list[CameraZone] | None, Field(max_length=ZONES_MAX)] = None
     """All places in its picture; absent: unchanged, null: none."""
     neighbours: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=300, examples=["driveway"])]] | None, Field(max_length=1000)

@@ -1,4 +1,4 @@
-"""Tell whether it is dark where the cameras are: by the sun, else by an infrared picture, else by the clock.
+"""Decide whether it is dark where the cameras are: by the sun, else by an infrared picture, else by the clock.
 
 Pure: the same time and picture give the same answer live, replayed and recovered, as long as the settings are the same.
 """
@@ -28,13 +28,13 @@ def darkness(context: Context) -> Darkness:
 
 
 def by_picture(at: int, is_grey: bool | None, zone: tzinfo | None = None) -> bool:
-    """Tell by infrared light, else by the hours of the camera's clock; None: the system's zone."""
+    """Decide by infrared light, else by the hours of the camera's clock; None: the system's zone."""
     hour = from_microseconds(at).astimezone(zone).hour
     return bool(is_grey) or hour >= NIGHT_FROM or hour < NIGHT_UNTIL
 
 
 def by_sun(location: tuple[float, float]) -> Darkness:
-    """Tell by how far below the horizon the sun is at this latitude and longitude, polar day and night included."""
+    """Decide by how far below the horizon the sun is at this latitude and longitude, polar day and night included."""
     from astral import Observer
     from astral.sun import elevation
 

@@ -79,7 +79,7 @@ def judge(
 class RulesJudge:
     """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's.
 
-    `darkness` tells whether it is dark; None: a grey picture, else the clock.
+    `darkness`: whether it is dark; None: a grey picture, else the clock.
     """
 
     def __init__(
