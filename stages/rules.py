@@ -1,65 +1,61 @@
-"""Judge an event by rules: a pure fold over its pictures: what was seen, how many, for how long, at what hour and how it moved.
+"""Judge an event by rules: a pure fold over its pictures: who did what, where, in which light, and what is normal here.
 
-The score is a sum, every number of it stands in the tables below (docs/judgement.md says where they come from):
-the gravest kind of object (`KIND`), `MORE` for each further one of that kind at once, `STAY` for how long it is in view,
-`NIGHT` in the dark hours, `LOITER` for people who stop at several places or do not leave, more so at night, and `PACKAGE_TAKEN` for
-a package that is gone after a person stood beside it. It never says more than was detected: the summary counts,
+The score is a sum of terms, each printed with its points (docs/judgement.md lists them): those of the gravest object and what it
+did, and those of several people at once. Hard terms are signs that neither what is normal, nor the owner's answers can cancel:
+the score is at least what they and the kind of the object give. It never says more than was detected: the summary counts,
 the reasoning names each term, the evidence are ids of the surest detections and of those that a term rests on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from heapq import nsmallest
 from itertools import groupby
-from typing import NamedTuple
+from typing import get_args
 
 from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.record.surroundings import Signature, Surroundings, Term
 from hearthwatch.schemas.items import Verdict, from_microseconds
+from hearthwatch.schemas.zones import ZoneKind
+from hearthwatch.stages.acts import RUSH_SECONDS, Act, Entities, Entity, TrackFacts
 from hearthwatch.stages.darkness import Darkness, by_picture
-from hearthwatch.stages.movement import CREDIT_MICROSECONDS, PAIR_MICROSECONDS, PICTURE_PAIRS, Packages, Tracks, tallest
 
 KIND = {
-    "person": 22, "car": 10, "truck": 12, "bus": 10, "motorcycle": 12, "bicycle": 10, "package": 15, "backpack": 12,
-    "handbag": 12, "suitcase": 15, "dog": 8, "cat": 4, "bird": 2, "horse": 8, "bear": 60,
+    "person": 20, "car": 10, "truck": 10, "bus": 8, "motorcycle": 12, "bicycle": 8, "package": 10, "backpack": 8,
+    "handbag": 8, "suitcase": 10, "dog": 8, "cat": 4, "bird": 2, "horse": 8, "bear": 65,
 }  # fmt: skip
 OTHER = 5
-MORE, MORE_MAX = 4, 12
-STAY = ((60, 12), (30, 9), (10, 4))  # seconds at least in view, one and the same; points
-NIGHT_PERSON, NIGHT_VEHICLE = 25, 10
-VEHICLES = {"car", "truck", "bus", "motorcycle", "bicycle"}
-LOITER, LOITER_MORE, LOITER_MAX = (
-    10,
-    2,
-    16,
-)  # stops at 2 places, or one and the same person in view for …; each further place
-LOITER_SECONDS = 50  # … so long
-LOITER_NIGHT = 15
-PACKAGE_TAKEN = 45
+EVENING_UNTIL = 22
+DEEP_FROM, DEEP_UNTIL = 23, 5  # people are asleep
+DARK = {"private": 30, "window": 32, "vehicle": 30, "own_door": 22, "": 20, "public": 3}
+"""A person in the dark, by place."""
+DEEP, WAKING = 10, -8  # … while people are asleep; in a dark evening or morning
+PUBLIC = -10
+DAY_PLACE = {"window": 8, "vehicle": 8}
 EVIDENCE_PER_KIND = 3
+GRAVITY = (
+    "window",
+    "vehicle",
+    "private",
+    "own_door",
+    "",
+    "public",
+)  # of several places that a person was at, the first counts
+WORDS = {
+    "private": "on own ground", "window": "at a window", "vehicle": "at the parking place", "own_door": "at the own door",
+    "": "near the house", "public": "on public ground",
+}  # fmt: skip
+
+# What uncounted crowds may cost: a picture pays for the pairs compared with capture time, and until that has passed pictures
+# are only counted. 7,500 pairs in 90 seconds are some milliseconds of work.
+PAIR_MICROSECONDS = 12_000
+PICTURE_PAIRS = 12  # what a picture costs besides, in pairs
+CREDIT_MICROSECONDS = 45_000_000  # at most, and at first: 3,750 pairs, 9 pictures of 20 boxes one after the other
 
 PLURAL = {"person": "people", "bus": "buses"}
-
-
-class Features(NamedTuple):
-    """What the score depends on."""
-
-    objects: dict[str, int]
-    worst: str
-    """The gravest kind among them."""
-    seconds: float
-    """How long one and the same object of that kind was in view."""
-    stops: int
-    """The most places at which one and the same person stood still."""
-    loiters: bool
-    """Whether a person stops at several places, or does not leave."""
-    taken: tuple[Sighting, Sighting] | None
-    """A package that is gone, and the person who stood beside it."""
-    is_night: bool
 
 
 def judge(
@@ -77,105 +73,206 @@ def judge(
 
 
 class RulesJudge:
-    """Judges one event while it grows. `zone` is that of the camera's clock; None: the system's.
+    """Judges one event while it grows.
 
-    `darkness`: whether it is dark; None: a grey picture, else the clock.
+    `zone` is that of the camera's clock; None: the system's. `darkness`: whether it is dark; None: a grey picture, else the clock.
     """
 
     def __init__(
         self, surroundings: Surroundings, zone: tzinfo | None = None, darkness: Darkness | None = None
     ) -> None:
-        self.surroundings = surroundings
-        self.zone = zone
+        self.surroundings, self.zone = surroundings, zone
         self.darkness = darkness or partial(by_picture, zone=zone)
         self.objects: dict[str, int] = {}
-        self.worst = ""
-        self._people = self._same = Tracks()
-        self._packages = Packages()
+        self.entities = Entities(surroundings)
         self._paid_until = 0
+        self._hints: dict[Signature, list[Term]] = {}
 
     def add(self, at: int, objects: Mapping[str, int], boxes: Callable[[], Sequence[Sighting]]) -> None:
         """Take in the next picture; of a crowd all are counted, and some are followed."""
         if not self.objects:
-            self.is_night = self.darkness(at, self.surroundings.is_grey)
+            moment = from_microseconds(at).astimezone(self.zone)
+            self.hour, self.is_workday = moment.hour, moment.weekday() < 5
+            self.is_deep = is_between(self.hour, DEEP_FROM, DEEP_UNTIL)
+            self.is_dark = self.darkness(at, self.surroundings.is_grey)
         for kind, n in objects.items():
-            if kind not in self.objects and _gravity(kind) > _gravity(self.worst):  # so nothing of it was missed
-                self.worst, self._same = kind, self._people if kind == "person" else Tracks()
             self.objects[kind] = max(n, self.objects.get(kind, 0))
         if at < self._paid_until:
             return
-        seen = boxes()
-        people = tallest(seen, "person")
-        pairs = self._people.add(people)
-        if self._same is not self._people:
-            pairs += self._same.add(tallest(seen, self.worst))
-        self._packages.add(tallest(seen, "package"), people)
+        pairs = self.entities.add(at, boxes())
         paid = max(self._paid_until, at - CREDIT_MICROSECONDS)
         self._paid_until = paid + (PICTURE_PAIRS + pairs) * PAIR_MICROSECONDS
 
+    def tracks(self) -> tuple[TrackFacts, ...]:
+        """Return what is known of each object, the most important first."""
+        return self.entities.facts()
+
+    def terms(self) -> list[Term]:
+        """Return the terms of the score of the pictures so far."""
+        return self._judged()[1]
+
     def score(self) -> int:
         """Return the score of the pictures so far."""
-        return min(100, sum(n for n, _ in score_terms(self.features())))
+        return total(self.terms())
 
     def verdict(self, facts: Facts) -> Verdict:
         """Return the verdict on the pictures so far; `facts` are theirs."""
-        features, score = self.features(), self.score()
-        start = from_microseconds(facts.started_at).astimezone(self.zone)
-        describe = theft_summary if features.taken else summary
+        gravest, terms = self._judged()
+        score = total(terms)
+        acts = gravest.acts if gravest else []
+        decisive = {i for act in acts[:6] for i in act.detections}
+        taken = next((act for act in acts if act.what == "takes"), None)
+        start, seconds = from_microseconds(facts.started_at).astimezone(self.zone), facts.last_at - facts.started_at
+        listed = ", ".join(f"{term.why} {term.points:+d}".replace("-", "−") for term in terms)
         return Verdict(
             score,
-            describe(facts.objects, (facts.last_at - facts.started_at) / 1e6, facts.camera_name, start),
-            f"{', '.join(f'{why} +{n}' for n, why in score_terms(features))}: {score} of 100, by the rules",
-            evidence(facts.sightings, features.taken or ()),
+            summary(facts.objects, seconds / 1e6, facts.camera_name, start, taken),
+            f"{listed}: {score} of 100, by the rules",
+            evidence(facts.sightings, decisive),
         )
 
-    def features(self) -> Features:
-        """Return the features of the pictures so far."""
-        people = self._people
-        return Features(
-            self.objects,
-            self.worst,
-            self._same.seconds,
-            people.stops,
-            people.stops >= 2 or people.seconds >= LOITER_SECONDS,
-            self._packages.taken(),
-            self.is_night,
+    # -- the sum
+
+    def _judged(self) -> tuple[Entity | None, list[Term]]:
+        """Return the gravest object, and the terms."""
+        people = [(a, [*self._person(a)]) for a in self.entities.people()]
+        gravest, terms = max(
+            people, key=lambda pair: (points(pair[1]), -pair[0].track.number), default=(None, [Term(0, "")])
         )
+        kind, other = self._others()
+        if gravest is None or points(terms) < points(other):
+            gravest, terms = None, other
+        else:
+            terms += self._group(people)
+        place = _gravest(gravest) if gravest else ""
+        signature = Signature(
+            self.surroundings.camera_id, place if place in get_args(ZoneKind) else None,  # type: ignore[arg-type]
+            "person" if gravest else kind, bool(gravest and gravest.entered == "own_door"), self.hour, self.is_workday,
+        )  # fmt: skip
+        return gravest, [term for term in [*terms, *self._hint(signature)] if term.points]
+
+    def _hint(self, signature: Signature) -> list[Term]:
+        """Return the terms of what is normal here, and of what the owner answered."""
+        if signature not in self._hints:
+            found = self.surroundings.normal(signature), self.surroundings.learned(signature)
+            self._hints[signature] = [term._replace(is_hard=False) for term in found if term]
+        return self._hints[signature]
+
+    def _others(self) -> tuple[str, list[Term]]:
+        """Return the gravest kind but people, and its terms."""
+        kinds = self.objects if self.objects.keys() <= {"person"} else self.objects.keys() - {"person"}
+        kind = max(kinds, key=lambda kind: (KIND.get(kind, OTHER), kind))
+        terms = [Term(KIND.get(kind, OTHER), kind, kind == "bear")]
+        wheels = [a for a in self.entities.all.values() if a.track.family == "vehicle" and a.is_plausible]
+        private = [a for a in wheels if _gravest(a) not in ("public", "") and a.track.moved > 0.3]
+        if kind != "person" and private and self.is_dark:
+            terms.append(Term(14 if self.is_deep else 6, "a vehicle on own ground in the dark"))
+        return kind, terms
+
+    def _person(self, a: Entity) -> Iterator[Term]:
+        """Yield the terms of one person."""
+        place, dark, deep = _gravest(a), self.is_dark, self.is_deep
+        yield Term(KIND["person"], "person")
+        if not a.is_solid:
+            yield Term(-6, "seen only once or twice")
+        elif not a.is_plausible:
+            yield Term(-12, "does not move like a person")
+            return
+        own = place != "public"
+        if dark:
+            weight = DARK[place] if a.is_solid else DARK[place] // 2
+            yield Term(weight, f"{WORDS[place]} in the dark")
+            if own:
+                yield Term(
+                    DEEP if deep else WAKING if self.hour < EVENING_UNTIL else 0,
+                    "while people are asleep" if deep else "in waking hours",
+                )
+        elif not own:
+            yield Term(PUBLIC, "on public ground by day")
+        else:
+            yield Term(DAY_PLACE.get(place, 0), WORDS[place])
+        yield from self._residents(a)
+        if own:
+            yield from self._movement(a, place)
+        yield from self._handling(a, place)
+
+    def _residents(self, a: Entity) -> Iterator[Term]:
+        if a.entered == "own_door":
+            yield Term(-25, "comes from the own door")
+        elif a.did("gets out of"):
+            yield Term(-10, "arrives by car")
+        if a.entered != "own_door" and self.entities.left(a) == "own_door" and a.track.seconds < 40:
+            yield Term(-15, "goes in at the own door")
+
+    def _movement(self, a: Entity, place: str) -> Iterator[Term]:
+        """Yield what a person's way says, off public ground."""
+        dark = self.is_dark
+        if a.runs >= 2:
+            yield Term(15 if dark else 4, "runs")
+        if dark and a.did("approaches"):
+            yield Term(6, "comes nearer")
+        if dark and a.did("returns"):
+            yield Term(10, "returns")
+        away = [stop for where, stop in a.stops if where != "public"]
+        if dark and away and not all(where == "own_door" for where, _ in a.stops):
+            yield Term(8, "stops")
+        if len(away) > 1:
+            yield Term(min(24, 8 * (len(away) - 1)), f"stops at {len(away)} places")
+        if a.did("lies"):
+            yield Term(45, "lies down", True)
+
+    def _handling(self, a: Entity, place: str) -> Iterator[Term]:
+        taken = a.did("takes")
+        if taken:
+            home = a.entered == "own_door" or self.entities.left(a) == "own_door"
+            yield Term(10 if home else 45, f"takes a {taken.where}", not home)
+        beside = {key: s for key, s in a.beside.items() if s >= 3 and key[1] not in ("backpack", "handbag", "suitcase")}
+        wheels = [kind for (_, kind) in beside]
+        if wheels and place != "public" and a.entered != "own_door" and not a.did("gets out of"):
+            yield Term(14 if self.is_dark else 6, f"stands beside a {wheels[0]}")
+            if len(wheels) > 1:
+                yield Term(15, f"at {len(wheels)} vehicles", self.is_dark)
+
+    def _group(self, people: Sequence[tuple[Entity, list[Term]]]) -> Iterator[Term]:
+        """Yield what several people at once say."""
+        n = self.entities.at_once()
+        if n > 1 and self.is_dark:
+            yield Term(min(15, 5 * (n - 1)), f"{n} people at once")
+        runs = sorted(
+            a.run_at for a, _ in people if a.run_at is not None and a.is_plausible and _gravest(a) != "public"
+        )
+        rush = max((sum(0 <= other - at <= RUSH_SECONDS * 1e6 for other in runs) for at in runs), default=0)
+        if rush > 1 and self.is_dark:
+            yield Term(20, f"{rush} people run together", True)
 
 
-def _gravity(kind: str) -> tuple[int, str]:
-    return (KIND.get(kind, OTHER), kind) if kind else (-1, "")
+def points(terms: Sequence[Term]) -> int:
+    return sum(term.points for term in terms)
 
 
-def score_terms(features: Features) -> list[tuple[int, str]]:
-    """Return the terms of the score, each with its reason."""
-    more = features.objects[features.worst] - 1
-    stays = next((n for least, n in STAY if features.seconds >= least), 0)
-    loiter = min(LOITER_MAX, LOITER + LOITER_MORE * max(0, features.stops - 2)) if features.loiters else 0
-    night = _night(features) if features.is_night else 0
-    terms = [
-        (KIND.get(features.worst, OTHER), features.worst),
-        (min(MORE_MAX, MORE * more), f"{more} more at once"),
-        (stays, f"stays {_duration(features.seconds)}"),
-        (loiter, f"stops at {features.stops} places" if features.stops >= 2 else "does not leave"),
-        (night, "in the dark"),
-        (LOITER_NIGHT if loiter and night else 0, "loiters in the dark"),
-        (PACKAGE_TAKEN if features.taken else 0, "a package is gone after a person stood beside it"),
-    ]
-    return [term for term in terms if term[0]]
+def total(terms: Sequence[Term]) -> int:
+    """Return the score: the sum, at least what the kind and the hard terms give."""
+    hard = [term for term in terms if term.is_hard]
+    least = points(hard) + (terms[0].points if hard and not terms[0].is_hard else 0)
+    return max(0, min(100, max(points(terms), least)))
 
 
-def _night(features: Features) -> int:
-    return NIGHT_PERSON if "person" in features.objects else NIGHT_VEHICLE if VEHICLES & set(features.objects) else 0
+def _gravest(a: Entity) -> str:
+    """Return the gravest place that it was at in at least two pictures, or in half of them."""
+    least = min(2, (a.track.seen + 1) // 2)
+    return next((place for place in GRAVITY if a.places[place] >= least), a.place)
 
 
-def theft_summary(objects: dict[str, int], seconds: float, camera: str, start: datetime) -> str:
-    """`Package taken at the front door, 12:00 (1 person, 27 s)`."""
-    return f"Package taken {place(camera)}, {start:%H:%M} ({_count('person', objects['person'])}, {_duration(seconds)})"
+def is_between(hour: int, start: int, until: int) -> bool:
+    """Check whether an hour lies in a span around midnight."""
+    return hour >= start or hour < until
 
 
-def summary(objects: dict[str, int], seconds: float, camera: str, start: datetime) -> str:
-    """`2 people and 1 dog for 45 s at the front door, 02:13`: only what was counted."""
+def summary(objects: dict[str, int], seconds: float, camera: str, start: datetime, taken: Act | None = None) -> str:
+    """`2 people and 1 dog for 45 s at the front door, 02:13`: only what was counted, and what was taken."""
+    if taken:
+        count, what = _count("person", objects["person"]), taken.where.capitalize()
+        return f"{what} taken {place(camera)}, {start:%H:%M} ({count}, {_duration(seconds)})"
     seen = [
         _count(kind, n) for kind, n in sorted(objects.items(), key=lambda item: (-KIND.get(item[0], OTHER), item[0]))
     ]
@@ -190,9 +287,9 @@ def place(camera: str) -> str:
     return f"at the {words.lower()}" if words.replace(" ", "").isalpha() else f"at {camera}"
 
 
-def evidence(sightings: Sequence[Sighting], decisive: Sequence[Sighting] = ()) -> tuple[int, ...]:
+def evidence(sightings: Sequence[Sighting], decisive: Collection[int] = ()) -> tuple[int, ...]:
     """Return the surest detections of each kind, at most three, and the decisive ones, as ids in order."""
-    chosen = {s.id for s in decisive}
+    chosen = {s.id for s in sightings if s.id in decisive}
     for kind in {s.object_type for s in sightings}:
         surest = nsmallest(
             EVIDENCE_PER_KIND, (s for s in sightings if s.object_type == kind), key=lambda s: (-s.confidence, s.id)

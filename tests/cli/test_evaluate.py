@@ -30,7 +30,6 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Detection, Verdict
 from hearthwatch.schemas.settings import reload
-from hearthwatch.stages import rules
 from tests.support.judges import whole
 from tests.support.llm_server import Standin
 
@@ -139,7 +138,7 @@ def test_a_story_that_the_detector_slept_through_counts_with_0():
     assert [(t.facts, t.score, t.seconds_to_high) for t in drawn(asleep)] == [((), 0, None)] * 3
 
 
-PACES = [[n, [["person", 0.8, 300 + 60 * (n // 10 % 2), 200, 40, 100]]] for n in range(80)]
+PACES = [[n, [["person", 0.8, 300 + 90 * (n // 10 % 2), 200, 40, 100]]] for n in range(80)]
 STORY = {
     "camera": "Yard", "size": [640, 360], "start": "2026-02-03T01:00:00", "label": "alarming", "needs": ["movement"],
     "dark": True, "zones": [{"kind": "own_door", "points": [[0, 0], [1, 0], [1, 1]]}], "frames": PACES,
@@ -346,24 +345,6 @@ def test_the_rules_tell_what_they_promise_on_stories_that_they_were_not_tuned_on
     assert figures(1)["auroc"] >= 0.95
 
 
-def test_labels_and_points_in_the_docs_are_those_of_the_code():
+def test_labels_in_the_docs_are_those_of_the_code():
     for plot, meaning in LABELS.items():
         assert plot == "quiet" or f"| `{plot}` | {meaning.day} | {meaning.night} | {meaning.why} |" in PAGE
-    points = {
-        "each further one": (rules.MORE, rules.MORE_MAX),
-        "in view for": tuple(n for _, n in reversed(rules.STAY)),
-        "on the camera's clock": (rules.NIGHT_PERSON, rules.NIGHT_VEHICLE),
-        "does not leave": (rules.LOITER, rules.LOITER_MORE, rules.LOITER_MAX),
-        "the same at night": (rules.LOITER_NIGHT,),
-        "a package that lay": (rules.PACKAGE_TAKEN,),
-    }
-    for term, numbers in points.items():
-        (cell,) = re.findall(rf"^\| [^|]*{term}[^|]*\| ([^|]*) \|$", PAGE, re.MULTILINE)
-        assert tuple(map(int, re.findall(r"\d+", cell))) == numbers, term
-    (kinds,) = re.findall(r"^\| the gravest kind of object \| (.*) \|$", PAGE, re.MULTILINE)
-    said = {
-        kind: int(n)
-        for names, n in re.findall(r"([a-z, ]+?) (\d+)", kinds)
-        for kind in re.split(r", | and ", names.strip(", "))
-    }
-    assert said == rules.KIND | {"anything else": rules.OTHER}

@@ -75,7 +75,7 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ('sinks/notifier.py', 'sinks/test_incident_notifications.py', 'what was in flight at a kill is not sent again', '        for row in self.history.held(SENDING + "%"):', '        for row in ():'),
     ('sinks/notifier.py', 'sinks/test_incident_notifications.py', 'what was in flight at a kill rings when it is old', 'loud=is_fresh and row.held == f"{SENDING}loud"', 'loud=row.held == f"{SENDING}loud"'),
     ('sinks/notifier.py', 'sinks/test_incident_notifications.py', 'after an outage the oldest comes first', 'if was_late and self.by_incident:', 'if False:'),
-    ("stages/movement.py", "stages/test_movement.py", "a person who stops and walks on slowly is never counted again", "            run.clear()\n", "            pass\n"),
+    ("stages/acts.py", "stages/test_rules.py", "a thing that is taken is not noticed", "            by.act(\"takes\", t.kind, rest.last, by.track.last)\n", "            pass\n"),
     ("sinks/sqlite.py", "stages/test_analyze.py", "a case that brought no verdict stays in flight", "difference_update(v.event_id if isinstance(v, FailedAttempt) else v.id for v in judged)", "difference_update(v.id for v in judged if not isinstance(v, FailedAttempt))"),
     ("stages/analyze.py", "stages/test_analyze.py", "a case that could not be asked stays in flight", "            in_flight.ids.discard(case.event.id)", "            pass"),
     ("record/lake/export.py", "record/test_lake.py", "an hour is forgotten by a kill during its export", "SELECT kind, hour, 1 FROM dirty_hours WHERE NOT taken", "SELECT kind, hour, 1 FROM dirty_hours WHERE 0"),

@@ -147,7 +147,7 @@ def test_pictures_of_a_transaction_that_was_rolled_back_are_not_judged_before_th
     run = Run([(0, 0, [box("person", 0)]), (1, 1, [box("bear", 40)])])
     run.fail(run.items)
     run.one_by_one()
-    assert [p["risk_level"] for _, p, *_ in run.feed()] == ["medium", "critical", "critical"]
+    assert [p["risk_level"] for _, p, *_ in run.feed()] == ["medium", "high", "high"]
 
 
 def test_what_is_high_at_once_is_opened_as_high_and_not_raised():

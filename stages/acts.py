@@ -1,0 +1,378 @@
+"""What each object of an event does, from its track and its surroundings. Pure, picture by picture.
+
+An act is what a bystander would report: enters, stops, runs, stands beside a car, takes a bicycle. Times are microseconds
+UTC, lengths sizes of the object (`tracks`), so near and far count the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from hearthwatch.record.events import Sighting
+from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.schemas.zones import Zone, foot_point
+from hearthwatch.stages.tracks import STAND_SECONDS, Stop, Track, Tracker, distance, foot, ids, size
+
+PLACES = ("own_door", "window", "vehicle", "private", "public")  # of several at one point, the first counts
+BORDER = 0.025  # share of the picture's width or height: a box so near to its edge is cut by it
+RUN = 1.25  # sizes a second; people walk at 0.8
+APPROACH = 1.3  # times the size that it had
+OTHER_STOP = 0.8  # sizes: farther away it is another stop
+LIE_SECONDS, LIE_PICTURES = 3.0, 3
+BESIDE_REACH, BESIDE_SPEED = 0.3, 0.6  # sizes of the person, sizes a second
+BESIDE_SECONDS = 3.0
+STEP_SECONDS = 6.0  # a longer time between two pictures counts as so long
+MOVED_AWAY = 0.6  # sizes of the thing
+GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
+    3,
+    3.0,
+    0.03,
+)  # an open view of the place so often, for so long; by misses alone
+AWAY_SECONDS = 4.0  # unseen for so long at a border or door: it left
+RETURN_SECONDS = 300.0
+RUSH_SECONDS = 5.0
+STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
+ENTITIES_MAX, ACTS_MAX, FACTS_MAX = 128, 20, 10
+
+
+class Act(NamedTuple):
+    """Something that an object did."""
+
+    at: int
+    what: str
+    """`enters`, `leaves`, `stops`, `returns`, `runs`, `approaches`, `lies`, `stands beside`, `gets out of`, `takes`, `leaves behind`."""
+    where: str
+    """The kind of a zone, a border of the picture, or what it is beside; "": unknown."""
+    detections: tuple[int, ...]
+
+
+class TrackFacts(NamedTuple):
+    """What is known of one object. Times in microseconds."""
+
+    number: int
+    kind: str
+    began: int
+    last: int
+    detections: tuple[int, ...]
+    places: tuple[str, ...]
+    acts: tuple[Act, ...]
+    is_plausible: bool
+
+
+class Entity:
+    """One object, and what it did."""
+
+    def __init__(self, track: Track, entered: str) -> None:
+        self.track = track
+        self.entered = entered
+        """`own_door`, a border, `middle` of the picture, or "": it was there in the first picture."""
+        self.place = ""
+        self.places: Counter[str] = Counter()
+        """In how many pictures it was where."""
+        self.entries: Counter[str] = Counter()
+        """How often it came from another place."""
+        self.acts: list[Act] = []
+        self.stops: list[tuple[str, Stop]] = []
+        """Places where it stood, each at least `OTHER_STOP` from the others."""
+        self.beside: Counter[tuple[int, str]] = Counter()
+        """(number, kind) of a thing → seconds for which it stood beside it."""
+        self.run_at: int | None = None
+        """When it ran last."""
+        self.runs = 0
+        self.alone = 0
+        """A thing: pictures of it, at rest, without a person beside it before one came."""
+        self.near: tuple[int, Entity] | None = None
+        """A thing: when a person was last beside it, and who."""
+        self.brought_by: Entity | None = None
+        self.open_views: list[int] = []
+        """A thing: pictures since it was seen, without anything before its place."""
+        self.is_gone = False
+
+    def act(self, what: str, where: str, *sightings: Sighting) -> None:
+        if len(self.acts) < ACTS_MAX:
+            self.acts.append(Act(sightings[-1].at, what, where, ids(sightings)))
+
+    def did(self, what: str) -> Act | None:
+        """Return the first act of this kind."""
+        return next((act for act in self.acts if act.what == what), None)
+
+    @property
+    def is_statue(self) -> bool:
+        """Whether it never moved since it was first seen, in the middle of the picture."""
+        t = self.track
+        return self.entered in ("", "middle") and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
+
+    @property
+    def is_solid(self) -> bool:
+        """Whether it was seen often enough to be a body."""
+        t = self.track
+        return t.seen >= 3 or (t.seen == 2 and t.surest.confidence >= 0.5)
+
+    @property
+    def is_plausible(self) -> bool:
+        t = self.track
+        if t.family != "person":
+            return t.seen >= 2
+        return self.is_solid and t.upright and not self.is_statue
+
+
+class Entities:
+    """All objects of an event."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.surroundings = surroundings
+        self.tracker = Tracker()
+        self.all: dict[int, Entity] = {}
+        self.pictures = 0
+        self.together: Counter[int] = Counter()
+        """How many people off public ground, at once → in how many pictures."""
+        self._at = 0
+        zones = surroundings.zones
+        public = [y for zone in zones if zone.kind == "public" for _, y in zone.points]
+        self._beyond = min(public, default=-1.0)  # farther away than all public ground nothing is the owner's
+        self._others = "private" if public else ""
+
+    def add(self, at: int, boxes: Sequence[Sighting]) -> int:
+        """Take in the next picture; return how many pairs were compared."""
+        seconds = min((at - self._at) / 1e6, STEP_SECONDS) if self.pictures else 0.0
+        seen, compared = self.tracker.add(at, boxes)
+        present = [self._observe(track) for track in seen]
+        people = [a for a in present if a.track.family == "person"]
+        things = [
+            self.all[t.number]
+            for t in self.tracker.live
+            if t.family in ("vehicle", "cycle", "bag") and t.number in self.all
+        ]
+        for thing in things:
+            self._relate(thing, people, at, seconds)
+        n = sum(a.is_plausible and a.place != "public" for a in people)
+        if n > 1:
+            self.together[n] += 1
+        self.pictures += 1
+        self._at = at
+        if len(self.all) > ENTITIES_MAX:
+            self._forget()
+        return compared + len(things) * len(people)
+
+    def people(self) -> Iterator[Entity]:
+        return (a for a in self.all.values() if a.track.family == "person")
+
+    def at_once(self) -> int:
+        """Return how many people were off public ground in each of at least two pictures."""
+        total = 0
+        for n in sorted(self.together, reverse=True):
+            total += self.together[n]
+            if total >= 2:
+                return n
+        return 1
+
+    def place_of(self, s: Sighting) -> str:
+        """Return the place where it stands; "": not known."""
+        known, zones = self.surroundings, self.surroundings.zones
+        if not zones or not known.width:
+            return ""
+        point = foot_point((s.x, s.y, s.width, s.height), known.width, known.height)
+        kinds = {zone.kind for zone in zones if _contains(zone, point)}
+        for kind in PLACES:
+            if kind in kinds:
+                return kind
+        return "public" if point[1] < self._beyond else self._others
+
+    def border_of(self, s: Sighting) -> str:
+        """Return which border of the picture cuts it, or ""."""
+        width, height = self.surroundings.width, self.surroundings.height
+        if not width or not height:
+            return ""
+        near = {
+            "left": s.x / width,
+            "right": 1 - (s.x + s.width) / width,
+            "bottom": 1 - (s.y + s.height) / height,
+            "top": s.y / height,
+        }
+        border = min(near, key=near.__getitem__)
+        return border if near[border] <= BORDER else ""
+
+    def facts(self) -> tuple[TrackFacts, ...]:
+        """Return what is known of each object, those with the most acts first."""
+        chosen = sorted(
+            self.all.values(),
+            key=lambda a: (
+                not a.is_plausible, a.track.family != "person", -len(a.acts), -a.track.seen, a.track.number,
+            ),
+        )[:FACTS_MAX]  # fmt: skip
+        return tuple(self._facts(a) for a in chosen)
+
+    def left(self, a: Entity) -> str:
+        """Return the door or border at which it was seen last, if it is not there any more."""
+        if a.track.last.at >= self._at:
+            return ""
+        return "own_door" if a.place == "own_door" else self.border_of(a.track.last)
+
+    def _facts(self, a: Entity) -> TrackFacts:
+        t, acts = a.track, a.acts
+        if where := self.left(a):
+            acts = [*acts, Act(t.last.at, "leaves", where, (t.last.id,))]
+        return TrackFacts(
+            t.number, t.kind, t.first.at, t.last.at, ids([t.first, t.surest, t.last]),
+            tuple(place for place in a.places if place), tuple(acts), a.is_plausible,
+        )  # fmt: skip
+
+    # -- one object in one picture
+
+    def _observe(self, track: Track) -> Entity:
+        s, a = track.last, self.all.get(track.number)
+        if a is None:
+            a = self.all[track.number] = self._enter(track)
+        place = self.place_of(s)
+        if place != a.place and a.places[place] < 1:
+            a.entries[place] += 1
+        elif place != a.place:
+            a.entries[place] += 1
+            if a.entries[place] == 2 and place not in ("", "public") and track.family == "person":
+                a.act("returns", place, s)
+        a.place = place
+        a.places[place] += 1
+        if track.family == "person":
+            self._watch(a, s)
+        return a
+
+    def _enter(self, track: Track) -> Entity:
+        s = track.first
+        place, border = self.place_of(s), self.border_of(s)
+        entered = "own_door" if place == "own_door" else border or ("middle" if self.pictures else "")
+        a = Entity(track, entered)
+        if entered and track.family in ("person", "vehicle", "cycle"):
+            a.act("enters", entered, s)
+        if track.family == "person":
+            self._recognise_return(a, border)
+        return a
+
+    def _recognise_return(self, a: Entity, border: str) -> None:
+        """Note that a person comes from where one went away before."""
+        s = a.track.first
+        for before in self.people():
+            gone = (s.at - before.track.last.at) / 1e6
+            if (
+                border
+                and AWAY_SECONDS <= gone <= RETURN_SECONDS
+                and before.is_plausible
+                and self.left(before) == border
+            ):
+                a.act("returns", border, before.track.last, s)
+                return
+
+    def _watch(self, a: Entity, s: Sighting) -> None:
+        """Note what a person does alone."""
+        t = a.track
+        if t.seen >= 3 and t.speed >= RUN:
+            a.runs += 1
+            if a.runs >= 2 or (s.at - t.first.at) / 1e6 >= 4:
+                if a.run_at is None:
+                    a.act("runs", a.place, s)
+                a.run_at = s.at
+        if size(s) >= APPROACH * t.sizes[0] and t.upright and foot(s)[1] > foot(t.first)[1] and not a.did("approaches"):
+            a.act("approaches", a.place, t.first, s)
+        if t.stands and all(distance(stop.first, t.stop.first) > OTHER_STOP for _, stop in a.stops):
+            a.stops.append((a.place, t.stop))
+            a.act("stops", a.place, t.stop.first, s)
+        if t.lying and t.upright and not a.did("lies"):
+            enough = t.lying.seen >= LIE_PICTURES and t.lying.seconds >= LIE_SECONDS
+            if enough and t.stands and self.border_of(s) == "":
+                a.act("lies", a.place, t.lying.first, s)
+
+    # -- people and things
+
+    def _relate(self, thing: Entity, people: Sequence[Entity], at: int, seconds: float) -> None:
+        t = thing.track
+        near = [p for p in people if is_beside(p.track.last, t)]
+        is_seen = t.last.at == at
+        if is_seen:
+            thing.open_views.clear()
+            if not near and not thing.near and t.family != "vehicle":
+                thing.alone += 1
+            if t.seen == 1 and near and self.pictures and t.family == "bag":
+                thing.brought_by = near[0]
+        elif people and not thing.is_gone and not any(_covers(p.track.last, t.last) for p in people):
+            thing.open_views.append(at)
+        for p in near:
+            self._beside(p, thing, seconds)
+        if t.family != "vehicle" and not thing.is_gone:
+            self._taken(thing, near, at)
+        if near:
+            thing.near = at, min(near, key=lambda p: (distance(p.track.last, t.last), p.track.number))
+        by = thing.brought_by
+        if by and t.stands and not near and not by.did("leaves behind"):
+            by.act("leaves behind", t.kind, t.first, t.last)
+
+    def _beside(self, p: Entity, thing: Entity, seconds: float) -> None:
+        t, person = thing.track, p.track
+        key = t.number, t.kind
+        if t.family == "vehicle" and person.seen == 1 and t.seen > 2 and t.moved > 0.5 and t.speed < 0.3:
+            p.act("gets out of", t.kind, t.last, person.last)
+        if person.seen > 1 and person.speed < BESIDE_SPEED and t.speed < BESIDE_SPEED:
+            before = p.beside[key]
+            p.beside[key] += seconds  # type: ignore[assignment]
+            if before < BESIDE_SECONDS <= p.beside[key]:
+                p.act("stands beside", t.kind, t.last, person.last)
+
+    def _taken(self, thing: Entity, near: Sequence[Entity], at: int) -> None:
+        """Note that a thing which was at rest moves away with a person, or is gone after one was beside it."""
+        t = thing.track
+        if not t.stops or thing.alone < 2 or thing.brought_by:
+            return
+        rest = t.stops[0]
+        by = near[0] if near else thing.near[1] if thing.near and (at - thing.near[0]) / 1e6 <= STEP_SECONDS else None
+        if by and t.last.at == at and distance(rest.first, t.last) > MOVED_AWAY and t.speed > 0.2:
+            thing.is_gone = True
+            by.act("takes", t.kind, rest.last, by.track.last)
+        elif thing.near and len(thing.open_views) >= GONE_PICTURES:
+            span = (at - thing.open_views[0]) / 1e6
+            chance = 1 - t.seen / max(1, t.seen + self._misses(thing))
+            who, when = thing.near[1], thing.near[0]
+            is_close = abs(when - t.last.at) / 1e6 <= STEP_SECONDS or when > t.last.at
+            if span >= GONE_SECONDS and is_close and chance ** len(thing.open_views) <= GONE_CHANCE:
+                thing.is_gone = True
+                who.act("takes", t.kind, t.last, who.track.last)
+
+    def _misses(self, thing: Entity) -> int:
+        """Return in how many pictures it was missed while it was there, about."""
+        span = thing.track.seconds / max(self.tracker.interval, 0.2)
+        return max(0, round(span) + 1 - thing.track.seen)
+
+    def _forget(self) -> None:
+        """Keep the objects that matter most."""
+        live = {t.number for t in self.tracker.live}
+        worst = sorted(self.all.values(), key=lambda a: (a.track.number in live, len(a.acts), a.track.seen))
+        for a in worst[: len(self.all) - ENTITIES_MAX]:
+            del self.all[a.track.number]
+
+
+def is_beside(person: Sighting, thing: Track) -> bool:
+    """Check whether a person is within reach of a thing, and as near to the camera."""
+    t, reach = thing.last, BESIDE_REACH * size(person)
+    gap = max(person.x - (t.x + t.width), t.x - (person.x + person.width))
+    below = person.y + person.height - (t.y + t.height)
+    if thing.family == "vehicle":
+        return (
+            gap <= reach and -0.8 * t.height <= below <= 1.5 * reach and 0.4 <= person.height / max(1, t.height) <= 3.5
+        )
+    return gap <= reach and abs(below) <= 1.5 * reach
+
+
+def _covers(person: Sighting, thing: Sighting) -> bool:
+    return (
+        person.x < thing.x + thing.width
+        and thing.x < person.x + person.width
+        and person.y < thing.y + thing.height
+        and thing.y < person.y + person.height
+    )
+
+
+def _contains(zone: Zone, point: tuple[float, float]) -> bool:
+    ys = [y for _, y in zone.points]
+    return min(ys) <= point[1] <= max(ys) and zone.contains(point)
+
+
+__all__ = ["STAND_SECONDS", "Act", "Entities", "Entity", "TrackFacts", "is_beside"]
