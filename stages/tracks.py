@@ -20,7 +20,7 @@ FAMILIES = {
     "backpack": "bag", "handbag": "bag", "suitcase": "bag", "package": "bag", "dog": "animal", "cat": "animal",
     "bird": "animal", "horse": "animal", "sheep": "animal", "cow": "animal", "bear": "animal",
 }  # fmt: skip
-"""Kinds of one family may be one object; any other kind is a family of its own."""
+"""Kinds of one family may be one object; any other kind is a family alone."""
 
 SPEED_MAX = {
     "person": 3.0,
