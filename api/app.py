@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import THREADS, AppState
 from hearthwatch.api.file_serving import FileRefused
-from hearthwatch.api.routes import cameras, detections, events, incidents, live, media, page, system
+from hearthwatch.api.routes import cameras, detections, events, feedback, incidents, live, media, page, system
 from hearthwatch.api.security import AccessMiddleware, redact
 from hearthwatch.record import RecordError
 from hearthwatch.schemas.settings import Settings
@@ -31,6 +31,7 @@ Times are ISO 8601 in UTC. With `HEARTHWATCH_API_TOKEN` set, send `Authorization
 
 TAGS = [
     {"name": "events", "description": "What happened, and its risk."},
+    {"name": "feedback", "description": "What you answered about events, and what was learned from it."},
     {"name": "cameras", "description": "One for each folder below the upload tree."},
     {"name": "detections", "description": "Boxes, in pixels of the original picture."},
     {"name": "media", "description": "Uploads and thumbnails."},
@@ -82,7 +83,7 @@ def create(settings: Settings) -> FastAPI:
         docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.app_state = state
-    for module in (page, events, incidents, cameras, detections, media, live, system):
+    for module in (page, events, feedback, incidents, cameras, detections, media, live, system):
         app.include_router(module.router, responses=models.COMMON_ERRORS)
     app.mount("/static", page.Static())
     app.add_middleware(AccessMiddleware, settings=settings)

@@ -293,13 +293,18 @@ class RevisionWriter:
 
     def _judge(self, event: int, v: Verdict) -> None:
         """Write the verdict into the row; a reviewed event is unreviewed again only if its level rose."""
+        signature = None
         if judged := self._judged.get(event):
             judged.floor = _floor(v.risk_score)
+            if v.analyzer == "rules" and (sign := getattr(judged.judge, "signature", None)):
+                signature = json.dumps(sign()._asdict())
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
-            "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?) WHERE id = ?",
+            "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?), "
+            "signature = coalesce(?, signature) WHERE id = ?",
             _floor(v.risk_score), v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
-            v.analyzer, v.model, v.prompt_version, v.analyzer == "rules" and v.risk_score >= RISK_FLOORS["medium"], event,
+            v.analyzer, v.model, v.prompt_version, v.analyzer == "rules" and v.risk_score >= RISK_FLOORS["medium"],
+            signature, event,
         )  # fmt: skip
 
     def _append(self, e: Event) -> None:

@@ -63,6 +63,8 @@ class Surroundings:
 
 def read_surroundings(record: Record, event: int) -> Surroundings:
     """Read those of an event that has a frame."""
+    from hearthwatch.record.feedback import learned_at  # it needs the names above
+
     camera, started_at, width, height, is_grey, zones = record.one(
         "SELECT e.camera_id, f.captured_at, f.width, f.height, f.is_grey, c.zones FROM events e "
         "JOIN frames f ON f.event_id = e.id LEFT JOIN cameras c ON c.id = e.camera_id "
@@ -71,6 +73,7 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
     return Surroundings(
         camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
+        learned=learned_at(record, camera, started_at),
     )  # fmt: skip
 
 

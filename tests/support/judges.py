@@ -1,11 +1,12 @@
 """A judge that is a function of an event's facts, for tests of what surrounds the rules."""
 
 from hearthwatch.record.events import Facts
+from hearthwatch.record.surroundings import Signature
 
 
 class _Whole:
-    def __init__(self, function):
-        self.function, self.seen, self.pictures = function, [], 0
+    def __init__(self, function, surroundings):
+        self.function, self.surroundings, self.seen, self.pictures = function, surroundings, [], 0
 
     def add(self, at, objects, boxes):
         self.seen += boxes()
@@ -20,7 +21,11 @@ class _Whole:
     def verdict(self, facts):
         return self.function(facts)
 
+    def signature(self):
+        """All events with this kind first are alike."""
+        return Signature(self.surroundings.camera_id, None, self.seen[0].object_type, False, 12, True)
+
 
 def whole(function):
     """Turn a function Facts -> Verdict into what makes the judge of an event, whatever its surroundings."""
-    return lambda surroundings: _Whole(function)
+    return lambda surroundings: _Whole(function, surroundings)

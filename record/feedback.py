@@ -1,0 +1,141 @@
+"""Learn from the owner's answers about events: `fine`, `nothing_there`, `right`.
+
+An answer is a row, written in the transaction that marks its event as reviewed. It holds for alike events (`Signature`, the
+hour give or take one) that start after it, counts less every day, and nothing after `DAYS` or once it is revoked. Which
+answers hold follows from an event's start alone, so a replay gives the same verdict, whatever was answered since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
+
+from hearthwatch.record import Record
+from hearthwatch.record.suppression import STRAY_IOU, iou
+from hearthwatch.record.surroundings import Signature, Term
+from hearthwatch.record.units import BOXES_OF_FRAME, DAY
+from hearthwatch.schemas.items import from_microseconds, iso
+
+Answer = Literal["fine", "nothing_there", "right"]
+
+DAYS = 90  # after which an answer has expired
+PRIOR = 2.5  # answers of each kind that are assumed: a Beta(2.5, 2.5), which is even
+SCALE = 72  # points from even to certain: one `fine` gives −6, five −18
+POINTS_MIN, POINTS_MAX = -25, 10
+
+_STANDING = "at <= ?1 AND expires_at > ?1 AND coalesce(revoked_at > ?1, 1)"
+"""An answer that holds for an event that started at this time."""
+
+
+class FeedbackRefused(Exception):
+    """An answer that cannot be taken; the text says why."""
+
+
+class Answered(NamedTuple):
+    """An answer as a judge sees it."""
+
+    signature: Signature
+    answer: Answer
+    weight: float
+    """1 on its day, 0 when it expires."""
+
+
+def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: bool = False) -> int | None:
+    """Write an answer instead of the event's earlier one and mark the event as reviewed; its id, or None: there is no such event.
+
+    The gravest event of an incident speaks for the whole of it.
+
+    Raises:
+        FeedbackRefused: this is the answer already (`once`: there was any), or the event says nothing to learn from.
+    """
+
+    def write() -> int | None:
+        published = "id = ? AND status <> 'merged' AND risk_level IS NOT NULL"
+        row = record.one(f"SELECT signature FROM events WHERE {published}", event)
+        if row is None:
+            return None
+        given = record.rows("SELECT answer, revoked_at FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
+        if given and (once or given[0] == (answer, None)):
+            raise FeedbackRefused(f"event {event} is answered already: {given[0][0].replace('_', ' ')}")
+        if row[0] is None:
+            raise FeedbackRefused(f"event {event} was judged by an older version, which did not note what it is like")
+        box = _surest_box(record, event, json.loads(row[0])["kind"]) if answer == "nothing_there" else None
+        record.execute("UPDATE feedback SET revoked_at = ? WHERE event_id = ? AND revoked_at IS NULL", at, event)
+        id = record.execute(
+            "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box) VALUES (?,?,?,?,?,?)",
+            event, at, answer, row[0], at + DAYS * DAY, box and json.dumps(box),
+        ).lastrowid  # fmt: skip
+        whole = "incident_id = (SELECT id FROM incidents WHERE gravest_event_id = ?1)"
+        record.execute(f"UPDATE events SET reviewed = 1 WHERE id = ?1 OR {whole}", event)
+        return id
+
+    return record.transact(write)
+
+
+def _surest_box(record: Record, event: int, kind: str) -> list[float] | None:
+    """Return where the surest object of this kind was: the mean of the boxes in the place of the surest one."""
+    boxes = record.rows(
+        f"SELECT d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
+        "WHERE f.event_id = ? AND d.object_type = ? ORDER BY d.confidence DESC, d.id", event, kind,
+    )  # fmt: skip
+    same = [box for box in boxes if iou(box, boxes[0]) >= STRAY_IOU]
+    return [sum(values) / len(same) for values in zip(*same, strict=True)] or None
+
+
+def revoke(record: Record, id: int, at: int) -> bool:
+    """Revoke an answer: it holds for no event from now on; False if there is none that stands."""
+    sql = "UPDATE feedback SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+    return record.transact(lambda: record.execute(sql, at, id).rowcount > 0)
+
+
+def learned_at(record: Record, camera: str, at: int) -> Callable[[Signature], Term | None]:
+    """Return what gives the term for what the owner answered before an event of this camera that started at `at`."""
+    rows = record.rows(
+        "SELECT signature, answer, (expires_at - ?1) * 1.0 / (expires_at - at) FROM feedback "
+        f"WHERE json_extract(signature, '$.camera_id') = ?2 AND {_STANDING} AND answer <> 'nothing_there' ORDER BY id",
+        at, camera,
+    )  # fmt: skip
+    return partial(learned, [Answered(Signature(**json.loads(text)), *rest) for text, *rest in rows])
+
+
+def learned(answers: Sequence[Answered], signature: Signature) -> Term | None:
+    """Return the term that these answers give an event like this: how far their Beta–binomial mean is from even."""
+    alike = [row for row in answers if _is_alike(row.signature, signature)]
+    fine = sum(row.weight for row in alike if row.answer == "fine")
+    right = sum(row.weight for row in alike if row.answer == "right")
+    points = round(SCALE * (0.5 - (PRIOR + fine) / (2 * PRIOR + fine + right)))
+    count = sum(row.answer == "fine" for row in alike)
+    why = f"you called {count} of {len(alike)} such visit{'s' * (len(alike) > 1)} fine"
+    return Term(min(POINTS_MAX, max(POINTS_MIN, points)), why) if points else None
+
+
+def _is_alike(a: Signature, b: Signature) -> bool:
+    return a._replace(hour=b.hour) == b and (a.hour - b.hour + 1) % 24 <= 2
+
+
+def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[str, Any]]:
+    """Read the answers that stand at `at`, the newest first, each with the term that such an event would get now."""
+    rows = record.dicts(
+        f"SELECT id, event_id, at, answer, signature, expires_at FROM feedback WHERE {_STANDING} AND id = coalesce(?2, id) "
+        "ORDER BY id DESC", at, id,
+    )  # fmt: skip
+    names, of_camera = dict(record.rows("SELECT id, name FROM cameras")), lru_cache(partial(learned_at, record, at=at))
+    for row in rows:
+        signature = Signature(**json.loads(row["signature"]))
+        term = of_camera(signature.camera_id)(signature) if row["answer"] != "nothing_there" else None
+        row |= {
+            "camera_id": signature.camera_id, "signature": describe(signature, names.get(signature.camera_id)),
+            "at": iso(from_microseconds(row["at"])), "expires_at": iso(from_microseconds(row["expires_at"])), "points": term.points if term else 0, "why": term and term.why,
+        }  # fmt: skip
+    return rows
+
+
+def describe(signature: Signature, camera: str | None = None) -> str:
+    """`person from the own door at Front door, private, 07–09 h on workdays`."""
+    hour, place = signature.hour, signature.place and signature.place.replace("_", " ")
+    return "".join((
+        signature.kind, " from the own door" * signature.from_own_door, f" at {camera or signature.camera_id}", f", {place}" if place else "",
+        f", {(hour - 1) % 24:02}–{(hour + 2) % 24:02} h on {'workdays' if signature.workday else 'free days'}",
+    ))  # fmt: skip

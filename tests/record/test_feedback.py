@@ -1,0 +1,228 @@
+"""Promise: an answer lowers or raises such events that start later, within bounds, until it expires or is revoked; never earlier ones."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hearthwatch.record import Record
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.feedback import (
+    DAYS,
+    POINTS_MAX,
+    POINTS_MIN,
+    Answered,
+    FeedbackRefused,
+    learned,
+    learned_at,
+    list_answers,
+    revoke,
+    write_answer,
+)
+from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.surroundings import Signature, Surroundings
+from hearthwatch.record.units import DAY, HOUR
+from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+
+S = 1_000_000
+START = 1_790_000_000 * S
+VISIT = Signature("c", "own_door", "person", True, 14, True)
+
+
+@dataclass
+class Alike:
+    """A judge to whom all events of a camera are alike: 50 points and what was learned."""
+
+    surroundings: Surroundings
+    seen: list = field(default_factory=list)
+
+    def add(self, at, objects, boxes):
+        self.seen += boxes()
+
+    def signature(self):
+        return VISIT._replace(camera_id=self.surroundings.camera_id)
+
+    def score(self):
+        term = self.surroundings.learned(self.signature())
+        return 50 + (term.points if term else 0)
+
+    def verdict(self, facts):
+        term = self.surroundings.learned(self.signature())
+        return Verdict(self.score(), "someone came", term.why if term else "", (facts.sightings[0].id,))
+
+
+class House:
+    """A camera with visits, each of one picture, whose events are closed at once."""
+
+    def __init__(self, path=":memory:"):
+        self.record = Record(path)
+        self.ledger = Ledger(self.record)
+
+    def visit(self, at, *boxes):
+        found = FoundFile("c", "C", f"{at}.jpg", 0, 1, at, at)
+        self.ledger.discover([found], 1 << 60)
+        frame = self.ledger.todo(0, 1)[0].frame
+        batching = Batching(self.record, Alike)
+        batching.write([Detected(frame, 640, 360, boxes or (Detection("person", 0.9, (100, 100, 30, 90)),))])
+        batching.write([Tick(from_microseconds(at + 600 * S))])
+        return self.record.one("SELECT event_id FROM frames WHERE id = ?", frame.id)[0]
+
+    def score(self, event):
+        return self.record.one("SELECT risk_score FROM events WHERE id = ?", event)[0]
+
+    def reasons(self, event):
+        return self.record.one("SELECT reasoning FROM events WHERE id = ?", event)[0]
+
+    def judged_again(self, event):
+        batching = Batching(self.record, Alike)
+        return batching.writer._read_judged(event).judge.score()
+
+
+def test_what_the_owner_called_fine_counts_less_the_next_time_and_says_why():
+    house = House()
+    first = house.visit(START)
+    write_answer(house.record, first, "fine", START + HOUR)
+    assert house.record.one("SELECT reviewed FROM events WHERE id = ?", first) == (1,)
+    second = house.visit(START + DAY)
+    assert (house.score(first), house.score(second)) == (50, 44)
+    assert house.reasons(second) == "you called 1 of 1 such visit fine"
+
+
+def test_five_times_fine_is_eighteen_points_and_as_many_right_answers_cancel_them():
+    def points(fine, right=0):
+        term = learned([Answered(VISIT, "fine", 1)] * fine + [Answered(VISIT, "right", 1)] * right, VISIT)
+        return term.points if term else 0
+
+    assert [points(n) for n in (0, 1, 2, 5, 100)] == [0, -6, -10, -18, -25]
+    assert [points(5, n) for n in (1, 2, 5)] == [-13, -9, 0] and [points(0, n) for n in (1, 2, 9)] == [6, 10, 10]
+
+
+def test_only_alike_visits_are_touched_within_one_hour_also_across_midnight():
+    def is_touched(**other):
+        return learned([Answered(VISIT, "fine", 1)], VISIT._replace(**other)) is not None
+
+    assert is_touched() and is_touched(hour=13) and is_touched(hour=15) and not is_touched(hour=16)
+    night = VISIT._replace(hour=0)
+    assert learned([Answered(night, "fine", 1)], night._replace(hour=23))
+    for other in ({"place": None}, {"kind": "dog"}, {"from_own_door": False}, {"workday": False}, {"camera_id": "d"}):
+        assert not is_touched(**other), other
+
+
+answers = st.lists(
+    st.builds(
+        Answered,
+        st.builds(VISIT._replace, hour=st.integers(0, 23), workday=st.booleans()),
+        st.sampled_from(["fine", "right"]),
+        st.floats(0, 1),
+    ),
+    max_size=60,
+)
+
+
+@given(answers, st.integers(0, 23))
+def test_what_was_learned_is_bounded_and_each_fine_lowers_and_each_right_raises_it(rows, hour):
+    def points(given):
+        term = learned(given, VISIT._replace(hour=hour))
+        return term.points if term else 0
+
+    here = VISIT._replace(hour=hour)
+    now = points(rows)
+    assert POINTS_MIN <= points([*rows, Answered(here, "fine", 1)]) <= now
+    assert now <= points([*rows, Answered(here, "right", 1)]) <= POINTS_MAX
+    assert now == points(list(reversed(rows)))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from(["fine", "right", "nothing_there"]), st.integers(0, 200), st.integers(0, 200)), max_size=8))  # fmt: skip
+def test_an_answer_that_is_revoked_or_expired_leaves_nothing_and_earlier_events_see_what_they_saw(days):
+    record = Record(":memory:")
+    text = json.dumps(VISIT._asdict())
+
+    def points_at(day):
+        term = learned_at(record, "c", START + day * DAY)(VISIT)
+        return term and term.points
+
+    seen = {}
+    now = 0
+    for answer, wait, stands in days:
+        for day in range(max(0, now - 100), now, 13):
+            seen[day] = points_at(day)
+        now += wait
+        before = points_at(now)
+        id = record.execute(
+            "INSERT INTO feedback(event_id, at, answer, signature, expires_at) VALUES (1,?,?,?,?)",
+            START + now * DAY, answer, text, START + (now + DAYS) * DAY,
+        ).lastrowid  # fmt: skip
+        if stands < 100:
+            assert revoke(record, id, START + now * DAY) and points_at(now) == before
+            assert not revoke(record, id, START + now * DAY)
+        assert {day: points_at(day) for day in seen} == seen
+    assert points_at(now + DAYS) is None
+
+
+def test_answers_change_no_event_that_started_before_them_also_when_it_is_judged_again():
+    house = House()
+    events = [house.visit(START + n * DAY) for n in range(3)]
+    for n, answer in enumerate(("fine", "right", "fine")):
+        write_answer(house.record, events[n], answer, START + (n + 2) * DAY + HOUR)
+    events += [house.visit(START + n * DAY) for n in range(3, 6)]
+    scores = [house.score(event) for event in events]
+    assert scores == [50, 50, 50, 44, 50, 46] and scores == [house.judged_again(event) for event in events]
+    for row in list_answers(house.record, START + 6 * DAY):
+        revoke(house.record, row["id"], START + 6 * DAY)
+    assert scores == [house.judged_again(event) for event in events]
+    assert house.score(house.visit(START + 7 * DAY)) == 50
+
+
+def test_another_answer_replaces_the_first_and_the_same_one_is_refused():
+    house = House()
+    event = house.visit(START)
+    write_answer(house.record, event, "fine", START + HOUR)
+    with pytest.raises(FeedbackRefused, match="answered already: fine"):
+        write_answer(house.record, event, "fine", START + HOUR)
+    write_answer(house.record, event, "right", START + 2 * HOUR)
+    (row,) = list_answers(house.record, START + 3 * HOUR)
+    assert (row["answer"], row["points"], row["why"]) == ("right", 6, "you called 0 of 1 such visit fine")
+    assert row["signature"] == "person from the own door at C, own door, 13–16 h on workdays"
+    with pytest.raises(FeedbackRefused, match="answered already"):
+        write_answer(house.record, event, "fine", START + HOUR, once=True)
+    assert write_answer(house.record, 999, "fine", START) is None
+
+
+def test_an_event_that_an_older_version_judged_is_refused_in_words():
+    house = House()
+    event = house.visit(START)
+    house.record.execute("UPDATE events SET signature = NULL")
+    with pytest.raises(FeedbackRefused, match="older version"):
+        write_answer(house.record, event, "fine", START + HOUR)
+    assert house.record.one("SELECT count(*), sum(reviewed) FROM feedback, events") in ((0, None), (0, 0))
+
+
+def test_a_kill_at_any_statement_leaves_answer_and_review_or_neither(tmp_path):
+    house = House(tmp_path / "r.db")
+    events = [house.visit(START + n * DAY) for n in range(20)]
+    execute, answered = house.record.execute, 0
+    for step, event in enumerate(events):
+        left = step
+
+        def dies(sql, *args):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return execute(sql, *args)
+
+        house.record.execute = dies
+        try:
+            write_answer(house.record, event, "fine", START + HOUR)
+        except KeyboardInterrupt:
+            pass
+        house.record.execute = execute
+        found = house.record.one("SELECT count(*) FROM feedback"), house.record.one("SELECT sum(reviewed) FROM events")
+        assert found[0] == found[1] and found[0][0] in (answered, answered + 1)
+        answered = found[0][0]
+        if answered:
+            break
+    assert answered == 1 and step >= 3
