@@ -29,7 +29,7 @@ _STANDING = "at <= ?1 AND expires_at > ?1 AND coalesce(revoked_at > ?1, 1)"
 """An answer that holds for an event that started at this time."""
 
 
-class FeedbackRefused(Exception):
+class FeedbackError(Exception):
     """An answer that cannot be taken; the text says why."""
 
 
@@ -48,7 +48,7 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
     The gravest event of an incident speaks for the whole of it.
 
     Raises:
-        FeedbackRefused: this is the answer already (`once`: there was any), or the event says nothing to learn from.
+        FeedbackError: this is the answer already (`once`: there was any), or the event says nothing to learn from.
     """
 
     def write() -> int | None:
@@ -58,9 +58,9 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
             return None
         given = record.rows("SELECT answer, revoked_at FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
         if given and (once or given[0] == (answer, None)):
-            raise FeedbackRefused(f"event {event} is answered already: {given[0][0].replace('_', ' ')}")
+            raise FeedbackError(f"event {event} is answered already: {given[0][0].replace('_', ' ')}")
         if row[0] is None:
-            raise FeedbackRefused(f"event {event} was judged by an older version, which did not note what it is like")
+            raise FeedbackError(f"event {event} was judged by an older version, which did not note what it is like")
         box = _surest_box(record, event, json.loads(row[0])["kind"]) if answer == "nothing_there" else None
         record.execute("UPDATE feedback SET revoked_at = ? WHERE event_id = ? AND revoked_at IS NULL", at, event)
         id = record.execute(

@@ -25,7 +25,7 @@ def answer_event(state: State, event_id: EventId, body: models.FeedbackRequest) 
     at = now()
     try:
         id = in_range(event_id) and state.write(lambda r: feedback.write_answer(r, event_id, body.answer, at))
-    except feedback.FeedbackRefused as refused:
+    except feedback.FeedbackError as refused:
         raise HTTPException(409, str(refused)) from None
     with state.reader.snapshot() as record:
         if not id:

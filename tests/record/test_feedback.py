@@ -14,7 +14,7 @@ from hearthwatch.record.feedback import (
     POINTS_MAX,
     POINTS_MIN,
     Answered,
-    FeedbackRefused,
+    FeedbackError,
     learned,
     learned_at,
     list_answers,
@@ -180,13 +180,13 @@ def test_another_answer_replaces_the_first_and_the_same_one_is_refused():
     house = House()
     event = house.visit(START)
     write_answer(house.record, event, "fine", START + HOUR)
-    with pytest.raises(FeedbackRefused, match="answered already: fine"):
+    with pytest.raises(FeedbackError, match="answered already: fine"):
         write_answer(house.record, event, "fine", START + HOUR)
     write_answer(house.record, event, "right", START + 2 * HOUR)
     (row,) = list_answers(house.record, START + 3 * HOUR)
     assert (row["answer"], row["points"], row["why"]) == ("right", 6, "you called 0 of 1 such visit fine")
     assert row["signature"] == "person from the own door at C, own door, 13–16 h on workdays"
-    with pytest.raises(FeedbackRefused, match="answered already"):
+    with pytest.raises(FeedbackError, match="answered already"):
         write_answer(house.record, event, "fine", START + HOUR, once=True)
     assert write_answer(house.record, 999, "fine", START) is None
 
@@ -195,7 +195,7 @@ def test_an_event_that_an_older_version_judged_is_refused_in_words():
     house = House()
     event = house.visit(START)
     house.record.execute("UPDATE events SET signature = NULL")
-    with pytest.raises(FeedbackRefused, match="older version"):
+    with pytest.raises(FeedbackError, match="older version"):
         write_answer(house.record, event, "fine", START + HOUR)
     assert house.record.one("SELECT count(*), sum(reviewed) FROM feedback, events") in ((0, None), (0, 0))
 
