@@ -110,6 +110,7 @@ SAME_MEANING = {
     "detections": "rows of `detections`: how they are read (record/read) and served (api/routes)",
     "events": "rows of `events`: how they are written, read (record/read) and served (api/routes)",
     "incidents": "rows of `incidents`: how they are written, read (record/read) and served (api/routes)",
+    "feedback": "the answers of the owner: their rows, and their routes",
     "thumbnails": "how a thumbnail is drawn and found, and the sink that draws them",
 }
 
