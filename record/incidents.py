@@ -8,9 +8,9 @@ share a transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import Feed, append
@@ -19,9 +19,12 @@ from hearthwatch.record.witness import last_restore
 from hearthwatch.schemas.items import INCIDENT_EVENTS_MAX, Incident, IncidentType, from_microseconds
 from hearthwatch.schemas.messages import IncidentMessage
 
+T = TypeVar("T")
+
 CURSOR = "incident"
 ROWS_AT_ONCE = 100  # messages read, incidents closed or old events linked in one transaction: up to 20 ms
 UPDATED_EVERY = 600 * SECOND  # of event time: how often a long incident is published
+LINKED_MAX = 10_000  # events whose last state is remembered: some MB
 LONGEST_MIN = 600 * SECOND  # how far back an event is searched that may still last; more if the record has longer ones
 
 
@@ -111,6 +114,13 @@ def _distinct(group: Mapping[int, list[Activity]]) -> Collection[list[Activity]]
     return {id(g): g for g in group.values()}.values()
 
 
+def _grew(was: Activity, e: Activity) -> bool:
+    """Whether an event can only have gained connections since."""
+    return (was.camera, was.incident_id) == (e.camera, e.incident_id) and (
+        e.start <= was.start and e.end >= was.end and e.carries >= was.carries
+    )
+
+
 # -- the record's part
 
 _START, _END = (f"{column} + coalesce(clock_offset_ms, 0) * 1000" for column in ("started_at", "last_at"))
@@ -146,6 +156,8 @@ class Incidents:
         self.feed.cursor(CURSOR)
         (longest,) = record.one("SELECT coalesce(max(last_at - started_at), 0) FROM events")
         self._longest, self._restored = max(LONGEST_MIN, longest), last_restore(record)
+        self._linked: dict[int, Activity] = {}
+        """Events as they were when they were linked: a cache, for `_find_incident`."""
 
     def is_behind(self) -> bool:
         """Whether the feed has messages that were not read."""
@@ -162,7 +174,7 @@ class Incidents:
             self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", end, CURSOR)
             return messages
 
-        return self.record.transact(take) if self.is_behind() else []
+        return self._transact(take) if self.is_behind() else []
 
     def close_due(self, clock: int) -> list[IncidentMessage]:
         """Close incidents whose time has come by the arrival clock, `clock`; return what was published."""
@@ -187,14 +199,73 @@ class Incidents:
             self.record.execute(f"DELETE FROM incident_queue WHERE event_id {_IDS}", json.dumps(ids))
 
         if ids:
-            self.record.transact(link)
+            self._transact(link)
         return bool(ids)
+
+    def _transact(self, link: Callable[[], T]) -> T:
+        try:
+            return self.record.transact(link)
+        except BaseException:  # nothing of it was written
+            self._linked.clear()
+            raise
 
     def _link(self, ids: Collection[int], *, old_news: bool = False) -> list[IncidentMessage]:
         """Bring the incidents of these events up to date, and those that they joined, left or divided."""
         named = self.record.rows("SELECT id, neighbours FROM cameras WHERE neighbours IS NOT NULL")
-        self.reach = self.reach._replace(neighbours={camera: json.loads(names) for camera, names in named})
-        events, groups = self._find_affected(set(ids))
+        reach = self.reach._replace(neighbours={camera: json.loads(names) for camera, names in named})
+        if old_news or reach != self.reach or len(self._linked) > LINKED_MAX:
+            self._linked.clear()
+        self.reach = reach
+        events: dict[int, Activity] = {}
+        self._add(events, f"id {_IDS}", json.dumps([*ids]))
+        joined, rest, out = set[int](), set[int](), list[IncidentMessage]()
+        for e in sorted(events.values(), key=lambda e: (e.start, e.id)):
+            if (into := None if old_news else self._find_incident(e)) is None:
+                rest.add(e.id)
+                continue
+            if e.incident_id != into:
+                self.record.execute("UPDATE events SET incident_id = ? WHERE id = ?", into, e.id)
+                e.incident_id = into
+            self._linked[e.id] = e
+            joined.add(into)
+        if rest:
+            done, out = self._link_anew(rest, old_news)
+            joined -= done
+        for id in sorted(joined):
+            before = self.record.dicts("SELECT * FROM incidents WHERE id = ?", id)
+            out += self._describe(id, next(iter(before), None), before, kept=False)
+        return out
+
+    def _find_incident(self, e: Activity) -> int | None:
+        """Return the incident of an event that is new or only grew, if those around it leave no doubt; None: ask `connect`.
+
+        They do if all that it connects to, and all low events that might now belong to it, are in one incident already: then
+        nothing else changes, and a long incident need not be read.
+        """
+        was = self._linked.get(e.id)
+        if e.merged_into is not None or (e.incident_id is not None and not (was and _grew(was, e))):
+            return None
+        near: dict[int, Activity] = {}
+        far = max(self.reach.same_camera, self.reach.other_camera)
+        first, last = e.start - far, e.end + far
+        self._add(near, f"{_START} BETWEEN ? AND ? AND {_END} >= ?", first - self._longest, last, first)
+        carrying, low = set[int | None](), set[int | None]()
+        for o in near.values():
+            gap = max(0, o.start - e.end, e.start - o.end)
+            if (
+                o.id != e.id
+                and o.merged_into is None
+                and o.incident_id
+                and gap <= self.reach.between(e.camera, o.camera)
+            ):
+                (carrying if o.carries else low).add(o.incident_id)
+        into = min((id for id in carrying if id), default=e.id)
+        is_clear = len(carrying) <= 1 and not (e.carries and low - carrying)
+        return into if is_clear and into <= e.id and e.incident_id in (None, into) else None
+
+    def _link_anew(self, ids: set[int], old_news: bool) -> tuple[set[int], list[IncidentMessage]]:
+        """Connect these events and all that depends on them by definition; return which incidents that concerned, and the news."""
+        events, groups = self._find_affected(ids)
         incidents = {min(min(e.id, e.kept or e.id) for e in group): group for group in groups}
         link = {e.id: incident for incident, group in incidents.items() for e in group}
         for e in events.values():
@@ -214,14 +285,23 @@ class Incidents:
                 out += self._set(id, "merged", "incident.merged" if old[id]["revision"] else None, into_id)
         for id, group in sorted(incidents.items()):
             before = [old[was] for was in {e.incident_id for e in group} if was in old]
-            self.record.execute("INSERT OR IGNORE INTO incidents(id) VALUES (?)", id)
-            self.record.execute(_DESCRIBE, id, any(e.kept for e in group))
-            (new,) = self.record.dicts("SELECT * FROM incidents WHERE id = ?", id)
-            known = max((row["close_at"] for row in before), default=NEVER - 1 if old_news else 0)
-            is_over = new["close_at"] <= known and all(row["status"] == "closed" for row in before)
-            new["status"] = "closed" if is_over else "open"
-            out += self._set(id, new["status"], _news(old.get(id), new))
-        return out
+            out += self._describe(id, old.get(id), before, any(e.kept for e in group), old_news)
+        for id, new in link.items():
+            events[id].incident_id = new
+            self._linked[id] = events[id]
+        return were, out
+
+    def _describe(
+        self, id: int, old: Row | None, before: list[Row], kept: bool, old_news: bool = False
+    ) -> list[IncidentMessage]:
+        """Write the row of an incident from its events; `before`: the rows of the incidents that they were in."""
+        self.record.execute("INSERT OR IGNORE INTO incidents(id) VALUES (?)", id)
+        self.record.execute(_DESCRIBE, id, kept)
+        (new,) = self.record.dicts("SELECT * FROM incidents WHERE id = ?", id)
+        known = max((row["close_at"] for row in before), default=NEVER - 1 if old_news else 0)
+        is_over = new["close_at"] <= known and all(row["status"] == "closed" for row in before)
+        new["status"] = "closed" if is_over else "open"
+        return self._set(id, new["status"], _news(old, new))
 
     # -- which events are affected
 

@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import sqlite3
 from itertools import combinations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +151,40 @@ class Site:
         for id, into in self.record.rows("SELECT id, merged_into FROM incidents WHERE status = 'merged'"):
             assert (into,) in self.record.rows("SELECT id FROM incidents WHERE status <> 'merged'"), id
         check_record(self.record)
+
+
+def test_an_incident_has_the_smallest_id_also_if_an_earlier_event_was_published_later():
+    site = Site().see("a", 1_100).see("b", 1_040, late=70).catch_up()
+    assert site.groups() == [(1, [1, 2])]
+    site.check()
+
+
+def test_a_low_event_that_comes_within_reach_leaves_its_own_incident():
+    site = Site().see("a", 1_000).see("b", 1_095, kind="cat").catch_up()
+    assert site.groups() == [(1, [1]), (2, [2])]
+    site.see("b", 1_085, kind="cat", late=15).tick(1_200).catch_up()
+    assert site.groups() == [(1, [1, 2])] and site.rows("id, status") == [(1, "open"), (2, "merged")]
+    site.check()
+
+
+def test_cameras_that_are_neighbours_no_more_divide_what_still_grows():
+    site = Site().see("a", 1_000).see("b", 1_005).see("a", 1_025).tick(1_045).catch_up()
+    assert site.groups() == [(1, [1, 2])]
+    site.record.execute("UPDATE cameras SET neighbours = '[]'")
+    site.see("a", 1_048).tick(1_200).catch_up().check()
+    assert site.groups() == [(1, [1]), (2, [2])]
+
+
+def test_an_event_that_shrank_in_a_transaction_that_failed_is_divided_at_the_next():
+    site = Site(Reach(10 * S, 90 * S)).see("a", 1_000, 1_025, 1_050, 1_075).see("b", 1_150, late=-75).catch_up()
+    assert site.groups() == [(1, [1, 5])]
+    site.see("a", 975, late=119).tick(1_112).catch_up().tick(1_200)  # a re-cut: the first event ends at 1050, another one begins at 1075
+    site.record.execute("CREATE TRIGGER fails BEFORE UPDATE ON cursors BEGIN SELECT raise(ABORT, 'disk full'); END")
+    with pytest.raises(sqlite3.IntegrityError, match="disk full"):
+        site.incidents.update()
+    site.record.execute("DROP TRIGGER fails")
+    site.catch_up().check()
+    assert len(site.groups()) == 2
 
 
 def test_a_visit_of_ten_minutes_on_two_cameras_is_one_incident():
