@@ -178,7 +178,9 @@ def test_cameras_that_are_neighbours_no_more_divide_what_still_grows():
 def test_an_event_that_shrank_in_a_transaction_that_failed_is_divided_at_the_next():
     site = Site(Reach(10 * S, 90 * S)).see("a", 1_000, 1_025, 1_050, 1_075).see("b", 1_150, late=-75).catch_up()
     assert site.groups() == [(1, [1, 5])]
-    site.see("a", 975, late=119).tick(1_112).catch_up().tick(1_200)  # a re-cut: the first event ends at 1050, another one begins at 1075
+    site.see("a", 975, late=119).tick(1_112).catch_up().tick(
+        1_200
+    )  # a re-cut: the first event ends at 1050, another one begins at 1075
     site.record.execute("CREATE TRIGGER fails BEFORE UPDATE ON cursors BEGIN SELECT raise(ABORT, 'disk full'); END")
     with pytest.raises(sqlite3.IntegrityError, match="disk full"):
         site.incidents.update()
