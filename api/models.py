@@ -408,15 +408,28 @@ class EventStats(Model):
 # -- cameras
 
 
-class CameraZone(Model):
+class IgnoredZone(Model):
     name: Annotated[str, Field(max_length=100, examples=["the street"])]
     """Its name."""
-    kind: ZoneKind
-    """What it is: public ground, private ground, the own door, a window, where vehicles stand; `ignore`: what is there does not count."""
     points: Annotated[
         list[tuple[Share, Share]], Field(min_length=3, max_length=POINTS_MAX, examples=[[(0, 0), (1, 0), (1, 0.25)]])
     ]
     """Corners, x and y in 0–1 of the picture."""
+
+
+class CameraZone(IgnoredZone):
+    kind: ZoneKind
+    """What it is: public ground, private ground, the own door, a window, where vehicles stand; `ignore`: what is there does not count."""
+
+
+class SuggestedZone(CameraZone):
+    why: Annotated[str, Field(examples=["7 people were first seen here in 30 days"])]
+    """What it is inferred from."""
+
+
+class Suggestions(Model):
+    zones: list[SuggestedZone]
+    """Those that are not drawn yet; nothing judges by them before they are saved."""
 
 
 class CameraResponse(Model):
@@ -482,6 +495,8 @@ class CameraUpdate(Model):
     """Notes; absent: unchanged, null: none."""
     zones: Annotated[list[CameraZone] | None, Field(max_length=ZONES_MAX)] = None
     """All places in its picture; absent: unchanged, null: none."""
+    ignore_zones: Annotated[list[IgnoredZone] | None, Field(max_length=ZONES_MAX, deprecated=True)] = None
+    """As in 0.1, for one version: the zones of kind `ignore`; the others stay."""
     neighbours: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=300, examples=["driveway"])]] | None, Field(max_length=1000)
     ] = None

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
@@ -18,8 +18,10 @@ from hearthwatch.record import cameras as stored
 from hearthwatch.record.copies import Copy, find_moved
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as queries
+from hearthwatch.record.read import zone_suggestions
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.units import QUARTER, SECOND
+from hearthwatch.schemas.zones import ZONES_MAX
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
@@ -71,6 +73,23 @@ def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) 
     if not state.write(lambda record: stored.edit_camera(record, camera_id, changes)):
         raise _not_found(camera_id)
     return json_response(_camera(state, camera_id))
+
+
+@router.put("/cameras/{camera_id}/zones", response_model=models.CameraResponse, responses=models.NOT_FOUND)
+def put_zones(
+    state: State, camera_id: CameraName, body: Annotated[list[models.CameraZone], Body(max_length=ZONES_MAX)]
+) -> Response:
+    """Replace all zones of a camera. Open events are judged again with them."""
+    return edit_camera(state, camera_id, models.CameraUpdate(zones=body))
+
+
+@router.get("/cameras/{camera_id}/zones/suggestions", response_model=models.Suggestions, responses=models.NOT_FOUND)
+@run_on_slow_threads
+def suggest_zones(state: State, camera_id: CameraName) -> Response:
+    """Suggest zones from where people were first seen and where they passed in the last 30 days."""
+    drawn = _camera(state, camera_id)["zones"]
+    with state.reader.snapshot() as record:
+        return json_response({"zones": zone_suggestions.suggest(record, camera_id, drawn or [], now())})
 
 
 @router.delete("/cameras/{camera_id}", status_code=204, responses=models.NOT_FOUND)
@@ -179,7 +198,13 @@ def _folder(state: AppState, path: str) -> str:
 
 def _changes(state: AppState, id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the columns to write; 422 for a folder of another camera."""
+    if "ignore_zones" in given:  # 0.1's, until 0.3
+        ignored = [zone | {"kind": "ignore"} for zone in given.pop("ignore_zones") or []]
+        drawn = given.get("zones", _camera(state, id)["zones"]) or []
+        given["zones"] = [zone for zone in drawn if zone["kind"] != "ignore"] + ignored
     changes = {name: value for name, value in given.items() if value is not None or name in CLEARED_BY_NULL}
+    if not changes.get("zones", True):
+        changes["zones"] = None
     if "folder_path" in changes:
         changes["folder_path"] = _folder(state, changes["folder_path"])
         if camera_id(changes["folder_path"]) != id:

@@ -448,6 +448,35 @@ def test_a_camera_is_renamed_and_its_zones_are_set(own):
     assert client.patch("/api/cameras/nobody", json={"name": "x"}).status_code == 404
 
 
+def test_all_zones_of_a_camera_are_replaced_and_0_1s_ignored_ones_still_set(own):
+    _, client = own
+    url, corners = "/api/cameras/front_door", [[0, 0], [1, 0], [1, 0.5]]
+    street, flag, tree = (
+        {"name": name, "kind": kind, "points": corners}
+        for name, kind in (("street", "public"), ("flag", "ignore"), ("tree", "ignore"))
+    )
+    assert client.put(f"{url}/zones", json=[street, flag]).json() == get(client, url)
+    assert get(client, url)["zones"] == [street, flag]
+    ignored = {"name": "tree", "points": corners}
+    assert client.patch(url, json={"ignore_zones": [ignored]}).json()["zones"] == [street, tree]
+    assert client.patch(url, json={"ignore_zones": [ignored], "zones": [flag]}).json()["zones"] == [tree]
+    assert client.patch(url, json={"ignore_zones": None}).json()["zones"] is None
+    assert client.put(f"{url}/zones", json=[flag]).json()["zones"] == [flag]
+    assert client.put(f"{url}/zones", json=[]).json()["zones"] is None
+    assert client.put("/api/cameras/nobody/zones", json=[]).status_code == 404
+    for wrong, word in (
+        (street | {"kind": "garden"}, "'public', 'private'"),
+        (street | {"points": corners[:2]}, "at least 3"),
+        (street | {"points": [[0, 0], [1, 0], [1, 1.5]]}, "less than or equal to 1"),
+        ({"kind": "public", "points": corners}, "required"),
+    ):
+        answer = client.put(f"{url}/zones", json=[flag, wrong])
+        assert answer.status_code == 422 and word in answer.text and '"body",1' in answer.text
+    assert client.put(f"{url}/zones", json=[street] * 101).status_code == 422
+    assert get(client, f"{url}/zones/suggestions") == {"zones": []}
+    assert client.get("/api/cameras/nobody/zones/suggestions").status_code == 404
+
+
 def test_a_removed_camera_is_forgotten_its_uploads_stay_and_are_not_taken_in_again(own):
     home, client = own
     home.waiting("Front Door")

@@ -1,5 +1,6 @@
 """Promise: a record that any earlier version has written is opened, says the same, and is continued."""
 
+import json
 import sqlite3
 
 import pytest
@@ -8,6 +9,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.migrate import SCHEMA_VERSION, upgrade
 from hearthwatch.record.read import verify
+from hearthwatch.schemas.zones import Zone, parse_zones
 from tests.support.data_dir import House
 from tests.support.invariants import check
 from tests.support.pipeline import content
@@ -38,6 +40,8 @@ def written_by(version, house, path):
     upgrade(old, version)
     for table in STORED:
         names = [name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")]  # without those that are computed
+        there = {name for _, name, *_ in house.record.rows(f"PRAGMA table_xinfo({table})")}
+        names = [name for name in names if name in there]
         rows = house.record.rows(f"SELECT {', '.join(names)} FROM {table}")
         old.executemany(
             f"INSERT OR REPLACE INTO {table}({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows
@@ -70,6 +74,36 @@ def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, versi
     again.export()
     assert record.one("SELECT count(*) FROM dirty_hours") == (0,)
     again.close()
+
+
+AREA = {"name": "flag", "points": [[0, 0], [1, 0], [1, 0.5]]}
+
+
+@pytest.mark.parametrize("version", [4, 8])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([AREA, AREA | {"name": "tree"}], ["flag", "tree"]),
+        ([AREA, "tree", 7, None, [1]], ["flag"]),
+        *((text, None) for text in (None, "", "[", "no JSON", "{}", "[]", "7", '["x"]', "[{]")),
+    ],
+)
+def test_the_ignored_zones_of_0_1_become_zones_of_kind_ignore(tmp_path, version, before, after):
+    old = sqlite3.connect(tmp_path / "record.db", isolation_level=None)
+    upgrade(old, version)
+    text = json.dumps(before) if isinstance(before, list) else before
+    old.execute(
+        "INSERT INTO cameras(id, name, folder_path, created_at, ignore_zones) VALUES ('c', 'C', 'C', 0, ?)", (text,)
+    )
+    old.close()
+    record = Record(tmp_path / "record.db", upgrade=True)
+    (zones,) = record.one("SELECT zones FROM cameras")
+    if after is None:
+        assert zones is None
+    else:
+        points = tuple(map(tuple, AREA["points"]))
+        assert list(parse_zones(zones)) == [Zone(name, "ignore", points) for name in after]
+    record.close()
 
 
 @pytest.mark.parametrize("last", [None, 0, 17])
