@@ -35,7 +35,7 @@ class Step(NamedTuple):
 def suggest(record: Record, camera: str, drawn: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
     """Suggest zones, with reasons, where none of `drawn` is yet."""
     tracks = _read_tracks(record, camera, now)
-    zones = [Zone(z["name"], z["kind"], tuple(map(tuple, z["points"]))) for z in drawn]  # type: ignore[misc]
+    zones = [Zone(z["name"], z["kind"], tuple(map(tuple, z["points"]))) for z in drawn]
     found = [*find_doors(tracks), *find_public(tracks)]
     return [s for s in found if not any(z.contains(_middle(s["points"])) for z in zones if z.kind != "ignore")]
 
@@ -44,7 +44,8 @@ def find_doors(tracks: Sequence[Sequence[Step]]) -> list[dict[str, Any]]:
     """Find places inside the picture where tracks begin, the one with the most of them first."""
     begun = [track[0] for track in tracks if len(track) > 1 and not _comes_from_border(*track[:2])]
     near = [{n for n, b in enumerate(begun) if _distance(a, b) <= REACH * min(a.height, b.height)} for a in begun]
-    out, left = [], set(range(len(begun)))
+    out: list[dict[str, Any]] = []
+    left = set(range(len(begun)))
     while left and len(out) < DOORS_MAX:
         best = max(sorted(left), key=lambda n: len(near[n] & left))
         here = near[best] & left
@@ -56,7 +57,9 @@ def find_doors(tracks: Sequence[Sequence[Step]]) -> list[dict[str, Any]]:
         xs, ys = [x for x, _ in feet], [y for _, y in feet]
         corners = min(xs) - side, min(ys) - up, max(xs) + side, max(ys) + up
         why = f"{len(here)} people were first seen here in {DAYS} days"
-        out.append(_zone("own door", "own_door", [(corners[i], corners[j]) for i, j in ((0, 1), (2, 1), (2, 3), (0, 3))], why))
+        out.append(
+            _zone("own door", "own_door", [(corners[i], corners[j]) for i, j in ((0, 1), (2, 1), (2, 3), (0, 3))], why)
+        )
     return out
 
 

@@ -42,9 +42,7 @@ class ZoneJudge:
 class Yard:
     def __init__(self, path, pictures=8):
         self.record = Record(path)
-        found = [
-            FoundFile("c", "C", f"{n}.jpg", 0, 1, (T0 + n) * SECOND, (T0 + n) * SECOND) for n in range(pictures)
-        ]
+        found = [FoundFile("c", "C", f"{n}.jpg", 0, 1, (T0 + n) * SECOND, (T0 + n) * SECOND) for n in range(pictures)]
         ledger = Ledger(self.record)
         ledger.discover(found, 1 << 60)
         frames = [entry.frame for entry in ledger.todo(0, 100)]

@@ -32,9 +32,7 @@ def walk(start, end, pictures=8, wobble=0, random=None):
     (x, y), (x2, y2) = start, end
     off = [random.uniform(-wobble, wobble) if random else 0 for _ in range(pictures * 2)]
     shares = [n / (pictures - 1) for n in range(pictures)]
-    return [
-        step(x + (x2 - x) * s + off[2 * n], y + (y2 - y) * s + off[2 * n + 1] / 4) for n, s in enumerate(shares)
-    ]
+    return [step(x + (x2 - x) * s + off[2 * n], y + (y2 - y) * s + off[2 * n + 1] / 4) for n, s in enumerate(shares)]
 
 
 def area(suggestion):
@@ -113,9 +111,7 @@ def record_of(walks, pause=600):
 
 
 def seen(track, kind="person"):
-    boxes = [
-        tuple(round(v * side) for v, side in zip(s.box, (WIDTH, HEIGHT) * 2, strict=True)) for s in track
-    ]
+    boxes = [tuple(round(v * side) for v, side in zip(s.box, (WIDTH, HEIGHT) * 2, strict=True)) for s in track]
     return [[Detection(kind, 0.9, box)] for box in boxes]
 
 
