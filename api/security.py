@@ -51,7 +51,8 @@ class AccessMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.hosts = AllowedHosts(settings.hearthwatch_api_host, settings.hearthwatch_cors_origins)
+        own = (settings.hearthwatch_public_url,) if settings.hearthwatch_public_url else ()
+        self.hosts = AllowedHosts(settings.hearthwatch_api_host, (*settings.hearthwatch_cors_origins, *own))
         self.session = Session(settings.hearthwatch_api_token)
         self.headers = dict(HEADERS)
         if settings.hearthwatch_cors_origins:
@@ -77,13 +78,15 @@ class AccessMiddleware:
         given = [value.decode("latin-1") for value in headers.get(b"host", [])]
         if len(given) != 1 or not self.hosts.is_allowed(given[0]):
             return 400, f"the Host header {', '.join(given) or '(none)'} is not this server's: set HEARTHWATCH_API_HOST"
-        if self._is_foreign(scope, headers, given[0]):
+        is_link = is_answer_link(scope)
+        if not is_link and self._is_foreign(scope, headers, given[0]):
             return (
                 403,
                 "a page of another site may not do this: if it is yours, list its origin in HEARTHWATCH_CORS_ORIGINS",
             )
         path = scope["path"]
-        if path not in PUBLIC_PATHS and not path.startswith("/static/") and not self.session.is_authenticated(headers):
+        is_public = is_link or path in PUBLIC_PATHS or path.startswith("/static/")
+        if not is_public and not self.session.is_authenticated(headers):
             return 401, "a token is needed: Authorization: Bearer …, or POST /api/session"
         length = headers.get(b"content-length", [b"0"])[0]
         if length.isdigit() and int(length[:20]) > BODY_BYTES_MAX:
@@ -131,6 +134,12 @@ class AccessMiddleware:
             return
         await send({"type": f"{kind}.response.start", "status": code, "headers": headers})
         await send({"type": f"{kind}.response.body", "body": body})
+
+
+def is_answer_link(scope: Scope) -> bool:
+    """Whether this is a signed link of a notification: its signature is the right to answer, from wherever it is opened."""
+    is_link = scope["path"].startswith("/api/feedback/") and scope["type"] == "http"
+    return is_link and scope["method"] in ("GET", "HEAD", "POST")
 
 
 def _limit_body(receive: Receive) -> Receive:

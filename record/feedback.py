@@ -84,6 +84,12 @@ def _surest_box(record: Record, event: int, kind: str) -> list[float] | None:
     return [sum(values) / len(same) for values in zip(*same, strict=True)] or None
 
 
+def last_answer(record: Record, event: int) -> str | None:
+    """Return the last answer about an event in words, a revoked one, too; None: there is none."""
+    row = record.one("SELECT replace(answer, '_', ' ') FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
+    return row and str(row[0])
+
+
 def revoke(record: Record, id: int, at: int) -> bool:
     """Revoke an answer: it holds for no event from now on; False if there is none that stands."""
     sql = "UPDATE feedback SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"

@@ -70,7 +70,8 @@ class AppriseWorker(NotifierWorker):
         fields = message.as_dict()
         kind = TYPES[fields["state"] if isinstance(message, SystemMessage) else fields["risk_level"]]
         words = fields.get("summary") or fields.get("message") or title(message)
-        body = "\n".join(filter(None, (words, self.options.page(message))))
+        links = (f"{answer.replace('_', ' ').capitalize()}: {url}" for answer, url in self.answers(message).items())
+        body = "\n".join(filter(None, (words, self.options.page(message), *links)))
         jpeg = message.picture() if isinstance(message, IncidentMessage) else None
         memory = import_module("apprise.attachment.memory").AttachMemory
         picture = memory(jpeg, name="picture.jpg", mimetype="image/jpeg") if jpeg else None

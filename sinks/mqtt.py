@@ -9,7 +9,7 @@ All topics start with `hearthwatch/<store>/`, the first eight characters of the 
 |---|---|
 | `available` | `online` or `offline`, retained |
 | `events`, `incidents`, `system` | every message (`hearthwatch.event.v1`, `hearthwatch.incident.v1`, `hearthwatch.system.v1`) |
-| `alerts` | what the notification policy sends, with `notification` and `page` |
+| `alerts` | what the notification policy sends, with `notification`, `page` and `answers` (links) |
 | `problem` | what is wrong, of no camera: `{"state":"ON"|"OFF","problems":[…]}`, retained |
 | `<camera>/occupancy` | `ON` while an event with a person, a vehicle or an animal is in progress, else `OFF`, retained |
 | `<camera>/incident`, `<camera>/image` | the camera's newest incident and the picture of its gravest event, a JPEG, retained |
@@ -156,7 +156,8 @@ class MqttWorker(NotifierWorker):
     def notify(self, message: AnyMessage) -> None:
         """Publish an alert; system messages are published already."""
         if not isinstance(message, SystemMessage):
-            self._publish(f"{self._at()}/alerts", _json({**message.as_dict(), "page": self.options.page(message)}))
+            links = {"page": self.options.page(message), "answers": self.answers(message)}
+            self._publish(f"{self._at()}/alerts", _json({**message.as_dict(), **links}))
 
     # -- state
 

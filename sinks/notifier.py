@@ -20,10 +20,11 @@ from pydantic import AfterValidator, Field
 from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.notifications import SENDING, DeliveryHistory, Sent, rank
+from hearthwatch.record.signed_links import answer_paths
 from hearthwatch.record.thumbnails import bind_picture
 from hearthwatch.schemas import Consumer, ConsumerWorker, IncidentMessage, Message
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import RiskLevel
+from hearthwatch.schemas.items import RiskLevel, to_microseconds
 from hearthwatch.schemas.messages import AnyMessage, SystemMessage
 from hearthwatch.schemas.settings import QuietHours, Seconds, from_settings
 from hearthwatch.sinks.notification_policy import Rules, announce, decide, digest, due, risk
@@ -98,6 +99,22 @@ class NotifierWorker(ConsumerWorker):
     def notify(self, message: Any) -> bool | None:
         """Send this one. Raise to be called again after a while; False: it was refused for good."""
         raise NotImplementedError
+
+    def answers(self, message: AnyMessage) -> dict[str, str]:
+        """Return a signed link for each answer to what this is about; none if it is about several incidents, or no page is set."""
+        page, event = getattr(self.options, "page_url", None), None
+        if isinstance(message, Message):
+            event = message.event.id
+        elif isinstance(message, IncidentMessage) and not (message.notification and len(message.notification.incidents) > 1):
+            event = message.incident.gravest_event_id
+        if not page or event is None:
+            return {}
+        try:
+            paths = answer_paths(self.context.data_dir, event, to_microseconds(self.clock()))
+        except OSError as error:
+            log.warning("%s: a notification is sent without links to answer it: the key cannot be used", error)
+            return {}
+        return {answer: f"{page.rstrip('/')}/{path}" for answer, path in paths.items()}
 
     def deliver(self, messages: Sequence[AnyMessage]) -> None:
         was_late, self._is_late = self._is_late, False

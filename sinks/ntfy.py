@@ -70,6 +70,10 @@ class NtfyWorker(HttpWorker):
     def notify(self, message: AnyMessage) -> bool:
         note, server = self.options.note(message), self.options.server.rstrip("/")
         headers = {"Authorization": f"Bearer {self.options.token}"} if self.options.token else {}
+        if links := self.answers(message):
+            note["actions"] = [
+                {"action": "http", "label": answer.replace("_", " ").capitalize(), "url": url, "clear": True} for answer, url in links.items()
+            ]
         if isinstance(message, IncidentMessage) and (picture := message.picture()):
             fields = {f"X-{key.replace('_id', '-ID')}": _header(value) for key, value in note.items() if key != "topic"}
             if self.send(f"{server}/{note['topic']}", picture, headers | fields | {"X-Filename": "picture.jpg"}, "PUT"):
@@ -79,5 +83,6 @@ class NtfyWorker(HttpWorker):
 
 def _header(value: Any) -> str:
     """Format a value for a header: words in base64 (RFC 2047), which ntfy reads as UTF-8."""
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    is_words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    text = ",".join(value) if is_words else json.dumps(value) if isinstance(value, list) else str(value)
     return text if text.isascii() and text.isprintable() else f"=?UTF-8?B?{b64encode(text.encode()).decode()}?="

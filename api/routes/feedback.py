@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi.responses import HTMLResponse
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import State, json_response
+from hearthwatch.api.dependencies import AppState, State, json_response
 from hearthwatch.api.params import EventId
 from hearthwatch.api.routes.events import ID_MAX, in_range, not_found
 from hearthwatch.record import feedback, now
-from hearthwatch.record.read import lineage
+from hearthwatch.record.read import events, lineage
+from hearthwatch.record.signed_links import read_token
 
 router = APIRouter(tags=["feedback"])
 
@@ -48,3 +51,50 @@ def revoke_feedback(
     if not state.write(lambda record: feedback.revoke(record, feedback_id, now())):
         return not_found("Feedback", feedback_id, None)
     return Response(status_code=204)
+
+
+# -- signed links of notifications
+
+Token = Annotated[str, Path(description="The signed part of a notification's link.", max_length=200)]
+LINK_ERRORS = models.NOT_FOUND | models.CONFLICT | {410: {"description": "The link has expired."}}
+
+
+@router.get("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
+def open_answer_link(state: State, token: Token) -> HTMLResponse:
+    """Ask whether to answer so. It changes nothing, since messengers open links to preview them."""
+    return _follow(state, token, writes=False)
+
+
+@router.post("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
+def follow_answer_link(state: State, token: Token) -> HTMLResponse:
+    """Answer as the link says, once; no API token is needed."""
+    return _follow(state, token, writes=True)
+
+
+def _follow(state: AppState, token: str, *, writes: bool) -> HTMLResponse:
+    at = now()
+    link = read_token(state.settings.hearthwatch_data_dir, token, at)
+    if link is None:
+        return _page(404, "This is not a link of this Hearthwatch.")
+    if link.is_expired:
+        return _page(410, "This link has expired: answer on the page.")
+    try:
+        if writes and state.write(lambda r: feedback.write_answer(r, link.event, link.answer, at, once=True)):
+            return _page(201, f"Answered: {link.answer.replace('_', ' ')}. Thank you.")
+    except feedback.FeedbackError as error:
+        return _page(409, f"{error}.")
+    with state.reader.snapshot() as record:
+        event, given = events.event(record, link.event), feedback.last_answer(record, link.event)
+    if given or not event:
+        return _page(409, f"Answered already: {given}.") if event else _page(404, "This event was deleted.")
+    return _page(200, event["summary"], link.answer.replace("_", " ").capitalize())
+
+
+def _page(status: int, text: str, button: str = "") -> HTMLResponse:
+    """Show a sentence, and a button that sends the same address as a POST."""
+    form = f"<form method='post'><button class='main'>{button}</button></form>" if button else ""
+    return HTMLResponse(
+        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Hearthwatch</title>"
+        "<meta name='color-scheme' content='dark light'><link rel='stylesheet' href='../../static/app.css'>"
+        f"<main class='answer'><h1>Hearthwatch</h1><p>{html.escape(text)}</p>{form}</main></html>", status,
+    )  # fmt: skip

@@ -41,7 +41,10 @@ def test_a_notification_has_title_words_link_and_picture(tmp_path: Path) -> None
         check_consumer(phone, messages, seen=lambda: len(ear.heard), context=here)
         note, *system = ear.taken()
     assert (note["title"], note["type"]) == ("High: person at front door", "failure")
-    assert note["message"] == "1 person, at the door\nhttps://home.example/?incident=1"
+    words, page, *answers = note["message"].splitlines()
+    assert (words, page) == ("1 person, at the door", "https://home.example/?incident=1")
+    assert [line.partition(": ")[0] for line in answers] == ["Fine", "Nothing there", "Right"]
+    assert all(": https://home.example/api/feedback/" in line for line in answers)
     assert len(pictures(note)) == 1 and JPEG[2:] in pictures(note)[0]
     assert note["attachments"][0]["mimetype"] == "image/jpeg"
     assert [body["type"] for body in system] == ["failure", "success"], "a camera is silent, and is not any more"

@@ -203,10 +203,13 @@ def notification(blueprint: dict[str, Any], payload: dict[str, Any], **inputs: A
     return {key: run(value, scope) for key, value in notify.items()}
 
 
+ANSWERS = {answer: f"https://home.example/api/feedback/5.{answer}.9.x" for answer in ("fine", "nothing_there", "right")}
+
+
 @pytest.mark.parametrize("page", [None, "https://home.example/?incident=5"])
 def test_the_blueprint_makes_a_notification_of_an_alert(blueprint: dict[str, Any], page: str | None) -> None:
     alerts = [
-        announce(incident_message(5, risk_score=70), None, loud=loud).as_dict() | {"page": page}
+        announce(incident_message(5, risk_score=70), None, loud=loud).as_dict() | {"page": page, "answers": ANSWERS if page else {}}
         for loud in (True, False)
     ]
     loud, silent = (notification(blueprint, alert) for alert in alerts)
@@ -218,7 +221,9 @@ def test_the_blueprint_makes_a_notification_of_an_alert(blueprint: dict[str, Any
     assert [action["action"] for action in data["actions"]] == [
         *(["URI"] if page else []),
         "HEARTHWATCH_REVIEWED_0badcafe_5",
+        *(["URI"] * 3 if page else []),
     ]
+    assert not page or [action["uri"] for action in data["actions"][2:]] == list(ANSWERS.values())
     assert not page or page == data["url"] == data["clickAction"] == data["actions"][0]["uri"]
     assert data["push"]["interruption-level"] == "time-sensitive" and not data["alert_once"]
     assert silent["data"]["push"]["interruption-level"] == "passive" and silent["data"]["alert_once"]

@@ -7,6 +7,7 @@ import base64
 import json
 import threading
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.flows.services import ConsumerThread
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import Feed, append
+from hearthwatch.record.signed_links import read_token
 from hearthwatch.record.thumbnails import write
 from hearthwatch.schemas import IncidentMessage
 from hearthwatch.schemas.errors import UserError
@@ -218,10 +220,11 @@ def test_a_plug_in_that_accepts_incidents_gets_notifications(tmp_path: Path) -> 
 # -- ntfy
 
 
-def test_a_phone_gets_the_picture_and_an_update_replaces_it_silently() -> None:
+def test_a_phone_gets_the_picture_and_an_update_replaces_it_silently(tmp_path: Path) -> None:
     with NtfyServer(token="t0ken") as server:
         phone = Ntfy(server=server.url, topic="mine", token="t0ken", page_url="https://home.example")
         house = House(notifier=phone)
+        house.worker.context = context(tmp_path)
         first = house.see("medium")
         house.run()
         assert server.log == [("incident-1", 3)]
@@ -236,10 +239,29 @@ def test_a_phone_gets_the_picture_and_an_update_replaces_it_silently() -> None:
         assert shown["attachment"] == jpeg() and shown["filename"] == "picture.jpg"
         assert (shown["title"], shown["priority"]) == ("Critical: person at Tür", 5)
         assert shown["click"] == "https://home.example/?incident=1" and shown["tags"] == ["walking"]
+        assert [(a["action"], a["label"]) for a in shown["actions"]] == [
+            ("http", "Fine"), ("http", "Nothing there"), ("http", "Right")
+        ]  # fmt: skip
+        for action, answer in zip(shown["actions"], ("fine", "nothing_there", "right"), strict=True):
+            page, _, token = action["url"].rpartition("/")
+            assert page == "https://home.example/api/feedback"
+            link = read_token(house.worker.context.data_dir, token, now())
+            assert link and link[:2] == (message.incident.gravest_event_id, answer)
         house.see("medium", first)
         house.run()
         assert server.log[-1] == ("incident-1", 2) and len(server.messages) == 1
         house.worker.close()
+
+
+def test_no_link_is_sent_without_a_page_about_several_incidents_or_without_a_key(tmp_path: Path) -> None:
+    one = announce(incident_message(1), None, loud=True)
+    assert one.notification
+    two = replace(one, notification=replace(one.notification, incidents=(1, 2)))
+    phone = Ntfy(topic="mine", page_url="https://home.example")
+    assert len(phone.build(context(tmp_path)).answers(one)) == 3
+    assert phone.build(context(tmp_path)).answers(two) == {}
+    assert Ntfy(topic="mine").build(context(tmp_path)).answers(one) == {}
+    assert phone.build(context(tmp_path / "nowhere")).answers(one) == {}
 
 
 def test_a_server_without_attachments_gets_the_words() -> None:

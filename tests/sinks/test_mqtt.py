@@ -91,6 +91,8 @@ def test_the_broker_holds_what_goes_on_at_a_camera(tmp_path: Path, here: Context
         (alert,) = map(json.loads, said[f"{at}/alerts"])
         assert alert["schema"] == "hearthwatch.incident.v1" and alert["page"] == "https://home.example/?incident=5"
         assert alert["notification"]["tag"] == "incident-5" and alert["notification"]["loud"]
+        assert list(alert["answers"]) == ["fine", "nothing_there", "right"]
+        assert alert["answers"]["fine"].startswith("https://home.example/api/feedback/5.fine.")
         topics = list(said)
         assert topics.index(f"{at}/front_door/image") < topics.index(f"{at}/alerts"), (
             "the picture is there before the alert"

@@ -195,7 +195,9 @@ def test_ntfy_pushes_level_words_and_picture() -> None:
         phone = Ntfy(server=ear.url, topic="mine", token="t0ken", page_url="https://home.example/", messages="event")
         messages = [news(1, 1, "critical", thumbnail="/api/media/thumbnails/2026-11-22/1_thumb.jpg", camera_name="Tür")]
         check_consumer(phone, messages, seen=lambda: len(ear.heard))
-        assert ear.taken() == [
+        (note,) = ear.taken()
+        assert [action["label"] for action in note.pop("actions")] == ["Fine", "Nothing there", "Right"]
+        assert [note] == [
             {
                 "topic": "mine", "title": "Critical: person at Tür", "message": "1 person, critical", "priority": 5,
                 "tags": ["walking"], "click": "https://home.example/?event=1",

@@ -6,7 +6,7 @@ from email.header import decode_header, make_header
 
 from tests.support.http_receiver import Answering, LoopbackServer
 
-HEADERS = {"title", "message", "priority", "tags", "click", "filename", "sequence-id"}
+HEADERS = {"title", "message", "priority", "tags", "click", "filename", "sequence-id", "actions"}
 
 
 class NtfyServer(LoopbackServer):
@@ -27,6 +27,8 @@ class NtfyServer(LoopbackServer):
                     if (name := key.lower().removeprefix("x-")) in HEADERS:
                         given[name.replace("-", "_")] = str(make_header(decode_header(value)))
                 note = {**given, "topic": handler.path.removeprefix("/"), "priority": int(given.get("priority", 3))}
+                if "actions" in note:
+                    note["actions"] = json.loads(note["actions"])
                 note["tags"] = note["tags"].split(",") if note.get("tags") else []
                 if "filename" in note and not self.keeps_files:
                     return handler.reply(400, {"code": 40014, "error": "invalid request: attachments not allowed"})
