@@ -105,7 +105,9 @@ class NotifierWorker(ConsumerWorker):
         page, event = getattr(self.options, "page_url", None), None
         if isinstance(message, Message):
             event = message.event.id
-        elif isinstance(message, IncidentMessage) and not (message.notification and len(message.notification.incidents) > 1):
+        elif isinstance(message, IncidentMessage) and not (
+            message.notification and len(message.notification.incidents) > 1
+        ):
             event = message.incident.gravest_event_id
         if not page or event is None:
             return {}

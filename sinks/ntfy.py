@@ -72,7 +72,8 @@ class NtfyWorker(HttpWorker):
         headers = {"Authorization": f"Bearer {self.options.token}"} if self.options.token else {}
         if links := self.answers(message):
             note["actions"] = [
-                {"action": "http", "label": answer.replace("_", " ").capitalize(), "url": url, "clear": True} for answer, url in links.items()
+                {"action": "http", "label": answer.replace("_", " ").capitalize(), "url": url, "clear": True}
+                for answer, url in links.items()
             ]
         if isinstance(message, IncidentMessage) and (picture := message.picture()):
             fields = {f"X-{key.replace('_id', '-ID')}": _header(value) for key, value in note.items() if key != "topic"}

@@ -209,7 +209,8 @@ ANSWERS = {answer: f"https://home.example/api/feedback/5.{answer}.9.x" for answe
 @pytest.mark.parametrize("page", [None, "https://home.example/?incident=5"])
 def test_the_blueprint_makes_a_notification_of_an_alert(blueprint: dict[str, Any], page: str | None) -> None:
     alerts = [
-        announce(incident_message(5, risk_score=70), None, loud=loud).as_dict() | {"page": page, "answers": ANSWERS if page else {}}
+        announce(incident_message(5, risk_score=70), None, loud=loud).as_dict()
+        | {"page": page, "answers": ANSWERS if page else {}}
         for loud in (True, False)
     ]
     loud, silent = (notification(blueprint, alert) for alert in alerts)
