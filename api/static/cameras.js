@@ -13,7 +13,7 @@ export async function loadCameras() {
 
 export function drawCameras() {
   const selected = filters().get("camera_id");
-  put($("cameras"), state.cameras.length > 0 && [h("header", h("h2", { id: "cameras-title" }, "Cameras")), h("ul", state.cameras.map((c) => tile(c, c.id === selected)))]);
+  put($("cameras"), state.cameras.length > 0 && [h("header", h("h2", { id: "cameras-title" }, "Cameras"), h("p"), h("button.quiet", { type: "button", data: { do: "zones" }, "aria-haspopup": "dialog" }, "Zones")), h("ul", state.cameras.map((c) => tile(c, c.id === selected)))]);
 }
 function tile(c, selected) {
   const set = { camera_id: selected ? "" : c.id }, badge = c.status === "error" ? "error" : c.silent ? "silent" : "";

@@ -8,13 +8,14 @@ import { openHealth } from "./health.js";
 import { order } from "./inbox.js";
 import { state } from "./state.js";
 import { go } from "./url.js";
+import { openZones } from "./zones.js";
 
 const boxes = () => { state.boxes = !state.boxes; drawDetail(); };
 const help = () => $("help").showModal();
 
 /** The actions of buttons; `start` and `more` come from the page. */
 const actions = ({ start, more }) => ({
-  close, clear, help, boxes, retry: start, health: openHealth, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
+  close, clear, help, boxes, retry: start, health: openHealth, zones: openZones, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
   review: ({ dataset: { id } }) => String(state.event?.id) === id && state.event.reviewed ? undo([id]) : review(id),
   prev: () => step(-1), next: () => step(1), frame: (b) => showFrame(+b.dataset.i), level: (b) => toggleLevel(b.dataset.level),
   "retry-frame": (b) => retryFrame(+b.dataset.frame),

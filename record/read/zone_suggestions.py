@@ -33,11 +33,11 @@ class Step(NamedTuple):
 
 
 def suggest(record: Record, camera: str, drawn: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
-    """Suggest zones, with reasons, where none of `drawn` is yet."""
+    """Suggest zones, with reasons, where none of `drawn` is of that kind yet."""
     tracks = _read_tracks(record, camera, now)
     zones = [Zone(z["name"], z["kind"], tuple(map(tuple, z["points"]))) for z in drawn]
     found = [*find_doors(tracks), *find_public(tracks)]
-    return [s for s in found if not any(z.contains(_middle(s["points"])) for z in zones if z.kind != "ignore")]
+    return [s for s in found if not any(z.contains(_middle(s["points"])) for z in zones if z.kind == s["kind"])]
 
 
 def find_doors(tracks: Sequence[Sequence[Step]]) -> list[dict[str, Any]]:

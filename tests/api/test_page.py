@@ -556,6 +556,70 @@ def test_the_first_line_says_the_worst_problem_and_leads_to_health(visit, place)
     expect(page.locator("#status .head")).to_have_text("All well")
 
 
+def zones_of(here, camera="front_door"):
+    return json.loads(here.rows("SELECT zones FROM cameras WHERE id = ?", camera)[0][0] or "[]")
+
+
+def test_zones_are_drawn_with_the_mouse_the_keyboard_and_a_finger(visit, place):
+    here = place(busy=False)
+    start = datetime.now(UTC) - timedelta(hours=5)
+    for n in range(6):  # people who come out of a door
+        here.house.judged("front_door", start + timedelta(minutes=10 * n), 20, "Something.")
+    here.house.record.execute(
+        "UPDATE detections SET object_type = 'person', bbox_x = 250 + 12 * ((frame_id - 1) % 3), bbox_y = 120, "
+        "bbox_width = 40, bbox_height = 100"
+    )
+    here.house.record.execute("""UPDATE events SET objects = '{"person": 1}'""")
+    page = ready(visit(f"{here.url}/?camera_id=front_door"))
+    page.get_by_role("button", name="Zones").click()
+    plan, dialog = page.locator("#plan"), page.locator("#zones")
+    wait_for(page, "() => document.querySelector('#plan img').naturalWidth > 0")
+    expect(dialog.locator("select[name=camera]")).to_have_value("front_door")
+    box = plan.bounding_box()
+    for x, y in ((0.1, 0.6), (0.5, 0.6), (0.5, 0.9)):
+        expect(dialog.get_by_role("button", name="Add zone")).to_be_disabled()
+        plan.click(position={"x": x * box["width"], "y": y * box["height"]})
+    dialog.get_by_label("Kind").select_option("private")
+    dialog.get_by_label("Name").fill("lawn <b>")
+    assert in_both_themes(page, "zones") == []
+    dialog.get_by_role("button", name="Add zone").click()
+    expect(dialog.locator("li").first).to_contain_text("lawn <b>")
+    (lawn,) = zones_of(here)
+    assert (lawn["name"], lawn["kind"]) == ("lawn <b>", "private")
+    assert lawn["points"] == [[pytest.approx(v, abs=0.01) for v in p] for p in ((0.1, 0.6), (0.5, 0.6), (0.5, 0.9))]
+    plan.focus()
+    for key in ("Enter", "ArrowRight", "Enter", "Enter", "Backspace", "ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    dialog.get_by_label("Kind").select_option("window")
+    dialog.get_by_role("button", name="Add zone").click()
+    expect(dialog.locator("li:not(.idea)")).to_have_count(2)
+    assert zones_of(here)[1] == {
+        "name": "window", "kind": "window", "points": [[0.5, 0.5], [0.52, 0.5], [0.52, 0.54]]
+    }  # fmt: skip
+    expect(dialog.locator("li.idea")).to_contain_text("6 people were first seen here")
+    dialog.get_by_role("button", name="Use").click()
+    expect(dialog.locator("li.idea")).to_have_count(0)
+    assert [zone["kind"] for zone in zones_of(here)] == ["private", "window", "own_door"]
+    dialog.get_by_role("button", name="Delete lawn").click()
+    expect(dialog.locator("li")).to_have_count(2)
+    dialog.get_by_role("button", name="Undo").click()
+    expect(dialog.locator("li")).to_have_count(3)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page = ready(visit(here.url, PHONE, has_touch=True))
+    page.get_by_role("button", name="Zones").tap()
+    expect(page.locator("#zones li")).to_have_count(3)
+    box = page.locator("#plan").bounding_box()
+    for x, y in ((0.1, 0.1), (0.3, 0.1), (0.3, 0.3)):
+        page.locator("#plan").tap(position={"x": x * box["width"], "y": y * box["height"]})
+    assert in_both_themes(page, "zones, phone") == []
+    assert page.evaluate("document.querySelector('#zones').scrollWidth") <= PHONE["width"]
+    here.api.kill()
+    page.get_by_role("button", name="Add zone").tap()
+    expect(page.locator("#zones [role=status]")).to_contain_text("The server does not respond.")
+    assert len(zones_of(here)) == 3
+
+
 def test_axe_finds_no_violation_in_any_state(visit, place, still):
     first, quiet = place("first", busy=False), place("quiet")
     quiet.house.record.transact(lambda: quiet.house.record.execute("UPDATE events SET reviewed = 1"))

@@ -121,9 +121,9 @@ def test_the_record_suggests_what_is_not_drawn_yet():
     assert (door["kind"], street["kind"]) == ("own_door", "public")
     assert suggest(record, "other", [], NOW) == []
     assert [s["kind"] for s in suggest(record, "c", [street], NOW)] == ["own_door"]
-    everything = {"name": "", "kind": "ignore", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}
-    assert len(suggest(record, "c", [everything], NOW)) == 2
-    assert suggest(record, "c", [everything | {"kind": "private"}], NOW) == []
+    everything = {"name": "", "kind": "private", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+    assert len(suggest(record, "c", [everything], NOW)) == 2, "a door leads to private ground"
+    assert suggest(record, "c", [everything | {"kind": kind} for kind in ("public", "own_door")], NOW) == []
     assert len(suggest(record, "c", [{k: door[k] for k in ("name", "kind", "points")}], NOW)) == 1
 
 
