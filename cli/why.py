@@ -122,7 +122,7 @@ def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
     cases = Verdicts(record, zone).closed(story.event["started_at"])
     case = next((case for case in cases if case.event.id == story.event["id"]), None)
     known = "" if version in PROMPTS else ", which this version of Hearthwatch no longer has"
-    given = [] if case is None else [f"  {line(case.facts, case.notes, case.baseline, zone)}"]
+    given = [] if case is None else [f"  {line(case.facts, case.notes, case.usual, zone)}"]
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]
 
 

@@ -85,7 +85,7 @@ def _delete_camera(record: Record, camera: str) -> None:
             f"WHERE state = '{state}' AND camera_id = ?", REMOVED, camera,
         ).rowcount  # fmt: skip
         record.count(settled=n, **{state: -n})
-    for table in ("suppressed", "spots"):
+    for table in ("suppressed", "spots", "baselines"):
         record.execute(f"DELETE FROM {table} WHERE camera_id = ?", camera)
     record.execute("DELETE FROM inbox WHERE camera = (SELECT folder_path FROM cameras WHERE id = ?)", camera)
     record.execute("DELETE FROM camera_aliases WHERE into_id = ?", camera)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.baselines import Baseline, read_baseline
 from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,14 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
     return Surroundings(
         camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
+        cache(partial(_normal, read_baseline(record, camera, started_at))),
         learned=learned_at(record, camera, started_at),
     )  # fmt: skip
+
+
+def _normal(baseline: Baseline, s: Signature) -> Term | None:
+    found = baseline.usual(s.place or "", s.kind, s.hour, s.workday)
+    return Term(found.points, found.words) if found and found.points else None
 
 
 @lru_cache(maxsize=256)

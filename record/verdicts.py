@@ -10,30 +10,21 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from datetime import tzinfo
 
 from hearthwatch.record import Record, now
+from hearthwatch.record.baselines import Usual, read_baseline
 from hearthwatch.record.events import Facts, Judge, RevisionWriter, current_revision
 from hearthwatch.record.surroundings import Surroundings, read_surroundings
-from hearthwatch.record.units import HOUR, NEVER, SECOND
-from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds, to_microseconds
+from hearthwatch.record.units import SECOND
+from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 PAGE = 50  # cases read at once when all are judged again: a few MB
 FAR_BEHIND = 100  # events waiting: beyond it the newest come first, the oldest are old news anyway
-USUAL_DAYS = 30
 WAIT_MAX = 60 * SECOND  # for the next attempt; one that is further away was stamped before the clock was set back
 
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
-
-
-class Baseline(NamedTuple):
-    """How often this camera has events at this hour: the mean over the `days` since it was added."""
-
-    hour: int
-    days: int
-    events_per_day: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,8 @@ class Case:
     facts: Facts
     attempts: int = 0
     notes: str = ""
-    baseline: Baseline | None = None
+    usual: Usual | None = None
+    """How usual a person, else what it has most of, is at this hour; None: not known."""
     surroundings: Surroundings | None = None
 
     def with_verdict(self, verdict: Verdict) -> Event:
@@ -110,29 +102,15 @@ class Verdicts:
     def _case(self, event: int) -> Case:
         facts = self.writer.facts(event)
         (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
-        notes, since = self.record.one("SELECT notes, created_at FROM cameras WHERE id = ?", facts.camera_id) or (
-            "",
-            NEVER,
-        )
-        baseline, surroundings = self._baseline(facts, since), read_surroundings(self.record, event)
-        return Case(current_revision(self.record, facts), facts, attempts, notes or "", baseline, surroundings)
+        row = self.record.one("SELECT notes FROM cameras WHERE id = ?", facts.camera_id)
+        notes, surroundings = (row and row[0]) or "", read_surroundings(self.record, event)
+        return Case(current_revision(self.record, facts), facts, attempts, notes, self._usual(facts), surroundings)
 
-    def _baseline(self, facts: Facts, watched_since: int) -> Baseline:
-        """Compute the baseline by thirty short index lookups, not by a scan of a month of events."""
-        start = from_microseconds(facts.started_at).astimezone(self.zone)
-        hour = start.replace(minute=0, second=0, microsecond=0)
-        (first,) = self.record.one(
-            "SELECT min(started_at) FROM events WHERE camera_id = ? AND status <> 'merged'", facts.camera_id
-        )
-        watched = from_microseconds(min(watched_since, first)).astimezone(self.zone)
-        days = min(USUAL_DAYS, (start.date() - watched.date()).days)
-        seen = sum(self._events_within(facts.camera_id, hour - timedelta(days=n)) for n in range(1, days + 1))
-        return Baseline(hour.hour, days, round(seen / days, 2) if days else 0.0)
-
-    def _events_within(self, camera: str, hour: datetime) -> int:
-        begin = to_microseconds(hour)
-        sql = "SELECT count(*) FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? AND started_at < ?"
-        return int(self.record.one(sql, camera, begin, begin + HOUR)[0])
+    def _usual(self, facts: Facts) -> Usual | None:
+        start, found = from_microseconds(facts.started_at).astimezone(self.zone), facts.objects
+        kind = max(found, key=lambda kind: (kind == "person", found[kind]))
+        baseline = read_baseline(self.record, facts.camera_id, facts.started_at)
+        return baseline.usual("", kind, start.hour, start.weekday() < 5)
 
     # -- verdicts
 

@@ -1,4 +1,4 @@
-"""Delete what is too old or too much, every hour, in small steps, on a thread of low priority.
+"""Delete what is too old or too much, every hour, in small steps, on a thread of low priority; once a day, learn what is normal.
 
 What is deleted first, and what never: `record/retention/policy.py`. A kill at any step is finished by the next run, and
 thumbnails that a kill left undrawn are drawn at the first.
@@ -66,6 +66,7 @@ class RetentionWorker(JobWorker):
         from hearthwatch.record import Record  # and pyarrow: half a second that no start waits for
         from hearthwatch.record.retention.run import RetentionRun
 
+        self.zone = context.zone
         self._ran_at: float | None = None
         self.retention = RetentionRun(
             Record(context.record_path), context.data_dir, context.base_path, options.policy()
@@ -75,6 +76,8 @@ class RetentionWorker(JobWorker):
         self.retention.record.close()
 
     def run(self, now: datetime, stop: Callable[[], bool]) -> None:
+        from hearthwatch.record.retention.visits import build_baselines
+
         before, self._ran_at = self._ran_at, time.monotonic()
         ran = 0 if before is None else round((self._ran_at - before) * 1e6)
         clock = read_clock(self.retention.record, to_microseconds(now), ran)
@@ -85,3 +88,5 @@ class RetentionWorker(JobWorker):
             log.info("retention: %s", outcome)
         for problem in outcome.problems():
             log.warning("retention: %s", problem)
+        if rows := build_baselines(self.retention.record, clock.at, self.zone, stop):
+            log.info("baselines: %d rows, in force for what starts from now on", rows)

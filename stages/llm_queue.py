@@ -51,7 +51,7 @@ async def ask_for_verdict(
         NemotronError: there is no verdict.
     """
     began, facts, standing = time.perf_counter(), case.facts, case.event.verdict
-    messages = prompt.messages(facts, case.notes, case.baseline, version, zone)
+    messages = prompt.messages(facts, case.notes, case.usual, version, zone)
     answer = await client.ask(messages, prompt.schema(facts))
     is_by_rules = standing.analyzer == "rules"
     by_rules = standing if is_by_rules else rules.judge(facts, zone, darkness, case.surroundings)

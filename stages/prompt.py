@@ -16,8 +16,8 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from hearthwatch.record.baselines import Usual
 from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.verdicts import Baseline
 from hearthwatch.schemas.items import Verdict, from_microseconds
 
 NAME_MAX, NOTES_MAX = 60, 400  # characters
@@ -47,7 +47,7 @@ PARTS_OF_DAY = ((5, "night"), (9, "early morning"), (12, "morning"), (17, "after
 
 
 def messages(
-    facts: Facts, notes: str = "", usual: Baseline | None = None, version: str = LATEST, zone: tzinfo | None = None
+    facts: Facts, notes: str = "", usual: Usual | None = None, version: str = LATEST, zone: tzinfo | None = None
 ) -> list[dict[str, str]]:
     """Return the static text, then the line."""
     return [
@@ -56,7 +56,7 @@ def messages(
     ]
 
 
-def line(facts: Facts, notes: str = "", usual: Baseline | None = None, zone: tzinfo | None = None) -> str:
+def line(facts: Facts, notes: str = "", usual: Usual | None = None, zone: tzinfo | None = None) -> str:
     """Describe an event in one line of ASCII."""
     start, end = (from_microseconds(at).astimezone(zone) for at in (facts.started_at, facts.last_at))
     data: dict[str, Any] = {
@@ -69,7 +69,7 @@ def line(facts: Facts, notes: str = "", usual: Baseline | None = None, zone: tzi
         "objects": [_object(kind, facts) for kind in _kinds(facts)],
     }
     if usual:
-        data["usual"] = usual._asdict()
+        data["usual"] = {"visits": usual.visits, "of_days": usual.of_days, "words": usual.words}
     if owner_notes := plain(notes, NOTES_MAX):
         data["owner_notes"] = owner_notes
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))

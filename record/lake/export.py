@@ -35,9 +35,16 @@ KINDS = {
     "events": ("events",),
     "incidents": ("incidents",),
     "gpu_stats": ("gpu_stats",),
+    "baselines": ("baselines",),
 }
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
-TIMES = {"frames": "captured_at", "events": "started_at", "incidents": "started_at", "gpu_stats": "recorded_at"}
+TIMES = {
+    "frames": "captured_at",
+    "events": "started_at",
+    "incidents": "started_at",
+    "gpu_stats": "recorded_at",
+    "baselines": "as_of",
+}
 """The column that says which hour a row of a kind belongs to."""
 
 _HISTORY = """(SELECT json_group_array(json_array(revision, type, shadow, risk_score, risk_level, summary, analyzer, model,
@@ -49,6 +56,7 @@ _ROWS = {
     "events": "SELECT {} FROM events t WHERE started_at >= ? AND started_at < ? ORDER BY camera_id, started_at, id",
     "incidents": "SELECT {} FROM incidents t WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id",
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",
+    "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, camera_id, kind, place, hour, workday",
 }
 
 

@@ -65,6 +65,13 @@ GPU_STATS = pa.schema(
     }
 )  # fmt: skip
 
+BASELINES = pa.schema(
+    {
+        "as_of": TIME, "camera_id": pa.string(), "kind": pa.string(), "place": pa.string(), "hour": pa.int32(), "workday": pa.bool_(),
+        "watched": pa.float64(), "watched_days": pa.int32(), "seen": pa.float64(), "seen_days": pa.int32(), "minutes": pa.float64(),
+    }
+)  # fmt: skip
+
 CAMERAS = pa.schema(
     {
         "id": pa.string(), "name": pa.string(), "folder_path": pa.string(), "status": pa.string(), "created_at": TIME,
@@ -72,5 +79,12 @@ CAMERAS = pa.schema(
     }
 )  # fmt: skip
 
-TABLES = {"frames": FRAMES, "detections": DETECTIONS, "events": EVENTS, "incidents": INCIDENTS, "gpu_stats": GPU_STATS}
+TABLES = {
+    "frames": FRAMES,
+    "detections": DETECTIONS,
+    "events": EVENTS,
+    "incidents": INCIDENTS,
+    "gpu_stats": GPU_STATS,
+    "baselines": BASELINES,
+}
 """The tables that are cut into hours."""

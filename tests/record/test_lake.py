@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hearthwatch.record.lake.export
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.lake import parquet
 from hearthwatch.record.lake.schema import TABLES as SCHEMAS
@@ -29,7 +30,7 @@ from tests.support.data_dir import START, TABLES, House, S, analyst, every_kill,
 from tests.support.pipeline import Pipeline, name
 
 ROOT = Path(__file__).parents[2]
-VIEWS = (*TABLES, "cameras", "hourly", "camera_daily", "unusual_hours", "verdicts")
+VIEWS = (*TABLES, "baselines", "cameras", "hourly", "camera_daily", "unusual_hours", "verdicts")
 
 
 @pytest.fixture
@@ -72,6 +73,19 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "incidents": 4,
         "gpu_stats": 2,
     }
+
+
+def test_baselines_are_in_the_lake_for_as_long_as_they_are_in_the_record(house):
+    asked = (
+        "SELECT epoch_us(as_of), camera_id, kind, hour, workday, seen_days, watched_days FROM baselines ORDER BY ALL"
+    )
+    rows = [BaselineRow("garden", kind, "", 8, True, 9.5, 10, seen_days=n) for kind, n in (("", 0), ("dog", 3))]
+    for at in (START, START + 86400 * S):  # no event was judged by the first, so the second takes its place
+        write_baselines(house.record, at, rows)
+        house.export()
+        with analyst(house) as db:
+            of = [(at, camera, kind, 8, True, n, 10) for camera in ("", "garden") for kind, n in (("", 0), ("dog", 3))]
+            assert db.execute(asked).fetchall() == of
 
 
 def test_an_hour_is_the_same_table_in_however_many_parts_it_is_read(house, monkeypatch):

@@ -11,6 +11,7 @@ from bytewax.testing import run_main
 import hearthwatch.stages.llm_client as client_module
 import hearthwatch.stages.llm_queue as analyst_module
 from hearthwatch.flows.graph import Graph
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.verdicts import FAR_BEHIND, Case, FailedAttempt, Verdicts
 from hearthwatch.schemas import Source, Verdict
@@ -135,12 +136,16 @@ def test_the_oldest_is_judged_first_and_the_newest_when_far_behind(cameras, verd
 
 
 def test_a_case_knows_what_is_usual_for_this_camera_at_this_hour(cameras, verdicts):
-    cameras.see(*(T + day * DAY + minute * 60 for day in range(5) for minute in (0, 5, 60))).close()
-    cameras.see(T + 5 * DAY, T + 5 * DAY, camera="Shed").close()
-    last = {case.facts.camera_id: case for case in verdicts.closed(since=(T + 4 * DAY) * 1_000_000)}
-    assert last["shed"].baseline == (14, 0, 0.0)  # watched since today
-    newest = [case for case in verdicts.closed() if case.facts.started_at == (T + 4 * DAY) * 1_000_000]
-    assert newest[0].baseline == (14, 4, 2.0)
+    rows = [("front_door", kind, "", 14, True, 20.0, 28) for kind in ("", "person", "dog")]
+    rows = [BaselineRow(*row, *seen) for row, seen in zip(rows, [(), (18.0, 24), (1.0, 2)], strict=True)]
+    write_baselines(cameras.record, (T - DAY) * 1_000_000, rows)
+    cameras.see(T, labels=("dog", "person", "dog")).see(T + DAY, labels=("dog",)).see(T, camera="Shed").close()
+    words = [case.usual and case.usual.words for case in verdicts.closed()]
+    assert sorted(map(str, words)) == [
+        "None",
+        "a dog is here at this hour on 2 of 28 watched days",
+        "a person is here at this hour on 24 of 28 watched days",
+    ]
 
 
 def test_a_shadow_is_in_the_history_only(cameras, verdicts):

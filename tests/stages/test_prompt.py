@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearthwatch.record.verdicts import Baseline
+from hearthwatch.record.baselines import Usual
 from hearthwatch.stages import rules
 from hearthwatch.stages.prompt import FLOOR, PROMPTS, line, messages, schema, verdict
 from tests.support.events import NIGHT, NOON, UTC, facts
@@ -35,12 +35,13 @@ def test_everything_before_the_data_is_the_same_for_every_event():
 
 
 def test_an_event_is_one_line_of_what_was_seen():
-    usual = Baseline(hour=12, days=30, events_per_day=1.5)
+    usual = Usual(24, 28, "a person is here at this hour on 24 of 28 watched days", -17)
     assert line(facts(NOON, *STORY), "The postman comes at noon.", usual, UTC) == (
         '{"camera":"Front Door","from":"2026-11-22 12:00:00","to":"2026-11-22 12:00:01","seconds":1,"part_of_day":"afternoon",'
         '"frames":2,"objects":[{"type":"person","frames":2,"most_at_once":2,"best_confidence":0.51,"seconds":1,"where":"top left",'
         '"size":"medium","detections":[512,1024,1025]},{"type":"dog","frames":1,"most_at_once":1,"best_confidence":0.51,'
-        '"seconds":0,"where":"top left","size":"medium","detections":[1026]}],"usual":{"hour":12,"days":30,"events_per_day":1.5},'
+        '"seconds":0,"where":"top left","size":"medium","detections":[1026]}],"usual":{"visits":24,"of_days":28,'
+        '"words":"a person is here at this hour on 24 of 28 watched days"},'
         '"owner_notes":"The postman comes at noon."}'
     )
 

@@ -1,0 +1,131 @@
+"""Say what is normal: on how many of the days on which a camera was watched something was seen there at this hour.
+
+The rows are counted once a day (`record/retention/visits.py`). A version is written in one transaction and never changed, and
+an event is judged by the newest one that was there before it: a replay is given what the first judge was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import log, sqrt
+from typing import NamedTuple
+
+from hearthwatch.record import Record
+from hearthwatch.record.units import DAY
+
+WATCHED_DAYS_MIN = 7
+OTHER_DAYS = 0.25  # what a day off says about a workday, and the other way round
+PRIOR, CAMERA_DAYS, KIND_DAYS = (
+    0.25,
+    0.5,
+    7,
+)  # sightings; watched days that a camera's other hours, and all cameras, count as
+DEVIATIONS = 1.28  # of the posterior: what is called usual, or rare, is so with nine tenths probability
+USUAL_FROM, USUAL, USUAL_POINTS = 0.15, 0.5, -18  # sightings a day
+RARE_FROM, RARE, RARE_POINTS = 0.2, 0.08, 12
+NIGHT_FROM, NIGHT_UNTIL = 22, 5  # hours that the words call a night
+
+
+class BaselineRow(NamedTuple):
+    """A row of `baselines`; its columns are explained in the migration."""
+
+    camera_id: str
+    kind: str
+    place: str
+    hour: int
+    workday: bool
+    watched: float
+    watched_days: int
+    seen: float = 0.0
+    seen_days: int = 0
+    minutes: float = 0.0
+
+
+class Usual(NamedTuple):
+    """How usual a kind of object is at an hour: on how many of the watched days it was seen, and what that is worth."""
+
+    visits: int
+    of_days: int
+    words: str
+    points: int
+
+
+class Baseline(NamedTuple):
+    """What was normal for a camera when an event of it started."""
+
+    rows: Sequence[BaselineRow] = ()
+    """Of the camera, and of all cameras together."""
+
+    def usual(self, place: str, kind: str, hour: int, workday: bool) -> Usual | None:
+        """Compute how usual it is; None: this place was not watched at this hour for long enough.
+
+        Sightings a day are Gamma–Poisson: the prior is the mean of the camera's hours, whose own prior is that of all cameras.
+        """
+        watched, seen = ([r for r in self.rows if r.camera_id and r[1:3] == (k, place)] for k in ("", kind))
+        days = sum(r.watched_days for r in watched if r.hour == hour)
+        visits = sum(r.seen_days for r in seen if r.hour == hour)
+        if days < WATCHED_DAYS_MIN:
+            return None
+        everywhere = sum(r.seen for r in self.rows if r[:3] == ("", kind, "")) / sum(
+            r.watched for r in self.rows if r[:3] == ("", "", "")
+        )
+        camera = (sum(r.seen for r in seen) / 24 + KIND_DAYS * everywhere) / (
+            sum(r.watched for r in watched) / 24 + KIND_DAYS
+        )
+        here = {(hour, workday): 1.0, (hour, not workday): OTHER_DAYS}
+        points = score(
+            PRIOR + CAMERA_DAYS * camera + sum(r.seen * here.get(r[3:5], 0) for r in seen),
+            CAMERA_DAYS + sum(r.watched * here.get(r[3:5], 0) for r in watched),
+        )
+        unit = "nights" if hour >= NIGHT_FROM or hour < NIGHT_UNTIL else "days"
+        one = f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind} is here at this hour on {visits} of {days} watched {unit}"
+        return Usual(visits, days, one if visits else f"no {kind} here at this hour in {days} watched {unit}", points)
+
+
+def score(shape: float, rate: float) -> int:
+    """Return what a posterior (Gamma) of sightings a day is worth: `USUAL_POINTS` to `RARE_POINTS`."""
+    low, high = ((shape + sign * DEVIATIONS * sqrt(shape)) / rate for sign in (-1, 1))
+    often = (low - USUAL_FROM) / (USUAL - USUAL_FROM)
+    seldom = log(RARE_FROM / high) / log(RARE_FROM / RARE)
+    return round(USUAL_POINTS * min(1.0, max(0.0, often)) + RARE_POINTS * min(1.0, max(0.0, seldom)))
+
+
+def version_at(record: Record, started_at: int) -> int | None:
+    """Return the version (`as_of`) that an event of this start is judged by; None: there is none."""
+    version: int | None = record.one("SELECT max(as_of) FROM baselines WHERE as_of <= ?", started_at)[0]
+    return version
+
+
+def read_baseline(record: Record, camera: str, started_at: int) -> Baseline:
+    """Read what an event of this camera that started then is judged by."""
+    version = version_at(record, started_at)
+    if version is None:
+        return Baseline()
+    sql = f"SELECT {', '.join(BaselineRow._fields)} FROM baselines WHERE as_of = ? AND camera_id IN ('', ?)"
+    return Baseline([BaselineRow._make(row) for row in record.rows(sql, version, camera)])
+
+
+def write_baselines(record: Record, at: int, rows: Iterable[BaselineRow]) -> int:
+    """Write a version as of `at` (microseconds), or later, so that no event that has begun sees it; return as of when.
+
+    Versions that no event was judged by are deleted.
+    """
+    listed = list(rows)
+
+    def write() -> int:
+        newest = max(record.one(f"SELECT coalesce(max({column}), 0) FROM {table} WHERE {column} <= ?", at + DAY)[0]
+                     for table, column in (("events", "started_at"), ("baselines", "as_of")))  # fmt: skip
+        as_of: int = max(at, newest + 1)  # what is further ahead than a day has a clock that is wrong
+        record.many("INSERT INTO baselines VALUES (?,?,?,?,?,?,?,?,?,?,?)", [(as_of, *row) for row in listed])
+        record.execute(
+            "INSERT INTO baselines SELECT as_of, '', kind, '', hour, workday, sum(watched), sum(watched_days), sum(seen), sum(seen_days), "
+            "sum(minutes) FROM baselines WHERE as_of = ? AND place = '' GROUP BY kind, hour, workday", as_of,
+        )  # fmt: skip
+        record.execute(
+            "DELETE FROM baselines WHERE as_of IN (SELECT as_of FROM (SELECT as_of, lead(as_of) OVER (ORDER BY as_of) AS until "
+            "FROM (SELECT DISTINCT as_of FROM baselines)) WHERE until <= ? AND NOT EXISTS ("
+            "SELECT 1 FROM events WHERE started_at >= as_of AND started_at < until))", as_of,
+        )  # fmt: skip
+        return as_of
+
+    return record.transact(write)
