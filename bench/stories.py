@@ -3,7 +3,7 @@
 python -m bench.stories         # in the checkout, 5 minutes on two cores -> demo/stories.jsonl
 
 Everyday stories are drawn as the yard deals them (plots, hours and light by chance; `quiet` is left out: nothing
-happens). They hold few alarming ones, so those are topped up: `EXTRA` asks for more of them by plot and light.
+happens), each at a moment of the year with this light (the caption in the picture has another). They hold few alarming ones, so those are topped up: `EXTRA` asks for more of them by plot and light.
 """
 
 import io
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, PLAYS, PLOTS, Clip, story
-from hearthwatch.demo.stories import Split, Story, write
+from hearthwatch.demo.stories import Split, Story, draw_start, write
 from hearthwatch.gpu.detector import Detector
 
 TARGET = Path(__file__).parents[1] / "demo/stories.jsonl"
@@ -73,7 +73,7 @@ def detector() -> Detector:
 def line(split: Split, clip: Clip, others: list[str]) -> str:
     pictures = (Image.open(io.BytesIO(frame.jpeg())).convert("RGB") for frame in clip.frames())
     frames = tuple(detector().detect([picture])[0] for picture in pictures)
-    start = clip.start.replace(microsecond=0)
+    start = draw_start(clip.light, f"{clip.camera}/{clip.seed}")
     return write(Story(clip.camera, clip.seed, split, (clip.plot, *others), start, frames))
 
 

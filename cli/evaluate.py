@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hearthwatch.demo.evaluate import (
+    Scenario,
     apply_floors,
+    compare_drawn,
     from_story,
     judge_by_model,
     judge_incident,
@@ -31,7 +33,9 @@ def evaluate(
     incidents: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Incidents and what to notify of; repeatable.")
     ] = None,
-    every: Annotated[float, typer.Option(min=0, metavar="S", help="One picture of a camera in so many seconds.")] = 0,
+    every: Annotated[
+        str, typer.Option(metavar="S", help="One picture of a camera in so many seconds; `1,3,5`: a table over them.")
+    ] = "0",
     weeks: Annotated[int | None, typer.Option(hidden=True)] = None,
     llm: Annotated[
         str | None,
@@ -43,30 +47,73 @@ def evaluate(
     """Measure what people would be notified of, by the rules or a language model, on a virtual clock."""
     if weeks is not None:
         raise UserError("--weeks is not in this version: use --stories, --incidents, or neither for the drawn yard")
-    reports: dict[str, dict[str, Any]] = {}
-    if stories or not incidents:
-        files = [scenario for path in stories or [] for scenario in read_scenarios(path, "stories")]
-        rules = judge_stories(files or [from_story(story) for story in drawn_stories(split)], every)
+    files = [scenario for path in stories or [] for scenario in read_scenarios(path, "stories")]
+    visits = [scenario for path in incidents or [] for scenario in read_scenarios(path, "incidents")]
+    drawn = () if files or visits else drawn_stories(split)
+    files += map(from_story, drawn)
+    rates = _rates(every)
+    played = {rate: _play(files, visits, rate, llm) for rate in rates}
+    if drawn and len(rates) == 1:
+        played[rates[0]][0]["rules"] |= compare_drawn(drawn)
+    if as_json:
+        objects = {f"{rate:g}": _as_json(*part) for rate, part in played.items()}
+        print(json.dumps(*(objects.values() if len(objects) == 1 else [{"every": objects}]), indent=2))
+    elif len(played) > 1:
+        rows = [{"every": rate} | _summary(*part) for rate, part in played.items()]
+        print(_table(rows[0], (row.values() for row in rows)))
+    else:
+        print("\n\n".join(_tables(*played.popitem()[1])))
+
+
+Reports = dict[str, dict[str, Any]]
+"""What is known about stories, by who judged them."""
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        if min(rates := [float(part) for part in text.split(",")]) >= 0:
+            return rates
+    except ValueError:
+        pass
+    raise UserError(f"--every {text}: seconds, or several separated by commas, such as 1,3,5")
+
+
+def _play(
+    stories: Sequence[Scenario], incidents: Sequence[Scenario], every: float, llm: str | None
+) -> tuple[Reports, list[dict[str, Any]]]:
+    reports: Reports = {}
+    if stories:
+        rules = judge_stories(stories, every)
         reports["rules"] = report(rules)
         if llm:
             alone = judge_by_model(rules, llm)
             reports["language model alone"] = report(alone, "nemotron")
             reports["as stored, with the rules' floor"] = report(apply_floors(alone, rules), "nemotron")
-    rows = [
-        judge_incident(scenario, every) for path in incidents or [] for scenario in read_scenarios(path, "incidents")
-    ]
-    if as_json:
-        whole = (
-            reports.pop("rules", {}) | ({"incidents": rows} if incidents else {}) | ({"llm": reports} if llm else {})
-        )
-        print(json.dumps(whole, indent=2))
-    else:
+    return reports, [judge_incident(scenario, every) for scenario in incidents]
+
+
+def _as_json(reports: Reports, incidents: list[dict[str, Any]]) -> dict[str, Any]:
+    others = {judge: r for judge, r in reports.items() if judge != "rules"}
+    parts = [("incidents", incidents), ("llm", others)]
+    return {**reports.get("rules", {}), **{key: part for key, part in parts if part}}
+
+
+def _summary(reports: Reports, incidents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a row of the table over several rates."""
+    figures = _lines(reports["rules"]) if reports else {}
+    left_out = "stories", "boxes_can_tell.stories", "evidence", "unanswered"
+    ok = {"incidents ok": f"{sum(row['ok'] for row in incidents)} of {len(incidents)}"} if incidents else {}
+    return {key: value for key, value in figures.items() if key not in left_out} | ok
+
+
+def _tables(reports: Reports, incidents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if reports:
         columns = [*map(_lines, reports.values())]
-        lines = [(path, *(column[path] for column in columns)) for path in (columns or [{}])[0]]
-        parts = [_table(("", *reports), lines)] if reports else []
-        for judge, r in reports.items():
-            parts += [_matrix(f"{key} by {judge}", r[key]) for key in ("levels", "needs") if r[key]]
-        print("\n\n".join([*parts, *([_table(rows[0], (row.values() for row in rows))] if rows else [])]))
+        yield _table(("", *reports), ((path, *(column.get(path) for column in columns)) for path in columns[0]))
+    for judge, r in reports.items():
+        yield from (_matrix(f"{key} by {judge}", r[key]) for key in ("levels", "needs") if r[key])
+    if incidents:
+        yield _table(incidents[0], (row.values() for row in incidents))
 
 
 def _lines(report: Mapping[str, Any], path: str = "") -> dict[str, Any]:

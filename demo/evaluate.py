@@ -1,8 +1,9 @@
 """Measure what people would be notified of: labelled stories and incidents, through the product's own code on a virtual clock.
 
 Each picture goes through ledger, suppression and batching, is judged by the rules; what it opens, raises or closes goes
-through incidents and the notification policy (a record in memory, default settings, a tick a second). A story's score is
-the highest that any revision of its events had, 0 if it has no event.
+through incidents and the notification policy (a record in memory, default settings, ticks while anything is open). What a
+file says about sun, places, notes and habits reaches the rules as in production. A story's score is the highest that any
+revision of its events had, 0 if it has no event.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
-from hearthwatch.demo.stories import Label, Story
+from hearthwatch.demo.stories import Label, Story, draw_start, sun
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.notifications import Sent, rank
+from hearthwatch.record.surroundings import Surroundings, Term
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
     RISK_FLOORS,
@@ -43,24 +45,31 @@ from hearthwatch.schemas.items import (
 )
 from hearthwatch.schemas.settings import settings
 from hearthwatch.sinks.notification_policy import Rules, decide
+from hearthwatch.stages.darkness import SUN_BELOW, by_picture
 from hearthwatch.stages.incident import IncidentGrouping
 from hearthwatch.stages.prompt import FLOOR, messages, schema, verdict
 from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hearthwatch.stages.llm_client import Client
 
 log = logging.getLogger(__name__)
 
-FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)  # a story a day; the cameras' clocks run on UTC here
+MONDAY = datetime(
+    2026, 1, 5, tzinfo=UTC
+)  # a story a week, on its own day of the week; the cameras' clocks run on UTC here
 SIZE = 640, 360
-TRAIL = 300  # seconds after the last picture, in which events and incidents close
+TICK_SECONDS = 5
 HIGH = RISK_FLOORS["high"]
 NOT_BOXES = {"picture", "identity", "pose"}  # boxes alone cannot say what a story is that needs one of these
 ATTEMPTS = 3  # a request without a valid verdict is repeated at once
 RESAMPLINGS, SEED = 2000, 1
 
 NO_FLOOR = Verdict(0, "", "")
+USUAL = -12  # points of what a file calls usual here
+OPEN = "SELECT 1 WHERE EXISTS (SELECT 1 FROM events WHERE status = 'open') OR EXISTS (SELECT 1 FROM incidents WHERE status = 'open')"
 
 
 Picture = tuple[float, str, tuple[Detection, ...], tuple[int, int]]
@@ -85,10 +94,18 @@ class StoryResult(NamedTuple):
     verdicts: tuple[Verdict, ...]
     seconds_to_high: float | None
     """From the first sighting to the first revision at high; None: there is none."""
+    notifications: int
+    """How many rang."""
+    scenario: str
 
     @property
     def score(self) -> int:
         return max((v.risk_score for v in self.verdicts), default=0)
+
+
+def scenario_of(about: Mapping[str, Any]) -> str:
+    """Return what stories that vary one thing share, "" if none is named: an interval takes all of them or none."""
+    return str(about.get("scenario") or re.split(r"[(,;:#/]|\s\d", str(about.get("title") or ""))[0].strip())
 
 
 def read_scenarios(path: Path, key: str) -> list[Scenario]:
@@ -117,11 +134,27 @@ def _read_scenario(row: Mapping[str, Any]) -> Scenario:
     return Scenario(datetime.fromisoformat(row["start"]).replace(tzinfo=UTC), tuple(pictures), row)
 
 
-def from_story(story: Story) -> Scenario:
-    """Convert a story of the drawn yard."""
+def from_story(story: Story, *, packages: bool = False) -> Scenario:
+    """Convert a story of the drawn yard, as the default detector sees it: without packages, so no box shows a theft."""
     name = story.camera.replace("_", " ").title()
-    pictures = tuple((float(second), name, boxes, SIZE) for second, boxes in enumerate(story.frames))
-    return Scenario(story.start.replace(tzinfo=UTC), pictures, {"label": story.label})
+    kept = [[d for d in boxes if packages or d.object_type != "package"] for boxes in story.frames]
+    pictures = tuple((float(second), name, tuple(boxes), SIZE) for second, boxes in enumerate(kept))
+    needs = ["picture"] if "thief" in story.plots and not packages else []
+    about = {"label": story.label, "scenario": story.plots[0], "needs": needs, "dark": sun(story.start) < SUN_BELOW}
+    return Scenario(story.start.replace(tzinfo=UTC), pictures, about)
+
+
+def compare_drawn(stories: Sequence[Story]) -> dict[str, Any]:
+    """Play them with the packages that a detector of drawn things finds, and every other one in three kinds of darkness."""
+
+    def moved(light: str) -> Iterator[Scenario]:
+        return (from_story(s._replace(start=draw_start(light, f"{s.camera}/{s.seed}"))) for s in stories[::2])
+
+    lights = {light: _rates(judge_stories([*moved(light)])) for light in ("dark evening", "dark morning", "midnight")}
+    return {
+        "with_packages": _rates(judge_stories([from_story(s, packages=True) for s in stories])),
+        "light": {light: {key: rates[key] for key in ("recall_high", "false_high")} for light, rates in lights.items()},
+    }
 
 
 def skip_pictures(pictures: Sequence[Picture], every: float) -> list[Picture]:
@@ -142,36 +175,56 @@ class Simulation:
     def __init__(self) -> None:
         self.record = Record(":memory:")
         self.ledger = Ledger(self.record)
-        self.batching = Batching(self.record, partial(RulesJudge, zone=UTC))
+        self.batching = Batching(self.record, self.judge)
         self.incidents = Incidents(self.record, IncidentGrouping().reach())
         self.rules, self.history = Rules(zone=UTC), dict[int, Sent]()
         self.revisions: list[tuple[float, Event]] = []
         """Of the events, with the second at which each was published."""
         self.alerts: list[tuple[float, RiskLevel]] = []
         """Notifications that rang."""
+        self.about: Mapping[str, Any] = {}
+        """What the file of the scenario that is played says."""
 
-    def play(self, scenario: Scenario, every: float = 0, day: int | None = None) -> None:
-        """Let a scenario happen; on this day with separate cameras, or when its file says."""
-        prefix = "" if day is None else f"{day}/"
-        start = (
-            scenario.start if day is None else datetime.combine(FIRST_DAY + timedelta(day), scenario.start.time(), UTC)
-        )
-        zero, zones = to_microseconds(start), scenario.about.get("zones") or []
+    def judge(self, surroundings: Surroundings) -> RulesJudge:
+        """Make the judge of an event: the rules, with what the scenario's file says."""
+        if usual := self.about.get("usual"):
+            surroundings = replace(surroundings, normal=lambda _: Term(USUAL, f"as {usual}"))
+        return RulesJudge(surroundings, UTC, self._is_dark)
+
+    def _is_dark(self, at: int, is_grey: bool | None) -> bool:
+        dark = self.about.get("dark")
+        return by_picture(at, is_grey, UTC) if dark is None else bool(dark)
+
+    def play(self, scenario: Scenario, every: float = 0, week: int | None = None) -> None:
+        """Let a scenario happen; in this week with separate cameras, or when its file says."""
+        prefix, start, self.about = "", scenario.start, scenario.about
+        if week is not None:
+            prefix, day = f"{week}/", MONDAY + timedelta(7 * week + start.weekday())
+            start = datetime.combine(day, start.time(), UTC)
+        zero, cameras = to_microseconds(start), set[str]()
         pictures = skip_pictures(scenario.pictures, every)
         self.revisions, self.alerts = [], []
-        first, last = pictures[0][0], pictures[-1][0]
-        ticks = [(first + n, 0) for n in range(int(last - first) + TRAIL)]
-        for second, n in sorted([*ticks, *((picture[0], n) for n, picture in enumerate(pictures, 1))]):
+        first = self.second = pictures[0][0]
+        for n, (second, name, boxes, size) in enumerate(pictures, 1):
+            self._tick_until(second, zero, first)
             at = zero + round(second * 1e6)
-            if n == 0:
-                self._step(self.ledger.tick(at), second - first, at)
-                continue
-            _, name, boxes, size = pictures[n - 1]
             found = FoundFile(prefix + name, name, f"{prefix}{name}/{n}.jpg", at * 1000, 1, at, at)
             self.ledger.discover([found], at)
-            self.record.execute("UPDATE cameras SET zones = ? WHERE id = ?", json.dumps(zones), found.camera_id)
+            if name not in cameras:
+                cameras.add(name)
+                known = json.dumps(self.about.get("zones") or []), self.about.get("notes"), found.camera_id
+                self.record.execute("UPDATE cameras SET zones = ?, notes = ? WHERE id = ?", *known)
             (entry,) = self.ledger.todo(0, 1)
             self._step(Detected(entry.frame, *size, boxes), second - first, at)
+        self._tick_until(float("inf"), zero, first)
+
+    def _tick_until(self, second: float, zero: int, first: float) -> None:
+        """Let time pass while an event or incident is open, then jump."""
+        while self.second + TICK_SECONDS < second and self.record.rows(OPEN):
+            self.second += TICK_SECONDS
+            at = zero + round(self.second * 1e6)
+            self._step(self.ledger.tick(at), self.second - first, at)
+        self.second = max(self.second, second)
 
     def _step(self, item: Detected | Tick, second: float, at: int) -> None:
         events = self.batching.write([item])
@@ -187,15 +240,17 @@ class Simulation:
 def judge_stories(stories: Sequence[Scenario], every: float = 0) -> list[StoryResult]:
     """Play the stories, one after the other, with one picture in `every` seconds; the rules judge."""
     simulation, results = Simulation(), []
-    for day, story in enumerate(stories):
-        simulation.play(story, every, day)
+    for week, story in enumerate(stories):
+        simulation.play(story, every, week)
         gravest: dict[int, Verdict] = {}
         for _, event in simulation.revisions:
             gravest[event.id] = max(event.verdict, gravest.get(event.id, NO_FLOOR), key=lambda v: v.risk_score)
         first = next((second for second, _, boxes, _ in story.pictures if boxes), 0) - story.pictures[0][0]
         high = next((second for second, event in simulation.revisions if event.verdict.risk_score >= HIGH), None)
         facts = tuple(map(simulation.batching.writer.facts, gravest))
-        results.append(StoryResult(story.about, facts, tuple(gravest.values()), None if high is None else high - first))
+        wait, rang = None if high is None else high - first, len(simulation.alerts)
+        name = scenario_of(story.about) or str(week)
+        results.append(StoryResult(story.about, facts, tuple(gravest.values()), wait, rang, name))
     simulation.record.close()
     return results
 
@@ -294,32 +349,59 @@ def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> dict
         "levels": {level: {label: count[level, label] for label in labels} for level in levels},
         "seconds_to_high": {f"p{p}": round(float(np.percentile(waits, p)), 1) if waits else None for p in (50, 95)},
         "needs": {tag: {"stories": len(wrong), "wrong": sum(wrong)} for tag, wrong in needs.items()},
-        "evidence": _share(cited),
+        "notifications": sum(r.notifications for r in results),
+        "evidence": _share([(is_so, "") for is_so in cited]),
         "unanswered": sum(v.analyzer != analyzer for r in results for v in r.verdicts),
     }
 
 
 def _rates(results: Sequence[StoryResult]) -> dict[str, Any]:
-    alarming = [r.score for r in results if r.about["label"] == "alarming"]
-    rest = [r.score for r in results if r.about["label"] != "alarming"]
-    area, low = auroc(alarming, rest) if alarming and rest else (None, None)
+    alarming = [r for r in results if r.about["label"] == "alarming"]
+    rest = [r for r in results if r.about["label"] != "alarming"]
+    area, low = auroc(*([(r.score, r.scenario) for r in some] for some in (alarming, rest)))
+    found, false = ([(r.score >= HIGH, r.scenario) for r in some] for some in (alarming, rest))
     return {
         "stories": len(results), "auroc": area, "auroc_low": low,
-        "recall_high": _share([score >= HIGH for score in alarming]), "false_high": _share([score >= HIGH for score in rest]),
+        "recall_high": _share(found), "recall_high_low": _end(found, 0.025),
+        "false_high": _share(false), "false_high_high": _end(false, 0.975),
     }  # fmt: skip
 
 
-def _share(values: Sequence[bool]) -> float | None:
-    return round(sum(values) / len(values), 4) if values else None
+Marked = Sequence[tuple[float, str]]
+"""Scores, or whether something is so, each with its scenario."""
 
 
-def auroc(above: Sequence[float], below: Sequence[float]) -> tuple[float, float]:
+def _share(values: Marked) -> float | None:
+    return round(sum(value for value, _ in values) / len(values), 4) if values else None
+
+
+def _end(values: Marked, quantile: float) -> float | None:
+    """Return one end of the 95 % interval of a share."""
+    (weights,) = _resample(values)
+    return _quantile(weights @ [value for value, _ in values], weights.sum(axis=1), quantile)
+
+
+def auroc(above: Marked, below: Marked) -> tuple[float | None, float | None]:
     """Return the probability that one of `above` scores higher than one of `below` (a tie is half), and how low it may be.
 
-    That is the lower end of the 95 % interval of a bootstrap over the stories.
+    That is the lower end of the 95 % interval of a bootstrap over the scenarios.
     """
-    a, b, random = np.array(above)[:, None], np.array(below), np.random.default_rng(SEED)
+    if not above or not below:
+        return None, None
+    a, b = np.array([score for score, _ in above])[:, None], np.array([score for score, _ in below])
     wins = (a > b) + (a == b) / 2
-    rows, columns = (random.multinomial(n, [1 / n] * n, RESAMPLINGS) for n in wins.shape)
-    areas = (rows @ wins * columns).sum(axis=1) / wins.size
-    return round(float(wins.mean()), 4), round(float(np.quantile(areas, 0.025)), 4)
+    rows, columns = _resample(above, below)
+    low = _quantile((rows @ wins * columns).sum(axis=1), rows.sum(axis=1) * columns.sum(axis=1), 0.025)
+    return round(float(wins.mean()), 4), low
+
+
+def _resample(*parts: Marked) -> list[NDArray[np.int64]]:
+    """Draw scenarios with replacement, the same each time; for each value of each part how often it was drawn."""
+    names, index = np.unique([name for part in parts for _, name in part] or [""], return_inverse=True)
+    drawn = np.random.default_rng(SEED).multinomial(len(names), [1 / len(names)] * len(names), RESAMPLINGS)[:, index]
+    return np.split(drawn[:, : sum(map(len, parts))], np.cumsum([*map(len, parts)])[:-1], axis=1)
+
+
+def _quantile(sums: NDArray[Any], weights: NDArray[Any], quantile: float) -> float | None:
+    has = weights > 0
+    return round(float(np.quantile(sums[has] / weights[has], quantile)), 4) if has.any() else None

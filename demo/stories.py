@@ -1,6 +1,7 @@
 """Labelled stories of the drawn cameras, with the boxes that the packaged detector found in their pictures.
 
-A label follows from the story alone (its plots and the hour, by `LABELS` below), never from a score or a box. The boxes
+A label follows from the story's script and the sun at `PLACE` when it happens (`LABELS` below), never from a score, a box or
+a constant of the rules; the moment is drawn from the whole year among those with the light that the pictures have. The boxes
 of one picture a second are stored in `stories.jsonl`, which `python -m bench.stories` writes. Rules are tuned on the
 split `tune` and reported on `test`: no seed is in both, and the detector was trained on neither.
 """
@@ -8,8 +9,9 @@ split `tune` and reported on `test`: no seed is in both, and the detector was tr
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple, get_args
@@ -19,14 +21,20 @@ from hearthwatch.schemas.items import Detection
 Label = Literal["routine", "odd", "alarming"]
 Split = Literal["tune", "test"]
 
-NIGHT_FROM, NIGHT_UNTIL = 22, 5  # the dark hours of the yard, when a household sleeps
+PLACE = 51.48, 0.0  # Greenwich: the yard's clock is UTC
+CIVIL_DARK = -6.0  # degrees of the sun: from here on one sees nothing outdoors without a lamp
+LIGHTS: Mapping[str, tuple[float, float, range]] = {
+    "day": (3, 90, range(24)), "rain": (3, 90, range(24)), "dusk": (-6, 3, range(24)), "night": (-90, -6, range(24)),
+    "dark evening": (-12, -6, range(12, 24)), "dark morning": (-12, -6, range(12)), "midnight": (-90, -6, range(1)),
+}  # fmt: skip
+"""Light → the lowest and highest sun, and the hours: how the pictures are drawn, and three kinds of darkness to compare."""
 
 
 class Meaning(NamedTuple):
-    """The label of a plot by day and by night, and why."""
+    """The label of a plot by day and in the dark, and why."""
 
     day: Label
-    night: Label
+    dark: Label
     why: str
 
 
@@ -63,14 +71,33 @@ class Story(NamedTuple):
     """The detections of each picture of 640 x 360 pixels."""
 
     @property
-    def night(self) -> bool:
-        return self.start.hour >= NIGHT_FROM or self.start.hour < NIGHT_UNTIL
+    def is_dark(self) -> bool:
+        return sun(self.start) < CIVIL_DARK
 
     @property
     def label(self) -> Label:
         """Return the gravest label of its plots."""
         meanings = (LABELS[plot] for plot in self.plots)
-        return max((m.night if self.night else m.day for m in meanings), key=get_args(Label).index)
+        return max((m.dark if self.is_dark else m.day for m in meanings), key=get_args(Label).index)
+
+
+@cache
+def sun(moment: datetime) -> float:
+    """Return the sun's height over the yard's horizon in degrees."""
+    from astral import Observer
+    from astral.sun import elevation
+
+    return elevation(Observer(*PLACE), moment.replace(tzinfo=UTC))
+
+
+def draw_start(light: str, key: str) -> datetime:
+    """Draw a moment of 2026 with this light; `key` seeds it."""
+    low, high, hours = LIGHTS[light]
+    r = random.Random(key)
+    while True:
+        moment = datetime(2026, 1, 1) + timedelta(seconds=r.randrange(365 * 86_400))
+        if moment.hour in hours and low <= sun(moment) < high:
+            return moment
 
 
 @cache
