@@ -87,6 +87,7 @@ def _delete_camera(record: Record, camera: str) -> None:
         record.count(settled=n, **{state: -n})
     for table in ("suppressed", "spots", "baselines"):
         record.execute(f"DELETE FROM {table} WHERE camera_id = ?", camera)
+    record.execute("DELETE FROM feedback WHERE json_extract(signature, '$.camera_id') = ?", camera)
     record.execute("DELETE FROM inbox WHERE camera = (SELECT folder_path FROM cameras WHERE id = ?)", camera)
     record.execute("DELETE FROM camera_aliases WHERE into_id = ?", camera)
     record.execute("DELETE FROM cameras WHERE id = ?", camera)
@@ -144,6 +145,8 @@ def _finish_merge(record: Record, id: str, into: str) -> None:
     while _move_some(record, id, into):  # what the pipeline decided meanwhile
         pass
     record.execute("UPDATE spots SET camera_id = ? WHERE camera_id = ?", into, id)
+    signature = "json_set(signature, '$.camera_id', ?)"
+    record.execute(f"UPDATE feedback SET signature = {signature} WHERE json_extract(signature, '$.camera_id') = ?", into, id)
     record.execute("UPDATE cameras SET neighbours = replace(neighbours, json_quote(?), json_quote(?))", id, into)
     both = "FROM cameras WHERE id IN (?1, ?2)"
     sql = f"UPDATE cameras SET created_at = (SELECT min(created_at) {both}), last_seen_at = (SELECT max(last_seen_at) {both}) WHERE id = ?2"

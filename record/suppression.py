@@ -1,4 +1,4 @@
-"""Suppress boxes that do not count: what stands still, and boxes in zones that the owner ignores.
+"""Suppress boxes that do not count: what stands still, boxes in zones that the owner ignores, and ghosts.
 
 A parked car, a statue, or a spider on the lens that the detector takes for a person must not open events all night. The
 state is a row per spot in the record, updated in the transaction that decides a frame and in the order of ids, so live,
@@ -9,10 +9,14 @@ A spot is the place of one object. A box in the same place belongs to its spot; 
 that was left for it (its object moved: `moved_at`), else it starts a new spot. A spot holds back its boxes once it
 has been the same for a minute, but a person who was seen to move there counts for an hour, and while one that moved was
 last seen close to a spot and is seen no more, it may be standing right there: then the box of the spot counts.
+
+A ghost is a place where the owner saw nothing (table `feedback`, from the answer until it expires or is revoked, by time of capture):
+boxes of that kind there are held back from the first one on, unless an object moved there, or may be standing there.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -94,6 +98,7 @@ class Suppression:
         self._ignored: dict[str, tuple[Zone, ...]] = {}
         self._spots: dict[tuple[str, str], dict[int, Spot]] = {}
         self._changed: dict[tuple[int, str, str], Spot] = {}
+        self._ghosts: dict[tuple[str, str], list[tuple[int, int, Box]]] = {}
         self._last_id = 0
 
     def flush(self) -> None:
@@ -136,6 +141,7 @@ class Suppression:
         empty = [spot for spot in known if spot not in unused and spot not in same.values()]
         room = max(0, SPOTS_MAX - len(known))  # two cameras that were merged may have more
         strays: dict[int, Spot] = {}
+        came = {i for i, spot in same.items() if spot.moved_at is not None}
         writes: list[Spot] = []
         for i, box in enumerate(boxes):
             own = same.get(i)
@@ -148,6 +154,7 @@ class Suppression:
             if own:
                 continue
             if left:
+                came.add(i)
                 unused.insert(0, min(left, key=lambda spot: (_distance(spot.box, box), spot.id)))
             elif not unused and not room:
                 unused.append(min(empty, key=lambda spot: (self._is_still(spot, at), spot.last_at)))
@@ -156,16 +163,23 @@ class Suppression:
             writes.append(Spot(unused.pop(0).id if unused else None, box, 1, at, at, at if left else None))
         walkers = [s for s in empty if not self._is_anchored(s) and at - s.last_at <= self.stillness.microseconds]
         reasons: list[str | None] = [None] * len(boxes)
-        for i, spot in (same | strays).items():
-            is_joined = any(
-                (w.moved_at is not None or iou(w.box, spot.box) <= LEFT_IOU) and _distance(w.box, spot.box) <= CLOSE
+
+        def is_joined(box: Box, own: Spot | None) -> bool:
+            return any(
+                (w.moved_at is not None or iou(w.box, box) <= LEFT_IOU) and _distance(w.box, box) <= CLOSE
                 for w in walkers
-                if w is not spot
+                if w is not own
             )
-            if self._holds_back(spot, kind, at) and (kind in VEHICLES or not is_joined):
+
+        for i, spot in (same | strays).items():
+            joined = is_joined(spot.box, spot)
+            if self._holds_back(spot, kind, at) and (kind in VEHICLES or not joined):
                 reasons[i] = f"has stood still for {(at - spot.first_at) / 60e6:.0f} min"
             if i in same:
-                writes.append(same[i].add(boxes[i], at, is_joined))
+                writes.append(same[i].add(boxes[i], at, joined))
+        for i, box in enumerate(boxes):
+            if reasons[i] is None and i not in came and self._is_ghost(camera, kind, at, box) and not is_joined(box, same.get(i)):
+                reasons[i] = "in a place where you saw nothing"
         for spot in writes:
             id = self._new_id() if spot.id is None else spot.id
             spots[id] = self._changed[id, camera, kind] = spot._replace(id=id)
@@ -176,6 +190,16 @@ class Suppression:
             (self._last_id,) = self.record.one("SELECT coalesce(max(id), 0) FROM spots")
         self._last_id += 1
         return self._last_id
+
+    def _is_ghost(self, camera: str, kind: str, at: int, box: Box) -> bool:
+        if (camera, kind) not in self._ghosts:
+            rows = self.record.rows(
+                "SELECT at, min(expires_at, coalesce(revoked_at, expires_at)), box FROM feedback WHERE box IS NOT NULL "
+                "AND json_extract(signature, '$.camera_id') = ? AND json_extract(signature, '$.kind') = ?", camera, kind,
+            )  # fmt: skip
+            self._ghosts[camera, kind] = [(begins, ends, tuple(json.loads(text))) for begins, ends, text in rows]
+        ghosts = self._ghosts[camera, kind]
+        return any(begins <= at < ends and iou(ghost, box) >= STRAY_IOU for begins, ends, ghost in ghosts)
 
     def _read_spots(self, camera: str, kind: str) -> dict[int, Spot]:
         if (camera, kind) not in self._spots:

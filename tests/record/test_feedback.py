@@ -226,3 +226,46 @@ def test_a_kill_at_any_statement_leaves_answer_and_review_or_neither(tmp_path):
         if answered:
             break
     assert answered == 1 and step >= 3
+
+
+# -- nothing there: ghosts
+
+
+def box(x, y=100, kind="person"):
+    return Detection(kind, 0.8, (x, y, 30, 90))
+
+
+def haunted():
+    """A house where the owner saw nothing at (100, 100) an hour after the first event."""
+    house = House()
+    write_answer(house.record, house.visit(START, box(100), box(400, kind="dog")), "nothing_there", START + HOUR)
+    return house
+
+
+def test_boxes_where_the_owner_saw_nothing_open_no_event_until_that_is_revoked_or_expires():
+    house = haunted()
+    assert house.visit(START + DAY, box(102)) is None and house.visit(START + 2 * DAY, box(99)) is None
+    (reason,) = {reason for (reason,) in house.record.rows("SELECT reason FROM suppressed")}
+    assert reason == "in a place where you saw nothing"
+    assert house.visit(START + 3 * DAY, box(101, kind="dog")), "another kind"
+    assert house.visit(START + 4 * DAY, box(160)), "another place"
+    assert house.visit(START + HOUR + (DAYS - 1) * DAY, box(100)) is None
+    assert house.visit(START + HOUR + DAYS * DAY, box(100))
+    house = haunted()
+    (row,) = list_answers(house.record, START + 2 * HOUR)
+    assert (row["answer"], row["points"], row["why"]) == ("nothing_there", 0, None)
+    revoke(house.record, row["id"], START + 2 * DAY)
+    assert house.visit(START + DAY, box(100)) is None and house.visit(START + 3 * DAY, box(100))
+    assert house.visit(START + DAY - 60 * S, box(100)) is None, "a picture from before, which comes late"
+
+
+@settings(max_examples=30)
+@given(st.integers(-30, 30), st.integers(12, 40), st.sampled_from([-1, 1]))
+def test_who_comes_out_of_a_ghost_or_walks_into_it_counts(offset, stride, way):
+    def walk(steps):
+        house = haunted()
+        events = [house.visit(START + DAY + n * S, box(100 + offset // 6 + way * stride * step)) for n, step in enumerate(steps)]
+        return [event is not None for event in events]
+
+    assert walk(range(4))[2:] == [True, True]
+    assert all(walk(range(4, -1, -1)))
