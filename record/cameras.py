@@ -146,7 +146,9 @@ def _finish_merge(record: Record, id: str, into: str) -> None:
         pass
     record.execute("UPDATE spots SET camera_id = ? WHERE camera_id = ?", into, id)
     signature = "json_set(signature, '$.camera_id', ?)"
-    record.execute(f"UPDATE feedback SET signature = {signature} WHERE json_extract(signature, '$.camera_id') = ?", into, id)
+    record.execute(
+        f"UPDATE feedback SET signature = {signature} WHERE json_extract(signature, '$.camera_id') = ?", into, id
+    )
     record.execute("UPDATE cameras SET neighbours = replace(neighbours, json_quote(?), json_quote(?))", id, into)
     both = "FROM cameras WHERE id IN (?1, ?2)"
     sql = f"UPDATE cameras SET created_at = (SELECT min(created_at) {both}), last_seen_at = (SELECT max(last_seen_at) {both}) WHERE id = ?2"

@@ -178,7 +178,12 @@ class Suppression:
             if i in same:
                 writes.append(same[i].add(boxes[i], at, joined))
         for i, box in enumerate(boxes):
-            if reasons[i] is None and i not in came and self._is_ghost(camera, kind, at, box) and not is_joined(box, same.get(i)):
+            if (
+                reasons[i] is None
+                and i not in came
+                and self._is_ghost(camera, kind, at, box)
+                and not is_joined(box, same.get(i))
+            ):
                 reasons[i] = "in a place where you saw nothing"
         for spot in writes:
             id = self._new_id() if spot.id is None else spot.id

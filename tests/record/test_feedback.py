@@ -264,7 +264,10 @@ def test_boxes_where_the_owner_saw_nothing_open_no_event_until_that_is_revoked_o
 def test_who_comes_out_of_a_ghost_or_walks_into_it_counts(offset, stride, way):
     def walk(steps):
         house = haunted()
-        events = [house.visit(START + DAY + n * S, box(100 + offset // 6 + way * stride * step)) for n, step in enumerate(steps)]
+        events = [
+            house.visit(START + DAY + n * S, box(100 + offset // 6 + way * stride * step))
+            for n, step in enumerate(steps)
+        ]
         return [event is not None for event in events]
 
     assert walk(range(4))[2:] == [True, True]
