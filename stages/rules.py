@@ -111,13 +111,17 @@ class RulesJudge:
         """Return the terms of the score of the pictures so far."""
         return self._judged()[1]
 
+    def signature(self) -> Signature:
+        """Return what makes the pictures so far alike to others, for the owner's answers."""
+        return self._judged()[2]
+
     def score(self) -> int:
         """Return the score of the pictures so far."""
         return total(self.terms())
 
     def verdict(self, facts: Facts) -> Verdict:
         """Return the verdict on the pictures so far; `facts` are theirs."""
-        gravest, terms = self._judged()
+        gravest, terms, _ = self._judged()
         score = total(terms)
         acts = gravest.acts if gravest else []
         decisive = {i for act in acts[:6] for i in act.detections}
@@ -133,8 +137,8 @@ class RulesJudge:
 
     # -- the sum
 
-    def _judged(self) -> tuple[Entity | None, list[Term]]:
-        """Return the gravest object, and the terms."""
+    def _judged(self) -> tuple[Entity | None, list[Term], Signature]:
+        """Return the gravest object, the terms, and what such events have in common."""
         people = [(a, [*self._person(a)]) for a in self.entities.people()]
         gravest, terms = max(
             people, key=lambda pair: (points(pair[1]), -pair[0].track.number), default=(None, [Term(0, "")])
@@ -149,7 +153,7 @@ class RulesJudge:
             self.surroundings.camera_id, place if place in get_args(ZoneKind) else None,  # type: ignore[arg-type]
             "person" if gravest else kind, bool(gravest and gravest.entered == "own_door"), self.hour, self.is_workday,
         )  # fmt: skip
-        return gravest, [term for term in [*terms, *self._hint(signature)] if term.points]
+        return gravest, [term for term in [*terms, *self._hint(signature)] if term.points], signature
 
     def _hint(self, signature: Signature) -> list[Term]:
         """Return the terms of what is normal here, and of what the owner answered."""

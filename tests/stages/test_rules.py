@@ -96,6 +96,12 @@ def test_what_is_normal_and_what_was_answered_are_terms_that_never_cancel_hard_o
         assert heard.score() == max(0, min(100, plain.score() + usual + answer))
 
 
+def test_events_are_alike_by_place_kind_own_door_hour_and_workday():
+    leaving, passing = (rules(sightings(NIGHT, ("person", way)), zones=ZONES).signature() for way in (GOES_OUT, PASSES))
+    assert leaving == passing._replace(place="private", from_own_door=True)
+    assert passing[1:5] == ("public", "person", False, NIGHT.hour)
+
+
 def test_a_score_is_the_sum_clipped_and_at_least_the_kind_and_the_hard_terms():
     assert total([Term(20, "person"), Term(-50, "usual")]) == 0
     assert total([Term(20, "person"), Term(45, "lies", True), Term(-50, "usual")]) == 65
