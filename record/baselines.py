@@ -116,9 +116,11 @@ def write_baselines(record: Record, at: int, rows: Iterable[BaselineRow]) -> int
         newest = max(record.one(f"SELECT coalesce(max({column}), 0) FROM {table} WHERE {column} <= ?", at + DAY)[0]
                      for table, column in (("events", "started_at"), ("baselines", "as_of")))  # fmt: skip
         as_of: int = max(at, newest + 1)  # what is further ahead than a day has a clock that is wrong
-        record.many("INSERT INTO baselines VALUES (?,?,?,?,?,?,?,?,?,?,?)", [(as_of, *row) for row in listed])
+        columns = f"as_of, {', '.join(BaselineRow._fields)}"
+        insert = f"INSERT INTO baselines({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+        record.many(insert, [(as_of, *row) for row in listed])
         record.execute(
-            "INSERT INTO baselines SELECT as_of, '', kind, '', hour, workday, sum(watched), sum(watched_days), sum(seen), sum(seen_days), "
+            f"INSERT INTO baselines({columns}) SELECT as_of, '', kind, '', hour, workday, sum(watched), sum(watched_days), sum(seen), sum(seen_days), "
             "sum(minutes) FROM baselines WHERE as_of = ? AND place = '' GROUP BY kind, hour, workday", as_of,
         )  # fmt: skip
         record.execute(

@@ -56,7 +56,7 @@ _ROWS = {
     "events": "SELECT {} FROM events t WHERE started_at >= ? AND started_at < ? ORDER BY camera_id, started_at, id",
     "incidents": "SELECT {} FROM incidents t WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id",
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",
-    "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, camera_id, kind, place, hour, workday",
+    "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, id",
 }
 
 

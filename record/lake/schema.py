@@ -67,7 +67,7 @@ GPU_STATS = pa.schema(
 
 BASELINES = pa.schema(
     {
-        "as_of": TIME, "camera_id": pa.string(), "kind": pa.string(), "place": pa.string(), "hour": pa.int32(), "workday": pa.bool_(),
+        "id": pa.int64(), "as_of": TIME, "camera_id": pa.string(), "kind": pa.string(), "place": pa.string(), "hour": pa.int32(), "workday": pa.bool_(),
         "watched": pa.float64(), "watched_days": pa.int32(), "seen": pa.float64(), "seen_days": pa.int32(), "minutes": pa.float64(),
     }
 )  # fmt: skip

@@ -30,7 +30,7 @@ from tests.support.data_dir import START, TABLES, House, S, analyst, every_kill,
 from tests.support.pipeline import Pipeline, name
 
 ROOT = Path(__file__).parents[2]
-VIEWS = (*TABLES, "baselines", "cameras", "hourly", "camera_daily", "unusual_hours", "verdicts")
+VIEWS = (*TABLES, "cameras", "hourly", "camera_daily", "unusual_hours", "verdicts")
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def a_day(house):
     """Two cameras over three hours, an event that spans none of their borders, one bad picture, one sample."""
     house.see("front_door", 0, 5, 10, 4000).see("garden", 7, 8000).spoil("garden", 8010)
     house.close_events()
+    write_baselines(house.record, START, [BaselineRow("garden", kind, "", 8, True, 9.5, 10) for kind in ("", "dog")])
     write_samples(
         house.record,
         [GpuSample(START, 50.0, 1, 2, 60.0, 3.5), GpuSample(START + 3600 * S, None, None, None, None, 0.5)],
@@ -62,7 +63,8 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
     a_day(house).export()
     assert lake_differs(house) == []
     files = [f for f in house.files("data/lake/**/*.parquet") if "1970" not in f]
-    assert files[:3] == [
+    assert files[:4] == [
+        "data/lake/baselines/date=2026-11-22/10.parquet",
         "data/lake/cameras.parquet",
         *(f"data/lake/detections/date=2026-11-22/{h:02d}.parquet" for h in (8, 9)),
     ]
@@ -72,20 +74,8 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "events": 4,
         "incidents": 4,
         "gpu_stats": 2,
+        "baselines": 4,
     }
-
-
-def test_baselines_are_in_the_lake_for_as_long_as_they_are_in_the_record(house):
-    asked = (
-        "SELECT epoch_us(as_of), camera_id, kind, hour, workday, seen_days, watched_days FROM baselines ORDER BY ALL"
-    )
-    rows = [BaselineRow("garden", kind, "", 8, True, 9.5, 10, seen_days=n) for kind, n in (("", 0), ("dog", 3))]
-    for at in (START, START + 86400 * S):  # no event was judged by the first, so the second takes its place
-        write_baselines(house.record, at, rows)
-        house.export()
-        with analyst(house) as db:
-            of = [(at, camera, kind, 8, True, n, 10) for camera in ("", "garden") for kind, n in (("", 0), ("dog", 3))]
-            assert db.execute(asked).fetchall() == of
 
 
 def test_an_hour_is_the_same_table_in_however_many_parts_it_is_read(house, monkeypatch):
@@ -120,6 +110,8 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
                 "carries",
                 "kept",
                 "published_at",
+                "is_grey",
+                "signature",
             }
             assert set(types) - {"date", "history"} == columns - inner | (
                 {"last_at"} if table == "incidents" else set()
