@@ -284,6 +284,8 @@ class Latencies(Model):
 
 
 class EventDetail(EventResponse):
+    answer: Literal["fine", "nothing_there", "right"] | None
+    """What the owner answered; null: nothing that stands."""
     history: list[Revision]
     """Its revisions, oldest first, shadow verdicts among them."""
     frames: list[FrameResponse]

@@ -84,10 +84,10 @@ def _surest_box(record: Record, event: int, kind: str) -> list[float] | None:
     return [sum(values) / len(same) for values in zip(*same, strict=True)] or None
 
 
-def last_answer(record: Record, event: int) -> str | None:
-    """Return the last answer about an event in words, a revoked one, too; None: there is none."""
-    row = record.one("SELECT replace(answer, '_', ' ') FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
-    return row and str(row[0])
+def last_answer(record: Record, event: int, *, stands: bool = True) -> str | None:
+    """Return the last answer about an event, unless it `stands` no more; None: there is none."""
+    row = record.one("SELECT answer, revoked_at FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
+    return str(row[0]) if row and not (stands and row[1]) else None
 
 
 def revoke(record: Record, id: int, at: int) -> bool:
@@ -130,18 +130,18 @@ def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[st
     names, of_camera = dict(record.rows("SELECT id, name FROM cameras")), lru_cache(partial(learned_at, record, at=at))
     for row in rows:
         signature = Signature(**json.loads(row["signature"]))
-        term = of_camera(signature.camera_id)(signature) if row["answer"] != "nothing_there" else None
+        is_ghost, name = row["answer"] == "nothing_there", names.get(signature.camera_id, signature.camera_id)
+        term = None if is_ghost else of_camera(signature.camera_id)(signature)
         row |= {
-            "camera_id": signature.camera_id, "signature": describe(signature, names.get(signature.camera_id)),
+            "camera_id": signature.camera_id, "signature": f"{signature.kind} at {name}, in this place" if is_ghost else describe(signature, name),
             "at": iso(from_microseconds(row["at"])), "expires_at": iso(from_microseconds(row["expires_at"])), "points": term.points if term else 0, "why": term and term.why,
         }  # fmt: skip
     return rows
 
 
-def describe(signature: Signature, camera: str | None = None) -> str:
-    """`person from the own door at Front door, private, 07–09 h on workdays`."""
-    hour, place = signature.hour, signature.place and signature.place.replace("_", " ")
-    return "".join((
-        signature.kind, " from the own door" * signature.from_own_door, f" at {camera or signature.camera_id}", f", {place}" if place else "",
-        f", {(hour - 1) % 24:02}–{(hour + 2) % 24:02} h on {'workdays' if signature.workday else 'free days'}",
-    ))  # fmt: skip
+def describe(signature: Signature, camera: str) -> str:
+    """`person from the own door at Front door, private, 07–10 h on workdays`."""
+    hour, door = signature.hour, " from the own door" * signature.from_own_door
+    place = f", {signature.place.replace('_', ' ')}" if signature.place else ""
+    hours = f"{(hour - 1) % 24:02}–{(hour + 2) % 24:02} h on {'workdays' if signature.workday else 'free days'}"
+    return f"{signature.kind}{door} at {camera}{place}, {hours}"

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response
 from hearthwatch.api.params import End, EventFilter, EventId, Limit, Offset, Page, Paging, Start, span
-from hearthwatch.record import Record, reviews
+from hearthwatch.record import Record, feedback, reviews
 from hearthwatch.record.read import detections, lineage
 from hearthwatch.record.read import events as queries
 from hearthwatch.record.read.events import FIRST_PAGE, Filter
@@ -126,7 +126,7 @@ def get_event(state: State, event_id: EventId) -> Response:
             return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
         found |= {
             "history": lineage.history(record, event_id), "frames": lineage.frames(record, event_id),
-            "latencies": lineage.latencies(record, event_id),
+            "latencies": lineage.latencies(record, event_id), "answer": feedback.last_answer(record, event_id),
         }  # fmt: skip
     return json_response(found)
 

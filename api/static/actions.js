@@ -1,9 +1,10 @@
 // Actions on incidents and events: mark, undo, note, next, previous. A mark shows at once and is sent to the server right after.
-import { patch, patchEvents, retry } from "./api.js";
+import { patch, patchEvents, request, retry } from "./api.js";
 import { drawDetail, showStrip } from "./detail.js";
 import { $, h, put } from "./dom.js";
 import { clear } from "./filters.js";
 import { drawInbox, names, order, select } from "./inbox.js";
+import { ANSWERS, points } from "./learned.js";
 import { cameraName, key, listed, sorted, state } from "./state.js";
 import { plural } from "./text.js";
 import { filters, go, param } from "./url.js";
@@ -89,6 +90,15 @@ export async function saveNote(value) {
   state.event.notes = value || null;
   await patch(String(id), { notes: value || null });
   toast("Note saved.");
+}
+/** Answer what the open event was; it is reviewed with it, and stays open. */
+export function answer({ dataset: { answer: given } }) {
+  const { id } = state.event;
+  state.event.answer = given;
+  write([String(id)], true, async () => {
+    const learned = await request("POST", `api/events/${id}/feedback`, { answer: given });
+    toast(`Answered: ${ANSWERS[given].toLowerCase()}.${learned.points ? ` Such events get ${points(learned.points)} from now on.` : ""}`);
+  });
 }
 export async function retryFrame(frame) {
   await retry(frame);

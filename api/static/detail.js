@@ -2,6 +2,7 @@
 import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { order, picture, select } from "./inbox.js";
+import { ANSWERS } from "./learned.js";
 import { WIDE, applyMarks, cameraName, listed, state } from "./state.js";
 import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
@@ -64,6 +65,8 @@ export function drawDetail() {
         h("dt", "Event"), h("dd", `${e.id}, ${plural(e.frame_count, "frame")}`), h("dt", "Batch"), h("dd", e.batch_id)))),
     h("div.acts", { data: { key: `acts${e.id}` } },
       h("button.main", { type: "button", data: { do: "review", id: e.id } }, e.reviewed ? "Reviewed ✓ " : "Mark reviewed ", h("kbd", e.reviewed ? "u" : "r")),
+      h("span.answers", { role: "group", "aria-label": "Your answer" }, Object.entries(ANSWERS).map(([answer, text]) =>
+        h("button.quiet", { type: "button", data: { do: "answer", answer }, "aria-pressed": String(e.answer === answer) }, text))),
       h("label.note", h("span.sr", "Note"), h("input", { id: "note", name: "note", placeholder: "Add a note", value: e.notes ?? "", maxlength: 2000, autocomplete: "off" })),
       h("button.quiet", { type: "button", data: { do: "copy", text: `${location.origin}${location.pathname}?event=${e.id}` } }, "Copy link")));
 }

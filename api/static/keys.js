@@ -1,11 +1,12 @@
 // Clicks and keys. Elements that can be clicked have data-do (an action), data-set (URL), data-event or data-cell.
-import { close, retryFrame, review, reviewIncident, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
+import { answer, close, retryFrame, review, reviewIncident, reviewLow, saveNote, showFrame, step, toast, undo } from "./actions.js";
 import { $ } from "./dom.js";
 import { drawDetail } from "./detail.js";
 import { clear, toggleLevel, unfold } from "./filters.js";
 import { moveFocus } from "./heat.js";
 import { openHealth } from "./health.js";
 import { order } from "./inbox.js";
+import { openLearned, revoke } from "./learned.js";
 import { state } from "./state.js";
 import { go } from "./url.js";
 import { openZones } from "./zones.js";
@@ -15,14 +16,14 @@ const help = () => $("help").showModal();
 
 /** The actions of buttons; `start` and `more` come from the page. */
 const actions = ({ start, more }) => ({
-  close, clear, help, boxes, retry: start, health: openHealth, zones: openZones, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
+  close, clear, help, boxes, retry: start, health: openHealth, zones: openZones, learned: openLearned, answer, revoke, "more-events": more, undo: () => undo(), "all-low": reviewLow, more: () => unfold(),
   review: ({ dataset: { id } }) => String(state.event?.id) === id && state.event.reviewed ? undo([id]) : review(id),
   prev: () => step(-1), next: () => step(1), frame: (b) => showFrame(+b.dataset.i), level: (b) => toggleLevel(b.dataset.level),
   "retry-frame": (b) => retryFrame(+b.dataset.frame),
   copy: async (b) => { await navigator.clipboard?.writeText(b.dataset.text); toast("Copied."); },
 });
 const KEYS = {
-  j: () => step(1), k: () => step(-1), u: () => undo(), h: openHealth, "?": help,
+  j: () => step(1), k: () => step(-1), u: () => undo(), h: openHealth, l: openLearned, "?": help,
   r: () => review(state.selected ?? order()[0]), R: reviewIncident,
   b: () => state.event && boxes(),
   f: () => { unfold(true); $("levels").querySelector("button").focus(); },

@@ -667,3 +667,33 @@ def test_axe_finds_no_violation_in_any_state(visit, place, still):
 def test_nothing_moves_for_those_who_ask_for_calm(visit, still):
     page = ready(visit(still.url))
     assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_an_answer_is_given_below_an_event_and_what_was_learned_is_revoked(visit, place):
+    here = place(busy=False)
+    start = datetime.now(UTC) - timedelta(hours=5)
+    event = here.house.judged("front_door", start, 70, "1 person at the front door.")
+    page = ready(visit(f"{here.url}/?event={event}"))
+    answers = page.get_by_role("group", name="Your answer")
+    answers.get_by_role("button", name="Fine").click()
+    expect(page.locator("#toast")).to_contain_text("Answered: fine. Such events get −6 from now on.")
+    expect(answers.get_by_role("button", name="Fine")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#detail .acts .main")).to_contain_text("Reviewed")
+    reviewed(page, 1)
+    answers.get_by_role("button", name="Nothing there").click()
+    expect(answers.locator("[aria-pressed=true]")).to_have_text("Nothing there")
+    expect(page.locator("#toast")).to_contain_text("Answered: nothing there.")
+    assert here.rows("SELECT answer, revoked_at IS NULL FROM feedback ORDER BY id") == [("fine", 0), ("nothing_there", 1)]
+    page.keyboard.press("l")
+    expect(page.locator("#learned li")).to_contain_text("Front Door")
+    assert in_both_themes(page, "learned") == []
+    page.keyboard.press("Escape")
+    page = ready(visit(f"{here.url}/?event={event}", PHONE))
+    expect(page.get_by_role("group", name="Your answer").locator("[aria-pressed=true]")).to_have_text("Nothing there")
+    page.get_by_role("button", name="Inbox").click()
+    page.get_by_role("button", name="Learned").click()
+    expect(page.locator("#learned li")).to_have_count(1)
+    assert in_both_themes(page, "learned, phone") == []
+    page.locator("#learned").get_by_role("button", name="Revoke").click()
+    expect(page.locator("#learned")).to_contain_text("Nothing yet.")
+    assert here.rows("SELECT count(*) FROM feedback WHERE revoked_at IS NULL") == [(0,)]
