@@ -36,6 +36,7 @@ KINDS = {
     "incidents": ("incidents",),
     "gpu_stats": ("gpu_stats",),
     "baselines": ("baselines",),
+    "feedback": ("feedback",),
 }
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
 TIMES = {
@@ -44,6 +45,7 @@ TIMES = {
     "incidents": "started_at",
     "gpu_stats": "recorded_at",
     "baselines": "as_of",
+    "feedback": "at",
 }
 """The column that says which hour a row of a kind belongs to."""
 
@@ -57,6 +59,7 @@ _ROWS = {
     "incidents": "SELECT {} FROM incidents t WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id",
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",
     "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, id",
+    "feedback": "SELECT {} FROM (SELECT *, at AS answered_at FROM feedback) t WHERE answered_at >= ? AND answered_at < ? ORDER BY id",
 }
 
 

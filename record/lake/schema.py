@@ -72,6 +72,13 @@ BASELINES = pa.schema(
     }
 )  # fmt: skip
 
+FEEDBACK = pa.schema(
+    {
+        "id": pa.int64(), "event_id": pa.int64(), "answered_at": TIME, "answer": pa.string(), "signature": pa.string(), "expires_at": TIME,
+        "revoked_at": TIME, "box": pa.string(),
+    }
+)  # fmt: skip
+
 CAMERAS = pa.schema(
     {
         "id": pa.string(), "name": pa.string(), "folder_path": pa.string(), "status": pa.string(), "created_at": TIME,
@@ -86,5 +93,6 @@ TABLES = {
     "incidents": INCIDENTS,
     "gpu_stats": GPU_STATS,
     "baselines": BASELINES,
+    "feedback": FEEDBACK,
 }
 """The tables that are cut into hours."""

@@ -13,7 +13,11 @@ CREATE INDEX feedback_event ON feedback(event_id);
 CREATE INDEX feedback_camera ON feedback(json_extract(signature, '$.camera_id'), at);
 ALTER TABLE events ADD COLUMN signature TEXT;  -- JSON, of the rules' last verdict; NULL: judged before 0.3
 -- An open event can start after an answer only if its camera's clock is ahead: then, too, it is judged as a restart would.
-CREATE TRIGGER judged_by_answer AFTER INSERT ON feedback BEGIN
-  UPDATE meta SET value = value + 1 WHERE key = 'judged_by'; END;
-CREATE TRIGGER judged_by_revoked AFTER UPDATE OF revoked_at ON feedback BEGIN
-  UPDATE meta SET value = value + 1 WHERE key = 'judged_by'; END;
+CREATE TRIGGER feedback_new AFTER INSERT ON feedback BEGIN
+  UPDATE meta SET value = value + 1 WHERE key = 'judged_by';
+  INSERT OR IGNORE INTO dirty_hours VALUES ('feedback', NEW.at / 3600000000, 0); END;
+CREATE TRIGGER feedback_changed AFTER UPDATE ON feedback BEGIN
+  UPDATE meta SET value = value + 1 WHERE key = 'judged_by';
+  INSERT OR IGNORE INTO dirty_hours VALUES ('feedback', OLD.at / 3600000000, 0); END;
+CREATE TRIGGER feedback_gone AFTER DELETE ON feedback BEGIN
+  INSERT OR IGNORE INTO dirty_hours VALUES ('feedback', OLD.at / 3600000000, 0); END;

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import hearthwatch.record.lake.export
 from hearthwatch.record.baselines import BaselineRow, write_baselines
+from hearthwatch.record.feedback import revoke
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.lake import parquet
 from hearthwatch.record.lake.schema import TABLES as SCHEMAS
@@ -56,6 +57,9 @@ def a_day(house):
         house.record,
         [GpuSample(START, 50.0, 1, 2, 60.0, 3.5), GpuSample(START + 3600 * S, None, None, None, None, 0.5)],
     )
+    house.record.execute(
+        "INSERT INTO feedback(event_id, at, answer, signature, expires_at) VALUES (1, ?, 'fine', '{}', ?)", START, START + S
+    )
     return house
 
 
@@ -75,7 +79,19 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "incidents": 4,
         "gpu_stats": 2,
         "baselines": 4,
+        "feedback": 1,
     }
+
+
+def test_answers_are_in_the_lake_and_so_is_that_one_was_revoked(house):
+    a_day(house)
+    for revoked_at in (None, START + 5):
+        if revoked_at:
+            assert revoke(house.record, 1, revoked_at)
+        house.export()
+        with analyst(house) as db:
+            rows = db.execute("SELECT event_id, epoch_us(answered_at), answer, epoch_us(revoked_at) FROM feedback").fetchall()
+        assert rows == [(1, START, "fine", revoked_at)]
 
 
 def test_an_hour_is_the_same_table_in_however_many_parts_it_is_read(house, monkeypatch):
