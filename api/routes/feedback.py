@@ -86,7 +86,11 @@ def _follow(state: AppState, token: str, *, writes: bool) -> HTMLResponse:
     with state.reader.snapshot() as record:
         event, given = events.event(record, link.event), feedback.last_answer(record, link.event, stands=False)
     if given or not event:
-        return _page(409, f"Answered already: {given.replace('_', ' ')}.") if given and event else _page(404, "This event was deleted.")
+        return (
+            _page(409, f"Answered already: {given.replace('_', ' ')}.")
+            if given and event
+            else _page(404, "This event was deleted.")
+        )
     return _page(200, event["summary"], link.answer.replace("_", " ").capitalize())
 
 

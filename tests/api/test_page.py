@@ -683,7 +683,10 @@ def test_an_answer_is_given_below_an_event_and_what_was_learned_is_revoked(visit
     answers.get_by_role("button", name="Nothing there").click()
     expect(answers.locator("[aria-pressed=true]")).to_have_text("Nothing there")
     expect(page.locator("#toast")).to_contain_text("Answered: nothing there.")
-    assert here.rows("SELECT answer, revoked_at IS NULL FROM feedback ORDER BY id") == [("fine", 0), ("nothing_there", 1)]
+    assert here.rows("SELECT answer, revoked_at IS NULL FROM feedback ORDER BY id") == [
+        ("fine", 0),
+        ("nothing_there", 1),
+    ]
     page.keyboard.press("l")
     expect(page.locator("#learned li")).to_contain_text("Front Door")
     assert in_both_themes(page, "learned") == []

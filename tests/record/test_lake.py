@@ -58,7 +58,9 @@ def a_day(house):
         [GpuSample(START, 50.0, 1, 2, 60.0, 3.5), GpuSample(START + 3600 * S, None, None, None, None, 0.5)],
     )
     house.record.execute(
-        "INSERT INTO feedback(event_id, at, answer, signature, expires_at) VALUES (1, ?, 'fine', '{}', ?)", START, START + S
+        "INSERT INTO feedback(event_id, at, answer, signature, expires_at) VALUES (1, ?, 'fine', '{}', ?)",
+        START,
+        START + S,
     )
     return house
 
@@ -90,7 +92,9 @@ def test_answers_are_in_the_lake_and_so_is_that_one_was_revoked(house):
             assert revoke(house.record, 1, revoked_at)
         house.export()
         with analyst(house) as db:
-            rows = db.execute("SELECT event_id, epoch_us(answered_at), answer, epoch_us(revoked_at) FROM feedback").fetchall()
+            rows = db.execute(
+                "SELECT event_id, epoch_us(answered_at), answer, epoch_us(revoked_at) FROM feedback"
+            ).fetchall()
         assert rows == [(1, START, "fine", revoked_at)]
 
 
