@@ -83,12 +83,12 @@ def _play(
 ) -> tuple[Reports, list[dict[str, Any]]]:
     reports: Reports = {}
     if stories:
-        rules = judge_stories(stories, every)
+        rules = judge_stories(stories, every, asks=bool(llm))
         reports["rules"] = report(rules)
         if llm:
             alone = judge_by_model(rules, llm)
             reports["language model alone"] = report(alone, "nemotron")
-            reports["as stored, with the rules' floor"] = report(apply_floors(alone, rules), "nemotron")
+            reports["as stored, with the rules' floor"] = report(apply_floors(alone), "nemotron")
     return reports, [judge_incident(scenario, every) for scenario in incidents]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,9 +17,12 @@ from hearthwatch.record.copies import Copy, find_file
 from hearthwatch.record.read.events import Row
 from hearthwatch.record.read.lineage import Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.batch import Batch
-from hearthwatch.stages.prompt import PROMPTS, line
+from hearthwatch.stages.darkness import darkness
+from hearthwatch.stages.prompt import PROMPTS, question, write_line
+from hearthwatch.stages.rules import RulesJudge
 
 PICTURES_MAX = 20  # of a long event the first and the last
 
@@ -35,7 +39,7 @@ def why(
     now = {id: copy for id, copy in copies.items() if copy and copy.id != id}
     for part in (headline(found, zone), pictures(found, zone, now), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")
-    if asked := prompt(found, record, zone):
+    if asked := prompt(found, record, graph.context):
         print("\n".join(asked), end="\n\n")
     print("\n".join(verdicts(found, zone)), end="\n\n")
     print("\n".join(messages(found, zone)))
@@ -114,15 +118,15 @@ def window(story: Lineage, rules: Cut, zone: tzinfo | None) -> Iterator[str]:
         yield "  open: more pictures may come"
 
 
-def prompt(story: Lineage, record: Record, zone: tzinfo | None) -> list[str]:
+def prompt(story: Lineage, record: Record, context: Context) -> list[str]:
     """Show what the language model was given; nothing if it was not asked."""
     version = story.event["prompt_version"]
     if version is None or story.event["status"] != "closed":
         return []
-    cases = Verdicts(record, zone).closed(story.event["started_at"])
-    case = next((case for case in cases if case.event.id == story.event["id"]), None)
+    case = Verdicts(record, context.zone).case(story.event["id"])
     known = "" if version in PROMPTS else ", which this version of Hearthwatch no longer has"
-    given = [] if case is None else [f"  {line(case.facts, case.notes, case.usual, zone)}"]
+    judge = partial(RulesJudge, zone=context.zone, darkness=darkness(context))
+    given = [f"  {write_line(question(case, judge, context.zone, version).line)}"]
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]
 
 

@@ -29,6 +29,7 @@ from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.notifications import Sent, rank
 from hearthwatch.record.surroundings import Surroundings, Term
+from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
     RISK_FLOORS,
@@ -47,7 +48,7 @@ from hearthwatch.schemas.settings import settings
 from hearthwatch.sinks.notification_policy import Rules, decide
 from hearthwatch.stages.darkness import SUN_BELOW, by_picture
 from hearthwatch.stages.incident import IncidentGrouping
-from hearthwatch.stages.prompt import FLOOR, messages, schema, verdict
+from hearthwatch.stages.prompt import Question, question
 from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class StoryResult(NamedTuple):
     notifications: int
     """How many rang."""
     scenario: str
+    asked: tuple[Question, ...] = ()
+    """What a language model is asked about them, if one is."""
 
     @property
     def score(self) -> int:
@@ -237,8 +240,11 @@ class Simulation:
                 self.alerts.append((second, message.incident.risk_level))
 
 
-def judge_stories(stories: Sequence[Scenario], every: float = 0) -> list[StoryResult]:
-    """Play the stories, one after the other, with one picture in `every` seconds; the rules judge."""
+def judge_stories(stories: Sequence[Scenario], every: float = 0, *, asks: bool = False) -> list[StoryResult]:
+    """Play the stories, one after the other, with one picture in `every` seconds; the rules judge.
+
+    `asks`: a language model is going to judge them, too.
+    """
     simulation, results = Simulation(), []
     for week, story in enumerate(stories):
         simulation.play(story, every, week)
@@ -248,9 +254,11 @@ def judge_stories(stories: Sequence[Scenario], every: float = 0) -> list[StoryRe
         first = next((second for second, _, boxes, _ in story.pictures if boxes), 0) - story.pictures[0][0]
         high = next((second for second, event in simulation.revisions if event.verdict.risk_score >= HIGH), None)
         facts = tuple(map(simulation.batching.writer.facts, gravest))
+        cases = map(Verdicts(simulation.record, UTC).case, gravest if asks else ())
+        asked = tuple(question(case, simulation.judge, UTC) for case in cases)
         wait, rang = None if high is None else high - first, len(simulation.alerts)
         name = scenario_of(story.about) or str(week)
-        results.append(StoryResult(story.about, facts, tuple(gravest.values()), wait, rang, name))
+        results.append(StoryResult(story.about, facts, tuple(gravest.values()), wait, rang, name, asked))
     simulation.record.close()
     return results
 
@@ -281,23 +289,22 @@ def judge_by_model(results: Sequence[StoryResult], url: str) -> list[StoryResult
     Raises:
         UserError: no server answers there, or it gives no valid verdict at all.
     """
-    events = [facts for result in results for facts in result.facts]
+    events = [asked._replace(floor=0) for result in results for asked in result.asked]
     answers = iter(asyncio.run(_ask(url, events)))
     return [
         result._replace(verdicts=tuple(next(answers) or before for before in result.verdicts)) for result in results
     ]
 
 
-def apply_floors(alone: Sequence[StoryResult], rules: Sequence[StoryResult]) -> list[StoryResult]:
-    """Raise the model's verdicts to the floor that the rules set, as the pipeline does."""
+def apply_floors(results: Sequence[StoryResult]) -> list[StoryResult]:
+    """Raise the model's verdicts to the floor that hard signs set, as the pipeline does."""
+    return [
+        r._replace(verdicts=tuple(replace(v, risk_score=max(v.risk_score, asked.floor)) for v, asked in zip(r.verdicts, r.asked, strict=True)))
+        for r in results
+    ]  # fmt: skip
 
-    def floor(v: Verdict, by_rules: Verdict) -> Verdict:
-        return replace(v, risk_score=max(v.risk_score, FLOOR[by_rules.risk_level]))
 
-    return [a._replace(verdicts=tuple(map(floor, a.verdicts, r.verdicts))) for a, r in zip(alone, rules, strict=True)]
-
-
-async def _ask(url: str, events: Sequence[Facts]) -> list[Verdict | None]:
+async def _ask(url: str, events: Sequence[Question]) -> list[Verdict | None]:
     from hearthwatch.stages.llm_client import Client
 
     given = settings()
@@ -306,7 +313,7 @@ async def _ask(url: str, events: Sequence[Facts]) -> list[Verdict | None]:
     try:
         if not await client.is_alive():
             raise UserError(f"{url}: no language model answers there; `hearthwatch llm` starts one")
-        answers = await asyncio.gather(*(_verdict(client, facts, places) for facts in events))
+        answers = await asyncio.gather(*(_verdict(client, asked, places) for asked in events))
     finally:
         await client.close()
     if not any(answers):
@@ -314,15 +321,16 @@ async def _ask(url: str, events: Sequence[Facts]) -> list[Verdict | None]:
     return answers
 
 
-async def _verdict(client: Client, facts: Facts, places: asyncio.Semaphore) -> Verdict | None:
+async def _verdict(client: Client, asked: Question, places: asyncio.Semaphore) -> Verdict | None:
     from hearthwatch.stages.llm_client import NemotronError
+    from hearthwatch.stages.llm_queue import ask_for_verdict
 
     async with places:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return verdict(await client.ask(messages(facts, zone=UTC), schema(facts)), facts, NO_FLOOR)
-            except (NemotronError, ValueError) as error:
-                log.warning("event %d, attempt %d of %d: %s", facts.event_id, attempt, ATTEMPTS, error)
+                return await ask_for_verdict(client, asked)
+            except NemotronError as error:
+                log.warning("event %d, attempt %d of %d: %s", asked.facts.event_id, attempt, ATTEMPTS, error)
     return None
 
 

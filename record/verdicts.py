@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from typing import NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.baselines import Usual, read_baseline
@@ -24,7 +25,22 @@ PAGE = 50  # cases read at once when all are judged again: a few MB
 FAR_BEHIND = 100  # events waiting: beyond it the newest come first, the oldest are old news anyway
 WAIT_MAX = 60 * SECOND  # for the next attempt; one that is further away was stamped before the clock was set back
 
+BEFORE_MAX = 4  # events of an incident before the one that is judged
+_EARLIER = """
+SELECT coalesce(c.name, b.camera_id), b.started_at, b.last_at, b.risk_level FROM events e
+JOIN events b ON b.incident_id = e.incident_id AND b.status <> 'merged' AND (b.started_at, b.id) < (e.started_at, e.id)
+LEFT JOIN cameras c ON c.id = b.camera_id WHERE e.id = ? ORDER BY b.started_at DESC, b.id DESC LIMIT ?"""
+
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
+
+
+class EarlierEvent(NamedTuple):
+    """An event of the same incident that began before. Times in microseconds."""
+
+    camera: str
+    started_at: int
+    last_at: int
+    level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,8 @@ class Case:
     usual: Usual | None = None
     """How usual a person, else what it has most of, is at this hour; None: not known."""
     surroundings: Surroundings | None = None
+    before: tuple[EarlierEvent, ...] = ()
+    """The incident so far, the newest last."""
 
     def with_verdict(self, verdict: Verdict) -> Event:
         """Return the revision that this verdict makes, if the event is unchanged."""
@@ -71,7 +89,7 @@ class Verdicts:
         at = now()
         with self._snapshot():
             ids = [i for (i,) in self.record.rows(sql, at + 1, at + WAIT_MAX, limit + len(taken)) if i not in taken]
-            return [self._case(i) for i in ids[:limit]]
+            return [self.case(i) for i in ids[:limit]]
 
     def waiting(self, limit: int = 1_000_000) -> int:
         """Count the events that wait for a verdict, due or not, up to `limit`."""
@@ -84,7 +102,7 @@ class Verdicts:
         while True:
             with self._snapshot():
                 rows = self.record.rows(sql, *last, PAGE)
-                cases = [self._case(i) for _, i in rows]
+                cases = [self.case(i) for _, i in rows]
             if not cases:
                 return
             yield from cases
@@ -99,12 +117,17 @@ class Verdicts:
         finally:
             self.record.execute("COMMIT")
 
-    def _case(self, event: int) -> Case:
+    def case(self, event: int) -> Case:
+        """Read one event with all that its judge is given."""
         facts = self.writer.facts(event)
         (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
         row = self.record.one("SELECT notes FROM cameras WHERE id = ?", facts.camera_id)
         notes, surroundings = (row and row[0]) or "", read_surroundings(self.record, event)
-        return Case(current_revision(self.record, facts), facts, attempts, notes, self._usual(facts), surroundings)
+        before = self.record.rows(_EARLIER, event, BEFORE_MAX)
+        return Case(
+            current_revision(self.record, facts), facts, attempts, notes, self._usual(facts), surroundings,
+            tuple(map(EarlierEvent._make, reversed(before))),
+        )  # fmt: skip
 
     def _usual(self, facts: Facts) -> Usual | None:
         start, found = from_microseconds(facts.started_at).astimezone(self.zone), facts.objects

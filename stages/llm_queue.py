@@ -15,14 +15,16 @@ import time
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import replace
 from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hearthwatch.record.verdicts import Case, FailedAttempt
 from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.items import Event, Verdict
-from hearthwatch.stages import prompt, rules
+from hearthwatch.stages import prompt
 from hearthwatch.stages.darkness import Darkness
 from hearthwatch.stages.llm_client import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
+from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
     from hearthwatch.stages.analyze import Nemotron
@@ -38,29 +40,20 @@ Finished = tuple[Case, Event | FailedAttempt | None]
 """A case with its verdict, with a failed attempt, or with nothing: it was not asked, submit it again."""
 
 
-async def ask_for_verdict(
-    client: Client,
-    case: Case,
-    version: str = prompt.LATEST,
-    zone: tzinfo | None = None,
-    darkness: Darkness | None = None,
-) -> Verdict:
+async def ask_for_verdict(client: Client, asked: prompt.Question) -> Verdict:
     """Ask about one event.
 
     Raises:
         NemotronError: there is no verdict.
     """
-    began, facts, standing = time.perf_counter(), case.facts, case.event.verdict
-    messages = prompt.messages(facts, case.notes, case.usual, version, zone)
-    answer = await client.ask(messages, prompt.schema(facts))
-    is_by_rules = standing.analyzer == "rules"
-    by_rules = standing if is_by_rules else rules.judge(facts, zone, darkness, case.surroundings)
+    began = time.perf_counter()
+    answer = await client.ask(prompt.messages(asked), prompt.schema(asked.facts))
     try:
-        verdict = prompt.verdict(answer, facts, by_rules)
+        verdict = prompt.verdict(answer, asked)
     except ValueError as error:
         raise Wrong(f"the answer is no verdict: {error}") from None
     took = (time.perf_counter() - began) * 1e3
-    return replace(verdict, model=client.model, prompt_version=version, latency_ms=round(took, 1))
+    return replace(verdict, model=client.model, prompt_version=asked.version, latency_ms=round(took, 1))
 
 
 class LlmQueue:
@@ -74,7 +67,8 @@ class LlmQueue:
         darkness: Darkness | None = None,
     ) -> None:
         assert options.url
-        self.options, self.zone, self.stage, self.darkness = options, zone, stage, darkness
+        self.options, self.zone, self.stage = options, zone, stage
+        self.rules = partial(RulesJudge, zone=zone, darkness=darkness)
         self.client = Client(options.url, options.model, options.timeout_seconds, options.concurrency)
         self.breaker = Breaker()
         self._questions: dict[int, tuple[Case, Future[Verdict]]] = {}
@@ -100,7 +94,8 @@ class LlmQueue:
     def submit(self, case: Case) -> None:
         """Ask about this one, unless it is asked about already."""
         if case.event.id not in self._questions:
-            self._questions[case.event.id] = case, asyncio.run_coroutine_threadsafe(self._judge(case), self._loop)
+            asked = prompt.question(case, self.rules, self.zone, self.options.prompt)
+            self._questions[case.event.id] = case, asyncio.run_coroutine_threadsafe(self._judge(asked), self._loop)
 
     def wait(self, seconds: float) -> None:
         """Wait until a question is finished, for so long at most."""
@@ -143,14 +138,14 @@ class LlmQueue:
 
     # -- on the loop
 
-    async def _judge(self, case: Case) -> Verdict:
+    async def _judge(self, asked: prompt.Question) -> Verdict:
         task = asyncio.current_task()
         assert task is not None
         if not self._tasks:
             self._last_answer = self._loop.time()
         self._tasks.add(task)
         try:
-            verdict = await ask_for_verdict(self.client, case, self.options.prompt, self.zone, self.darkness)
+            verdict = await ask_for_verdict(self.client, asked)
         except NemotronError as error:
             self.breaker.record_failure(error)
             self._report_recovery() if isinstance(error, Wrong) else self._report_outage(error)

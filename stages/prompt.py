@@ -1,4 +1,4 @@
-"""Build the prompt about an event, and read the model's answer as a verdict. Pure.
+"""Build the prompt about an event, and read the model's answer as a verdict, as far as it follows from the prompt. Pure.
 
 A prompt version is a static text in `prompts/`, byte for byte the same for every event, so that the server keeps it in its
 prefix cache; all that differs is one line of JSON behind it. Texts of people (names, notes) come in that line only, as
@@ -9,34 +9,46 @@ marks. To change a word, add a version: verdicts name the one they were made wit
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hearthwatch.record.baselines import Usual
 from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.schemas.items import Verdict, from_microseconds
+from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.record.verdicts import Case
+from hearthwatch.schemas.items import RISK_FLOORS, Verdict, from_microseconds
+from hearthwatch.stages.acts import TrackFacts
+from hearthwatch.stages.claims import check
+from hearthwatch.stages.rules import RulesJudge, replay, surroundings_of
 
 NAME_MAX, NOTES_MAX = 60, 400  # characters
 KINDS_MAX = 8  # classes in the line, those with the most detections first
 BEST_MAX = 3  # detections per class that can be cited
+ACTS_MAX, TERMS_MAX, WHY_MAX = 20, 10, 70  # of all tracks together, of the rules; characters
 REASONING_MAX, SUMMARY_MAX, EVIDENCE_MAX = (
     400,
     140,
     6,
 )  # characters, characters, ids: well within the 400 tokens of an answer
 
-FLOOR = {"low": 0, "medium": 0, "high": 30, "critical": 60}
-"""The lowest score by the rules' level: a text may lower that level by one, never by more."""
+LEVELS = (*RISK_FLOORS,)
+ORDERS = re.compile(
+    r"[{}<>\[\]|`#=]|\b(scor|puntu|punte|bewert|risi[ck]|risqu|rischi|riesgo|rating|niveau|instru[ckz]|anweis|istruz|prompt|system|assist|json|ignor\w* (all|any|every|previous|above|the (rules|above))"
+    r"|rules|rate (everything|all|this)|regeln|reglas|r[eè]gles|regole|admin|developer|critical|always answer)|оцен|риск|инструк|правил|игнор|评分|分数|风险|指令|规则|忽略|指示|無視|スコア|リスク|위험|점수|지시|تعليم|خطر|تجاهل|स्कोर|निर्देश",
+    re.IGNORECASE,
+)
+"""Text of people that speaks of scores, rules or instructions, not of the place."""
 
 PROMPTS = {
     file.stem: file.read_text(encoding="utf-8").removesuffix("\n")
     for file in sorted(Path(__file__).with_name("prompts").glob("*.txt"))
 }
-LATEST = "v1"
+LATEST = "v2"
+V1_KEYS = frozenset("camera from to seconds part_of_day frames objects usual owner_notes".split())
 
 POSITIONS = (("top", "middle", "bottom"), ("left", "centre", "right"))
 SIZES = ((0.02, "small"), (0.12, "medium"), (1.1, "large"))  # share of the picture, below
@@ -46,34 +58,93 @@ PARTS_OF_DAY = ((5, "night"), (9, "early morning"), (12, "morning"), (17, "after
 # -- the question
 
 
-def messages(
-    facts: Facts, notes: str = "", usual: Usual | None = None, version: str = LATEST, zone: tzinfo | None = None
-) -> list[dict[str, str]]:
-    """Return the static text, then the line."""
-    return [
-        {"role": "system", "content": PROMPTS[version]},
-        {"role": "user", "content": line(facts, notes, usual, zone)},
-    ]
+class Question(NamedTuple):
+    """What is asked about one event, and what the answer is checked against."""
+
+    facts: Facts
+    line: dict[str, Any]
+    """What the model is given, before it is written as one line."""
+    rules: Verdict
+    floor: int
+    """The lowest score that is stored."""
+    version: str = LATEST
 
 
-def line(facts: Facts, notes: str = "", usual: Usual | None = None, zone: tzinfo | None = None) -> str:
-    """Describe an event in one line of ASCII."""
+def question(case: Case, rules: Callable[[Surroundings], RulesJudge], zone: tzinfo | None = None, version: str = LATEST) -> Question:  # fmt: skip
+    """Judge an event by the rules, and describe it; `rules` makes their judge, as for the pipeline."""
+    judge = replay(case.facts, rules(case.surroundings or surroundings_of(case.facts)))
+    line, verdict = describe(case, judge, zone), judge.verdict(case.facts)
+    if version == "v1":
+        line = {key: value for key, value in line.items() if key in V1_KEYS}
+    return Question(case.facts, line, verdict, floor(case, judge, verdict), version)
+
+
+def floor(case: Case, judge: RulesJudge, rules: Verdict) -> int:
+    """Return the lowest score that a text may lead to.
+
+    With a hard sign one level below the rules' at least, and if people's texts could give orders, the rules' level; else any.
+    """
+    is_hard = any(term.is_hard for term in judge.terms())
+    gives_orders = any(ORDERS.search(text) for text in (case.notes, case.facts.camera_name))
+    is_plain = not case.notes and re.fullmatch(r"[\w'-]+( [\w'-]+){0,3}", case.facts.camera_name)
+    below = 0 if gives_orders or (is_hard and not is_plain) else 1 if is_hard else len(LEVELS)
+    return RISK_FLOORS[LEVELS[max(0, LEVELS.index(rules.risk_level) - below)]]
+
+
+def messages(asked: Question) -> list[dict[str, str]]:
+    """Return the static text, then the line of ASCII."""
+    return [{"role": "system", "content": PROMPTS[asked.version]}, {"role": "user", "content": write_line(asked.line)}]
+
+
+def write_line(line: dict[str, Any]) -> str:
+    """Write a description as one line of ASCII."""
+    text = json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def describe(case: Case, judge: RulesJudge, zone: tzinfo | None = None) -> dict[str, Any]:
+    """Describe an event: what was seen, what happened, what the rules make of it, what is known besides."""
+    facts, tracks, terms = case.facts, judge.tracks(), judge.terms()
     start, end = (from_microseconds(at).astimezone(zone) for at in (facts.started_at, facts.last_at))
+    acts_max = max(2, ACTS_MAX // max(1, sum(bool(t.acts) for t in tracks)))
     data: dict[str, Any] = {
         "camera": plain(facts.camera_name, NAME_MAX),
         "from": f"{start:%Y-%m-%d %H:%M:%S}",
         "to": f"{end:%Y-%m-%d %H:%M:%S}",
         "seconds": _seconds(facts.started_at, facts.last_at),
         "part_of_day": part_of_day(start),
+        "dark": judge.is_dark,
         "frames": facts.frame_count,
         "objects": [_object(kind, facts) for kind in _kinds(facts)],
+        "tracks": [_track(t, acts_max, zone) for t in tracks],
+        "rules": {
+            "level": judge.verdict(facts).risk_level,
+            "terms": [[t.points, t.why[:WHY_MAX], *(["hard"] if t.is_hard else [])] for t in terms[:TERMS_MAX]],
+        },
     }
-    if usual:
+    if case.before:
+        data["incident"] = [
+            {"camera": plain(e.camera, NAME_MAX), "from": _clock(e.started_at, zone), "seconds": _seconds(e.started_at, e.last_at), "level": e.level}
+            for e in case.before
+        ]  # fmt: skip
+    if usual := case.usual:
         data["usual"] = {"visits": usual.visits, "of_days": usual.of_days, "words": usual.words}
-    if owner_notes := plain(notes, NOTES_MAX):
+    if owner_notes := plain(case.notes, NOTES_MAX):
         data["owner_notes"] = owner_notes
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+    return data
+
+
+def _track(t: TrackFacts, acts_max: int, zone: tzinfo | None) -> dict[str, Any]:
+    acts = t.acts if len(t.acts) <= acts_max else (*t.acts[: acts_max - 1], t.acts[-1])
+    data = {
+        "n": t.number, "type": plain(t.kind, NAME_MAX), "from": _clock(t.began, zone), "seconds": _seconds(t.began, t.last),
+        "places": [*t.places], "acts": [f"{_clock(act.at, zone)} {act.what} {act.where}".strip() for act in acts],
+    }  # fmt: skip
+    return {key: value for key, value in data.items() if value != []} | ({} if t.is_plausible else {"doubtful": True})
+
+
+def _clock(at: int, zone: tzinfo | None) -> str:
+    return f"{from_microseconds(at).astimezone(zone):%H:%M:%S}"
 
 
 def plain(text: str, longest: int) -> str:
@@ -164,8 +235,8 @@ def citable_ids(facts: Facts) -> list[int]:
     return sorted(s.id for kind in _kinds(facts) for s in _best(s for s in facts.sightings if s.object_type == kind))
 
 
-def verdict(answer: dict[str, Any], facts: Facts, rules: Verdict) -> Verdict:
-    """Read the model's verdict, raised to the floor that the rules set.
+def verdict(answer: dict[str, Any], asked: Question) -> Verdict:
+    """Read the model's verdict, without what does not follow from the line, raised to the floor.
 
     Raises:
         ValueError: the answer is no verdict.
@@ -177,13 +248,21 @@ def verdict(answer: dict[str, Any], facts: Facts, rules: Verdict) -> Verdict:
         raise ValueError("there is no reasoning")
     if not isinstance(summary, str) or not (sentence := plain(summary, SUMMARY_MAX)):
         raise ValueError("there is no summary")
-    cited = evidence(answer.get("evidence"), facts)
+    cited = evidence(answer.get("evidence"), asked.facts)
     if not cited:
         raise ValueError(f"evidence = {_short(answer.get('evidence'))} names no detection of this event")
-    floor = FLOOR[rules.risk_level]
-    if score < floor:
-        reasons += f" (Raised from {score} to {floor}: the rules say {rules.risk_level}, and no text lowers that by more than one level.)"
-    return Verdict(max(score, floor), sentence, reasons, cited, analyzer="nemotron")
+    kept, struck = check(reasons, asked.line)
+    if not kept:
+        raise ValueError(f"nothing in the boxes supports its reasoning: {_short(reasons)}")
+    if struck:
+        were = "1 sentence was" if struck == 1 else f"{struck} sentences were"
+        kept += f" ({were} struck: nothing in the boxes supports {'it' if struck == 1 else 'them'}.)"
+    if check(sentence, asked.line).struck:
+        sentence = asked.rules.summary
+        kept += " (The summary is the rules': the model's did not follow from the boxes.)"
+    if score < asked.floor:
+        kept += f" (Raised from {score} to {asked.floor}: the rules say {asked.rules.risk_level}, and no text lowers what they rest on.)"
+    return Verdict(max(score, asked.floor), sentence, kept, cited, analyzer="nemotron")
 
 
 def _short(value: object) -> str:

@@ -65,11 +65,19 @@ def judge(
     surroundings: Surroundings | None = None,
 ) -> Verdict:
     """Score, summary and reasons for one event; the other arguments are those of `RulesJudge`."""
-    surroundings = surroundings or Surroundings(facts.camera_id, facts.started_at, facts.width, facts.height)
-    rules = RulesJudge(surroundings, zone, darkness)
+    return replay(facts, RulesJudge(surroundings or surroundings_of(facts), zone, darkness)).verdict(facts)
+
+
+def replay(facts: Facts, rules: RulesJudge) -> RulesJudge:
+    """Let a judge take in all pictures of an event."""
     for picture in [list(boxes) for _, boxes in groupby(facts.sightings, key=lambda s: s.frame_id)]:
         rules.add(picture[0].at, Counter(s.object_type for s in picture), lambda: picture)  # noqa: B023 (called at once)
-    return rules.verdict(facts)
+    return rules
+
+
+def surroundings_of(facts: Facts) -> Surroundings:
+    """Return surroundings of which nothing is known."""
+    return Surroundings(facts.camera_id, facts.started_at, facts.width, facts.height)
 
 
 class RulesJudge:

@@ -379,11 +379,11 @@ def test_nobody_behind_the_url_is_said_in_words(few):
         evaluate("--llm", server.url)
 
 
-def test_what_is_stored_is_never_below_the_floor_of_the_rules():
+def test_what_is_stored_is_never_below_the_floor_of_hard_signs():
     by_rules = drawn(short(4))
     alone = [t._replace(verdicts=(NO_FLOOR,) * len(t.verdicts)) for t in by_rules]
-    kept = [t.score for t in apply_floors(alone, by_rules)]
-    assert kept == [60 if t.score >= 85 else 30 if t.score >= 60 else 0 for t in by_rules]
+    kept = [t.score for t in apply_floors(alone)]
+    assert kept == [max((asked.floor for asked in t.asked), default=0) for t in by_rules]
 
 
 # -- the page

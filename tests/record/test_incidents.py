@@ -18,7 +18,9 @@ from hearthwatch.record.events import Facts, delete_events
 from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.units import NEVER
+from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.sinks.notification_policy import Rules, decide
 from hearthwatch.sources.files import Files
 from hearthwatch.stages.batch import Batch, BatchWriter
 from hearthwatch.stages.detect import RtDetr
@@ -272,6 +274,25 @@ def test_what_is_published_about_a_visit():
         for i, r in site.record.rows("SELECT subject_id, revision FROM feed WHERE kind = 'incident' ORDER BY seq")
     ]
     assert len(revisions) == len(set(revisions))
+
+
+def test_a_lower_verdict_lowers_the_incident_and_updates_its_notification_silently():
+    site = Site()
+    site.batching = Batching(site.record, whole(judge), analysis=True)
+    site.see("a", 0, kind="bear").catch_up()
+    history, rules, now = {}, Rules(), site.messages[-1].incident.last_at
+    for row in decide(site.messages[-1], history, rules, now).rows:
+        history[row.incident_id] = row
+    site.tick(600).catch_up(600)
+    site.messages.clear()
+    verdicts = Verdicts(site.record)
+    (case,) = verdicts.due(1)
+    verdicts.write([case.with_verdict(Verdict(20, "a bear at a", "A toy.", (512,), analyzer="nemotron", model="m"))])
+    site.catch_up()
+    (message,) = site.messages
+    assert (message.type, message.incident.risk_score, message.incident.risk_level) == ("incident.updated", 20, "low")
+    assert message.incident.summary == "a bear at a"
+    assert decide(message, history, rules, now).action == "update"
 
 
 def test_a_late_event_joins_two_incidents():

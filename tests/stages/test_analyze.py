@@ -201,7 +201,7 @@ def test_questions_in_flight_are_bounded_and_all_answered(cameras, analyst):
             done += all_done(a, 1)
     assert server.most_at_once == 4 and len(server.questions) == 20
     assert all(event.type == "event.analyzed" and event.verdict.evidence == (event.id * 512,) for _, event in done)
-    assert all(event.verdict.latency_ms > 10 and event.verdict.prompt_version == "v1" for _, event in done)
+    assert all(event.verdict.latency_ms > 10 and event.verdict.prompt_version == "v2" for _, event in done)
 
 
 @pytest.mark.parametrize(("word", "final"), [(500, False), ("garbage", False), (400, True), ({"risk_score": 3}, False)])

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def instance(schema, text=""):
-    """A small value that fits; strings say something, scores are `score=NN` of the question's text, else 20."""
+    """A small value that fits; strings are an opinion, scores are `score=NN` of the question's text, else 20."""
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
@@ -28,7 +28,7 @@ def instance(schema, text=""):
         case "integer":
             said = re.search(r"score=(\d+)", text)
             return int(said[1]) if said else max(20, schema.get("minimum", 0))
-    return "as the stand-in says"
+    return "Nothing speaks for a risk."
 
 
 class Server(ThreadingHTTPServer):

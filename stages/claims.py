@@ -1,0 +1,465 @@
+"""Check what a language model writes about an event against the line that it was given. Pure.
+
+A sentence is kept if all that it claims follows from the line: counts, times, durations, kinds, places, acts, in digits or words.
+What boxes cannot show (weapons, faces, clothes, weather, sounds, who it is, what it wants) never does; "this may be a
+resident" is an opinion, not a claim. A noun or verb of no list in a place where a thing or an act is named counts as a claim.
+It reads English; a sentence of which it cannot read enough is not kept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Set
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Line = Mapping[str, Any]
+"""What `prompt.describe` returns."""
+
+UNKNOWN_SHARE = 0.34  # of the words of a sentence may be on no list
+
+_UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+HEDGE = re.compile(
+    r"\b(may|might|could(?! be (?:seen|detected|observed|tracked|made))|possibl[ey]|perhaps|maybe|probabl[ey]|(un)?likely|seems?|appears? to|suggest\w*|indicat\w+|consistent with"
+    r"|looks? (more |rather |much )?like|as (if|though)|would|unclear|cannot|can't|whether|if|unless|hard to|presumabl[ey]|fits|typical\w*"
+    r"|resembl\w+|points? to|assum\w+|plausible|explanation|conceivabl[ey]|expect\w*|no (sign|evidence|indication|reason)|nothing (\w+ ){0,3}(more|of|than)|rather than|should)\b"
+)
+NOT = re.compile(r"\b(not|never|no|without|nobody|none|neither|nor|nothing)\b(\W+\w+){0,3}\W*$|n't(\W+\w+){0,2}\W*$")
+
+# -- what boxes cannot show, hedged or not; and only as an opinion
+
+UNSEEN = re.compile(
+    r"\b(arm(ed|s)?|weapons?|guns?|pistols?|rifles?|kni(fe|ves)|crowbars?|hammers?|axes?|bats?|sticks?|tools?|torch(es)?|flashlights?|ladders?|bombs?|ropes?"
+    r"|mask\w*|balaclavas?|hood\w*|fac(e|es|ial)|faceless|eyes?|hair|beard\w*|glasses|hats?|caps?|helmets?|glov\w+|jackets?|coats?|shirts?|uniform\w*|cloth(es|ing)|trousers"
+    r"|dress\w*|shoes?|wear\w*|wore|tall|short-haired|young|old|elderly|male|female|m[ae]n|wom[ae]n|boys?|girls?|gentlem[ae]n|lad(y|ies)|guys?|child(ren)?|kids?|teen\w*|bab(y|ies)|adults?"
+    r"|he|she|him|her|his|hers|red|blue|green|white|black|yellow|silver|grey|gray|colou?r\w*|rain\w*|snow\w*|fogg?y?|sunny|cloud\w*|wind\w?|windy|storm\w*|weather|wet"
+    r"|sounds?|nois\w+|loud\w*|hear\w*|shout\w*|scream\w*|bang\w*|bark\w*|whisper\w*|talk\w*|speaking|speaks? (?:to|with|on)|spoke|voices?|knock\w*|ring(s|ing)?|rang|bells?|(?<!for )alarms?|shots?|shoot\w*"
+    r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|crouch\w*|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd]|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
+    r"|spray\w*|chas\w+|follow(s|ed)|hold\w*|held|point(?:s|ing|ed) at|aim\w*|fir(e|es|ed|ing)|burn\w*|flames?|smash\w*|broken|broke(?! into a run)|break\w*(?! into a run)|glass|forc(e|es|ed|ing)|pry\w*|pri(es|ed)|unlock\w*|lock\w*|keys?|handles?|opens|opened|opening|open (?:the|a|an)"
+    r"|closes(?! in)(?! in)|throw\w*|threw|wav(e|es|ed|ing)|limp\w*|bleed\w*|blood\w*|injur\w+|hurt\w*|attack\w*|bit(e|es|ing)|danc\w+|phones?|plates?|licen[cs]e|nervous\w*|angr\w+|happy|afraid|smil\w+|letters?|mail|f[ae]ll(s|en)?|collaps\w+|light(s|ed)? (is|are|of|on|off))\b"
+)
+WHO = re.compile(
+    r"\b(intruders?|burglar\w*|thie(f|ves)|theft|steal\w*|stole\w*|robber\w*|criminals?|suspects?|strangers?|residents?|neighbou?rs?|visitors?|guests?|couriers?|postm[ae]n|mail(m[ae]n|carrier)|drivers?|deliver\w+"
+    r"|famil\w+|daughters?|sons?|wife|husband|friends?|police|workers?|gardeners?|cleaners?|homeowners?|tenants?|landlords?|is the owner|owner('s|s)? (\w+ )?(comes?|came|walks?|returns?|is home|enters?|leaves?)|intend\w*|wants?|wanted|plans?|planning|tr(y|ies|ied|ying)"
+    r"|flee\w*|fled|escap\w*|break-?in|burgl\w+|same (person|man|car|burglar)|known|recogni[sz]ed)\b"
+)
+
+# -- kinds, places and acts that boxes can show
+
+KIND_WORDS = {
+    r"persons?|people|individuals?|humans?|figures?|pedestrians?|someone|somebody|anyone": "person", r"vans?|lorr(?:y|ies)|pick-?ups?": "truck",
+    r"vehicles?": "car truck bus motorcycle bicycle", r"animals?|pets?": "dog cat bird horse bear sheep cow elephant zebra giraffe",
+    r"bikes?|cyclists?": "bicycle motorcycle", r"motorbikes?|scooters?|mopeds?": "motorcycle", r"parcels?|packets?|packages?": "package",
+    r"bags?|luggage": "backpack handbag suitcase", r"automobiles?|cars?": "car", r"buses": "bus",
+}  # fmt: skip
+OTHER_KINDS = (
+    "dog puppy cat kitten bird horse bear fox deer raccoon squirrel rabbit cow sheep goat pig wolf coyote snake rat mouse owl elephant lion tiger zebra giraffe badger hedgehog hen "
+    "truck bus motorcycle bicycle boat ship train airplane plane helicopter drone tractor skateboard umbrella suitcase backpack handbag bench chair bottle laptop ball kite stroller wheelchair "
+    "trolley cart trailer tree plant statue spider insect"
+).split()
+ZONES = {
+    "own_door": r"(?:(?:front|house|own|entrance|main|owner's|back|rear|side|garage|cellar|kitchen|patio|garden) )*(?:doors?|doorstep|doorway|(?<!an )entrance|porch)",
+    "window": r"windows?",
+    "vehicle": r"parking(?: (?:place|space|spot|area|lot))?|(?:parked|parking) (?:cars?|vehicles?)|where the car is parked|carport|driveway",
+    "private": r"(?:own|private|owner's) (?:ground|land|property|premises|area)|property|premises|grounds|lawn|patio|terrace|courtyard|(?:(?:back|front|side|rear) )?(?:garden|yard|backyard)",
+    "public": r"(?:public )?(?:street|roadside|pavement|sidewalk|road|footpath|kerb|curb)|public (?:ground|space|way|land|area)",
+}  # fmt: skip
+SIDES = {"back", "rear", "side", "garage", "cellar", "kitchen", "patio", "garden"}
+MOVES = "enters leaves approaches returns runs"
+ACTS = {
+    r"(?:gets?|got|getting|steps?|climbs?) out of": "gets out of",
+    r"(?:is |are |was |were )?(?:lying|l(?:ies|ie|ay) (?:down|on)|stretched out)(?: on the (?:ground|floor))?(?: on)?|lies|lay|(?:has|have|had) lain(?: down)?": "lies",
+    r"(?:breaks? into|broke into|at) a run|run(?:s|ning)?|ran|sprint\w*|dash\w*|jog\w*|rush\w*|rac(?:es|ed|ing)|hurr(?:y|ies|ied)": "runs",
+    r"returns?|returned|returning|(?:comes?|came|coming|goes|went) back(?: again)?|re-?enter\w*|(?:turn\w* up|shows? up|showed up|appear\w*|is back|are back|was back) (?:again|for a second time|once more)|re-?appear\w*": "returns",
+    r"(?:comes?|came|coming|moves?|moved|moving|gets?|getting|got|closes?|closed|draws?|drew) (?:near(?:er)?|closer?|in on)|approach(?:es|ed|ing)?|(?:walk\w*|mov\w+|head\w*|go\w*|went|comes?|came) (?:up )?(?:to|towards?)(?! (?:view|a|rest))": "approaches",
+    r"tak(?:es?|ing|en)(?: away)?|took(?: away)?|grab\w*|pick\w* up|carr(?:y|ies|ied|ying)(?: (?:away|off))?|remov(?:es|ed|ing)|(?:walk\w*|makes?|made|goes|went) off with|(?:left|leaves|leaving) with|snatch\w*": "takes",
+    r"(?:put\w*|set\w*) (?:it |an? \w+ |the \w+ )?down|drop(?:s|ped|ping)?(?: off)?|deposit\w*": "leaves behind",
+    r"leaves?|leaving|left|depart(?:s|ed|ing)?|(?:go\w*|went|gone|walk\w*|mov\w+|driv\w+|drove) (?:away|off|out(?! on))(?: of)?|exit(?:s|ed|ing)?|disappear\w*|vanish\w*|(?:goes|went) out of view": "leaves",
+    r"(?:enter(?:s|ed|ing)?|(?:comes?|came|coming|steps?|stepped|walk\w*|go|goes|went|moves?|moved|drives?|drove) in(?:to)?(?! front)|arriv\w+|makes an entrance)(?: view)?": "enters returns",
+    r"stop(?:s|ped|ping)?(?: moving)?|com(?:es?|ing) to rest|came to rest|halt(?:s|ed|ing)?|paus(?:es|ed|ing)|(?:stand\w*|stood) still|(?:comes?|came) to a (?:stop|halt|standstill)|stand(?:s|ing)?|stood": "stops|stands beside",
+    r"linger\w*|loiter\w*|hang\w* around": "stops|stands beside|stays",
+    r"stay(?:s|ed|ing)?|remain(?:s|ed|ing)?|wait(?:s|ed|ing)?": "stops|stands beside|stays",
+    r"walk(?:s|ed|ing)?|stroll\w*|wander\w*|mov(?:es?|ed|ing)|pass(?:es|ed|ing)?|cross(?:es|ed|ing)?|driv(?:es?|ing)|drove|rides?|rode": MOVES.replace(" ", "|"),
+    r"park(?:s|ed)": "stops",
+}  # fmt: skip
+THINGS = {"takes", "leaves behind"}
+STAY_SECONDS = 5
+
+NEUTRAL = frozenset(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
+"""Words that claim nothing about what was seen."""
+PLACE_WORDS = re.compile(r"\b(at|in|on|near|by|behind|beside|under|beneath|over|onto|into|inside|outside|across|around|along|through|towards?|from|to|of|with|carrying|holding|using) (?:the|a|an|its|their|this|that|some|another) ((?:[a-z'-]+ ){0,2}[a-z'-]+)")  # fmt: skip
+ACTOR = re.compile(
+    r"\b(?:KIND|they|it|who|one|which|\d+)(?: (?:KIND|is|are|was|were|has|have|had|been|being|then|also|[a-z]+ly|ACT|and))* ([a-z'-]+)"
+)
+
+
+class Checked(NamedTuple):
+    """A text without its unsupported sentences."""
+
+    text: str
+    struck: int
+
+
+def check(text: str, line: Line) -> Checked:
+    """Strike the sentences of a text that the line does not support."""
+    sentences = [s for s in re.split(r"(?<=[.!?;])\s+(?!m\.)", text) if s.strip()]
+    kept = [s for s in sentences if not unsupported(s, line)]
+    return Checked(" ".join(kept), len(sentences) - len(kept))
+
+
+def unsupported(sentence: str, line: Line) -> str:
+    """Return which claim of a sentence does not follow from the line; "": all do."""
+    return next(_Sentence(sentence, line).mistakes(), "")
+
+
+class _Sentence:
+    """One sentence; what was checked is replaced by a mark."""
+
+    def __init__(self, sentence: str, line: Line) -> None:
+        self.line = line
+        self.text = _plain(sentence)
+        for quote in sorted(set(_strings([line.get("rules"), line.get("usual")])), key=len, reverse=True):
+            if " " in quote and len(quote) > 8:
+                self.text = self.text.replace(_plain(quote), " QUOTE ")
+        self.is_hedged = bool(HEDGE.search(self.text))
+        self.tracks = [{"places": (), "acts": (), **track} for track in line.get("tracks", ())]
+        self.objects = {o["type"]: o for o in line["objects"]}
+        self.start, self.end = (datetime.fromisoformat(line[key]) for key in ("from", "to"))
+        self.camera = set(re.findall(r"[a-z]+", _plain(line["camera"])))
+        self.acts = [(t, *a.split(" ", 1)) for t in self.tracks for a in t["acts"]]
+        before = re.search(r"\b(before|earlier|previous\w*|first|incident|ago|already|came from)\b", self.text)
+        others = " ".join(e["camera"] for e in line.get("incident", ())) if before else ""
+        self.earlier = set(re.findall(r"[a-z]+", _plain(others)))
+        notes = _plain(str(line.get("owner_notes", ""))) if re.search(r"\b(owner|notes?)\b", self.text) else ""
+        self.notes = set(re.findall(r"[a-z0-9:]+", notes))
+
+    def mistakes(self) -> Iterator[str]:
+        if re.search(r"[^\W\d_a-z]", self.text.replace("QUOTE", "")):
+            yield "letters that are not English"
+        for pattern, holds in ((UNSEEN, False), (WHO, self.is_hedged)):
+            for match in pattern.finditer(self.text):
+                if not holds and not {*match[0].split()} <= self.notes | self.camera:
+                    yield f"{match[0]}: boxes cannot show that"
+        self._number()
+        yield from self._clocks()
+        yield from self._durations()
+        yield from self._parts_of_day()
+        yield from self._borders()
+        self._find_kinds()
+        yield from self._places()
+        yield from self._counts()
+        yield from self._did()
+        yield from self._rest()
+
+    def _take(self, pattern: str, mark: str) -> Iterator[tuple[re.Match[str], str]]:
+        """Yield each match with the text before it, and then replace them."""
+        found = [*re.finditer(rf"\b(?:{pattern})\b", self.text)]
+        yield from ((match, self.text[: match.start()]) for match in found)
+        for match in reversed(found):
+            self.text = f"{self.text[: match.start()]} {mark} {self.text[match.end() :]}"
+
+    def _number(self) -> None:
+        """Write number words as digits."""
+        text = re.sub(r"\bno one\b", "nobody", self.text)
+        tens, units = "|".join(_TENS), "|".join(_UNITS[1:10])
+        text = re.sub(rf"\b({tens})(?:[ -]({units}))?\b", lambda m: str(_TENS[m[1]] + (_UNITS.index(m[2]) if m[2] else 0)), text)  # fmt: skip
+        text = re.sub(rf"\b({'|'.join(_UNITS)})\b(?! of\b)", lambda m: str(_UNITS.index(m[1])), text)
+        text = re.sub(r"\b(?:a|the)? ?(?:couple|pair) of\b", "2", re.sub(r"\ba dozen\b", "12", text))
+        text = re.sub(r"\bhalf a minute\b", "30 s", re.sub(r"\bhalf an hour\b", "30 minutes", text))
+        self.text = re.sub(r"\b(?:a|an|1 full|1 whole|full) (minute|hour)\b", r"1 \1", text)
+
+    # -- times
+
+    def _moments(self) -> set[int]:
+        """Return the seconds of the day that the line names."""
+        every = [f"{self.start:%H:%M:%S}", f"{self.end:%H:%M:%S}", *re.findall(r"\b\d\d?:\d\d(?::\d\d)?\b", " ".join([*_strings(self.line.get("tracks", ())), *_strings(self.line.get("incident", ())), *self.notes]))]  # fmt: skip
+        return {sum(int(n) * unit for n, unit in zip(at.split(":"), (3600, 60, 1), strict=False)) for at in every}
+
+    def _clocks(self) -> Iterator[str]:
+        moments = self._moments()
+
+        def near(at: float, seconds: float, day: int = 86400) -> bool:
+            return any(min((at - m) % day, (m - at) % day) <= seconds for m in moments)
+
+        half = r"(?:\s*([ap])\.?m\b\.?)"
+        self.clocks: list[int] = []
+        for m, _ in self._take(rf"(\d\d?):(\d\d)(?::(\d\d))?{half}?", "TIME"):
+            at = int(m[1]) % (12 if m[4] else 24) * 3600 + int(m[2]) * 60 + int(m[3] or 0) + 43200 * (m[4] == "p")
+            self.clocks.append(at)
+            if not near(at, 1) if m[3] else not any(m // 60 in (at // 60, at // 60 - 1) for m in moments if m // 60 == at // 60 or m % 60 >= 30):  # fmt: skip
+                yield f"{m[0]}: no such time"
+        for m, _ in self._take(r"(half|(?:a )?quarter|\d+)(?: minutes?)? (past|to) (\d+)", "TIME"):
+            away = 30 if m[1] == "half" else int(m[1]) if m[1].isdigit() else 15
+            if not near(int(m[3]) * 3600 + away * (60 if m[2] == "past" else -60), 300, 43200):
+                yield f"{m[0]}: no such time"
+        for m, _ in self._take(rf"(\d+)(?: o'?clock|{half})|(?:at|around|about|after|before|towards|since) (\d\d?)(?= in the| at night|,|\.|$)", "TIME"):  # fmt: skip
+            at = int(m[1] or m[3]) % 12 * 3600 + 43200 * (m[2] == "p")
+            if not near(at, 1200, 86400 if m[2] else 43200) and not any(v % 43200 // 3600 == at % 43200 // 3600 and (not m[2] or (v >= 43200) == (m[2] == "p")) for v in moments):  # fmt: skip
+                yield f"{m[0]}: no such time"
+        for m, before in self._take("midnight|noon|midday", "TIME"):
+            if re.search(r"\bbefore $", before):
+                if m[0] == "midnight" or self.start.hour >= 12:
+                    yield f"before {m[0]}: no such time"
+            elif not near(0 if m[0] == "midnight" else 43200, 1800):
+                yield f"{m[0]}: no such time"
+        for m, _ in self._take(r"\d{4}-\d\d-\d\d", "TIME"):
+            if m[0] not in (f"{self.start:%Y-%m-%d}", f"{self.end:%Y-%m-%d}"):
+                yield f"{m[0]}: another day"
+        for m, _ in self._take(rf"({'|'.join(DAYS)}|weekend|yesterday|tomorrow)", "TIME"):
+            if self.start.weekday() < 5 if m[0] == "weekend" else m[0] != DAYS[self.start.weekday()]:
+                yield f"{m[0]}: another day"
+
+    def _durations(self) -> Iterator[str]:
+        units = r"s|secs?|seconds?|min|mins|minutes?|h|hours?"
+        few = rf"(?:a few|several|some|many|a couple of) (seconds|minutes|hours)|briefly|(?:for )?a (?:brief |short )?moment|momentarily|(?:a )?({units})(?: long)? ago"
+        how = r"(?:(a little over|a little more than|just over|over|more than|longer than|at least|less than|under|nearly|almost|not quite|just under|up to|within|about|around|roughly|approximately|some) )?"
+        lasting = self._lasting()
+        for m, _ in self._take(rf"{how}(\d+(?:\.\d+)?)[ -]?({units})(?:(?: and)? (\d+) ?({units}))?(?: (later|after|apart|before|ago))?", "TIME"):  # fmt: skip
+            seconds = float(m[2]) * _unit(m[3]) + (int(m[4]) * _unit(m[5]) if m[4] else 0)
+            known = lasting if not m[6] else {abs(a - b) for a in self._moments() for b in self._moments()}
+            coarse = 1.0 if m[4] or _unit(m[3]) == 1 else _unit(m[3]) / 2
+            if not any(_is_about(seconds, v, m[1] or "", coarse) for v in known):
+                yield f"{m[0]}: nothing lasts so long"
+        for m, _ in self._take(few, "TIME"):
+            least, most = {"s": (2, 90), "m": (90, 3600), "h": (7000, 1e9)}.get((m[1] or " ")[0], (0, 30))
+            if not any(least <= v <= most for v in lasting):
+                yield f"{m[0]}: nothing lasts so long"
+
+    def _lasting(self) -> set[float]:
+        """Return the durations that the sentence may name: those of the kinds in it, and of the event."""
+        kinds = {kind for kind in self.objects if re.search(rf"\b{_words(kind)}\b", self.text)}
+        if not kinds and re.search(r"\b(event|scene|sequence|duration|it (lasts?|took|went))\b", self.text):
+            return {float(self.line["seconds"])}
+        is_event = len(kinds) != 1 or len(self.objects) == 1
+        of = [o["seconds"] for kind, o in self.objects.items() if kind in kinds or not kinds]
+        of += [t["seconds"] for t in self.tracks if t["type"] in kinds or not kinds]
+        return {float(v) for v in [*of, *([self.line["seconds"]] if is_event else [])]}
+
+    def _parts_of_day(self) -> Iterator[str]:
+        part, hour, dark = self.line["part_of_day"], self.start.hour, self.line.get("dark", False)
+        for pattern, holds in (
+            (r"(?:small|early) hours(?: of the (?:night|morning))?", hour < 7),
+            (r"early (?:in the )?morning(?: hours)?", part == "early morning"), (r"(?:late|mid)[- ]?morning|forenoon", 8 <= hour < 12),
+            (r"TIME (?:in the|this) morning", hour < 12), (r"mornings?", hour < 12 and part != "night"), (r"(?:mid[- ]?|late |early )?afternoons?", part == "afternoon"),
+            (r"late (?:in the )?evening", hour >= 20), (r"evenings?(?: hours)?", part == "evening"), (r"dawn|sunrise", 4 <= hour < 9), (r"dusk|sunset|twilight", 16 <= hour < 23),
+            (r"(?:middle of the )?night(?:-?time)?|overnight|nocturnal", part == "night" or (dark and hour < 7)), (r"tonight", part == "night" or part == "evening"),
+            (r"(?:in the |after )?dark(?:ness)?", dark), (r"by day|(?:broad )?daylight|daytime|(?:during|in) the day", not dark and part != "night"),
+        ):  # fmt: skip
+            for m, before in self._take(pattern, "TIME"):
+                if holds == bool(NOT.search(before)):
+                    yield f"{m[0]}: it is {part}, {'dark' if dark else 'not dark'}"
+
+    # -- kinds and places
+
+    def _find_kinds(self) -> None:
+        self.text = " ".join(self.text.split())
+        words = KIND_WORDS | {_words(kind): kind for kind in [*self.objects, *OTHER_KINDS]}
+        found = [(m.start(), m.end(), kinds) for pattern, kinds in words.items() for m in re.finditer(rf"\b(?:{pattern})\b", self.text)]  # fmt: skip
+        self.named = sorted(set(found))
+
+    def _at(self, at: int) -> set[str]:
+        """Return the kinds named last before a position; none: all that there are."""
+        names = [kinds for start, _, kinds in self.named if start < at]
+        return ({*names[-1].split()} & {*self.objects} if names else set()) or {*self.objects}
+
+    def _borders(self) -> Iterator[str]:
+        where = " ".join([o.get("where", "") for o in self.objects.values()] + [a for *_, a in self.acts])
+        sides = r"(?:upper|lower|top|bottom|middle)[ -](?:left|right|centre|center)|(?<=the )(?:left|right|top|bottom)"
+        for m, _ in self._take(sides, "BORDER"):
+            said = m[0].replace("center", "centre").replace("upper", "top").replace("lower", "bottom")
+            if not {*re.split("[ -]", said)} <= {*where.split()}:
+                yield f"{m[0]}: nothing was there"
+
+    def _places(self) -> Iterator[str]:
+        names = self.camera | self.earlier
+        for zone, pattern in ZONES.items():
+            for m in re.finditer(rf"\b(?:{pattern})\b", self.text):
+                *side, head = [w for w in m[0].replace("owner's", "own").split() if w not in ("is", "where", "the")]
+                of = [t for t in self.tracks if t["type"] in self._at(m.start())]
+                is_there = any(zone in t["places"] or any(a.split(" ")[-1] == zone for a in t["acts"]) for t in of)
+                is_there &= {*side} & SIDES <= names
+                is_name = head.removesuffix("s").removeprefix("back") in names and {*side} <= names | {"own", "house"}
+                if not is_there and not is_name and not NOT.search(self.text[: m.start()]):
+                    yield f"{m[0]}: nothing was there"
+        for pattern in ZONES.values():
+            self.text = re.sub(rf"\b(?:{pattern})\b", lambda m: "PLACE".ljust(len(m[0]), "_"), self.text)
+
+    def _counts(self) -> Iterator[str]:
+        number = r"(?:(at least|at most|not more than|no more than|more than|fewer than|up to|as many as) )?(\d+)(?: (?!and|or|the|to|in|at|of|by|on)[a-z-]+)? $"
+        for start, end, names in self.named:
+            before, word, kinds = self.text[:start], self.text[start:end], {*names.split()}
+            if "PLACE" in word or "_" in word:
+                continue
+            present = [self.objects[kind] for kind in kinds if kind in self.objects]
+            most = {sum(o["most_at_once"] for o in present), *(o["most_at_once"] for o in present)}
+            seen = sum(t["type"] in kinds for t in self.tracks)
+            is_absent = bool(
+                re.search(r"\b(no|without|without any|without a|not any|any)( \w+,?( or| and))? $", before)
+            )
+            if is_absent or (word.startswith("any") and NOT.search(before)):
+                if present:
+                    yield f"no {word}: there is"
+                continue
+            counted = re.search(number, before)
+            if not present:
+                if counted or not self.is_hedged:
+                    yield f"{word}: none was detected"
+                continue
+            if counted and not _is_count(counted[1] or "", int(counted[2]), most, seen, self.text):
+                yield f"{counted[0]}{word}: there are {max(most)}"
+            least = next((n for pattern, n in ((r"\b(second|another|other|several|multiple|various|many|group of|both) $", 2), (r"\bthird $", 3), (r"\bcrowd of $", 3)) if re.search(pattern, before)), 1)  # fmt: skip
+            if least > max(*most, seen) or (re.search(r"\b(several|multiple|many|group of|crowd of) $", before) and least > max(most)):  # fmt: skip
+                yield f"{word}: there are {max(most)}"
+            if re.search(r"\b(single|lone|solitary|sole) $", before) and 1 not in most:
+                yield f"a single {word}: there are {max(most)}"
+            is_plural = (word.endswith("s") and word not in ("bus",)) or word == "people"
+            if is_plural and not counted and not self.is_hedged and max(*most, seen) < 2 and not NOT.search(before):
+                yield f"{word}: there is 1"
+        if re.search(r"\b(alone|by (itself|themselves))\b", self.text) and self.objects.get("person", {}).get("most_at_once", 1) > 1:  # fmt: skip
+            yield "alone: there are more"
+        if re.search(r"\bnobody\b(?! else)", self.text) and "person" in self.objects and not any(re.search(rf"\b(?:{p})\b", self.text) for p in ACTS):  # fmt: skip
+            yield "nobody: there is a person"
+
+    # -- acts
+
+    def _did(self) -> Iterator[str]:
+        text = re.sub(r"\b(take[sn]? (a|another) look|tak(e|es|en|ing) (in)?to account|taken together|(took|takes|taking) ((about|roughly|just|only|slightly|the|full|a|total|of|over|under|almost|nearly) )*TIME|stand(s|ing)? out|stood out|takes? place|PLACE_* (is|are) parked|left (side|border|edge)|stop(s|ping)? at \d+ places)\b", lambda m: "QUOTE".ljust(len(m[0])), self.text)  # fmt: skip
+        for start, end, _ in self.named:  # nouns first: a "parked car" is no act
+            text = text[:start] + ("PLACE" if "_" in text[start:end] else "KIND").ljust(end - start) + text[end:]
+        for pattern, whats in ACTS.items():
+            for m in [*re.finditer(rf"\b(?:{pattern})\b", text)]:
+                names, after = self._at(m.start()), self.text[m.end() : m.end() + 40]
+                thing = next((k for s, _, k in self.named if m.end() <= s <= m.end() + 25 and not re.search(r"[,;]|\b(and|while|then|beside|near|by|at)\b", self.text[m.end() : s])), "")  # fmt: skip
+                what = {*whats.split("|")} if "|" in whats else {whats} if whats in ("gets out of", "leaves behind") else {*whats.split()}  # fmt: skip
+                if what == {"leaves"} and thing:
+                    what = {"leaves behind"}
+                if not thing and what == {"takes"} and not re.match(r" (it|something|them)\b", after):
+                    thing = "-"
+                done = any(self._is_done(a, what, names, thing, after) for a in self.acts)
+                done |= "stays" in what and any(
+                    self.objects[k]["seconds"] >= STAY_SECONDS or "TIME" in after for k in names
+                )
+                if done == bool(NOT.search(self.text[: m.start()])) and (done or not self.is_hedged):
+                    yield f"{m[0]}: that was not seen"
+                text = text[: m.start()] + "ACT".ljust(m.end() - m.start()) + text[m.end() :]
+        beside = r"\b(?:beside|next to|close to|alongside|by|near|at) (?:a|the|its|their) (?:\w+ )?$"
+        for start, _, names in self.named:
+            if re.search(beside, self.text[:start]) and "_" not in self.text[start:start + 6] and names != "person" and not self.is_hedged and not any(a.split()[-1] in names.split() for _, _, a in self.acts):  # fmt: skip
+                yield f"beside a {names}: that was not seen"
+        self.text = re.sub(r"PLACE_+", "PLACE", re.sub(r" +", " ", text))
+
+    def _is_done(self, act: tuple[Any, str, str], whats: set[str], kinds: set[str], thing: str, after: str) -> bool:
+        track, at, what = act
+        name = next((w for w in whats if what == w or what.startswith(w + " ")), None)
+        if name is None or track["type"] not in kinds:
+            return False
+        if name == "leaves" and what.startswith("leaves behind"):
+            return False
+        where = what[len(name) :].strip()
+        if name in THINGS and thing and where not in thing.split():
+            return False
+        seconds = sum(int(n) * unit for n, unit in zip(at.split(":"), (3600, 60, 1), strict=False))
+        is_at = re.match(r" ?(?:\w+ ){0,3}at TIME|(?: \w+){0,3} at +TIME", after)
+        if len(self.clocks) == 1 and is_at and abs(self.clocks[0] - seconds) >= 60:
+            return False
+        border = re.search(r"\b(?:from|to|at|on) the (left|right|top|bottom)\b", after)
+        return not border or name not in ("enters", "leaves", "returns") or where == border[1]
+
+    # -- the rest
+
+    def _rest(self) -> Iterator[str]:
+        points = {str(abs(term[0])) for term in self.line.get("rules", {}).get("terms", ())}
+        for m in re.finditer(r"(\d+) points", self.text):
+            if m[1] not in points:
+                yield f"{m[0]}: no term has them"
+        known = {n for s in _strings(self.line) for n in re.findall(r"\d+(?:\.\d+)?", s)} | {
+            *map(str, _numbers(self.line))
+        }
+        for n in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", re.sub(r"\d+(?=[\w ,]* KIND)", "", self.text)):
+            if n not in known and f"{float(n) / 100:g}" not in known and n not in self.notes:
+                yield f"{n}: no such number"
+        words = NEUTRAL | self.camera | self.notes | self.earlier | {w for s in _strings(self.line.get("rules", ())) for w in re.findall(r"[a-z]+", s)}  # fmt: skip
+        for m in [*PLACE_WORDS.finditer(self.text)] if not self.is_hedged else []:
+            if (noun := next((w for w in m[2].split() if not _is_known(w, words)), None)) is not None:
+                yield f"{m[1]} {noun}: not in the line"
+        for m in re.finditer(
+            r"\b(with|carrying|holding|using|without|at|near|by|behind|beside|a|an) ((?:[a-z'-]+ ){0,2}[a-z'-]+)",
+            self.text,
+        ):
+            if (noun := next((w for w in m[2].split() if not _is_known(w, words)), None)) and not self.is_hedged:
+                yield f"{m[1]} {noun}: not in the line"
+        for m in ACTOR.finditer(self.text):
+            if not _is_known(m[1], words) and not self.is_hedged:
+                yield f"{m[1]}: not in the line"
+        rest = re.findall(r"[a-z][a-z'-]*", self.text)
+        unknown = [w for w in rest if not _is_known(w, words)]
+        every = len(re.findall(r"\w+", self.text))
+        if (len(unknown) > 1 and len(unknown) > UNKNOWN_SHARE * every) or (unknown and len(unknown) == every):
+            yield f"{', '.join(unknown[:3])}: cannot be checked"
+
+
+def _plain(text: str) -> str:
+    """Write a text in lower case, without accents and typographic quotes."""
+    text = unicodedata.normalize("NFKD", text.replace("’", "'").replace("–", "-").replace("—", ", "))
+    text = "".join(c for c in text if not unicodedata.combining(c)).lower()
+    return " ".join(text.replace("night-time", "nighttime").replace("_", " ").split())
+
+
+def _is_known(word: str, words: Set[str]) -> bool:
+    return word in words or (word.endswith("ly") and len(word) > 4) or word.removesuffix("'s") in words
+
+
+def _words(kind: str) -> str:
+    """Return the pattern of a kind's name, one or several of it."""
+    return rf"{re.escape(_plain(kind))}(?:s|es)?"
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _strings([*value.values()])
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _strings(part)
+
+
+def _numbers(value: object) -> Iterator[float]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(part)
+
+
+def _unit(word: str) -> int:
+    return {"s": 1, "m": 60, "h": 3600}[word[0]]
+
+
+def _is_about(said: float, known: float, how: str, coarse: float) -> bool:
+    if re.search("over|more|longer|least", how):
+        return said <= known + 1 and known <= 2.2 * said
+    if re.search("less|under|nearly|almost|quite|up to|within", how):
+        return 0.5 * said <= known <= said + 1
+    if how:
+        return abs(said - known) <= max(coarse, 0.25 * known)
+    return abs(said - known) <= max(coarse, 0.02 * known)
+
+
+def _is_count(how: str, n: int, most: set[int], seen: int, text: str) -> bool:
+    greatest = max(most)
+    if how in ("at least", "more than"):
+        return greatest >= n + (how == "more than")
+    if how in ("at most", "not more than", "no more than"):
+        return greatest == n
+    if how == "fewer than":
+        return greatest < n
+    if n == 1 and re.search(r"\b(another|the other|a second|of them|one by one)\b", text):
+        return True
+    if re.search(r"\b(in all|altogether|tracks?|different)\b", text):
+        return n in most or greatest <= n <= seen
+    return n in most
