@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record.verdicts import Verdicts  # noqa: E402
 from hearthwatch.stages import prompt  # noqa: E402
+from hearthwatch.stages.rules import RulesJudge  # noqa: E402
 from tests.support.commands import read_until  # noqa: E402
 from tests.support.events import Cameras  # noqa: E402
 from tests.support.ports import free_url  # noqa: E402
@@ -76,7 +77,8 @@ def test_random_weights_give_verdicts_that_fit_the_schema_and_are_stored(url, tm
         [sys.executable, "-c", "from hearthwatch.cli import main; main()", "replay"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )  # fmt: skip
     print(f"{done.stdout}{done.stderr}{time.monotonic() - began:.1f} s for 20 events")
-    # Random weights ramble: an answer that does not end within its tokens is no verdict, and never becomes one.
+    # Random weights ramble: an answer that does not end within its tokens is no verdict, and never becomes one; nor is one
+    # of which no sentence follows from the line.
     judged = cameras.record.rows("SELECT id, risk_score, evidence, summary FROM events WHERE analyzer = 'nemotron'")
     assert judged
     for event, score, evidence, summary in judged:
@@ -91,7 +93,7 @@ def test_the_static_prefix_is_cached(url, tmp_path):
     for case in Verdicts(Record(tmp_path / "r.db"), UTC).due(2):
         body = {
             "model": "nemotron",
-            "messages": prompt.messages(case.facts, zone=UTC),
+            "messages": prompt.messages(prompt.question(case, RulesJudge, UTC)),
             "max_tokens": 2,
             "temperature": 0,
         }

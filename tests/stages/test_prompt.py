@@ -17,7 +17,7 @@ from hearthwatch.stages.rules import RulesJudge
 from tests.support.events import NIGHT, NOON, UTC, S, facts
 from tests.support.orders import ORDERS
 
-FROZEN = {"v1": "d304c6872685e7ba", "v2": "5ab062586327f3c0"}
+FROZEN = {"v1": "d304c6872685e7ba", "v2": "649f9c387961b092"}
 STORY = (["person"], ["person", "person", "dog"])
 LEVELS = ["low", "medium", "high", "critical"]
 BURGLARS = facts(NIGHT, *[["person", "person", "person"]] * 80)
