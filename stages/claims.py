@@ -28,7 +28,7 @@ HEDGE = re.compile(
     r"|looks? (more |rather |much )?like|as (if|though)|would|unclear|cannot|can't|whether|if|unless|hard to|presumabl[ey]|fits|typical\w*"
     r"|resembl\w+|points? to|assum\w+|plausible|explanation|conceivabl[ey]|expect\w*|no (sign|evidence|indication|reason)|nothing (\w+ ){0,3}(more|of|than)|rather than|should)\b"
 )
-NOT = re.compile(r"\b(not|never|no|without|nobody|none|neither|nor|nothing)\b(\W+\w+){0,3}\W*$|n't(\W+\w+){0,2}\W*$")
+NOT = re.compile(r"\b(not|never|no|without|NOONE|none|neither|nor|nothing)\b(\W+\w+){0,3}\W*$|n't(\W+\w+){0,2}\W*$")
 
 # -- what boxes cannot show, hedged or not; and only as an opinion
 
@@ -51,7 +51,7 @@ WHO = re.compile(
 # -- kinds, places and acts that boxes can show
 
 KIND_WORDS = {
-    r"persons?|people|individuals?|humans?|figures?|pedestrians?|someone|somebody|anyone": "person", r"vans?|lorr(?:y|ies)|pick-?ups?": "truck",
+    r"persons?|people|individuals?|humans?|figures?|pedestrians?|some(?:one|body)|anyone": "person", r"vans?|lorr(?:y|ies)|pick-?ups?": "truck",
     r"vehicles?": "car truck bus motorcycle bicycle", r"animals?|pets?": "dog cat bird horse bear sheep cow elephant zebra giraffe",
     r"bikes?|cyclists?": "bicycle motorcycle", r"motorbikes?|scooters?|mopeds?": "motorcycle", r"parcels?|packets?|packages?": "package",
     r"bags?|luggage": "backpack handbag suitcase", r"automobiles?|cars?": "car", r"buses": "bus",
@@ -164,7 +164,7 @@ class _Sentence:
 
     def _number(self) -> None:
         """Write number words as digits."""
-        text = re.sub(r"\bno one\b", "nobody", self.text)
+        text = re.sub(r"\bno(?:body| one)\b", "NOONE", self.text)
         tens, units = "|".join(_TENS), "|".join(_UNITS[1:10])
         text = re.sub(rf"\b({tens})(?:[ -]({units}))?\b", lambda m: str(_TENS[m[1]] + (_UNITS.index(m[2]) if m[2] else 0)), text)  # fmt: skip
         text = re.sub(rf"\b({'|'.join(_UNITS)})\b(?! of\b)", lambda m: str(_UNITS.index(m[1])), text)
@@ -270,8 +270,8 @@ class _Sentence:
         where = " ".join([o.get("where", "") for o in self.objects.values()] + [a for *_, a in self.acts])
         sides = r"(?:upper|lower|top|bottom|middle)[ -](?:left|right|centre|center)|(?<=the )(?:left|right|top|bottom)"
         for m, _ in self._take(sides, "BORDER"):
-            said = m[0].replace("center", "centre").replace("upper", "top").replace("lower", "bottom")
-            if not {*re.split("[ -]", said)} <= {*where.split()}:
+            written = m[0].replace("center", "centre").replace("upper", "top").replace("lower", "bottom")
+            if not {*re.split("[ -]", written)} <= {*where.split()}:
                 yield f"{m[0]}: nothing was there"
 
     def _places(self) -> Iterator[str]:
@@ -322,7 +322,7 @@ class _Sentence:
         if re.search(r"\b(alone|by (itself|themselves))\b", self.text) and self.objects.get("person", {}).get("most_at_once", 1) > 1:  # fmt: skip
             yield "alone: there are more"
         if re.search(r"\bnobody\b(?! else)", self.text) and "person" in self.objects and not any(re.search(rf"\b(?:{p})\b", self.text) for p in ACTS):  # fmt: skip
-            yield "nobody: there is a person"
+            yield "no person: there is"
 
     # -- acts
 
@@ -440,14 +440,14 @@ def _unit(word: str) -> int:
     return {"s": 1, "m": 60, "h": 3600}[word[0]]
 
 
-def _is_about(said: float, known: float, how: str, coarse: float) -> bool:
+def _is_about(claimed: float, known: float, how: str, coarse: float) -> bool:
     if re.search("over|more|longer|least", how):
-        return said <= known + 1 and known <= 2.2 * said
+        return claimed <= known + 1 and known <= 2.2 * claimed
     if re.search("less|under|nearly|almost|quite|up to|within", how):
-        return 0.5 * said <= known <= said + 1
+        return 0.5 * claimed <= known <= claimed + 1
     if how:
-        return abs(said - known) <= max(coarse, 0.25 * known)
-    return abs(said - known) <= max(coarse, 0.02 * known)
+        return abs(claimed - known) <= max(coarse, 0.25 * known)
+    return abs(claimed - known) <= max(coarse, 0.02 * known)
 
 
 def _is_count(how: str, n: int, most: set[int], seen: int, text: str) -> bool:

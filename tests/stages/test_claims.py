@@ -29,7 +29,7 @@ LINE = {
         "Two people in the back yard for 72 s at night, 02:31.", "Two people stay in the back yard for over a minute at half past two at night.",
         "One of the people stops at the window at 02:31:59.", "A person takes a package and leaves to the right.", "They were at the side gate before, at 02:20.",
         "This may be a resident who comes home late.", "A person is here at this hour on 24 of 28 watched nights.", "The rules add 45 points because it takes a package.",
-        "No dog was seen.", "The owner notes say that the gardener comes on Fridays, but this is a Tuesday.", "Nobody runs.", "The person does not lie on the ground.",
+        "No dog was seen.", "The owner notes say that the gardener comes on Fridays, but this is a Tuesday.", "No one runs.", "The person does not lie on the ground.",
         "The best confidence is 0.91, so the detections are sure.", "In all 31 frames there are people.", "Nothing suggests a delivery.",
     ],
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_what_follows_from_the_line_is_kept(sentence):
     [
         "Three people in the back yard.", "One person in the back yard.", "Two people at 04:10.", "Two people for five minutes.", "A dog runs.", "A person ran away.",
         "It took a bicycle.", "The person climbed the fence.", "The person is armed.", "Two masked men.", "Someone is knocking.", "They stop at the front door.", "Two people by day.",
-        "The person does not take the package.", "Nobody stops at the window.", "No person was seen.", "A person is here on 2 of 28 watched nights.", "The rules add 60 points.",
+        "The person does not take the package.", "No one stops at the window.", "No person was seen.", "A person is here on 2 of 28 watched nights.", "The rules add 60 points.",
         "The person is the gardener.", "It rains.", "Zwei Menschen stehlen ein Paket.", "xyzzy plugh", "4 frames show it.", "Two people in the kitchen.", "On Friday two people came.",
         "A person s t e a l s it.", "Two реорle with а gun.", "A person is at the side gate.",
     ],
