@@ -36,7 +36,7 @@ from hearthwatch.gpu.decode import open_picture  # noqa: E402
 from hearthwatch.gpu.detector import CandidateBoxes, Detector  # noqa: E402
 from hearthwatch.gpu.options import DetectorSwitches  # noqa: E402
 from hearthwatch.gpu.parity import probe_pictures  # noqa: E402
-from hearthwatch.gpu.resize import _order, can_resize, pixel_array, resize_on_cpu, taps  # noqa: E402
+from hearthwatch.gpu.resize import _order, _resample_both, can_resize, pixel_array, resize_on_cpu  # noqa: E402
 from hearthwatch.gpu.resize import resize as resize_on_device  # noqa: E402
 from hearthwatch.gpu.runner import BatchRunner  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
@@ -214,63 +214,6 @@ def races(usual, pics):
 # -- resize
 
 
-def one_kernel():
-    """Draft: Pillow's bilinear resize as one Triton kernel, horizontal first, rounded to bytes, then vertical."""
-    import triton
-    import triton.language as tl
-
-    @triton.jit
-    def kernel(
-        src,
-        dst,
-        atx,
-        wx,
-        aty,
-        wy,
-        h,
-        width,
-        oh,
-        ow,
-        channels: tl.constexpr,
-        kx: tl.constexpr,
-        ky: tl.constexpr,
-        block: tl.constexpr,
-    ):
-        n, y = tl.program_id(0).to(tl.int64), tl.program_id(1)
-        x = tl.program_id(2) * block + tl.arange(0, block)
-        m = x < ow
-        for c in tl.static_range(3):
-            total = tl.zeros([block], tl.int32)
-            for j in range(ky):
-                row = tl.load(aty + j * oh + y)
-                down = tl.load(wy + j * oh + y)
-                line = src + ((n * h + row) * width) * channels + c
-                acc = tl.zeros([block], tl.int32)
-                for k in tl.static_range(kx):
-                    at = tl.load(atx + k * ow + x, mask=m, other=0)
-                    w = tl.load(wx + k * ow + x, mask=m, other=0)
-                    acc += tl.load(line + at * channels, mask=m, other=0).to(tl.int32) * w
-                acc = tl.minimum(tl.maximum((acc + 2097152) >> 22, 0), 255)
-                total += acc * down
-            total = tl.minimum(tl.maximum((total + 2097152) >> 22, 0), 255)
-            tl.store(dst + ((n * oh + y) * ow + x) * 3 + c, total.to(tl.uint8), mask=m)
-
-    def prepare(pixels, height, width):
-        n, h, w, c = pixels.shape
-        (ax, wx), (ay, wy) = taps(w, width), taps(h, height)
-        parts = [torch.from_numpy(one.astype("int32")).to(pixels.device) for one in (ax, wx, ay, wy)]
-        out = torch.empty((n, height, width, 3), dtype=torch.uint8, device=pixels.device)
-        grid = (n, height, triton.cdiv(width, 128))
-
-        def run():
-            kernel[grid](pixels, out, *parts, h, w, height, width, c, len(ax), len(ay), 128)
-            return out
-
-        return run
-
-    return prepare
-
-
 def resize(_):
     device = torch.device(DEVICE if CPU else "cuda:0")
     sizes = [
@@ -284,7 +227,6 @@ def resize(_):
         (1, 999),
         (641, 639),
     ]
-    draft = None if CPU else attempt("triton", one_kernel)
     side = MODEL_SIDE
     for h, w in [(360, 640), (90, 160)] if CPU else sizes:
         began = time.perf_counter()
@@ -299,10 +241,8 @@ def resize(_):
             got = resize_on_device(pixels, side, side)[..., :3].cpu().numpy()
             ms = milliseconds(lambda p=pixels: resize_on_device(p, side, side), 10)
             facts |= {"same": bool(np.array_equal(got, expected)), "ms_a_picture": round(ms / count, 4)}
-        run = draft and attempt("one kernel", lambda p=pixels: draft(p, side, side))
-        if run and attempt("one kernel, run", run) is not None:
-            facts["one_kernel_same"] = bool(np.array_equal(run().cpu().numpy(), expected))
-            facts["one_kernel_ms_a_picture"] = round(milliseconds(run, 10) / count, 4)
+            ms = milliseconds(lambda p=pixels: _resample_both(p, side, side, (2, 1)), 10)
+            facts["by_torch_ms_a_picture"] = round(ms / count, 4)
         report("resize", size=f"{h}x{w}", **facts)
 
 
@@ -348,7 +288,7 @@ def time_(model):
             facts = {"infer_s": rate(d.infer, pics)}
             if batch == 32:
                 pixels = torch.empty((32, *d._runner._shape), dtype=torch.uint8, device=DEVICE)
-                decoded = [one.picture() for one in pics[:32]]
+                decoded = [one.pixels() for one in pics[:32]]
                 ms = milliseconds(partial(d._runner._upload, decoded, pixels), 10)
                 facts["upload_resize_ms_a_picture"] = round(ms / 32, 4)
             facts["files_to_boxes_s"] = round(rate_from_files(d, list(islice(cycle(files(size)), PICTURES))), 1)
@@ -426,16 +366,18 @@ def profile(model):
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
-    d = detector(model, graphs=False)
-    pics = pictures(SIZES[-1], 64)
-    d.infer(pics)
-    with record(activities=[ProfilerActivity.CPU] + ([] if CPU else [ProfilerActivity.CUDA])) as seen:
+    tables = []
+    for graphs in (False,) if CPU else (False, True):
+        d = detector(model, graphs=graphs)
+        pics = pictures(SIZES[-1], 64)
         d.infer(pics)
-        wait()
-    key = "self_cpu_time_total" if CPU else "self_cuda_time_total"
-    table = seen.key_averages().table(sort_by=key, row_limit=40, max_name_column_width=60)
-    (OUT / "profile.txt").write_text(table)
-    print("\n".join(line[:160] for line in table.splitlines()[:32]), file=sys.stderr)
+        with record(activities=[ProfilerActivity.CPU] + ([] if CPU else [ProfilerActivity.CUDA])) as seen:
+            d.infer(pics)
+            wait()
+        key = "self_cpu_time_total" if CPU else "self_cuda_time_total"
+        tables.append(seen.key_averages().table(sort_by=key, row_limit=45, max_name_column_width=120))
+        d.close()
+    (OUT / "profile.txt").write_text("\n\n".join(tables))
     if not CPU:
         report("memory MB", reserved=torch.cuda.max_memory_reserved() // 1_000_000)
 

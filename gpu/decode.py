@@ -2,23 +2,27 @@
 
 The file is read once and decoded once; a bad file is returned as `DecodedPicture.error`, never raised, so that it costs
 only itself. An EXIF orientation is applied, so boxes are in pixels of the picture as people see it. A JPEG that lacks its
-last rows is decoded, with an error (`cut short`). Thread-safe; Pillow releases the interpreter lock while it decodes.
+last rows is decoded, with an error (`cut short`). A JPEG is decoded by simplejpeg if that gives Pillow's pixels, else by
+Pillow. Thread-safe; both release the interpreter lock while they decode.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -28,6 +32,8 @@ from hearthwatch.schemas.picture_formats import JPEG, PNG, find_turn
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+
+log = logging.getLogger(__name__)
 
 MEGAPIXELS_MAX = (
     50  # 200 MB once decoded; a 4K camera has 8. InferenceResult up in the header, before anything is decoded
@@ -54,6 +60,15 @@ PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
+Pixels = Image.Image | NDArray[np.uint8]
+"""A picture: PIL RGB, or (height, width, 3)."""
+
+
+def size_of(picture: Pixels) -> tuple[int, int]:
+    """Return width and height."""
+    return picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
+
+
 class DecodedPicture:
     """A picture file: its bytes, their hash and its pixels, or the `error` that makes it unreadable.
 
@@ -61,7 +76,7 @@ class DecodedPicture:
     `is_turned`: the pixels are not as they are stored in `data`. `is_grey`: they have no colour, as by infrared light; None: not known.
     """
 
-    __slots__ = ("_picture", "content_hash", "data", "error", "height", "is_grey", "is_turned", "width")
+    __slots__ = ("_array", "_picture", "content_hash", "data", "error", "height", "is_grey", "is_turned", "width")
 
     def __init__(self) -> None:
         self.data = b""
@@ -71,11 +86,13 @@ class DecodedPicture:
         self.width = self.height = 0
         self.error: DeadLetter | None = None
         self._picture: Image.Image | None = None
+        self._array: NDArray[np.uint8] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes that this object holds in memory."""
-        return len(self.data) + (self.width * self.height * BYTES_PER_PIXEL if self._picture else 0)
+        array, pixels = self._array, self.width * self.height
+        return len(self.data) + (pixels * BYTES_PER_PIXEL if self._picture else 0 if array is None else array.nbytes)
 
     def picture(self) -> Image.Image:
         """Return the pixels as PIL RGB; the same object every time, do not change it.
@@ -83,9 +100,19 @@ class DecodedPicture:
         Raises:
             ValueError: the picture has an `error`.
         """
+        if self._picture is None and self._array is not None:
+            self._picture, self._array = Image.fromarray(self._array), None
         if self._picture is None:
             raise ValueError(self.error.reason if self.error else "the picture was not decoded")
         return self._picture
+
+    def pixels(self) -> Pixels:
+        """Return the pixels as they were decoded, for a detector; do not change them.
+
+        Raises:
+            ValueError: the picture has an `error`.
+        """
+        return self.picture() if self._array is None else self._array
 
 
 class PictureError(Exception):
@@ -110,21 +137,59 @@ def open_picture(path: Path | str | bytes, size: int | None = None, data: bytes 
         decoded.content_hash = blake2b(decoded.data, digest_size=16).hexdigest()
         image = _read_header(decoded.data)
         decoded.width, decoded.height = image.size
-        picture, decoded.error = _decode(image, decoded.data)
+        _check_size(*image.size)
         turn = find_turn(image.info.get("exif"))
-        decoded._picture = picture.transpose(Image.Transpose[turn]) if turn else picture
-        decoded.width, decoded.height = decoded._picture.size
         decoded.is_turned = turn is not None
-        decoded.is_grey = image.mode == "L" or is_grey(picture)
+        if not turn and image.mode == "RGB":
+            decoded._array = decode_fast(decoded.data)
+        if decoded._array is None:
+            picture, decoded.error = _decode(image, decoded.data)
+            decoded._picture = picture.transpose(Image.Transpose[turn]) if turn else picture
+            decoded.width, decoded.height = decoded._picture.size
+        decoded.is_grey = image.mode == "L" or is_grey(decoded.pixels())
     except PictureError as reason:
         decoded.data = b""
         decoded.error = reason.letter
     return decoded
 
 
-def is_grey(picture: Image.Image) -> bool:
-    """Check whether an RGB picture has no colour, but for a few of the pixels that are sampled, such as a logo's."""
-    some = np.asarray(picture.resize(SAMPLES, Image.Resampling.NEAREST))
+def decode_fast(data: bytes) -> NDArray[np.uint8] | None:
+    """Decode a whole JPEG of three colours to (height, width, 3); None: Pillow has to."""
+    decode = _fast_decoder()
+    if decode is None or not data.startswith(JPEG.start) or not _has_end(data):
+        return None
+    try:
+        return decode(data)
+    except ValueError:  # a warning of libjpeg is enough: Pillow knows what can be forgiven
+        return None
+
+
+@lru_cache
+def _fast_decoder() -> Callable[[bytes], NDArray[np.uint8]] | None:
+    """Return simplejpeg's decoder if it is installed and gives the pixels that Pillow gives."""
+    try:
+        from simplejpeg import decode_jpeg
+    except ImportError:
+        return None
+    noise = np.random.default_rng(0).integers(0, 256, (47, 61, 3), np.uint8)
+    for options in ({"subsampling": 2}, {"subsampling": 1, "progressive": True}):
+        file = BytesIO()
+        Image.fromarray(noise).save(file, "JPEG", **options)
+        if not np.array_equal(decode_jpeg(file.getvalue(), "RGB"), np.asarray(Image.open(file))):
+            log.warning("simplejpeg and Pillow decode JPEGs to different pixels: Pillow is used, which is slower")
+            return None
+    return partial(decode_jpeg, colorspace="RGB")
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Check whether a picture has no colour, but for a few of the pixels that are sampled, such as a logo's."""
+    if isinstance(pixels, Image.Image):
+        some = np.asarray(pixels.resize(SAMPLES, Image.Resampling.NEAREST))
+    else:
+        down, across = (
+            ((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(SAMPLES[::-1], pixels.shape, strict=False)
+        )
+        some = pixels[down[:, None], across]
     coloured = np.ptp(some, axis=2) > GREY_LEVELS
     return bool(coloured.mean() <= GREY_SHARE)
 
@@ -191,12 +256,14 @@ def _read_header(data: bytes) -> ImageFile:
         raise PictureError(f"not a picture, or truncated in its header: {error}") from None
 
 
-def _decode(image: ImageFile, data: bytes) -> tuple[Image.Image, DeadLetter | None]:
-    width, height = image.size
+def _check_size(width: int, height: int) -> None:
     if width * height > MEGAPIXELS_MAX * 1e6:
         raise PictureError(f"{width}x{height} is over {MEGAPIXELS_MAX} megapixels")
     if max(width, height) > SIDE_MAX:
         raise PictureError(f"{width}x{height} has a side of more than {SIDE_MAX} pixels")
+
+
+def _decode(image: ImageFile, data: bytes) -> tuple[Image.Image, DeadLetter | None]:
     try:
         image.load()
         picture = _to_rgb(image)
@@ -249,7 +316,7 @@ def _has_end(data: bytes) -> bool:
     """Whether the format's end marker is there. Pillow decodes a JPEG whose second half is zeros without an error."""
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in data
-    return data.find(b"\xff\xd9", _first_scan(data)) > 0
+    return data.rfind(b"\xff\xd9") >= _first_scan(data)
 
 
 def _check_parts(data: bytes) -> None:

@@ -19,11 +19,12 @@ from PIL import Image
 
 from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.boxes import DetectionFilter, canonical_label
+from hearthwatch.gpu.decode import size_of
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detection
 
 if TYPE_CHECKING:
-    from hearthwatch.gpu.decode import DecodedPicture
+    from hearthwatch.gpu.decode import DecodedPicture, Pixels
     from hearthwatch.gpu.streams import Ticket
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Detector:
         Raises:
             DetectorError: no picture is to blame: the device is lost, or a single picture does not fit the memory.
         """
-        pictures = [one.picture() for one in decoded]
+        pictures = [one.pixels() for one in decoded]
         began, size = time.perf_counter(), self.batch_max
         try:
             results = self._batches.run(pictures)
@@ -170,11 +171,11 @@ class Detector:
         if isinstance(result, Exception):
             raise DetectorError(f"model `{self.model}` fails on an empty picture: {result}") from result
 
-    def _submit(self, pictures: Sequence[Image.Image]) -> SubmittedBatch:
+    def _submit(self, pictures: Sequence[Pixels]) -> SubmittedBatch:
         for picture in pictures:
-            if picture.mode != "RGB":
+            if isinstance(picture, Image.Image) and picture.mode != "RGB":
                 raise ValueError(f"a picture of mode {picture.mode}, not RGB")
-        return SubmittedBatch(self._runner.submit(pictures), [picture.size for picture in pictures])
+        return SubmittedBatch(self._runner.submit(pictures), [size_of(picture) for picture in pictures])
 
     def _collect(self, submitted: SubmittedBatch) -> list[tuple[Detection, ...]]:
         return [self._select(one, size) for one, size in zip(self._candidates(submitted), submitted.sizes, strict=True)]

@@ -13,9 +13,9 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from hearthwatch.gpu.decode import Pixels
 from hearthwatch.gpu.model_families import Preparation
 from hearthwatch.gpu.optimize import optimize
 from hearthwatch.gpu.options import DetectorSwitches
@@ -145,13 +145,13 @@ class ModelRunner:
         self._upload = DeviceUploader(streams, device, on["pinned"], on["device_resize"])
         self._executor = StreamExecutor(self._upload, compute, streams, buffers, on["pinned"])
 
-    def submit(self, pictures: Sequence[Image.Image]) -> Ticket:
+    def submit(self, pictures: Sequence[Pixels]) -> Ticket:
         return self._executor.submit(pictures)
 
     def collect(self, ticket: Ticket) -> NDArray[np.float32]:
         return self._executor.collect(ticket)
 
-    def prepare(self, pictures: Sequence[Image.Image]) -> Tensor:
+    def prepare(self, pictures: Sequence[Pixels]) -> Tensor:
         """Resize to (n, height, width, 3) uint8 on the device, as `network` takes it. For benchmarks of single steps."""
         pixels = torch.empty((len(pictures), *self._shape), dtype=torch.uint8, device=self._device)
         self._upload(pictures, pixels)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from hearthwatch.gpu.decode import Pixels
 from hearthwatch.gpu.options import BUCKETS
 
 WARM_UPS = 3  # torch's advice: libraries choose their kernels and allocate before anything is captured
@@ -97,7 +97,7 @@ class StreamExecutor:
 
     def __init__(
         self,
-        upload: Callable[[Sequence[Image.Image], Tensor], None],
+        upload: Callable[[Sequence[Pixels], Tensor], None],
         compute: Callable[[Tensor, int], Tensor],
         streams: Streams,
         buffers: Sequence[BatchBuffers],
@@ -107,7 +107,7 @@ class StreamExecutor:
         self._upload, self._compute, self._streams = upload, compute, streams
         self._free, self._pinned = list(buffers), pinned
 
-    def submit(self, pictures: Sequence[Image.Image]) -> Ticket:
+    def submit(self, pictures: Sequence[Pixels]) -> Ticket:
         buffers, count = self._free.pop(), len(pictures)
         try:
             with torch.inference_mode():

@@ -55,6 +55,33 @@ def test_a_good_picture_is_read_and_decoded_once(upload):
     assert opened.nbytes == len(JPEG) + 64 * 48 * 4
 
 
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(1, 100),
+    st.sampled_from([0, 1, 2, "4:1:1"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_jpeg_has_pillows_pixels_whatever_its_encoder_chose(width, height, quality, subsampling, progressive, grey):
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
+    picture = Image.fromarray(pixels // 16 * 16).convert("L" if grey else "RGB")
+    data = encoded("JPEG", picture, quality=quality, subsampling=subsampling, progressive=progressive)
+    opened = open_picture("a.jpg", data=data)
+    assert isinstance(opened.pixels(), Image.Image if grey else np.ndarray), "simplejpeg decodes colour"
+    assert opened.nbytes == len(data) + width * height * (4 if grey else 3)
+    expected = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    assert np.array_equal(opened.pixels(), expected) and np.array_equal(opened.picture(), expected)
+
+
+def test_what_libjpeg_warns_of_is_decoded_by_pillow_as_before():
+    data = encoded("JPEG", quality=90)
+    at = len(data) // 2
+    odd = data[:at] + b"\xff\xd3" + data[at + 2 :]  # a restart marker where none belongs
+    opened = open_picture("a.jpg", data=odd)
+    assert isinstance(opened.pixels(), Image.Image) and np.array_equal(opened.pixels(), Image.open(BytesIO(odd)))
+
+
 def test_content_counts_and_the_ending_does_not(upload):
     assert upload(PNG, "a.jpg").error is None
     assert upload(JPEG, "a.PNG").error is None

@@ -316,6 +316,7 @@ def test_a_picture_that_breaks_the_detector_costs_itself_only(stage, tmp_path, y
         path = tmp_path / f"{number}.jpg"
         path.write_bytes(yard_frames[0])
         frames.append(frame_of(path, number))
+    frames[3].opened._array = None
     frames[3].opened._picture = Image.new("L", (640, 360))  # not RGB: no stage gets one, this one would
     seen = stage.process(frames)
     assert [one.frame.id for one in seen if one.error] == [4]
