@@ -34,6 +34,7 @@ from PIL import Image, features  # noqa: E402
 from hearthwatch.gpu import DetectorError, decode  # noqa: E402
 from hearthwatch.gpu.decode import open_picture  # noqa: E402
 from hearthwatch.gpu.detector import CandidateBoxes, Detector  # noqa: E402
+from hearthwatch.gpu.loading import YARD  # noqa: E402
 from hearthwatch.gpu.options import DetectorSwitches  # noqa: E402
 from hearthwatch.gpu.parity import probe_pictures  # noqa: E402
 from hearthwatch.gpu.resize import _order, _resample_both, can_resize, pixel_array, resize_on_cpu  # noqa: E402
@@ -92,7 +93,7 @@ def milliseconds(work, rounds=20, warm=3):
 
 
 def folder(model):
-    return model if model == "yard" else checkpoints.folder("tiny" if CPU else model, at=WORK / "checkpoints")
+    return str(YARD) if model == "yard" else checkpoints.folder("tiny" if CPU else model, at=WORK / "checkpoints")
 
 
 def files(size):
@@ -398,13 +399,6 @@ def oom(_):
 def compile_(model):
     """Time the network by inductor inside a graph of ours: what `compiled = true` might become."""
     d = detector(model, graphs=False)
-    if not CPU:  # the detector's settings differ between conv and rnn: inductor's conv templates read allow_tf32, which then raises
-        try:
-            torch.backends.cudnn.allow_tf32  # noqa: B018
-        except RuntimeError as error:
-            report("allow_tf32 after the detector's settings", raises=str(error)[:90])
-        torch.backends.cudnn.fp32_precision = "ieee"
-        torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "none"
     network = d._runner.network
     small = torch.zeros((2 if CPU else 32, *d._runner._shape), dtype=torch.uint8, device=DEVICE)
 
@@ -463,9 +457,9 @@ def pipeline(_):
     command += (
         ["--model", "yard", "--pictures", "16"]
         if CPU
-        else ["--model", "r18", "--pictures", "3000", "--precision", "float16"]
+        else ["--model", "r18", "--pictures", "1500", "--precision", "float16"]
     )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=None if CPU else 55)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=None if CPU else 85)
     print(done.stdout[-1500:], flush=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-1500:])

@@ -23,7 +23,7 @@ from hearthwatch.gpu.detector import Detector
 from hearthwatch.gpu.loading import YARD
 from hearthwatch.gpu.optimize import fuse
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.runner import BatchRunner
+from hearthwatch.gpu.runner import BatchRunner, _configure_cudnn
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Frame
 from hearthwatch.stages.detect import RtDetr
 from tests.support.context import context
@@ -342,3 +342,9 @@ def test_the_graph_shows_model_and_device():
     options = {"model": "yard", "device": "cpu", "confidence": 0.5, "object_types": ("*",), "batch_max": None}
     assert RtDetr(**options, url=None).label() == "RT-DETRv2 yard on cpu"
     assert RtDetr(**options, url="http://me:secret@box:8001").label() == "RT-DETR at http://***@box:8001"
+
+
+def test_torch_can_still_be_asked_for_its_flags_after_they_were_set(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # set back at the end
+    _configure_cudnn()
+    assert not torch.backends.cudnn.allow_tf32, "torch.compile reads this flag, which raises if its parts differ"
