@@ -180,10 +180,5 @@ class ModelRunner:
 
 def _configure_cudnn() -> None:
     """Make float32 mean float32, and let cuDNN choose the fastest kernels for each batch size."""
-    if hasattr(torch.backends.cudnn, "conv"):  # torch 2.9 and later
-        torch.backends.cudnn.fp32_precision = "ieee"
-        for each in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):  # one flag for all: torch.compile reads that
-            each.fp32_precision = "none"
-    else:
-        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False  # by its parts, `conv` and `rnn`, torch.compile could not read it any more
     torch.backends.cudnn.benchmark = True

@@ -346,5 +346,6 @@ def test_the_graph_shows_model_and_device():
 
 def test_torch_can_still_be_asked_for_its_flags_after_they_were_set(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # set back at the end
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     _configure_cudnn()
     assert not torch.backends.cudnn.allow_tf32, "torch.compile reads this flag, which raises if its parts differ"
