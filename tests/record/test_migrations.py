@@ -62,7 +62,11 @@ def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, versi
     again.open()
     record = again.record
     assert record.store_id == house.record.store_id
-    content(record).is_that_of(content(house.record))
+    expected = content(house.record)
+    if version < 10:  # 0010 adds it, for events that are judged from then on
+        for event in expected.events.values():
+            event["signature"] = None
+    content(record).is_that_of(expected)
     for table in COUNTED:
         rows = f"SELECT * FROM {table} ORDER BY 1, 2, 3"
         assert record.rows(rows) == house.record.rows(rows), table
