@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +27,7 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.surroundings import Signature, Surroundings
 from hearthwatch.record.units import DAY, HOUR
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.stages.rules import RulesJudge
 
 S = 1_000_000
 START = 1_790_000_000 * S
@@ -56,15 +59,15 @@ class Alike:
 class House:
     """A camera with visits, each of one picture, whose events are closed at once."""
 
-    def __init__(self, path=":memory:"):
-        self.record = Record(path)
+    def __init__(self, path=":memory:", judge=Alike):
+        self.record, self.judge = Record(path), judge
         self.ledger = Ledger(self.record)
 
     def visit(self, at, *boxes):
         found = FoundFile("c", "C", f"{at}.jpg", 0, 1, at, at)
         self.ledger.discover([found], 1 << 60)
         frame = self.ledger.todo(0, 1)[0].frame
-        batching = Batching(self.record, Alike)
+        batching = Batching(self.record, self.judge)
         batching.write([Detected(frame, 640, 360, boxes or (Detection("person", 0.9, (100, 100, 30, 90)),))])
         batching.write([Tick(from_microseconds(at + 600 * S))])
         return self.record.one("SELECT event_id FROM frames WHERE id = ?", frame.id)[0]
@@ -88,6 +91,17 @@ def test_what_the_owner_called_fine_counts_less_the_next_time_and_says_why():
     second = house.visit(START + DAY)
     assert (house.score(first), house.score(second)) == (50, 44)
     assert house.reasons(second) == "you called 1 of 1 such visit fine"
+
+
+def test_the_rules_print_what_was_learned_and_a_hard_sign_stays():
+    house = House(judge=partial(RulesJudge, zone=UTC))
+    first, bear = house.visit(START), house.visit(START + HOUR, Detection("bear", 0.9, (100, 100, 60, 90)))
+    before = house.score(first), house.score(bear)
+    for event in (first, bear):
+        write_answer(house.record, event, "fine", START + 2 * HOUR)
+    again, bear = house.visit(START + 7 * DAY), house.visit(START + 7 * DAY + HOUR, Detection("bear", 0.9, (100, 100, 60, 90)))
+    assert "you called 1 of 1 such visit fine −6" in house.reasons(again)
+    assert (house.score(again), house.score(bear)) == (max(0, before[0] - 6), before[1])
 
 
 def test_five_times_fine_is_eighteen_points_and_as_many_right_answers_cancel_them():
