@@ -22,6 +22,7 @@ from hearthwatch.demo.evaluate import (
 )
 from hearthwatch.demo.stories import Split
 from hearthwatch.demo.stories import stories as drawn_stories
+from hearthwatch.demo.weeks import simulate
 from hearthwatch.schemas.errors import UserError
 
 
@@ -36,7 +37,9 @@ def evaluate(
     every: Annotated[
         str, typer.Option(metavar="S", help="One picture of a camera in so many seconds; `1,3,5`: a table over them.")
     ] = "0",
-    weeks: Annotated[int | None, typer.Option(hidden=True)] = None,
+    weeks: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Simulate so many weeks of six households whose owners answer.")
+    ] = 0,
     llm: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Also ask the language model there: its own scores, and as stored."),
@@ -45,14 +48,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Measure what people would be notified of, by the rules or a language model, on a virtual clock."""
-    if weeks is not None:
-        raise UserError("--weeks is not in this version: use --stories, --incidents, or neither for the drawn yard")
     files = [scenario for path in stories or [] for scenario in read_scenarios(path, "stories")]
     visits = [scenario for path in incidents or [] for scenario in read_scenarios(path, "incidents")]
-    drawn = () if files or visits else drawn_stories(split)
+    drawn = () if files or visits or weeks else drawn_stories(split)
     files += map(from_story, drawn)
     rates = _rates(every)
-    played = {rate: _play(files, visits, rate, llm) for rate in rates}
+    played = {rate: _play(files, visits, weeks, rate, llm) for rate in rates}
     if drawn and len(rates) == 1:
         played[rates[0]][0]["rules"] |= compare_drawn(drawn)
     if as_json:
@@ -67,6 +68,8 @@ def evaluate(
 
 Reports = dict[str, dict[str, Any]]
 """What is known about stories, by who judged them."""
+Rows = dict[str, list[dict[str, Any]]]
+"""Incidents and weeks, if there are any."""
 
 
 def _rates(text: str) -> list[float]:
@@ -79,8 +82,8 @@ def _rates(text: str) -> list[float]:
 
 
 def _play(
-    stories: Sequence[Scenario], incidents: Sequence[Scenario], every: float, llm: str | None
-) -> tuple[Reports, list[dict[str, Any]]]:
+    stories: Sequence[Scenario], incidents: Sequence[Scenario], weeks: int, every: float, llm: str | None
+) -> tuple[Reports, Rows]:
     reports: Reports = {}
     if stories:
         rules = judge_stories(stories, every, asks=bool(llm))
@@ -89,31 +92,32 @@ def _play(
             alone = judge_by_model(rules, llm)
             reports["language model alone"] = report(alone, "nemotron")
             reports["as stored, with the rules' floor"] = report(apply_floors(alone), "nemotron")
-    return reports, [judge_incident(scenario, every) for scenario in incidents]
+    rows = {"incidents": [judge_incident(scenario, every) for scenario in incidents], "weeks": simulate(weeks, every)}
+    return reports, {name: some for name, some in rows.items() if some}
 
 
-def _as_json(reports: Reports, incidents: list[dict[str, Any]]) -> dict[str, Any]:
+def _as_json(reports: Reports, rows: Rows) -> dict[str, Any]:
     others = {judge: r for judge, r in reports.items() if judge != "rules"}
-    parts = [("incidents", incidents), ("llm", others)]
-    return {**reports.get("rules", {}), **{key: part for key, part in parts if part}}
+    return {**reports.get("rules", {}), **rows, **({"llm": others} if others else {})}
 
 
-def _summary(reports: Reports, incidents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summary(reports: Reports, rows: Rows) -> dict[str, Any]:
     """Return a row of the table over several rates."""
     figures = _lines(reports["rules"]) if reports else {}
     left_out = "stories", "boxes_can_tell.stories", "evidence", "unanswered"
-    ok = {"incidents ok": f"{sum(row['ok'] for row in incidents)} of {len(incidents)}"} if incidents else {}
-    return {key: value for key, value in figures.items() if key not in left_out} | ok
+    if incidents := rows.get("incidents"):
+        figures["incidents ok"] = f"{sum(row['ok'] for row in incidents)} of {len(incidents)}"
+    last = {f"last week's {key}": value for week in rows.get("weeks", [])[-1:] for key, value in week.items()}
+    return {key: value for key, value in (figures | last).items() if key not in left_out}
 
 
-def _tables(reports: Reports, incidents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _tables(reports: Reports, rows: Rows) -> Iterator[str]:
     if reports:
         columns = [*map(_lines, reports.values())]
         yield _table(("", *reports), ((path, *(column.get(path) for column in columns)) for path in columns[0]))
     for judge, r in reports.items():
         yield from (_matrix(f"{key} by {judge}", r[key]) for key in ("levels", "needs") if r[key])
-    if incidents:
-        yield _table(incidents[0], (row.values() for row in incidents))
+    yield from (_table(some[0], (row.values() for row in some)) for some in rows.values())
 
 
 def _lines(report: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -23,12 +23,14 @@ import numpy as np
 
 from hearthwatch.demo.stories import Label, Story, draw_start, sun
 from hearthwatch.record import Record
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import Facts
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.notifications import Sent, rank
-from hearthwatch.record.surroundings import Surroundings, Term
+from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.record.units import DAY
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
@@ -49,7 +51,7 @@ from hearthwatch.sinks.notification_policy import Rules, decide
 from hearthwatch.stages.darkness import SUN_BELOW, by_picture
 from hearthwatch.stages.incident import IncidentGrouping
 from hearthwatch.stages.prompt import Question, question
-from hearthwatch.stages.rules import RulesJudge
+from hearthwatch.stages.rules import KIND, RulesJudge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +71,11 @@ ATTEMPTS = 3  # a request without a valid verdict is repeated at once
 RESAMPLINGS, SEED = 2000, 1
 
 NO_FLOOR = Verdict(0, "", "")
-USUAL = -12  # points of what a file calls usual here
+HABITS = (
+    ("empty|quiet", 0),
+    ("mon|tue|wed|thu|fri|sat|sun", 4),
+    ("", 24),
+)  # words for what is usual; on how many of 28 days
 OPEN = "SELECT 1 WHERE EXISTS (SELECT 1 FROM events WHERE status = 'open') OR EXISTS (SELECT 1 FROM incidents WHERE status = 'open')"
 
 
@@ -172,6 +178,16 @@ def skip_pictures(pictures: Sequence[Picture], every: float) -> list[Picture]:
     return kept
 
 
+def habit(about: Mapping[str, Any], camera: str, start: datetime) -> Iterator[BaselineRow]:
+    """Yield the baseline of what a file calls usual here at this hour, in words, as four watched weeks would have given it."""
+    if words := about.get("usual"):
+        seen = next((n for pattern, n in HABITS if re.search(pattern, words, re.IGNORECASE)), 0)
+        for place in ("", *{zone["kind"] for zone in about.get("zones") or []}):
+            here = start.hour, start.weekday() < 5, 20.0, 28
+            yield BaselineRow(camera, "", place, *here)
+            yield from (BaselineRow(camera, kind, place, *here, seen * 20 / 28, seen) for kind in KIND)
+
+
 class Simulation:
     """A record in memory, and all that decides what is notified."""
 
@@ -190,13 +206,11 @@ class Simulation:
 
     def judge(self, surroundings: Surroundings) -> RulesJudge:
         """Make the judge of an event: the rules, with what the scenario's file says."""
-        if usual := self.about.get("usual"):
-            surroundings = replace(surroundings, normal=lambda _: Term(USUAL, f"as {usual}"))
         return RulesJudge(surroundings, UTC, self._is_dark)
 
     def _is_dark(self, at: int, is_grey: bool | None) -> bool:
         dark = self.about.get("dark")
-        return by_picture(at, is_grey, UTC) if dark is None else bool(dark)
+        return by_picture(at, is_grey, UTC) if dark is None else dark(at, is_grey) if callable(dark) else bool(dark)
 
     def play(self, scenario: Scenario, every: float = 0, week: int | None = None) -> None:
         """Let a scenario happen; in this week with separate cameras, or when its file says."""
@@ -215,7 +229,11 @@ class Simulation:
             self.ledger.discover([found], at)
             if name not in cameras:
                 cameras.add(name)
-                known = json.dumps(self.about.get("zones") or []), self.about.get("notes"), found.camera_id
+                if usual := [*habit(self.about, prefix + name, start)]:
+                    write_baselines(self.record, at - DAY, usual)
+                zones = self.about.get("zones") or []
+                zones = zones.get(name, []) if isinstance(zones, dict) else zones
+                known = json.dumps(zones), self.about.get("notes"), found.camera_id
                 self.record.execute("UPDATE cameras SET zones = ?, notes = ? WHERE id = ?", *known)
             (entry,) = self.ledger.todo(0, 1)
             self._step(Detected(entry.frame, *size, boxes), second - first, at)
