@@ -20,6 +20,7 @@ from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read import zone_suggestions
 from hearthwatch.record.read.events import iso
+from hearthwatch.record.surroundings import zones_of
 from hearthwatch.record.units import QUARTER, SECOND
 from hearthwatch.schemas.zones import ZONES_MAX
 
@@ -87,9 +88,9 @@ def put_zones(
 @run_on_slow_threads
 def suggest_zones(state: State, camera_id: CameraName) -> Response:
     """Suggest zones from where people were first seen and where they passed in the last 30 days."""
-    drawn = _camera(state, camera_id)["zones"]
+    drawn = zones_of(camera_id, json.dumps(_camera(state, camera_id)["zones"]))
     with state.reader.snapshot() as record:
-        return json_response({"zones": zone_suggestions.suggest(record, camera_id, drawn or [], now())})
+        return json_response({"zones": zone_suggestions.suggest(record, camera_id, drawn, now())})
 
 
 @router.delete("/cameras/{camera_id}", status_code=204, responses=models.NOT_FOUND)

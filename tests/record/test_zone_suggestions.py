@@ -1,5 +1,6 @@
 """Promise: zones are suggested where people come out of a door or pass by, and nowhere else; the owner decides."""
 
+import json
 from random import Random
 
 import pytest
@@ -9,11 +10,11 @@ from hypothesis import strategies as st
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.read.zone_suggestions import DAYS, TRACKS_MIN, Step, find_doors, find_public, suggest
+from hearthwatch.record.read.zone_suggestions import DAYS, TRACKS_MIN, Step, find_zones, suggest
 from hearthwatch.record.units import DAY, SECOND
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import Verdict, from_microseconds
-from hearthwatch.schemas.zones import KINDS, Zone, foot_point, parse_zones
+from hearthwatch.schemas.zones import KINDS, parse_zones
 from tests.support.judges import whole
 
 WIDTH, HEIGHT = 640, 360
@@ -23,9 +24,7 @@ NOW = 1_800_000_000 * SECOND
 
 def step(x, y, tall=TALL):
     """A person whose feet are at this pixel."""
-    box = (x - tall / 6, y - tall, tall / 3, tall)
-    shares = (box[0] / WIDTH, box[1] / HEIGHT, box[2] / WIDTH, box[3] / HEIGHT)
-    return Step(shares, foot_point(box, WIDTH, HEIGHT), shares[3], HEIGHT / WIDTH)
+    return Step(*(v / HEIGHT for v in (x - tall / 6, y - tall, tall / 3, tall, WIDTH)))
 
 
 def walk(start, end, pictures=8, wobble=0, random=None):
@@ -35,8 +34,22 @@ def walk(start, end, pictures=8, wobble=0, random=None):
     return [step(x + (x2 - x) * s + off[2 * n], y + (y2 - y) * s + off[2 * n + 1] / 4) for n, s in enumerate(shares)]
 
 
-def area(suggestion):
-    return Zone(suggestion["name"], suggestion["kind"], tuple(map(tuple, suggestion["points"])))
+def zone(suggestion, **other):
+    (found,) = parse_zones(json.dumps([suggestion | other]))
+    return found
+
+
+def holds(suggestion, at):
+    """Whether the suggested zone contains where this person stands."""
+    return zone(suggestion).contains((at.foot[0] * HEIGHT / WIDTH, at.foot[1]))
+
+
+def find_doors(tracks):
+    return [s for s in find_zones(tracks) if s["kind"] == "own_door"]
+
+
+def find_public(tracks):
+    return [s for s in find_zones(tracks) if s["kind"] == "public"]
 
 
 DOOR = (400, 200)
@@ -47,16 +60,24 @@ PAST = [walk((2, 120 + n), (638, 130 + n), 6)[:: 1 if n % 2 else -1] for n in ra
 def test_a_door_is_where_several_tracks_begin():
     (door,) = find_doors(OUT + PAST)
     assert door["kind"] == "own_door" and door["why"] == f"7 people were first seen here in {DAYS} days"
-    assert all(area(door).contains(track[0].foot) for track in OUT)
-    assert not area(door).contains(OUT[0][3].foot)
+    assert all(holds(door, track[0]) for track in OUT)
+    assert not holds(door, OUT[0][3])
     assert find_doors(OUT[: TRACKS_MIN - 1] + PAST) == []
+
+
+def test_the_next_door_is_suggested_once_the_first_is_drawn():
+    side = [walk((160 + n, 280), (620, 330)) for n in range(5)]
+    (first,) = find_doors(OUT + side)
+    (second,) = [s for s in find_zones(OUT + side, [zone(first)]) if s["kind"] == "own_door"]
+    assert holds(first, OUT[0][0]) and holds(second, side[0][0])
+    assert find_zones(OUT + side, [zone(first), zone(second)]) == []
 
 
 def test_public_ground_is_where_people_cross_and_do_not_stop():
     (street,) = find_public(OUT + PAST)
     assert street["kind"] == "public"
-    assert all(area(street).contains(s.foot) for track in PAST for s in track[1:-1])
-    assert not area(street).contains(step(*DOOR).foot)
+    assert all(holds(street, s) for track in PAST for s in track[1:-1])
+    assert not holds(street, step(*DOOR))
     stands = [[*track[:3], track[2], *track[3:]] for track in PAST]
     turns = [[*track[:4], *track[:3][::-1]] for track in PAST]
     assert find_public(OUT + stands + turns + PAST[: TRACKS_MIN - 1]) == []
@@ -71,12 +92,12 @@ def test_people_who_come_from_the_border_make_no_door(seed, seconds):
     for _ in range(40):
         x = random.uniform(0, stride)
         right = [step(x + stride * n, 250 + random.uniform(-5, 5)) for n in range(8) if x + stride * n < WIDTH]
-        tracks.append(right if random.random() < 0.5 else [step(WIDTH - s.foot[0] * WIDTH, 250) for s in right])
+        tracks.append(right if random.random() < 0.5 else [step(WIDTH - s.foot[0] * HEIGHT, 250) for s in right])
     assert find_doors(tracks) == []
 
 
 feet = st.tuples(st.integers(-50, WIDTH + 50), st.integers(0, HEIGHT + 50), st.integers(1, HEIGHT))
-tracks_of = st.lists(st.lists(feet.map(lambda f: step(*f)), min_size=1, max_size=6), max_size=40)
+tracks_of = st.lists(st.lists(feet.map(lambda f: step(*f)), min_size=2, max_size=6), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,7 +132,7 @@ def record_of(walks, pause=600):
 
 
 def seen(track, kind="person"):
-    boxes = [tuple(round(v * side) for v, side in zip(s.box, (WIDTH, HEIGHT) * 2, strict=True)) for s in track]
+    boxes = [tuple(round(v * HEIGHT) for v in s[:4]) for s in track]
     return [[Detection(kind, 0.9, box)] for box in boxes]
 
 
@@ -120,11 +141,10 @@ def test_the_record_suggests_what_is_not_drawn_yet():
     door, street = suggest(record, "c", [], NOW)
     assert (door["kind"], street["kind"]) == ("own_door", "public")
     assert suggest(record, "other", [], NOW) == []
-    assert [s["kind"] for s in suggest(record, "c", [street], NOW)] == ["own_door"]
-    everything = {"name": "", "kind": "private", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}
-    assert len(suggest(record, "c", [everything], NOW)) == 2, "a door leads to private ground"
-    assert suggest(record, "c", [everything | {"kind": kind} for kind in ("public", "own_door")], NOW) == []
-    assert len(suggest(record, "c", [{k: door[k] for k in ("name", "kind", "points")}], NOW)) == 1
+    assert [s["kind"] for s in suggest(record, "c", [zone(street)], NOW)] == ["own_door"]
+    everything = [zone(door, kind=kind, points=[[0, 0], [1, 0], [1, 1], [0, 1]]) for kind in KINDS]
+    assert len(suggest(record, "c", [z for z in everything if z.kind == "private"], NOW)) == 2, "doors lead there"
+    assert suggest(record, "c", everything, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +161,5 @@ def test_what_is_old_or_unsure_suggests_nothing(walks, pause):
 
 
 def test_a_suggestion_can_be_saved_as_it_is():
-    import json
-
     (door,) = find_doors(OUT)
-    assert parse_zones(json.dumps([door]))[0].kind == "own_door"
+    assert zone(door).kind == "own_door"

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearthwatch.schemas.items import to_microseconds
+from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.units import SECOND
+from hearthwatch.schemas import Detected, Detection, Tick
+from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.items import from_microseconds, to_microseconds
+from hearthwatch.schemas.settings import load
+from hearthwatch.stages.batch import Batch, BatchWriter
 from hearthwatch.stages.darkness import SUN_BELOW, darkness
 from tests.support.context import context
 
@@ -50,6 +56,31 @@ def test_without_a_location_a_grey_picture_is_dark_else_the_clock_decides(tmp_pa
     hours = [h for h in range(24) if not dark(tmp_path, None, datetime(2026, 6, 21, h, 30))]
     assert hours == list(range(5, 22))
     assert dark(tmp_path, None, datetime(2026, 6, 21, 21, tzinfo=UTC)), "23:00 in Berlin"
+
+
+def judged(folder, **where):
+    """The rules' reasons for a person at dusk in winter, judged by the node `batch`."""
+    at = to_microseconds(datetime(2026, 12, 21, 17, 30, tzinfo=BERLIN))
+    writer = BatchWriter(Batch(), context(folder, zone=BERLIN, **where), None)
+    times = [at + n * SECOND for n in range(8)]
+    Ledger(writer.record).discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, t, t) for t in times], at + 9 * SECOND)
+    frames = [entry.frame for entry in Ledger(writer.record).todo(0, 99)]
+    boxes = [(Detection("person", 0.9, (100 + 30 * n, 99, 40, 120)),) for n in range(len(frames))]
+    writer.write([Detected(frame, 640, 360, found) for frame, found in zip(frames, boxes, strict=True)])
+    writer.write([Tick(from_microseconds(at + 1000 * SECOND))])
+    (reasons,) = writer.record.one("SELECT reasoning FROM events")
+    writer.record.close()
+    return reasons
+
+
+def test_the_rules_judge_by_the_location_of_the_graph(tmp_path):
+    for name in ("unset", "set", "south"):
+        (tmp_path / name).mkdir()
+    assert "dark" not in judged(tmp_path / "unset")
+    assert "in the dark" in judged(tmp_path / "set", location=MAINZ)
+    assert "dark" not in judged(tmp_path / "south", location=(-50.0, 8.27))
+    chosen = load(environ={"HEARTHWATCH_LOCATION": "50,8.27"})
+    assert Context.from_settings(chosen).location == MAINZ
 
 
 def elevation(latitude, longitude, moment):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import InferenceResult
 from hearthwatch.gpu.remote import RemoteDetector
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Frame, Tick
@@ -75,6 +76,21 @@ def test_each_leaves_when_all_before_it_have_and_ticks_at_once(tmp_path_factory,
         assert not worker.state.ids
     finally:
         worker.close()
+
+
+def test_a_picture_without_colour_is_marked_and_an_own_sources_picture_may_not_know(tmp_path):
+    worker = RtDetr(url="http://127.0.0.1:1").build(context(tmp_path))
+    worker.backend = AnswersOnCall("http://127.0.0.1:1")
+    Picture().picture().save(tmp_path / "grey.jpg")
+    (tmp_path / "colour.jpg").write_bytes(picture())
+    files = [open_picture(tmp_path / name) for name in ("grey.jpg", "colour.jpg")]
+    given = [frame(n, opened=opened) for n, opened in enumerate((*files, Picture()))]
+    out = worker.take(given)
+    for _, answered in worker.backend.answers:
+        answered.set_result(InferenceResult(SEEN, None, 1.0))
+    marks = [(item.detections, item.is_grey) for item in out + worker.take([])]
+    worker.close()
+    assert marks == [(SEEN, True), (SEEN, False), (SEEN, None)]
 
 
 def _item(kind, n):
