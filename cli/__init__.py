@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = (
     *("run", "api", "demo", "check", "graph", "components", "notify", "evaluate", "llm", "replay", "retry", "backfill"),
-    *("doctor", "sql", "prune", "verify", "why"),
+    *("doctor", "sql", "prune", "verify", "why", "whatif"),
 )  # in the order of --help
 
 

@@ -20,6 +20,7 @@ from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.suppression import Stillness
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Tick
@@ -112,13 +113,18 @@ class BatchWorker(StageWorker):
         return Logic
 
 
+def judge_by_rules(context: Context) -> Callable[[Surroundings], RulesJudge]:
+    """Return what makes the judge of an event."""
+    return partial(RulesJudge, zone=context.zone, darkness=darkness(context))
+
+
 class BatchWriter:
     """Writes what comes down the stream to the record; knows no Bytewax."""
 
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings, self.detector = context.timings, context.detector
         self.record = Record(context.record_path, WORKING_SET_KIB)
-        rules, still = partial(RulesJudge, zone=context.zone, darkness=darkness(context)), options.stillness()
+        rules, still = judge_by_rules(context), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
         self.feed = Feed(self.record)
         resumed = find_resume_point(self.record, "batch", resumed, self.feed.last, context.has_recovery_store)
