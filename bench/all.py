@@ -25,6 +25,7 @@ SCRIPTS = {  # name: (arguments, arguments of --quick; None: not then)
     "redis_latency": ("", "--pictures 6 --rate 20"),
     "baseline": ("", "--pictures 150 --rounds 1 --live 4 --rate 10 --kills 1"),
     "growth": ("", "--rows 1000 3000 --pictures 100 --live 3"),
+    "whatif": ("--frames 1000000", "--frames 5000"),
     "scale": ("", "--pictures 200 --rounds 1"),
     "api": ("--events 100000", "--events 500 --seconds 0.2"),
     "analytics": ("", None),
