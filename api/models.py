@@ -434,6 +434,34 @@ class Suggestions(Model):
     """Those that are not drawn yet; nothing judges by them before they are saved."""
 
 
+class PreviewedEvent(Model):
+    kind: Literal["appears", "vanishes", "rises", "falls", "cut", "changes"]
+    """What becomes of it: it appears, vanishes, has another level, other pictures, or another score."""
+    event_id: Annotated[int, Field(examples=[17])]
+    """Of an event that would appear, the id that it would have."""
+    started_at: Time
+    """When its first picture was taken."""
+    before: RiskLevel | None
+    """With the zones in force; null: there is no such event."""
+    after: RiskLevel | None
+    """With these zones; null: there is none."""
+    thumbnail: Annotated[str | None, Field(examples=["/api/media/thumbnails/2026-11-22/5_thumb.jpg"])]
+    """URL of the picture with its surest evidence."""
+    why: Annotated[list[str], Field(examples=[["in ignored zone street (12 boxes)"]])]
+    """The boxes that count or do not count now, and the terms of the score that come or go."""
+
+
+class ZonesPreview(Model):
+    since: Time
+    """Events that started from then on were compared."""
+    frames: int
+    """Pictures with boxes that were judged again."""
+    counts: Annotated[dict[str, int], Field(examples=[{"vanishes": 12, "falls": 3}])]
+    """How many events would change, by `kind`."""
+    events: list[PreviewedEvent]
+    """At most 50 of them: those that appear, vanish, rise and fall first."""
+
+
 class CameraResponse(Model):
     id: CameraId
     name: CameraName

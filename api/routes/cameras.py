@@ -21,11 +21,12 @@ from hearthwatch.record.read import status as queries
 from hearthwatch.record.read import zone_suggestions
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.surroundings import zones_of
-from hearthwatch.record.units import QUARTER, SECOND
+from hearthwatch.record.units import LEVELS, QUARTER, SECOND
 from hearthwatch.schemas.zones import ZONES_MAX
 
 router = APIRouter(prefix="/api", tags=["cameras"])
 
+PREVIEWED_MAX = 50  # events
 SNAPSHOTS_TRIED = 20  # newest uploads that may be deleted already by another program
 CELLS_MAX = 1000
 CLEARED_BY_NULL = ("notes", "zones", "neighbours", "notify_level")
@@ -82,6 +83,31 @@ def put_zones(
 ) -> Response:
     """Replace all zones of a camera. Open events are judged again with them."""
     return edit_camera(state, camera_id, models.CameraUpdate(zones=body))
+
+
+@router.post("/cameras/{camera_id}/zones/preview", response_model=models.ZonesPreview, responses=models.NOT_FOUND)
+@run_on_slow_threads
+def preview_zones(
+    state: State, camera_id: CameraName, body: Annotated[list[models.CameraZone], Body(max_length=ZONES_MAX)]
+) -> Response:
+    """Compute what these zones would have changed in the last 7 days; nothing is saved. 503: another preview runs, or it takes too long."""
+    _camera(state, camera_id)
+    report = state.preview(camera_id, [zone.model_dump() for zone in body])
+    rows = [
+        {key: row[key] for key in ("kind", "started_at", "why")}
+        | {
+            side: max((each["risk_level"] for each in row[side]), key=LEVELS.index, default=None)
+            for side in ("before", "after")
+        }
+        | {
+            key: (row["before"] + row["after"])[0][name]
+            for key, name in (("event_id", "id"), ("thumbnail", "thumbnail"))
+        }
+        for row in report["differences"]["events"][:PREVIEWED_MAX]
+    ]
+    return json_response(
+        {"since": report["since"], "frames": report["frames"], "counts": report["counts"]["events"], "events": rows}
+    )
 
 
 @router.get("/cameras/{camera_id}/zones/suggestions", response_model=models.Suggestions, responses=models.NOT_FOUND)

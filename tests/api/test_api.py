@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -475,6 +476,27 @@ def test_all_zones_of_a_camera_are_replaced_and_0_1s_ignored_ones_still_set(own)
     assert client.put(f"{url}/zones", json=[street] * 101).status_code == 422
     assert get(client, f"{url}/zones/suggestions") == {"zones": []}
     assert client.get("/api/cameras/nobody/zones/suggestions").status_code == 404
+
+
+def test_zones_are_previewed_over_the_last_week_and_nothing_is_saved(own):
+    home, client = own
+    url = "/api/cameras/front_door"
+    everything = {"name": "all", "kind": "ignore", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+    with ThreadPoolExecutor(3) as pool:
+        answers = [*pool.map(lambda _: client.post(f"{url}/zones/preview", json=[everything]), range(3))]
+    (answer,) = [answer.json() for answer in answers if answer.status_code == 200]
+    assert [answer.text for answer in answers if answer.status_code == 503] == [
+        '{"detail":"another preview is being computed: try again"}'
+    ] * 2
+    models.ZonesPreview.model_validate(answer, strict=False)
+    (events,) = home.record.one("SELECT count(*) FROM events WHERE camera_id = 'front_door' AND status <> 'merged'")
+    assert answer["counts"] == {"vanishes": events} and len(answer["events"]) == events > 0
+    assert all(e["after"] is None and e["why"][0].startswith("in ignored zone all (") for e in answer["events"])
+    assert get(client, f"/api/events/{answer['events'][0]['event_id']}")["thumbnail_url"] is not None
+    assert get(client, url)["zones"] is None
+    assert client.post(f"{url}/zones/preview", json=[]).json()["counts"] == {}
+    assert client.post("/api/cameras/nobody/zones/preview", json=[]).status_code == 404
+    assert client.post(f"{url}/zones/preview", json=[everything | {"kind": "garden"}]).status_code == 422
 
 
 def test_a_removed_camera_is_forgotten_its_uploads_stay_and_are_not_taken_in_again(own):
