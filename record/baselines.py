@@ -6,7 +6,7 @@ an event is judged by the newest one that was there before it: a replay is given
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log, sqrt
 from typing import NamedTuple
 
@@ -54,24 +54,21 @@ class Baseline(NamedTuple):
     """What was normal for a camera when an event of it started."""
 
     rows: Sequence[BaselineRow] = ()
-    """Of the camera, and of all cameras together."""
+    everywhere: Mapping[str, float] = {}
+    """Kind → sightings a day, over all cameras and hours."""
 
     def usual(self, place: str, kind: str, hour: int, workday: bool) -> Usual | None:
         """Compute how usual it is; None: this place was not watched at this hour for long enough.
 
         Sightings a day are Gamma–Poisson: the prior is the mean of the camera's hours, whose own prior is that of all cameras.
         """
-        watched, seen = ([r for r in self.rows if r.camera_id and r[1:3] == (k, place)] for k in ("", kind))
+        watched, seen = ([r for r in self.rows if r[1:3] == (k, place)] for k in ("", kind))
         days = sum(r.watched_days for r in watched if r.hour == hour)
         visits = sum(r.seen_days for r in seen if r.hour == hour)
         if days < WATCHED_DAYS_MIN:
             return None
-        everywhere = sum(r.seen for r in self.rows if r[:3] == ("", kind, "")) / sum(
-            r.watched for r in self.rows if r[:3] == ("", "", "")
-        )
-        camera = (sum(r.seen for r in seen) / 24 + KIND_DAYS * everywhere) / (
-            sum(r.watched for r in watched) / 24 + KIND_DAYS
-        )
+        everywhere, all_watched = self.everywhere.get(kind, 0.0), sum(r.watched for r in watched) / 24
+        camera = (sum(r.seen for r in seen) / 24 + KIND_DAYS * everywhere) / (all_watched + KIND_DAYS)
         here = {(hour, workday): 1.0, (hour, not workday): OTHER_DAYS}
         points = score(
             PRIOR + CAMERA_DAYS * camera + sum(r.seen * here.get(r[3:5], 0) for r in seen),
@@ -101,8 +98,12 @@ def read_baseline(record: Record, camera: str, started_at: int) -> Baseline:
     version = version_at(record, started_at)
     if version is None:
         return Baseline()
-    sql = f"SELECT {', '.join(BaselineRow._fields)} FROM baselines WHERE as_of = ? AND camera_id IN ('', ?)"
-    return Baseline([BaselineRow._make(row) for row in record.rows(sql, version, camera)])
+    sql = f"SELECT {', '.join(BaselineRow._fields)} FROM baselines WHERE as_of = ? AND camera_id = ?"
+    means = (
+        "SELECT kind, sum(seen) / (SELECT sum(watched) FROM baselines WHERE as_of = ?1 AND camera_id = '' AND kind = '') "
+        "FROM baselines WHERE as_of = ?1 AND camera_id = '' GROUP BY kind"
+    )
+    return Baseline(list(map(BaselineRow._make, record.rows(sql, version, camera))), dict(record.rows(means, version)))
 
 
 def write_baselines(record: Record, at: int, rows: Iterable[BaselineRow]) -> int:

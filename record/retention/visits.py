@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from functools import cache
 from itertools import pairwise
-from math import floor
+from math import ceil, floor
 
 from hearthwatch.record import Record
 from hearthwatch.record.baselines import BaselineRow, version_at, write_baselines
@@ -24,7 +24,7 @@ from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.zones import Zone, places_of
 
 HALF_LIFE_DAYS, DAYS_MAX = 30, 90
-NEAR, FAR = 1.0, 2.0  # hours from the middle of an hour: up to NEAR a visit counts as in it, from there ever less
+FAR = 2.0  # hours from the middle of an hour: up to one a visit counts as in it, from there ever less
 GRID = 64  # parts of the picture's width and height: as exactly as this it is known where an object stood
 
 LocalHours = Callable[[int], float]
@@ -81,17 +81,16 @@ def count_visits(
     """Yield the rows of one camera, from the whole days before `at`."""
     since, today = at - DAYS_MAX * DAY, floor(local(at) / 24)
     watched, seen = read_watched(record, camera, since, at, local), defaultdict[tuple[str, str], Cells](dict)
-    spans = sorted(
-        read_visits(record, camera, zones, since, at).items(), key=lambda item: item[1]
-    )  # to add up the same
-    for (_, kind, place), (first, last) in spans:
+    spans = read_visits(record, camera, zones, since, at)
+    for (_, kind, place), (first, last) in sorted(spans.items(), key=lambda item: item[1]):  # sums come out the same
         cells, start, end = seen[kind, place], local(first), local(last)
-        for hour in range(floor(start - FAR), floor(end + FAR) + 1):
-            share = min(1.0, max(0.0, (FAR - max(start - hour - 0.5, hour + 0.5 - end)) / (FAR - NEAR)))
-            before, minutes = cells.get(hour, (0.0, 0.0))
+        for hour in range(floor(start - FAR + 0.5), ceil(end + FAR - 0.5)):
+            away = max(start - hour - 0.5, hour + 0.5 - end)
+            share, minutes = cells.get(hour, (0.0, 0.0))
             minutes += 60 * max(0.0, min(end, hour + 1) - max(start, hour))
-            cells[hour] = max(before, share), minutes
-            watched[hour] = max(watched.get(hour, (0.0,))[0], share), 0.0
+            cells[hour] = max(share, min(1.0, FAR - away)), minutes
+    for cells in seen.values():
+        watched |= {hour: max(cell, watched.get(hour, cell)) for hour, cell in cells.items()}
     on = _by_hour(watched, today, 0.5)
     for place in ("", *sorted({zone.kind for zone in zones if zone.kind != "ignore"})):
         yield from (BaselineRow(camera, "", place, *key, days[0], days[1]) for key, days in on.items())
