@@ -12,6 +12,7 @@ import typer
 
 from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record, open_existing
+from hearthwatch.record.baselines import version_at
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.copies import Copy, find_file
 from hearthwatch.record.read.events import Row
@@ -41,7 +42,7 @@ def why(
         print("\n".join(part), end="\n\n")
     if asked := prompt(found, record, graph.context):
         print("\n".join(asked), end="\n\n")
-    print("\n".join(verdicts(found, zone)), end="\n\n")
+    print("\n".join(verdicts(found, zone, version_at(record, found.event["started_at"]))), end="\n\n")
     print("\n".join(messages(found, zone)))
 
 
@@ -130,8 +131,14 @@ def prompt(story: Lineage, record: Record, context: Context) -> list[str]:
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]
 
 
-def verdicts(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
-    yield "Verdicts"
+def verdicts(story: Lineage, zone: tzinfo | None, version: int | None) -> Iterator[str]:
+    """Show each verdict; `version`: that of the baselines by which they were made."""
+    normal = (
+        ""
+        if version is None
+        else f", by what was normal here as of {from_microseconds(version).astimezone(zone):%d %B %Y, %H:%M}"
+    )
+    yield f"Verdicts{normal}"
     reason = None
     for step in story.revisions:
         yield _verdict(step, zone)

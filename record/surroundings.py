@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from hearthwatch.record import Record
@@ -74,7 +74,7 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
     return Surroundings(
         camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
-        cache(partial(_normal, read_baseline(record, camera, started_at))),
+        partial(_normal, read_baseline(record, camera, started_at)),
         learned=learned_at(record, camera, started_at),
     )  # fmt: skip
 

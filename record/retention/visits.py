@@ -125,10 +125,13 @@ def read_watched(record: Record, camera: str, since: int, until: int, local: Loc
 def watched_quarters(quarters: Sequence[int]) -> Iterator[int]:
     """Yield the quarters of an hour in which a camera with pictures in these was watched.
 
-    A pause is usual if one day in four has one two thirds as long; during a longer one the camera was off.
+    A pause is usual if one day in four has one two thirds as long; during a longer one the camera was off. Of one that takes
+    pictures by the clock (in a third of all quarters, with a pause a day at most) no pause is usual.
     """
-    pauses = sorted((b - a for a, b in pairwise(quarters)), reverse=True)
-    usual = pauses[min((quarters[-1] - quarters[0]) // 96 // 4, len(pauses) - 1)] if pauses else 1
+    pauses = sorted((b - a for a, b in pairwise(quarters)), reverse=True) or [1]
+    days = (quarters[-1] - quarters[0]) // 96 if quarters else 0
+    by_clock = len(quarters) > 32 * days and len(pauses) - pauses.count(1) <= days + 1
+    usual = 1 if by_clock else pauses[min(days // 4, len(pauses) - 1)]
     for a, b in pairwise(quarters):
         yield from range(a, b if b - a <= max(2, usual * 3 // 2) else a + 1)
     yield from quarters[-1:]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hearthwatch.record import RecordError
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.ledger import FoundFile
 from hearthwatch.record.read.lineage import read_lineage
@@ -54,6 +55,7 @@ def why(house, event, environment=os.environ):
 
 
 def test_a_visit_reads_like_a_story(house):
+    write_baselines(house.record, START - 86_400 * S, [BaselineRow("front_door", "", "", 9, False, 5, 6)])
     done = why(judged(house), 1)
     assert (done.returncode, done.stderr) == (0, "")
     head, pictures, window, prompt, verdicts, messages = done.stdout.split("\n\n")
@@ -68,6 +70,7 @@ def test_a_visit_reads_like_a_story(house):
     )
     assert prompt.startswith('Prompt: v1, to big; the event as one line of data:\n  {"camera":"front_door"')
     lines = verdicts.splitlines()
+    assert lines[0] == "Verdicts, by what was normal here as of 21 November 2026, 09:15"
     assert [line.split()[2].strip(",") for line in lines if line[2].isdigit()] == [
         "opened",
         "closed",
