@@ -83,7 +83,7 @@ def test_a_record_of_each_version_is_opened_and_continued(house, tmp_path, versi
 AREA = {"name": "flag", "points": [[0, 0], [1, 0], [1, 0.5]]}
 
 
-@pytest.mark.parametrize("version", [4, 8])
+@pytest.mark.parametrize("version", [8])
 @pytest.mark.parametrize(
     ("before", "after"),
     [
