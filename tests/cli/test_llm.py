@@ -199,7 +199,7 @@ def test_replay_judges_stored_events_again(cameras, hearthwatch):
         code, out = said(
             hearthwatch("replay", "--since", "2026-09-21T14:16:00", NEMOTRON_URL=server.url, HEARTHWATCH_TIMEZONE="UTC")
         )
-    assert code == 0 and "10 events judged by nemotron with prompt v1" in out, out
+    assert code == 0 and "10 events judged by nemotron with prompt v2" in out, out
     states = [row[1] for row in cameras.events()]
     assert states == ["pending"] * 2 + ["done"] * 10
     assert len([row for row in cameras.feed() if row[2] == "event.analyzed"]) == 10
@@ -226,7 +226,7 @@ def test_what_no_answer_fits_is_told_and_stands_as_it_was(cameras, hearthwatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"prompt": "v11"}, "--prompt v11: there is no such prompt; there are v1"),
+        ({"prompt": "v11"}, "--prompt v11: there is no such prompt; there are v1, v2"),
         ({"since": "yesterday"}, "--since yesterday: write 2026-11-22"),
         ({"prompt": "v1"}, "NEMOTRON_URL is not set"),
     ],
