@@ -28,6 +28,9 @@ HEDGE = re.compile(
     r"|looks? (more |rather |much )?like|as (if|though)|would|unclear|cannot|can't|whether|if|unless|hard to|presumabl[ey]|fits|typical\w*"
     r"|resembl\w+|points? to|assum\w+|plausible|explanation|conceivabl[ey]|expect\w*|no (sign|evidence|indication|reason)|nothing (\w+ ){0,3}(more|of|than)|rather than|should)\b"
 )
+CLAUSE = re.compile(
+    r"[;:()]|,(?! (or|such|like)\b)|\b(which|but|because|while|so)\b|\band (?=(this|that|it|they|the|should|needs|is|was)\b)"
+)
 NOT = re.compile(r"\b(not|never|no|without|NOONE|none|neither|nor|nothing)\b(\W+\w+){0,3}\W*$|n't(\W+\w+){0,2}\W*$")
 
 # -- what boxes cannot show, hedged or not; and only as an opinion
@@ -64,7 +67,7 @@ OTHER_KINDS = (
 ZONES = {
     "own_door": r"(?:(?:front|house|own|entrance|main|owner's|back|rear|side|garage|cellar|kitchen|patio|garden) )*(?:doors?|doorstep|doorway|(?<!an )entrance|porch)",
     "window": r"windows?",
-    "vehicle": r"parking(?: (?:place|space|spot|area|lot))?|(?:parked|parking) (?:cars?|vehicles?)|where the car is parked|carport|driveway",
+    "vehicle": r"parking(?: (?:place|space|spot|area|lot))?|vehicle (?:area|zone)|(?:parked|parking) (?:cars?|vehicles?)|where the car is parked|carport|driveway",
     "private": r"(?:own|private|owner's) (?:ground|land|property|premises|area)|property|premises|grounds|lawn|patio|terrace|courtyard|(?:(?:back|front|side|rear) )?(?:garden|yard|backyard)",
     "public": r"(?:public )?(?:street|roadside|pavement|sidewalk|road|footpath|kerb|curb)|public (?:ground|space|way|land|area)",
 }  # fmt: skip
@@ -91,10 +94,14 @@ STAY_SECONDS = 5
 
 NEUTRAL = frozenset(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
 """Words that claim nothing about what was seen."""
-PLACE_WORDS = re.compile(r"\b(at|in|on|near|by|behind|beside|under|beneath|over|onto|into|inside|outside|across|around|along|through|towards?|from|to|of|with|carrying|holding|using) (?:the|a|an|its|their|this|that|some|another) ((?:[a-z'-]+ ){0,2}[a-z'-]+)")  # fmt: skip
-ACTOR = re.compile(
-    r"\b(?:KIND|they|it|who|one|which|\d+)(?: (?:KIND|is|are|was|were|has|have|had|been|being|then|also|[a-z]+ly|ACT|and))* ([a-z'-]+)"
+_NEAR = "at|near|by|behind|beside|with|without|carrying|holding|using|a|an"
+_IN = "in|on|under|beneath|over|onto|into|inside|outside|across|around|along|through|towards?|from|to|of"
+_NAMED = r"(?: (?:KIND|is|are|was|were|has|have|had|been|being|appears?|seems?|looks?|then|also|[a-z]+ly|ACT|and))*"
+SLOT = re.compile(
+    rf"\b(?=((?:{_NEAR}|(?:{_IN}) (?:the|a|an|its|their|this|that|some|another)|(?:KIND|group|they|it|who|one|which|\d+){_NAMED})) "
+    r"((?:[a-z'-]+ ){0,2}[a-z'-]+))"
 )
+"""Where a thing, a place or an act is named: a word of no list there is a claim."""
 
 
 class Checked(NamedTuple):
@@ -125,7 +132,6 @@ class _Sentence:
         for quote in sorted(set(_strings([line.get("rules"), line.get("usual")])), key=len, reverse=True):
             if " " in quote and len(quote) > 8:
                 self.text = self.text.replace(_plain(quote), " QUOTE ")
-        self.is_hedged = bool(HEDGE.search(self.text))
         self.tracks = [{"places": (), "acts": (), **track} for track in line.get("tracks", ())]
         self.objects = {o["type"]: o for o in line["objects"]}
         self.start, self.end = (datetime.fromisoformat(line[key]) for key in ("from", "to"))
@@ -140,10 +146,11 @@ class _Sentence:
     def mistakes(self) -> Iterator[str]:
         if re.search(r"[^\W\d_a-z]", self.text.replace("QUOTE", "")):
             yield "letters that are not English"
-        for pattern, holds in ((UNSEEN, False), (WHO, self.is_hedged)):
-            for match in pattern.finditer(self.text):
-                if not holds and not {*match[0].split()} <= self.notes | self.camera:
-                    yield f"{match[0]}: boxes cannot show that"
+        for pattern in (UNSEEN, WHO):
+            for m in pattern.finditer(self.text):
+                is_opinion = pattern is WHO and self._is_hedged(m.start())
+                if not is_opinion and not {*m[0].split()} <= self.notes | self.camera:
+                    yield f"{m[0]}: boxes cannot show that"
         self._number()
         yield from self._clocks()
         yield from self._durations()
@@ -154,6 +161,12 @@ class _Sentence:
         yield from self._counts()
         yield from self._did()
         yield from self._rest()
+
+    def _is_hedged(self, at: int) -> bool:
+        """Check whether a position is in a clause that is an opinion, or the whole sentence is one."""
+        begin = max((m.end() for m in CLAUSE.finditer(self.text, 0, at)), default=0)
+        end = next((m.start() for m in CLAUSE.finditer(self.text, at)), len(self.text))
+        return bool(HEDGE.search(self.text[begin:end]) or HEDGE.match(self.text))
 
     def _take(self, pattern: str, mark: str) -> Iterator[tuple[re.Match[str], str]]:
         """Yield each match with the text before it, and then replace them."""
@@ -231,7 +244,8 @@ class _Sentence:
 
     def _lasting(self) -> set[float]:
         """Return the durations that the sentence may name: those of the kinds in it, and of the event."""
-        kinds = {kind for kind in self.objects if re.search(rf"\b{_words(kind)}\b", self.text)}
+        self._find_kinds()
+        kinds = {kind for _, _, names in self.named for kind in names.split()} & {*self.objects}
         if not kinds and re.search(r"\b(event|scene|sequence|duration|it (lasts?|took|went))\b", self.text):
             return {float(self.line["seconds"])}
         is_event = len(kinds) != 1 or len(self.objects) == 1
@@ -306,7 +320,7 @@ class _Sentence:
                 continue
             counted = re.search(number, before)
             if not present:
-                if counted or not self.is_hedged:
+                if counted or not self._is_hedged(start):
                     yield f"{word}: none was detected"
                 continue
             if counted and not _is_count(counted[1] or "", int(counted[2]), most, seen, self.text):
@@ -317,11 +331,17 @@ class _Sentence:
             if re.search(r"\b(single|lone|solitary|sole) $", before) and 1 not in most:
                 yield f"a single {word}: there are {max(most)}"
             is_plural = (word.endswith("s") and word not in ("bus",)) or word == "people"
-            if is_plural and not counted and not self.is_hedged and max(*most, seen) < 2 and not NOT.search(before):
+            if (
+                is_plural
+                and not counted
+                and not self._is_hedged(start)
+                and max(*most, seen) < 2
+                and not NOT.search(before)
+            ):
                 yield f"{word}: there is 1"
         if re.search(r"\b(alone|by (itself|themselves))\b", self.text) and self.objects.get("person", {}).get("most_at_once", 1) > 1:  # fmt: skip
             yield "alone: there are more"
-        if re.search(r"\bnobody\b(?! else)", self.text) and "person" in self.objects and not any(re.search(rf"\b(?:{p})\b", self.text) for p in ACTS):  # fmt: skip
+        if re.search(r"\bNOONE\b(?! else)", self.text) and "person" in self.objects and not any(re.search(rf"\b(?:{p})\b", self.text) for p in ACTS):  # fmt: skip
             yield "no person: there is"
 
     # -- acts
@@ -343,12 +363,12 @@ class _Sentence:
                 done |= "stays" in what and any(
                     self.objects[k]["seconds"] >= STAY_SECONDS or "TIME" in after for k in names
                 )
-                if done == bool(NOT.search(self.text[: m.start()])) and (done or not self.is_hedged):
+                if done == bool(NOT.search(self.text[: m.start()])) and (done or not self._is_hedged(m.start())):
                     yield f"{m[0]}: that was not seen"
                 text = text[: m.start()] + "ACT".ljust(m.end() - m.start()) + text[m.end() :]
         beside = r"\b(?:beside|next to|close to|alongside|by|near|at) (?:a|the|its|their) (?:\w+ )?$"
         for start, _, names in self.named:
-            if re.search(beside, self.text[:start]) and "_" not in self.text[start:start + 6] and names != "person" and not self.is_hedged and not any(a.split()[-1] in names.split() for _, _, a in self.acts):  # fmt: skip
+            if re.search(beside, self.text[:start]) and "_" not in self.text[start:start + 6] and names != "person" and not self._is_hedged(start) and not any(a.split()[-1] in names.split() for _, _, a in self.acts):  # fmt: skip
                 yield f"beside a {names}: that was not seen"
         self.text = re.sub(r"PLACE_+", "PLACE", re.sub(r" +", " ", text))
 
@@ -383,18 +403,10 @@ class _Sentence:
             if n not in known and f"{float(n) / 100:g}" not in known and n not in self.notes:
                 yield f"{n}: no such number"
         words = NEUTRAL | self.camera | self.notes | self.earlier | {w for s in _strings(self.line.get("rules", ())) for w in re.findall(r"[a-z]+", s)}  # fmt: skip
-        for m in [*PLACE_WORDS.finditer(self.text)] if not self.is_hedged else []:
-            if (noun := next((w for w in m[2].split() if not _is_known(w, words)), None)) is not None:
+        for m in SLOT.finditer(self.text):
+            noun = next((w for w in m[2].split() if not _is_known(w, words)), None)
+            if noun and not self._is_hedged(m.start()):
                 yield f"{m[1]} {noun}: not in the line"
-        for m in re.finditer(
-            r"\b(with|carrying|holding|using|without|at|near|by|behind|beside|a|an) ((?:[a-z'-]+ ){0,2}[a-z'-]+)",
-            self.text,
-        ):
-            if (noun := next((w for w in m[2].split() if not _is_known(w, words)), None)) and not self.is_hedged:
-                yield f"{m[1]} {noun}: not in the line"
-        for m in ACTOR.finditer(self.text):
-            if not _is_known(m[1], words) and not self.is_hedged:
-                yield f"{m[1]}: not in the line"
         rest = re.findall(r"[a-z][a-z'-]*", self.text)
         unknown = [w for w in rest if not _is_known(w, words)]
         every = len(re.findall(r"\w+", self.text))

@@ -4,7 +4,7 @@
 
 A true sentence says what stands in the line, in one of many wordings; a false one has one fact changed so that it does not
 follow any more, or claims what boxes cannot show. The wordings here were used while the check was made, those of
-`claims_more` were not: their rates stand apart.
+`claims_second` were not: their rates stand apart.
 """
 
 import random
@@ -12,7 +12,7 @@ import sys
 from datetime import datetime, timedelta
 
 from hearthwatch.stages.claims import unsupported
-from tests.long import claims_more
+from tests.long import claims_second
 
 KINDS = ("person", "person", "person", "dog", "cat", "car", "truck", "bicycle")
 CAMERAS = ("Back Yard", "Front Door", "Driveway", "Side Gate", "Garage", "Garden Path", "Terrace", "Carport")
@@ -69,7 +69,7 @@ def _act(rnd, start, seconds, kind, thing):
 
 # -- wordings
 
-NUMBERS = claims_more.NUMBERS
+NUMBERS = claims_second.NUMBERS
 PLURAL = {"person": "people", "dog": "dogs", "cat": "cats", "car": "cars", "truck": "trucks", "bicycle": "bicycles"}
 
 
@@ -82,9 +82,9 @@ def count(n, kind):
 def clock(hour, minute, second):
     ways = [f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}:{second:02}", f"{hour % 12 or 12}:{minute:02} {'am' if hour < 12 else 'pm'}"]  # fmt: skip
     if minute == 30:
-        ways.append(f"half past {claims_more.HOURS[hour % 12]}")
+        ways.append(f"half past {claims_second.HOURS[hour % 12]}")
     if minute == 0:
-        ways.append(f"{claims_more.HOURS[hour % 12]} o'clock")
+        ways.append(f"{claims_second.HOURS[hour % 12]} o'clock")
     return ways
 
 
@@ -298,7 +298,7 @@ def rates(wordings, sentences, seed=1):
 
 
 def main(sentences=10_000, seed=1):
-    for name, wordings in (("used", sys.modules[__name__]), ("held back", claims_more)):
+    for name, wordings in (("used", sys.modules[__name__]), ("held back", claims_second)):
         found, struck, wrong = rates(wordings, int(sentences), int(seed))
         print(f"{name}: {found:.2%} of the false found, {struck:.2%} of the true struck, of {sentences}")
         if name == "used":

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearthwatch.stages.claims import check, unsupported
-from tests.long import claims, claims_again, claims_more
+from tests.long import claims, claims_second, claims_third
 
 LINE = {
     "camera": "Back Yard", "from": "2026-05-05 02:31:40", "to": "2026-05-05 02:32:52", "seconds": 72, "part_of_day": "night", "dark": True, "frames": 31,
@@ -64,7 +64,7 @@ def test_any_text_is_checked(text):
     assert len(kept) <= len(text) and (struck or " ".join(kept.split()) == " ".join(text.split()))
 
 
-@pytest.mark.parametrize("wordings", [claims, claims_more, claims_again], ids=lambda w: w.__name__.split(".")[-1])
+@pytest.mark.parametrize("wordings", [claims, claims_second, claims_third], ids=lambda w: w.__name__.split(".")[-1])
 def test_true_and_false_sentences_about_random_events(wordings):
     """The long version, `python -m tests.long.claims`, measures 10,000."""
     found, struck, wrong = claims.rates(wordings, 300)

@@ -1,6 +1,6 @@
 """Wordings held back: written before the last changes to the claim check, and run once after them. Their rate counts."""
 
-from tests.long.claims_more import HOURS, NUMBERS
+from tests.long.claims_second import HOURS, NUMBERS
 
 PLURAL = {"person": "individuals", "dog": "dogs", "cat": "cats", "car": "cars", "truck": "trucks", "bicycle": "bikes"}
 

@@ -1,6 +1,6 @@
 """Wordings held back: not used while the claim check was made. Only their rate counts as measured."""
 
-from tests.long.claims_more import HOURS, NUMBERS
+from tests.long.claims_second import HOURS, NUMBERS
 
 PLURAL = {"person": "people", "dog": "dogs", "cat": "cats", "car": "cars", "truck": "trucks", "bicycle": "bicycles"}
 
