@@ -8,12 +8,13 @@ It reads English; a sentence of which it cannot read enough is not kept.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 Line = Mapping[str, Any]
 """What `prompt.describe` returns."""
@@ -91,6 +92,15 @@ ACTS = {
 }  # fmt: skip
 THINGS = {"takes", "leaves behind"}
 STAY_SECONDS = 5
+SEVERAL = (
+    ("second|another|other|both", 2, True),
+    ("third", 3, True),
+    ("several|multiple|various|many|group of", 2, False),
+    ("crowd of", 3, False),
+    ("single|lone|solitary|sole", 1, False),
+)
+"""Words before a kind, how many they claim, and whether one after the other counts, too."""
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 NEUTRAL = frozenset(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
 """Words that claim nothing about what was seen."""
@@ -104,18 +114,11 @@ SLOT = re.compile(
 """Where a thing, a place or an act is named: a word of no list there is a claim."""
 
 
-class Checked(NamedTuple):
-    """A text without its unsupported sentences."""
-
-    text: str
-    struck: int
-
-
-def check(text: str, line: Line) -> Checked:
-    """Strike the sentences of a text that the line does not support."""
+def check(text: str, line: Line) -> tuple[str, int]:
+    """Return a text without the sentences that the line does not support, and how many those were."""
     sentences = [s for s in re.split(r"(?<=[.!?;])\s+(?!m\.)", text) if s.strip()]
     kept = [s for s in sentences if not unsupported(s, line)]
-    return Checked(" ".join(kept), len(sentences) - len(kept))
+    return " ".join(kept), len(sentences) - len(kept)
 
 
 def unsupported(sentence: str, line: Line) -> str:
@@ -128,9 +131,14 @@ class _Sentence:
 
     def __init__(self, sentence: str, line: Line) -> None:
         self.line = line
-        self.text = _plain(sentence)
-        for quote in sorted(set(_strings([line.get("rules"), line.get("usual")])), key=len, reverse=True):
-            if " " in quote and len(quote) > 8:
+        text = re.sub(r"\b(enters|leaves|returns) (left|right|top|bottom)\b", r"\1 at the \2", _plain(sentence))
+        self.text = re.sub(
+            r"\b(\w+s) (private|public|vehicle)\b(?= ?(?:$|[.,;:]|and\b|then\b))", r"\1 at the \2 area", text
+        )
+        terms = line.get("rules", {}).get("terms", ())
+        self.points, self.whys = {str(abs(term[0])) for term in terms}, [term[1] for term in terms]
+        for quote in sorted([*self.whys, line.get("usual", {}).get("words", "")], key=len, reverse=True):
+            if " " in quote:
                 self.text = self.text.replace(_plain(quote), " QUOTE ")
         self.tracks = [{"places": (), "acts": (), **track} for track in line.get("tracks", ())]
         self.objects = {o["type"]: o for o in line["objects"]}
@@ -189,7 +197,8 @@ class _Sentence:
 
     def _moments(self) -> set[int]:
         """Return the seconds of the day that the line names."""
-        every = [f"{self.start:%H:%M:%S}", f"{self.end:%H:%M:%S}", *re.findall(r"\b\d\d?:\d\d(?::\d\d)?\b", " ".join([*_strings(self.line.get("tracks", ())), *_strings(self.line.get("incident", ())), *self.notes]))]  # fmt: skip
+        named = json.dumps([self.line["from"], self.line["to"], self.line.get("tracks"), self.line.get("incident"), *self.notes])  # fmt: skip
+        every = re.findall(r"\b\d\d?:\d\d(?::\d\d)?\b", named)
         return {sum(int(n) * unit for n, unit in zip(at.split(":"), (3600, 60, 1), strict=False)) for at in every}
 
     def _clocks(self) -> Iterator[str]:
@@ -232,9 +241,10 @@ class _Sentence:
         how = r"(?:(a little over|a little more than|just over|over|more than|longer than|at least|less than|under|nearly|almost|not quite|just under|up to|within|about|around|roughly|approximately|some) )?"
         lasting = self._lasting()
         for m, _ in self._take(rf"{how}(\d+(?:\.\d+)?)[ -]?({units})(?:(?: and)? (\d+) ?({units}))?(?: (later|after|apart|before|ago))?", "TIME"):  # fmt: skip
-            seconds = float(m[2]) * _unit(m[3]) + (int(m[4]) * _unit(m[5]) if m[4] else 0)
+            unit = UNITS[m[3][0]]
+            seconds = float(m[2]) * unit + (int(m[4]) * UNITS[m[5][0]] if m[4] else 0)
             known = lasting if not m[6] else {abs(a - b) for a in self._moments() for b in self._moments()}
-            coarse = 1.0 if m[4] or _unit(m[3]) == 1 else _unit(m[3]) / 2
+            coarse = 1.0 if m[4] or unit == 1 else unit / 2
             if not any(_is_about(seconds, v, m[1] or "", coarse) for v in known):
                 yield f"{m[0]}: nothing lasts so long"
         for m, _ in self._take(few, "TIME"):
@@ -283,7 +293,7 @@ class _Sentence:
     def _borders(self) -> Iterator[str]:
         where = " ".join([o.get("where", "") for o in self.objects.values()] + [a for *_, a in self.acts])
         sides = r"(?:upper|lower|top|bottom|middle)[ -](?:left|right|centre|center)|(?<=the )(?:left|right|top|bottom)"
-        for m, _ in self._take(sides, "BORDER"):
+        for m in re.finditer(rf"\b(?:{sides})\b", self.text):
             written = m[0].replace("center", "centre").replace("upper", "top").replace("lower", "bottom")
             if not {*re.split("[ -]", written)} <= {*where.split()}:
                 yield f"{m[0]}: nothing was there"
@@ -311,9 +321,7 @@ class _Sentence:
             present = [self.objects[kind] for kind in kinds if kind in self.objects]
             most = {sum(o["most_at_once"] for o in present), *(o["most_at_once"] for o in present)}
             seen = sum(t["type"] in kinds for t in self.tracks)
-            is_absent = bool(
-                re.search(r"\b(no|without|without any|without a|not any|any)( \w+,?( or| and))? $", before)
-            )
+            is_absent = re.search(r"\b(no|without|without any|without a|not any|any)( \w+,?( or| and))? $", before)
             if is_absent or (word.startswith("any") and NOT.search(before)):
                 if present:
                     yield f"no {word}: there is"
@@ -325,11 +333,11 @@ class _Sentence:
                 continue
             if counted and not _is_count(counted[1] or "", int(counted[2]), most, seen, self.text):
                 yield f"{counted[0]}{word}: there are {max(most)}"
-            least = next((n for pattern, n in ((r"\b(second|another|other|several|multiple|various|many|group of|both) $", 2), (r"\bthird $", 3), (r"\bcrowd of $", 3)) if re.search(pattern, before)), 1)  # fmt: skip
-            if least > max(*most, seen) or (re.search(r"\b(several|multiple|many|group of|crowd of) $", before) and least > max(most)):  # fmt: skip
-                yield f"{word}: there are {max(most)}"
-            if re.search(r"\b(single|lone|solitary|sole) $", before) and 1 not in most:
-                yield f"a single {word}: there are {max(most)}"
+            for pattern, n, known in SEVERAL:
+                if re.search(rf"\b({pattern}) $", before) and not (
+                    n in most if n == 1 else n <= max(*most, seen if known else 0)
+                ):
+                    yield f"{word}: there are {max(most)}"
             is_plural = (word.endswith("s") and word not in ("bus",)) or word == "people"
             if (
                 is_plural
@@ -347,7 +355,7 @@ class _Sentence:
     # -- acts
 
     def _did(self) -> Iterator[str]:
-        text = re.sub(r"\b(take[sn]? (a|another) look|tak(e|es|en|ing) (in)?to account|taken together|(took|takes|taking) ((about|roughly|just|only|slightly|the|full|a|total|of|over|under|almost|nearly) )*TIME|stand(s|ing)? out|stood out|takes? place|PLACE_* (is|are) parked|left (side|border|edge)|stop(s|ping)? at \d+ places)\b", lambda m: "QUOTE".ljust(len(m[0])), self.text)  # fmt: skip
+        text = re.sub(r"\b(take[sn]? (a|another) look|tak(e|es|en|ing) (in)?to account|taken together|(took|takes|taking) ((about|roughly|just|only|slightly|the|full|a|total|of|over|under|almost|nearly) )*TIME|stand(s|ing)? out|stood out|takes? place|PLACE_* (is|are) parked|left (side|border|edge)|(?<=the )left|(upper|lower|top|bottom|middle)[ -]left|stop(s|ping)? at \d+ places)\b", lambda m: "QUOTE".ljust(len(m[0])), self.text)  # fmt: skip
         for start, end, _ in self.named:  # nouns first: a "parked car" is no act
             text = text[:start] + ("PLACE" if "_" in text[start:end] else "KIND").ljust(end - start) + text[end:]
         for pattern, whats in ACTS.items():
@@ -357,6 +365,8 @@ class _Sentence:
                 what = {*whats.split("|")} if "|" in whats else {whats} if whats in ("gets out of", "leaves behind") else {*whats.split()}  # fmt: skip
                 if what == {"leaves"} and thing:
                     what = {"leaves behind"}
+                if what <= THINGS and not thing and "person" not in names:  # "the package was taken"
+                    thing, names = " ".join(names), {"person"}
                 if not thing and what == {"takes"} and not re.match(r" (it|something|them)\b", after):
                     thing = "-"
                 done = any(self._is_done(a, what, names, thing, after) for a in self.acts)
@@ -392,17 +402,14 @@ class _Sentence:
     # -- the rest
 
     def _rest(self) -> Iterator[str]:
-        points = {str(abs(term[0])) for term in self.line.get("rules", {}).get("terms", ())}
         for m in re.finditer(r"(\d+) points", self.text):
-            if m[1] not in points:
+            if m[1] not in self.points:
                 yield f"{m[0]}: no term has them"
-        known = {n for s in _strings(self.line) for n in re.findall(r"\d+(?:\.\d+)?", s)} | {
-            *map(str, _numbers(self.line))
-        }
+        known = {*re.findall(r"\d+(?:\.\d+)?", json.dumps(self.line))}
         for n in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", re.sub(r"\d+(?=[\w ,]* KIND)", "", self.text)):
             if n not in known and f"{float(n) / 100:g}" not in known and n not in self.notes:
                 yield f"{n}: no such number"
-        words = NEUTRAL | self.camera | self.notes | self.earlier | {w for s in _strings(self.line.get("rules", ())) for w in re.findall(r"[a-z]+", s)}  # fmt: skip
+        words = NEUTRAL | self.camera | self.notes | self.earlier | {*re.findall("[a-z]+", " ".join(self.whys))}
         for m in SLOT.finditer(self.text):
             noun = next((w for w in m[2].split() if not _is_known(w, words)), None)
             if noun and not self._is_hedged(m.start()):
@@ -430,28 +437,6 @@ def _words(kind: str) -> str:
     return rf"{re.escape(_plain(kind))}(?:s|es)?"
 
 
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _strings([*value.values()])
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _strings(part)
-
-
-def _numbers(value: object) -> Iterator[float]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _numbers(part)
-
-
-def _unit(word: str) -> int:
-    return {"s": 1, "m": 60, "h": 3600}[word[0]]
-
-
 def _is_about(claimed: float, known: float, how: str, coarse: float) -> bool:
     if re.search("over|more|longer|least", how):
         return claimed <= known + 1 and known <= 2.2 * claimed
@@ -464,14 +449,8 @@ def _is_about(claimed: float, known: float, how: str, coarse: float) -> bool:
 
 def _is_count(how: str, n: int, most: set[int], seen: int, text: str) -> bool:
     greatest = max(most)
-    if how in ("at least", "more than"):
-        return greatest >= n + (how == "more than")
-    if how in ("at most", "not more than", "no more than"):
-        return greatest == n
-    if how == "fewer than":
-        return greatest < n
+    if how in ("at least", "more than", "fewer than"):
+        return greatest < n if how == "fewer than" else greatest >= n + (how == "more than")
     if n == 1 and re.search(r"\b(another|the other|a second|of them|one by one)\b", text):
         return True
-    if re.search(r"\b(in all|altogether|tracks?|different)\b", text):
-        return n in most or greatest <= n <= seen
-    return n in most
+    return n in most or (bool(re.search(r"\b(in all|altogether|tracks?|different)\b", text)) and greatest <= n <= seen)

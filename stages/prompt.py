@@ -257,7 +257,7 @@ def verdict(answer: dict[str, Any], asked: Question) -> Verdict:
     if struck:
         were = "1 sentence was" if struck == 1 else f"{struck} sentences were"
         kept += f" ({were} struck: nothing in the boxes supports {'it' if struck == 1 else 'them'}.)"
-    if check(sentence, asked.line).struck:
+    if check(sentence, asked.line)[1]:
         sentence = asked.rules.summary
         kept += " (The summary is the rules': the model's did not follow from the boxes.)"
     if score < asked.floor:

@@ -1,4 +1,4 @@
-"""Wordings held back: written before the last changes to the claim check, and run once after them. Their rate counts."""
+"""Wordings held back at first, and used since."""
 
 from tests.long.claims_second import HOURS, NUMBERS
 

@@ -1,7 +1,4 @@
-"""Wordings held back: written before the claim check, and not used while it was made. Only their rate counts as measured.
-
-Same shape as the wordings in `claims.py`: for each slot a function from facts to ways of saying it, then sentences of slots.
-"""
+"""Wordings held back at first, and used since."""
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HOURS = ("twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")

@@ -1,4 +1,4 @@
-"""Wordings held back: not used while the claim check was made. Only their rate counts as measured."""
+"""Wordings held back at first, and used since."""
 
 from tests.long.claims_second import HOURS, NUMBERS
 

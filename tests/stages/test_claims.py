@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearthwatch.stages.claims import check, unsupported
-from tests.long import claims, claims_second, claims_third
+from tests.long import claims, claims_fourth, claims_held_back, claims_second, claims_third
 
 LINE = {
     "camera": "Back Yard", "from": "2026-05-05 02:31:40", "to": "2026-05-05 02:32:52", "seconds": 72, "part_of_day": "night", "dark": True, "frames": 31,
@@ -41,7 +41,7 @@ def test_what_follows_from_the_line_is_kept(sentence):
     "sentence",
     [
         "Three people in the back yard.", "One person in the back yard.", "Two people at 04:10.", "Two people for five minutes.", "A dog runs.", "A person ran away.",
-        "It took a bicycle.", "The person climbed the fence.", "The person is armed.", "Two masked men.", "Someone is knocking.", "They stop at the front door.", "Two people by day.",
+        "It took a bicycle.", "The bicycle was taken.", "The person enters right.", "The person climbed the fence.", "The person is armed.", "Two masked men.", "Someone is knocking.", "They stop at the front door.", "Two people by day.",
         "The person does not take the package.", "No one stops at the window.", "No person was seen.", "A person is here on 2 of 28 watched nights.", "The rules add 60 points.",
         "The person is the gardener.", "It rains.", "Zwei Menschen stehlen ein Paket.", "xyzzy plugh", "4 frames show it.", "Two people in the kitchen.", "On Friday two people came.",
         "A person s t e a l s it.", "Two реорle with а gun.", "A person is at the side gate.",
@@ -64,7 +64,11 @@ def test_any_text_is_checked(text):
     assert len(kept) <= len(text) and (struck or " ".join(kept.split()) == " ".join(text.split()))
 
 
-@pytest.mark.parametrize("wordings", [claims, claims_second, claims_third], ids=lambda w: w.__name__.split(".")[-1])
+@pytest.mark.parametrize(
+    "wordings",
+    [claims, claims_second, claims_third, claims_fourth, claims_held_back],
+    ids=lambda w: w.__name__.split(".")[-1],
+)
 def test_true_and_false_sentences_about_random_events(wordings):
     """The long version, `python -m tests.long.claims`, measures 10,000."""
     found, struck, wrong = claims.rates(wordings, 300)
