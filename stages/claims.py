@@ -307,7 +307,12 @@ class _Sentence:
                 is_there = any(zone in t["places"] or any(a.split(" ")[-1] == zone for a in t["acts"]) for t in of)
                 is_there &= {*side} & SIDES <= names
                 is_name = head.removesuffix("s").removeprefix("back") in names and {*side} <= names | {"own", "house"}
-                if not is_there and not is_name and not NOT.search(self.text[: m.start()]):
+                if (
+                    not is_there
+                    and not is_name
+                    and not re.search(r"\bfor an? $", self.text[: m.start()])
+                    and not NOT.search(self.text[: m.start()])
+                ):
                     yield f"{m[0]}: nothing was there"
         for pattern in ZONES.values():
             self.text = re.sub(rf"\b(?:{pattern})\b", lambda m: "PLACE".ljust(len(m[0]), "_"), self.text)

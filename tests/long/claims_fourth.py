@@ -90,7 +90,7 @@ OPINIONS = (
     "It fits what is usual for a driveway.",
     "Hence the rating is at the upper end of medium.",
     "The doubtful tracks weaken the case.",
-    "What the person was after remains open.",
+    "What the purpose was remains open.",
 )
 NEVER = (
     "He drags a heavy sack.",
