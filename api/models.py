@@ -336,13 +336,10 @@ class FeedbackResponse(Model):
     """Its id, to revoke it."""
     event_id: int
     """The event that was answered; it may have been deleted since."""
-    at: Time
-    """When it was answered: it holds for events that start later."""
     answer: Literal["fine", "nothing_there", "right"]
     """The answer."""
-    camera_id: CameraId
     signature: Annotated[str, Field(examples=["person at Front door, own door, 07–10 h on workdays"])]
-    """Which events it holds for."""
+    """Which later events it holds for."""
     points: Annotated[int, Field(ge=-25, le=10, examples=[-6])]
     """What all answers about such events give one of now; 0 for `nothing_there`, which holds back boxes in that place."""
     why: Annotated[str | None, Field(examples=["you called 1 of 1 such visit fine"])]

@@ -67,8 +67,8 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
             "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box) VALUES (?,?,?,?,?,?)",
             event, at, answer, row[0], at + DAYS * DAY, box and json.dumps(box),
         ).lastrowid  # fmt: skip
-        whole = "incident_id = (SELECT id FROM incidents WHERE gravest_event_id = ?1)"
-        record.execute(f"UPDATE events SET reviewed = 1 WHERE id = ?1 OR {whole}", event)
+        whole = "SELECT i.id FROM events e JOIN incidents i ON i.id = e.incident_id AND i.gravest_event_id = e.id WHERE e.id = ?1"
+        record.execute(f"UPDATE events SET reviewed = 1 WHERE id = ?1 OR incident_id = ({whole})", event)
         return id
 
     return record.transact(write)
@@ -124,7 +124,7 @@ def _is_alike(a: Signature, b: Signature) -> bool:
 def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[str, Any]]:
     """Read the answers that stand at `at`, the newest first, each with the term that such an event would get now."""
     rows = record.dicts(
-        f"SELECT id, event_id, at, answer, signature, expires_at FROM feedback WHERE {_STANDING} AND id = coalesce(?2, id) "
+        f"SELECT id, event_id, answer, signature, expires_at FROM feedback WHERE {_STANDING} AND id = coalesce(?2, id) "
         "ORDER BY id DESC", at, id,
     )  # fmt: skip
     names, of_camera = dict(record.rows("SELECT id, name FROM cameras")), lru_cache(partial(learned_at, record, at=at))
@@ -133,9 +133,11 @@ def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[st
         is_ghost, name = row["answer"] == "nothing_there", names.get(signature.camera_id, signature.camera_id)
         term = None if is_ghost else of_camera(signature.camera_id)(signature)
         row |= {
-            "camera_id": signature.camera_id, "signature": f"{signature.kind} at {name}, in this place" if is_ghost else describe(signature, name),
-            "at": iso(from_microseconds(row["at"])), "expires_at": iso(from_microseconds(row["expires_at"])), "points": term.points if term else 0, "why": term and term.why,
-        }  # fmt: skip
+            "points": term.points if term else 0,
+            "why": term and term.why,
+            "expires_at": iso(from_microseconds(row["expires_at"])),
+        }
+        row["signature"] = f"{signature.kind} at {name}, in this place" if is_ghost else describe(signature, name)
     return rows
 
 

@@ -90,6 +90,18 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("record/incidents.py", "record/test_incidents.py", "an incident that falls apart is not read as a whole", "inside.update(e.id for e in events.values() if e.incident_id in incidents)", "inside.update(())"),
     ("record/incidents.py", "record/test_incidents.py", "what was deleted from is divided", "record.execute(_DESCRIBE, id, 1)", "record.execute(_DESCRIBE, id, 0)"),
     ("record/incidents.py", "record/test_incidents.py", "messages are read again after a kill", 'self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", end, CURSOR)', "self.feed.advance(CURSOR, end) if not self.record.db.in_transaction else None"),
+    ("record/feedback.py", "record/test_feedback.py", "an answer changes events from before it", '_STANDING = "at <= ?1 AND ', '_STANDING = "'),
+    ("record/feedback.py", "record/test_feedback.py", "an answer never expires", "AND expires_at > ?1 AND", "AND"),
+    ("record/feedback.py", "record/test_feedback.py", "a revoked answer counts on", "AND coalesce(revoked_at > ?1, 1)", ""),
+    ("record/feedback.py", "record/test_feedback.py", "what was learned is not bounded", "min(POINTS_MAX, max(POINTS_MIN, points))", "points"),
+    ("record/feedback.py", "record/test_feedback.py", "hours do not meet at midnight", "(a.hour - b.hour + 1) % 24 <= 2", "-1 <= a.hour - b.hour <= 1"),
+    ("record/feedback.py", "api/test_feedback.py record/test_feedback.py", "a link answers twice", "given and (once or", "given and ("),
+    ("record/signed_links.py", "api/test_feedback.py", "a signature is not checked", "if not hmac.compare_digest(signature.encode(), _sign(key, text).encode()):", "if not signature:"),
+    ("record/signed_links.py", "api/test_feedback.py", "a link never expires", "at // 1_000_000 >= int(until)", "False"),
+    ("api/routes/feedback.py", "api/test_feedback.py", "a preview of a link answers", 'if request.method == "POST" and', "if"),
+    ("api/security.py", "api/test_feedback.py", "a link revokes answers", 'scope["method"] in ("GET", "HEAD", "POST")', "True"),
+    ("record/suppression.py", "record/test_feedback.py", "who walks into a ghost does not count", "i not in came", "True"),
+    ("record/suppression.py", "record/test_feedback.py", "a ghost holds back pictures from before it", "begins <= at < ends", "at < ends"),
     ("flows/multiplex.py", "flows/test_multiplex.py", "a snapshot forgets the sources that have ended", "return self._ended | {", "return {"),
 ]  # fmt: skip
 

@@ -245,6 +245,7 @@ def haunted():
 def test_boxes_where_the_owner_saw_nothing_open_no_event_until_that_is_revoked_or_expires():
     house = haunted()
     assert house.visit(START + DAY, box(102)) is None and house.visit(START + 2 * DAY, box(99)) is None
+    assert house.visit(START + HOUR - 120 * S, box(100)), "a picture from before the answer, which comes late"
     (reason,) = {reason for (reason,) in house.record.rows("SELECT reason FROM suppressed")}
     assert reason == "in a place where you saw nothing"
     assert house.visit(START + 3 * DAY, box(101, kind="dog")), "another kind"
@@ -272,3 +273,13 @@ def test_who_comes_out_of_a_ghost_or_walks_into_it_counts(offset, stride, way):
 
     assert walk(range(4))[2:] == [True, True]
     assert all(walk(range(4, -1, -1)))
+
+
+def test_the_gravest_event_answers_for_its_incident_and_another_one_for_itself():
+    for answered, reviewed in ((0, [1, 1, 0]), (1, [0, 1, 0])):
+        house = House()
+        events = [house.visit(START + n * DAY) for n in range(3)]
+        house.record.execute("INSERT INTO incidents(id, gravest_event_id) VALUES (?, ?)", events[0], events[0])
+        house.record.execute("UPDATE events SET incident_id = ?1 WHERE id IN (?1, ?2)", events[0], events[1])
+        write_answer(house.record, events[answered], "fine", START + 9 * DAY)
+        assert [r for (r,) in house.record.rows("SELECT reviewed FROM events ORDER BY id")] == reviewed
