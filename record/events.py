@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
 from hearthwatch.record.incidents import release_events
-from hearthwatch.record.surroundings import Surroundings, read_surroundings
+from hearthwatch.record.surroundings import Signature, Surroundings, read_surroundings
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
@@ -93,6 +93,9 @@ class Judge(Protocol):
 
     def verdict(self, facts: Facts) -> Verdict:
         """Return the verdict on the pictures so far; `facts` are theirs."""
+
+    def signature(self) -> Signature:
+        """Return what makes the pictures so far alike to others, for the owner's answers."""
 
 
 @dataclass(slots=True)
@@ -296,8 +299,7 @@ class RevisionWriter:
         signature = None
         if judged := self._judged.get(event):
             judged.floor = _floor(v.risk_score)
-            if v.analyzer == "rules" and (sign := getattr(judged.judge, "signature", None)):
-                signature = json.dumps(sign()._asdict())
+            signature = json.dumps(judged.judge.signature()._asdict()) if v.analyzer == "rules" else None
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
             "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?), "

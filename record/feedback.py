@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from hearthwatch.record import Record
 from hearthwatch.record.suppression import STRAY_IOU, iou
@@ -33,13 +33,8 @@ class FeedbackError(Exception):
     """An answer that cannot be taken; the text says why."""
 
 
-class Answered(NamedTuple):
-    """An answer as a judge sees it."""
-
-    signature: Signature
-    answer: Answer
-    weight: float
-    """1 on its day, 0 when it expires."""
+Answered = tuple[Signature, str, float]
+"""Which events it is about, the answer, and its weight: 1 on its day, 0 when it expires."""
 
 
 def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: bool = False) -> int | None:
@@ -103,16 +98,15 @@ def learned_at(record: Record, camera: str, at: int) -> Callable[[Signature], Te
         f"WHERE json_extract(signature, '$.camera_id') = ?2 AND {_STANDING} AND answer <> 'nothing_there' ORDER BY id",
         at, camera,
     )  # fmt: skip
-    return partial(learned, [Answered(Signature(**json.loads(text)), *rest) for text, *rest in rows])
+    return partial(learned, [(Signature(**json.loads(text)), answer, weight) for text, answer, weight in rows])
 
 
 def learned(answers: Sequence[Answered], signature: Signature) -> Term | None:
     """Return the term that these answers give an event like this: how far their Beta–binomial mean is from even."""
-    alike = [row for row in answers if _is_alike(row.signature, signature)]
-    fine = sum(row.weight for row in alike if row.answer == "fine")
-    right = sum(row.weight for row in alike if row.answer == "right")
+    alike = [(given, weight) for other, given, weight in answers if _is_alike(other, signature)]
+    fine, right = (sum(weight for given, weight in alike if given == kind) for kind in ("fine", "right"))
     points = round(SCALE * (0.5 - (PRIOR + fine) / (2 * PRIOR + fine + right)))
-    count = sum(row.answer == "fine" for row in alike)
+    count = sum(given == "fine" for given, _ in alike)
     why = f"you called {count} of {len(alike)} such visit{'s' * (len(alike) > 1)} fine"
     return Term(min(POINTS_MAX, max(POINTS_MIN, points)), why) if points else None
 

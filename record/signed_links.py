@@ -13,21 +13,13 @@ from base64 import urlsafe_b64encode
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from hearthwatch.record.feedback import Answer
 from hearthwatch.record.units import DAY
 
 LINK_DAYS = 7
 KEY_BYTES = 32
-
-
-class AnswerLink(NamedTuple):
-    """What a genuine link says."""
-
-    event: int
-    answer: Answer
-    is_expired: bool
 
 
 def answer_paths(data_dir: Path, event: int, at: int) -> dict[Answer, str]:
@@ -37,8 +29,8 @@ def answer_paths(data_dir: Path, event: int, at: int) -> dict[Answer, str]:
     return {answer: f"api/feedback/{text}.{_sign(key, text)}" for answer, text in texts.items()}
 
 
-def read_token(data_dir: Path, token: str, at: int) -> AnswerLink | None:
-    """Read the last part of a link's path; None: it is not one of this data dir."""
+def read_token(data_dir: Path, token: str, at: int) -> tuple[int, Answer, bool] | None:
+    """Read the last part of a link's path: event, answer, whether it expired; None: it is not one of this data dir."""
     text, _, signature = token.rpartition(".")
     try:
         key = (data_dir / "feedback.key").read_bytes()
@@ -47,7 +39,7 @@ def read_token(data_dir: Path, token: str, at: int) -> AnswerLink | None:
     if not hmac.compare_digest(signature.encode(), _sign(key, text).encode()):
         return None
     event, answer, until = text.split(".")
-    return AnswerLink(int(event), answer, at // 1_000_000 >= int(until))  # type: ignore[arg-type]
+    return int(event), answer, at // 1_000_000 >= int(until)  # type: ignore[return-value]
 
 
 def _sign(key: bytes, text: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import AppState, State, json_response
+from hearthwatch.api.dependencies import State, json_response
 from hearthwatch.api.params import EventId
 from hearthwatch.api.routes.events import ID_MAX, in_range, not_found
 from hearthwatch.record import feedback, now
@@ -60,38 +60,30 @@ LINK_ERRORS = models.NOT_FOUND | models.CONFLICT | {410: {"description": "The li
 
 
 @router.get("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
-def open_answer_link(state: State, token: Token) -> HTMLResponse:
-    """Ask whether to answer so. It changes nothing, since messengers open links to preview them."""
-    return _follow(state, token, writes=False)
-
-
 @router.post("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
-def follow_answer_link(state: State, token: Token) -> HTMLResponse:
-    """Answer as the link says, once; no API token is needed."""
-    return _follow(state, token, writes=True)
-
-
-def _follow(state: AppState, token: str, *, writes: bool) -> HTMLResponse:
+def follow_answer_link(state: State, token: Token, request: Request) -> HTMLResponse:
+    """Answer as the link says, once; no API token is needed. GET only shows a button: messengers open links to preview them."""
     at = now()
     link = read_token(state.settings.hearthwatch_data_dir, token, at)
     if link is None:
         return _page(404, "This is not a link of this Hearthwatch.")
-    if link.is_expired:
+    event, answer, is_expired = link
+    if is_expired:
         return _page(410, "This link has expired: answer on the page.")
     try:
-        if writes and state.write(lambda r: feedback.write_answer(r, link.event, link.answer, at, once=True)):
-            return _page(201, f"Answered: {link.answer.replace('_', ' ')}. Thank you.")
+        if request.method == "POST" and state.write(lambda r: feedback.write_answer(r, event, answer, at, once=True)):
+            return _page(201, f"Answered: {answer.replace('_', ' ')}. Thank you.")
     except feedback.FeedbackError as error:
         return _page(409, f"{error}.")
     with state.reader.snapshot() as record:
-        event, given = events.event(record, link.event), feedback.last_answer(record, link.event, stands=False)
-    if given or not event:
+        found, given = events.event(record, event), feedback.last_answer(record, event, stands=False)
+    if given or not found:
         return (
             _page(409, f"Answered already: {given.replace('_', ' ')}.")
-            if given and event
+            if given
             else _page(404, "This event was deleted.")
         )
-    return _page(200, event["summary"], link.answer.replace("_", " ").capitalize())
+    return _page(200, found["summary"], answer.replace("_", " ").capitalize())
 
 
 def _page(status: int, text: str, button: str = "") -> HTMLResponse:

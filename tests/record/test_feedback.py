@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,6 @@ from hearthwatch.record.feedback import (
     DAYS,
     POINTS_MAX,
     POINTS_MIN,
-    Answered,
     FeedbackError,
     learned,
     learned_at,
@@ -25,6 +26,7 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.surroundings import Signature, Surroundings
 from hearthwatch.record.units import DAY, HOUR
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from hearthwatch.stages.rules import RulesJudge
 
 S = 1_000_000
 START = 1_790_000_000 * S
@@ -56,15 +58,15 @@ class Alike:
 class House:
     """A camera with visits, each of one picture, whose events are closed at once."""
 
-    def __init__(self, path=":memory:"):
-        self.record = Record(path)
+    def __init__(self, path=":memory:", judge=Alike):
+        self.record, self.judge = Record(path), judge
         self.ledger = Ledger(self.record)
 
     def visit(self, at, *boxes):
         found = FoundFile("c", "C", f"{at}.jpg", 0, 1, at, at)
         self.ledger.discover([found], 1 << 60)
         frame = self.ledger.todo(0, 1)[0].frame
-        batching = Batching(self.record, Alike)
+        batching = Batching(self.record, self.judge)
         batching.write([Detected(frame, 640, 360, boxes or (Detection("person", 0.9, (100, 100, 30, 90)),))])
         batching.write([Tick(from_microseconds(at + 600 * S))])
         return self.record.one("SELECT event_id FROM frames WHERE id = ?", frame.id)[0]
@@ -90,9 +92,23 @@ def test_what_the_owner_called_fine_counts_less_the_next_time_and_says_why():
     assert house.reasons(second) == "you called 1 of 1 such visit fine"
 
 
+def test_the_rules_print_what_was_learned_and_a_hard_sign_stays():
+    house = House(judge=partial(RulesJudge, zone=UTC))
+    first, bear = house.visit(START), house.visit(START + HOUR, Detection("bear", 0.9, (100, 100, 60, 90)))
+    before = house.score(first), house.score(bear)
+    for event in (first, bear):
+        write_answer(house.record, event, "fine", START + 2 * HOUR)
+    again, bear = (
+        house.visit(START + 7 * DAY),
+        house.visit(START + 7 * DAY + HOUR, Detection("bear", 0.9, (100, 100, 60, 90))),
+    )
+    assert "you called 1 of 1 such visit fine −6" in house.reasons(again)
+    assert (house.score(again), house.score(bear)) == (max(0, before[0] - 6), before[1])
+
+
 def test_five_times_fine_is_eighteen_points_and_as_many_right_answers_cancel_them():
     def points(fine, right=0):
-        term = learned([Answered(VISIT, "fine", 1)] * fine + [Answered(VISIT, "right", 1)] * right, VISIT)
+        term = learned([(VISIT, "fine", 1)] * fine + [(VISIT, "right", 1)] * right, VISIT)
         return term.points if term else 0
 
     assert [points(n) for n in (0, 1, 2, 5, 100)] == [0, -6, -10, -18, -25]
@@ -101,24 +117,17 @@ def test_five_times_fine_is_eighteen_points_and_as_many_right_answers_cancel_the
 
 def test_only_alike_visits_are_touched_within_one_hour_also_across_midnight():
     def is_touched(**other):
-        return learned([Answered(VISIT, "fine", 1)], VISIT._replace(**other)) is not None
+        return learned([(VISIT, "fine", 1)], VISIT._replace(**other)) is not None
 
     assert is_touched() and is_touched(hour=13) and is_touched(hour=15) and not is_touched(hour=16)
     night = VISIT._replace(hour=0)
-    assert learned([Answered(night, "fine", 1)], night._replace(hour=23))
+    assert learned([(night, "fine", 1)], night._replace(hour=23))
     for other in ({"place": None}, {"kind": "dog"}, {"from_own_door": False}, {"workday": False}, {"camera_id": "d"}):
         assert not is_touched(**other), other
 
 
-answers = st.lists(
-    st.builds(
-        Answered,
-        st.builds(VISIT._replace, hour=st.integers(0, 23), workday=st.booleans()),
-        st.sampled_from(["fine", "right"]),
-        st.floats(0, 1),
-    ),
-    max_size=60,
-)
+alike = st.builds(VISIT._replace, hour=st.integers(0, 23), workday=st.booleans())
+answers = st.lists(st.tuples(alike, st.sampled_from(["fine", "right"]), st.floats(0, 1)), max_size=60)
 
 
 @given(answers, st.integers(0, 23))
@@ -129,9 +138,8 @@ def test_what_was_learned_is_bounded_and_each_fine_lowers_and_each_right_raises_
 
     here = VISIT._replace(hour=hour)
     now = points(rows)
-    assert POINTS_MIN <= points([*rows, Answered(here, "fine", 1)]) <= now
-    assert now <= points([*rows, Answered(here, "right", 1)]) <= POINTS_MAX
-    assert now == points(list(reversed(rows)))
+    assert POINTS_MIN <= points([*rows, (here, "fine", 1)]) <= now
+    assert now <= points([*rows, (here, "right", 1)]) <= POINTS_MAX
 
 
 @settings(max_examples=30)

@@ -9,7 +9,7 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.cameras import edit_camera
 from hearthwatch.record.events import Verdict
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.surroundings import read_surroundings
+from hearthwatch.record.surroundings import Signature, read_surroundings
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import from_microseconds
@@ -37,6 +37,9 @@ class ZoneJudge:
 
     def verdict(self, facts):
         return Verdict(self.points, f"{self.points}", f"{len(self.surroundings.zones)} zones", ())
+
+    def signature(self):
+        return Signature("c", None, "person", False, 12, True)
 
 
 class Yard:
