@@ -36,7 +36,7 @@ from hearthwatch.record.migrate import upgrade
 from hearthwatch.record.notifications import DeliveryHistory, Sent, rank
 from hearthwatch.record.read.snapshot import Snapshot
 from hearthwatch.record.suppression import EMPTY_MAX
-from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.record.surroundings import Signature, Surroundings
 from hearthwatch.record.units import BOXES_OF_FRAME, DAY, SECOND
 from hearthwatch.schemas import Component
 from hearthwatch.schemas.errors import UserError
@@ -197,6 +197,10 @@ class SharedJudge:
     def verdict(self, facts: Facts) -> Verdict:
         verdict: Verdict = self._ask("verdict", facts)
         return verdict
+
+    def signature(self) -> Signature:
+        signature: Signature = self._ask("signature")
+        return signature
 
     def _ask(self, question: str, *facts: Facts) -> Any:
         if (question, self.seen) not in self.known:
