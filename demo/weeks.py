@@ -22,11 +22,8 @@ from hearthwatch.record.units import DAY
 from hearthwatch.schemas.items import RISK_FLOORS, Detection, to_microseconds
 from hearthwatch.stages.darkness import by_sun
 
-SIZE, STEP, MISSED = (
-    (1280, 720),
-    2.0,
-    0.08,
-)  # pixels; seconds between pictures; share of the boxes that a detector misses
+SIZE, STEP = (1280, 720), 2.0  # pixels; seconds between pictures
+MISSED = 0.08  # share of the boxes that a detector misses
 REVIEW_SECONDS = 10  # for an incident at medium or above
 IN_SIGNATURE = 0.3
 SHAPES = {"person": (1.0, 0.4), "dog": (0.4, 1.4), "car": (0.9, 2.2)}  # height in people; width in heights
@@ -89,11 +86,9 @@ def follow(r: Random, kind: str, way: Way, speed: float) -> Iterator[tuple[float
         while second <= until:
             h = height * max(0.06, 0.85 * (y - 0.32))
             if r.random() >= MISSED:
-                s, foot = (
-                    h * tall * r.gauss(1, 0.02),
-                    (x * width + r.gauss(0, 0.02 * h), y * height + r.gauss(0, 0.01 * h)),
-                )
-                box = round(foot[0] - s * wide / 2), round(foot[1] - s), round(s * wide), round(s)
+                at_x, at_y = x * width + r.gauss(0, 0.02 * h), y * height + r.gauss(0, 0.01 * h)
+                s = h * tall * r.gauss(1, 0.02)
+                box = round(at_x - s * wide / 2), round(at_y - s), round(s * wide), round(s)
                 yield second, Detection(kind, round(r.uniform(0.5, 0.9), 2), box)
             second += STEP
             dx, dy, step = (to_x - x) * width, (to_y - y) * height, speed * STEP * h * (3 if kind == "car" else 1)
@@ -105,18 +100,13 @@ def follow(r: Random, kind: str, way: Way, speed: float) -> Iterator[tuple[float
 def play_script(r: Random, script: str, hour: float, from_door: bool = False) -> Iterator[Picture]:
     """Yield the pictures of a script at this hour; `from_door`: it begins at the own door."""
     camera, kinds, way = SCRIPTS[script]
+    way = [(*DOOR, 0), *way[1:]] if from_door else way
     boxes: dict[float, list[Detection]] = {}
     for n in range(0 if kinds else r.randrange(1, 8)):
-        size, where = r.uniform(150, 420), (round(r.uniform(0, 900)), round(r.uniform(0, 300)))
-        found = Detection(
-            "person", round(r.uniform(0.36, 0.55), 2), (*where, round(size * r.uniform(0.6, 1.6)), round(size))
-        )
-        boxes[n * STEP] = [found]
+        box = r.randrange(900), r.randrange(300), r.randrange(100, 600), r.randrange(150, 420)
+        boxes[n * STEP] = [Detection("person", round(r.uniform(0.36, 0.55), 2), box)]
     for n, kind in enumerate(kinds.split()):
-        mine = [
-            (x + 0.06 * n, y, stays * r.uniform(0.7, 1.3))
-            for x, y, stays in ([(*DOOR, 0), *way[1:]] if from_door else way)
-        ]
+        mine = [(x + 0.06 * n, y, stays * r.uniform(0.7, 1.3)) for x, y, stays in way]
         for second, found in follow(r, kind, mine, r.uniform(0.7, 1)):
             boxes.setdefault(second, []).append(found)
     if script in ALARMS.values():  # … and runs away
@@ -132,15 +122,13 @@ class Household:
     def __init__(self, name: str, every: float = 0) -> None:
         self.habits, self.every, self.r = (*ALL, *HOUSEHOLDS[name]), every, Random(name)
         self.simulation, self.false_highs = Simulation(), 0
-        self.about = {
-            "zones": {c: [ZONES[kind] for kind in kinds] for c, kinds in CAMERAS.items()},
-            "dark": by_sun(PLACE),
-        }
+        zones = {camera: [ZONES[kind] for kind in kinds] for camera, kinds in CAMERAS.items()}
+        self.about = {"zones": zones, "dark": by_sun(PLACE)}
 
-    def play_week(self, week: int) -> tuple[int, int, int, int]:
-        """Return false highs, alarming stories found, notifications, and incidents to review."""
+    def play_week(self, week: int) -> tuple[int, ...]:
+        """Return how many false highs, alarming stories found, incidents to review, and notifications there were."""
         alarm, on = self._alarm()
-        totals = [0, 0, 0, 0]
+        totals: tuple[int, ...] = (0, 0, 0, 0)
         for day in range(7):
             start, pictures = MONDAY + timedelta(7 * week + day), alarm if day == on else []
             for habit in (h for h in self.habits if day in h.days):
@@ -150,8 +138,8 @@ class Household:
             scenario = Scenario(start, tuple(sorted(pictures, key=lambda p: p[0])), self.about)
             self.simulation.play(scenario, self.every)
             found = self._review(to_microseconds(start), [p[0] for p in alarm] if day == on else [])
-            totals = [a + b for a, b in zip(totals, (*found[:2], len(self.simulation.alerts), found[2]), strict=True)]
-        return totals[0], totals[1], totals[2], totals[3]
+            totals = tuple(map(sum, zip(totals, (*found, len(self.simulation.alerts)), strict=True)))
+        return totals
 
     def _alarm(self) -> tuple[list[Picture], int]:
         """Make the alarming story of a week, any or one as the owner called fine; and its day."""
@@ -184,7 +172,7 @@ def simulate(weeks: int, every: float = 0) -> list[dict[str, Any]]:
     houses, rows = [Household(name, every) for name in HOUSEHOLDS], []
     cameras, days = len(CAMERAS) * len(houses), 7 * len(houses)
     for week in range(weeks):
-        false, found, rang, medium = map(sum, zip(*(house.play_week(week) for house in houses), strict=True))
+        false, found, medium, rang = map(sum, zip(*(house.play_week(week) for house in houses), strict=True))
         rows.append({
             "week": week + 1, "false_high_per_camera": round(false / cameras, 3), "recall_high": round(found / len(houses), 3),
             "notifications_per_day": round(rang / days, 2), "review_minutes_per_day": round(medium * REVIEW_SECONDS / 60 / days, 2),
