@@ -1,7 +1,7 @@
 """`hearthwatch whatif`: what another configuration would have made of the recorded detections, beside the present one.
 
 Both run through the product's own suppression, batching, rules, incidents and notification policy over the same frames, in
-temporary databases beside one snapshot of the record, which they cannot change. Frames without boxes decide nothing and are not
+databases in memory beside one snapshot of the record, which they cannot change. Frames without boxes decide nothing and are not
 read. The same configuration twice gives no difference; stored verdicts, of older rules or a language model, are only counted.
 """
 
@@ -68,15 +68,12 @@ WARM_UP = EMPTY_MAX  # pictures before the period that are decided, too: what st
 GC_THRESHOLD = 100_000  # objects; with Python's 700, 8 % of the time
 FRAMES_AT_ONCE = 500  # some MB
 CLOSE_EVERY = 10 * SECOND  # of the arrival clock: how often it is checked which incidents are over
-DESCRIBED_MAX, SHOWN_MAX = (
-    1000,
-    30,
-)  # differences of events, incidents, notifications in the JSON, in the table; all are counted
+DESCRIBED_MAX, SHOWN_MAX = 1000, 30  # differences of each in the JSON, in the table; all are counted
 REASONS_MAX, FRAMES_EXPLAINED_MAX = 5, 500  # of one difference
 KINDS = "appears vanishes rises falls cut changes".split()
 TERM = re.compile(r"(?:^|, )(.+? [+−]\d+)(?=[,:])")  # of a verdict's reasoning
 TABLES = "meta counters cameras frames detections suppressed spots events event_history feed cursors incidents sqlite_sequence"
-INDEXES = "events_cut events_due events_open events_unsealed events_incident events_server_time frames_event incidents_open incidents_merged"
+INDEXES = "events_cut events_open events_incident events_server_time frames_event incidents_open incidents_merged"
 _BOX = "id, frame_id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
 _FRAME = "id, uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at, behind"
 _EVENT = """
@@ -156,11 +153,13 @@ def compare(graph: Graph, other: Graph, zones: Mapping[str, Any], start: int, ca
 
 
 class Scratch(Record):
-    """A temporary database for what a run decides. What no run writes is read from the record, which it cannot change."""
+    """A database in memory for what a run decides. What no run writes is read from the record, which it cannot change."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.db = sqlite3.connect("", uri=True, isolation_level=None)  # a file that is deleted with the connection
+        self.db = sqlite3.connect(
+            ":memory:", uri=True, isolation_level=None
+        )  # 1 kB a picture with boxes; 12 % faster than a file
         self.db.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{WORKING_SET_KIB}")
         upgrade(self.db)
         for kind, name in self.rows("SELECT type, name FROM sqlite_master WHERE sql NOT NULL ORDER BY type = 'table'"):
@@ -340,9 +339,7 @@ class Comparison:
             self.whys[links[event]] = (*self.whys.get(links[event], self.incident), *why)
         found |= {"incidents": self._differences(visits, _INCIDENT), "notifications": [*self._notifications(visits)]}
         a, b = (_LEVELS.format(schema) for schema in ("main", "stored"))
-        sql = (
-            f"SELECT count(DISTINCT id) FROM (SELECT * FROM ({a} EXCEPT {b}) UNION ALL SELECT * FROM ({b} EXCEPT {a}))"
-        )
+        sql = f"SELECT count(DISTINCT id) FROM (SELECT * FROM ({a} EXCEPT {b}) UNION SELECT * FROM ({b} EXCEPT {a}))"
         return {
             "changes": [
                 *(f"zones of {camera}" for camera in self.runs[1].zones), *self.batch, *self.incident,
@@ -409,7 +406,9 @@ class Comparison:
             merged = dict(run.record.rows("SELECT id, merged_into FROM main.incidents WHERE merged_into > 0"))
             for (name, id), times in run.rang.items():
                 rows = [
-                    {"at": iso(from_microseconds(at)), "risk_level": level} for at, level in times if at >= self.start
+                    {"incident": id, "at": iso(from_microseconds(at)), "risk_level": level}
+                    for at, level in times
+                    if at >= self.start
                 ]
                 final.setdefault((name, merged.get(id, id)), []).extend(rows)
         for group in _groups(visits):
@@ -417,20 +416,11 @@ class Comparison:
                 sides = [
                     [row for n, id in group if n == side for row in rang[side].get((name, id), ())] for side in (0, 1)
                 ]
-                if sides[0] != sides[1]:
-                    about = {"notifier": name, "started_at": (sides[0] + sides[1])[0]["at"]}
-                    about |= {
-                        key: [id for n, id in group if n == side]
-                        for side, key in enumerate(("incidents_before", "incidents_after"))
-                    }
+                before, after = [[(row["at"], row["risk_level"]) for row in rows] for rows in sides]
+                if before != after:
                     kind = _kind(*(sorted({row["risk_level"] for row in rows}, key=rank)[-1:] for rows in sides))
-                    yield {
-                        "kind": kind,
-                        **about,
-                        "before": sides[0],
-                        "after": sides[1],
-                        "why": self._why(group, changes),
-                    }
+                    about = {"kind": kind, "notifier": name, "started_at": (sides[0] + sides[1])[0]["at"]}
+                    yield {**about, "before": sides[0], "after": sides[1], "why": self._why(group, changes)}
 
 
 def _groups(pairs: Iterable[tuple[Subject, ...]]) -> list[list[Subject]]:

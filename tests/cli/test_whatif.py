@@ -112,7 +112,7 @@ def test_an_ignored_zone_makes_its_events_vanish_with_their_incidents_and_notifi
     assert event["before"][0]["thumbnail"].startswith("/api/media/") and event["before"][0]["frame_count"] == 20
     (incident,), (rang,) = report["differences"]["incidents"], report["differences"]["notifications"]
     assert (incident["kind"], incident["why"]) == (rang["kind"], rang["why"]) == ("vanishes", event["why"])
-    assert rang["before"][0]["at"].startswith("2026-11-22T02:00:") and rang["incidents_before"] == [1]
+    assert rang["before"][0]["at"].startswith("2026-11-22T02:00:") and rang["before"][0]["incident"] == 1
     assert (report["before"]["events"], report["after"]["events"]) == (2, 1)
 
 
