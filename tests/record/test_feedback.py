@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.cameras import add_camera, merge_camera, remove_camera
 from hearthwatch.record.feedback import (
     DAYS,
     POINTS_MAX,
@@ -291,3 +292,14 @@ def test_the_gravest_event_answers_for_its_incident_and_another_one_for_itself()
         house.record.execute("UPDATE events SET incident_id = ?1 WHERE id IN (?1, ?2)", events[0], events[1])
         write_answer(house.record, events[answered], "fine", START + 9 * DAY)
         assert [r for (r,) in house.record.rows("SELECT reviewed FROM events ORDER BY id")] == reviewed
+
+
+def test_answers_move_with_a_camera_that_is_merged_and_go_with_one_that_is_removed(tmp_path):
+    house = House()
+    add_camera(house.record, "d", "D", "D", "online", None)
+    write_answer(house.record, house.visit(START), "fine", START + HOUR)
+    assert merge_camera(house.record, "c", "d")
+    (row,) = list_answers(house.record, START + 2 * HOUR)
+    assert (row["points"], row["signature"]) == (-6, "person from the own door at D, own door, 13–16 h on workdays")
+    assert remove_camera(house.record, "d", tmp_path)
+    assert list_answers(house.record, START + 2 * HOUR) == []
