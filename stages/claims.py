@@ -42,7 +42,7 @@ UNSEEN = re.compile(
     r"|dress\w*|shoes?|wear\w*|wore|tall|short-haired|young|old|elderly|male|female|m[ae]n|wom[ae]n|boys?|girls?|gentlem[ae]n|lad(y|ies)|guys?|child(ren)?|kids?|teen\w*|bab(y|ies)|adults?"
     r"|he|she|him|her|his|hers|red|blue|green|white|black|yellow|silver|grey|gray|colou?r\w*|rain\w*|snow\w*|fogg?y?|sunny|cloud\w*|wind\w?|windy|storm\w*|weather|wet"
     r"|sounds?|nois\w+|loud\w*|hear\w*|shout\w*|scream\w*|bang\w*|bark\w*|whisper\w*|talk\w*|speaking|speaks? (?:to|with|on)|spoke|voices?|knock\w*|ring(s|ing)?|rang|bells?|(?<!for )alarms?|shots?|shoot\w*"
-    r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|crouch\w*|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd]|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
+    r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|crouch\w*|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd](?! (?:nights|days))|(?:is|are|was|were|stands?|left) (?:open|closed|ajar|shut)|(?:enter\w*|into|inside|in|left|leaves?) the (?:house|home|building)|always|every (?:night|day|morning|evening|week)|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
     r"|spray\w*|chas\w+|follow(s|ed)|hold\w*|held|point(?:s|ing|ed) at|aim\w*|fir(e|es|ed|ing)|burn\w*|flames?|smash\w*|broken|broke(?! into a run)|break\w*(?! into a run)|glass|forc(e|es|ed|ing)|pry\w*|pri(es|ed)|unlock\w*|lock\w*|keys?|handles?|opens|opened|opening|open (?:the|a|an)"
     r"|closes(?! in)(?! in)|throw\w*|threw|wav(e|es|ed|ing)|limp\w*|bleed\w*|blood\w*|injur\w+|hurt\w*|attack\w*|bit(e|es|ing)|danc\w+|phones?|plates?|licen[cs]e|nervous\w*|angr\w+|happy|afraid|smil\w+|letters?|mail|f[ae]ll(s|en)?|collaps\w+|light(s|ed)? (is|are|of|on|off))\b"
 )
@@ -81,7 +81,7 @@ ACTS = {
     r"returns?|returned|returning|(?:comes?|came|coming|goes|went) back(?: again)?|re-?enter\w*|(?:turn\w* up|shows? up|showed up|appear\w*|is back|are back|was back) (?:again|for a second time|once more)|re-?appear\w*": "returns",
     r"(?:comes?|came|coming|moves?|moved|moving|gets?|getting|got|closes?|closed|draws?|drew) (?:near(?:er)?|closer?|in on)|approach(?:es|ed|ing)?|(?:walk\w*|mov\w+|head\w*|go\w*|went|comes?|came) (?:up )?(?:to|towards?)(?! (?:view|a|rest))": "approaches",
     r"tak(?:es?|ing|en)(?: away)?|took(?: away)?|grab\w*|pick\w* up|carr(?:y|ies|ied|ying)(?: (?:away|off))?|remov(?:es|ed|ing)|(?:walk\w*|makes?|made|goes|went) off with|(?:left|leaves|leaving) with|snatch\w*": "takes",
-    r"(?:put\w*|set\w*) (?:it |an? \w+ |the \w+ )?down|drop(?:s|ped|ping)?(?: off)?|deposit\w*": "leaves behind",
+    r"(?:put\w*|set\w*) (?:it |an? \w+ |the \w+ )?down|drop(?:s|ped|ping)?(?: off)?|deposit\w*|left (?:behind|there)": "leaves behind",
     r"leaves?|leaving|left|depart(?:s|ed|ing)?|(?:go\w*|went|gone|walk\w*|mov\w+|driv\w+|drove) (?:away|off|out(?! on))(?: of)?|exit(?:s|ed|ing)?|disappear\w*|vanish\w*|(?:goes|went) out of view": "leaves",
     r"(?:enter(?:s|ed|ing)?|(?:comes?|came|coming|steps?|stepped|walk\w*|go|goes|went|moves?|moved|drives?|drove) in(?:to)?(?! front)|arriv\w+|makes an entrance)(?: view)?": "enters returns",
     r"stop(?:s|ped|ping)?(?: moving)?|com(?:es?|ing) to rest|came to rest|halt(?:s|ed|ing)?|paus(?:es|ed|ing)|(?:stand\w*|stood) still|(?:comes?|came) to a (?:stop|halt|standstill)|stand(?:s|ing)?|stood": "stops|stands beside",
@@ -91,6 +91,7 @@ ACTS = {
     r"park(?:s|ed)": "stops",
 }  # fmt: skip
 THINGS = {"takes", "leaves behind"}
+THINGS_TAKEN = {"package", "backpack", "handbag", "suitcase"}
 STAY_SECONDS = 5
 SEVERAL = (
     ("second|another|other|both", 2, True),
@@ -366,6 +367,8 @@ class _Sentence:
         for pattern, whats in ACTS.items():
             for m in [*re.finditer(rf"\b(?:{pattern})\b", text)]:
                 names, after = self._at(m.start()), self.text[m.end() : m.end() + 40]
+                if names <= THINGS_TAKEN and not whats.startswith(("takes", "leaves behind")):
+                    names = {*self.objects}
                 thing = next((k for s, _, k in self.named if m.end() <= s <= m.end() + 25 and not re.search(r"[,;]|\b(and|while|then|beside|near|by|at)\b", self.text[m.end() : s])), "")  # fmt: skip
                 what = {*whats.split("|")} if "|" in whats else {whats} if whats in ("gets out of", "leaves behind") else {*whats.split()}  # fmt: skip
                 if what == {"leaves"} and thing:
@@ -410,6 +413,10 @@ class _Sentence:
         for m in re.finditer(r"(\d+) points", self.text):
             if m[1] not in self.points:
                 yield f"{m[0]}: no term has them"
+        usual = " ".join([*self.whys, self.line.get("usual", {}).get("words", "")])
+        for m in re.finditer(r"(\d+) (?:out )?of (?:the )?(\d+)(?! KIND)", self.text):
+            if f"{m[1]} of {m[2]}" not in usual:
+                yield f"{m[0]}: no such share"
         known = {*re.findall(r"\d+(?:\.\d+)?", json.dumps(self.line))}
         for n in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", re.sub(r"\d+(?=[\w ,]* KIND)", "", self.text)):
             if n not in known and f"{float(n) / 100:g}" not in known and n not in self.notes:
@@ -422,14 +429,14 @@ class _Sentence:
         rest = re.findall(r"[a-z][a-z'-]*", self.text)
         unknown = [w for w in rest if not _is_known(w, words)]
         every = len(re.findall(r"\w+", self.text))
-        if (len(unknown) > 1 and len(unknown) > UNKNOWN_SHARE * every) or (unknown and len(unknown) == every):
+        if (len(unknown) > 1 and len(unknown) > UNKNOWN_SHARE * every) or (unknown and 2 * len(unknown) >= every):
             yield f"{', '.join(unknown[:3])}: cannot be checked"
 
 
 def _plain(text: str) -> str:
     """Write a text in lower case, without accents and typographic quotes."""
     text = unicodedata.normalize("NFKD", text.replace("’", "'").replace("–", "-").replace("—", ", "))
-    text = "".join(c for c in text if not unicodedata.combining(c)).lower()
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf")).lower()
     return " ".join(text.replace("night-time", "nighttime").replace("_", " ").split())
 
 
