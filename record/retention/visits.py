@@ -1,7 +1,7 @@
 """Count visits, once a day, for the baselines: what was seen where, at which hours, on how many watched days.
 
-What counts is the day: of all visits within an hour of the middle of an hour a day has one, so a long visit, or one night
-with twenty, is no habit. A camera is watched between two pictures unless they are further apart than is usual for it: one
+What counts is the day: of all visits within an hour of the middle of an hour a day has one, so one of half an hour, or a night
+with twenty, counts once, into however many events and incidents it was cut. A camera is watched between two pictures unless they are further apart than is usual for it: one
 that uploads only what moves is watched while nothing does, one that is off is not. Counted from all that retention
 keeps, whole days of the cameras' clocks only: the current day is not in its own baseline.
 """
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from functools import cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import ceil, floor
 
 from hearthwatch.record import Record
@@ -28,15 +28,14 @@ FAR = 2.0  # hours from the middle of an hour: up to one a visit counts as in it
 GRID = 64  # parts of the picture's width and height: as exactly as this it is known where an object stood
 
 LocalHours = Callable[[int], float]
-Spans = dict[tuple[int, str, str], tuple[int, int]]
-"""Visit, kind of object and place → from when to when."""
 Cells = dict[int, tuple[float, float]]
 """Hour, counted from 1970 on the local clock → the share of it that counts, and minutes of presence."""
 
 _FEET = f"""
-SELECT DISTINCT d.event_id, d.object_type, (d.bbox_x + d.bbox_width / 2) * {GRID} / f.width, (d.bbox_y + d.bbox_height) * {GRID} / f.height
-FROM detections d JOIN frames f ON f.id = d.event_id
-WHERE d.camera_id = ? AND d.detected_at >= ? AND d.detected_at < ? AND f.width > 0 AND f.height > 0"""
+SELECT DISTINCT e.started_at, e.last_at, e.id, d.object_type,
+  min((d.bbox_x + d.bbox_width / 2) * {GRID} / f.width, {GRID - 1}), min((d.bbox_y + d.bbox_height) * {GRID} / f.height, {GRID - 1})
+FROM detections d JOIN events e ON e.id = d.event_id JOIN frames f ON f.id = e.id
+WHERE d.camera_id = ? AND d.detected_at >= ? AND d.detected_at < ? AND f.width > 0 AND f.height > 0 ORDER BY 1, 2, 3"""
 
 
 def build_baselines(
@@ -81,8 +80,7 @@ def count_visits(
     """Yield the rows of one camera, from the whole days before `at`."""
     since, today = at - DAYS_MAX * DAY, floor(local(at) / 24)
     watched, seen = read_watched(record, camera, since, at, local), defaultdict[tuple[str, str], Cells](dict)
-    spans = read_visits(record, camera, zones, since, at)
-    for (_, kind, place), (first, last) in sorted(spans.items(), key=lambda item: item[1]):  # sums come out the same
+    for kind, place, first, last in read_presence(record, camera, zones, since, at):
         cells, start, end = seen[kind, place], local(first), local(last)
         for hour in range(floor(start - FAR + 0.5), ceil(end + FAR - 0.5)):
             away = max(start - hour - 0.5, hour + 0.5 - end)
@@ -137,25 +135,17 @@ def watched_quarters(quarters: Sequence[int]) -> Iterator[int]:
     yield from quarters[-1:]
 
 
-def read_visits(record: Record, camera: str, zones: tuple[Zone, ...], since: int, until: int) -> Spans:
-    """Read from when to when (microseconds) each visit brought each kind of object to each place, '' being anywhere."""
-    spans: Spans = {}
-    events: dict[int, tuple[int, int, int]] = {}
-
-    def bring(event: int, kind: str, place: str) -> None:
-        visit, first, last = events[event]
-        before = spans.get((visit, kind, place), (first, last))
-        spans[visit, kind, place] = min(first, before[0]), max(last, before[1])
-
-    for event, visit, first, last, objects in record.rows(
-        "SELECT id, coalesce(incident_id, id), started_at, last_at, objects FROM events WHERE camera_id = ? AND status <> 'merged' "
-        "AND started_at >= ? AND started_at < ? AND objects IS NOT NULL", camera, since, until,
-    ):  # fmt: skip
-        events[event] = visit, first, last
-        for kind in json.loads(objects):
-            bring(event, kind, "")
+def read_presence(
+    record: Record, camera: str, zones: tuple[Zone, ...], since: int, until: int
+) -> Iterator[tuple[str, str, int, int]]:
+    """Yield which kind of object was in which place, '' being anywhere, from when to when (microseconds), by event."""
     places = cache(lambda x, y: set(places_of(zones, ((x + 0.5) / GRID, (y + 0.5) / GRID))) - {"ignore"})
-    for event, kind, x, y in record.execute(_FEET, camera, since, until) if zones else ():
-        for place in places(min(x, GRID - 1), min(y, GRID - 1)) if event in events else ():
-            bring(event, kind, place)
-    return spans
+    for objects, first, last in record.execute(
+        "SELECT objects, started_at, last_at FROM events WHERE camera_id = ? AND status <> 'merged' AND started_at >= ? "
+        "AND started_at < ? AND objects IS NOT NULL ORDER BY 2, 3, id", camera, since, until,
+    ):  # fmt: skip
+        yield from ((kind, "", first, last) for kind in json.loads(objects))
+    feet = record.execute(_FEET, camera, since, until) if zones else ()
+    for (first, last, _), boxes in groupby(feet, key=lambda row: row[:3]):
+        found = {(kind, place) for *_, kind, x, y in boxes for place in places(x, y)}
+        yield from ((kind, place, first, last) for kind, place in found)
