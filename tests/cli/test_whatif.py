@@ -237,8 +237,23 @@ def stored(record):
 @given(st.lists(moments, max_size=25), drawn, st.data())
 @settings(max_examples=8, deadline=None)
 def test_a_run_gives_what_the_pipeline_gives_and_the_same_twice_no_difference(tmp_path_factory, story, zones, data):
-    folder, frames = tmp_path_factory.mktemp("whatif"), timeline(story)
+    frames = timeline(story)
     behind = data.draw(st.lists(st.sampled_from((0, 0, 0, 1, 2)), min_size=len(frames), max_size=len(frames)))
+    check(tmp_path_factory.mktemp("whatif"), frames, zones, behind)
+
+
+def test_a_backlog_that_ends_at_a_frame_without_boxes_seals_its_events(tmp_path):
+    old = [("gate", second, 1000, [person(20 + second)]) for second in (20, 45, 70, 95, 109)]
+    frames = [*old, ("gate", 2000, 2000, []), ("gate", 0, 2001, [person(300)])]
+    assert len(check(tmp_path, frames, [], [2, 2, 2, 2, 2, 0, 2])["events"]) == 2
+    folder = tmp_path / "not sealed"
+    folder.mkdir()
+    events = check(folder, frames[:5] + frames[6:], [], [2] * 6)["events"]
+    assert [count for *_, count, _, _ in events] == [4, 2], "what is not sealed is cut again"
+
+
+def check(folder, frames, zones, behind):
+    """Compare a run with these zones with the pipeline's own record, and the configuration with itself."""
     decide(folder / "hearthwatch.db", frames, behind=behind).close()
     other = {camera: zones for camera in ("gate", "yard") if any(frame[0] == camera for frame in frames)}
     real = decide(folder / "other.db", frames, other, behind)
@@ -254,7 +269,9 @@ def test_a_run_gives_what_the_pipeline_gives_and_the_same_twice_no_difference(tm
         "answers of judges that both runs share are the same"
     )
     run.record.db.close()
+    out = stored(real)
     real.close()
+    return out
 
 
 def graph_of(folder):
