@@ -265,7 +265,11 @@ class _Sentence:
         return {float(v) for v in [*of, *([self.line["seconds"]] if is_event else [])]}
 
     def _parts_of_day(self) -> Iterator[str]:
-        part, hour, dark = self.line["part_of_day"], self.start.hour, self.line.get("dark", False)
+        part, hour, dark = (
+            self.line["part_of_day"],
+            self.start.hour,
+            self.line.get("dark", self.line["part_of_day"] == "night"),
+        )
         for pattern, holds in (
             (r"(?:small|early) hours(?: of the (?:night|morning))?", hour < 7),
             (r"early (?:in the )?morning(?: hours)?", part == "early morning"), (r"(?:late|mid)[- ]?morning|forenoon", 8 <= hour < 12),

@@ -52,6 +52,12 @@ def test_what_does_not_follow_is_struck(sentence):
     assert unsupported(sentence, LINE) != ""
 
 
+def test_the_line_of_the_first_prompt_is_enough():
+    line = {key: LINE[key] for key in ("camera", "from", "to", "seconds", "part_of_day", "frames", "objects")}
+    assert unsupported("Two people in the dark at the back yard for 72 s.", line) == ""
+    assert unsupported("A person runs.", line) and unsupported("Two people by daylight.", line)
+
+
 def test_a_text_keeps_its_other_sentences():
     assert check("Two people. They are armed! At 2:31 a.m. it starts; this is odd.", LINE) == (
         "Two people. At 2:31 a.m. it starts; this is odd.",
