@@ -6,6 +6,7 @@ UTC, lengths sizes of the object (`tracks`), so near and far count the same.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,12 +16,20 @@ from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas.zones import Zone, foot_point
 from hearthwatch.stages.tracks import STAND_SECONDS, Stop, Track, Tracker, distance, foot, ids, size
 
-PLACES = ("own_door", "window", "vehicle", "private", "public")  # of several at one point, the first counts
+PLACES = (
+    "own_door",
+    "window",
+    "vehicle",
+    "private",
+    "public",
+)  # of several at one point, the first counts; but public ground
+# wins against doors, windows and vehicles, whose outlines hide what is behind them
+AT_DOOR, OUT_OF_DOOR = 0.35, 0.9  # sizes from a door: there; first seen there, since the picture before
 BORDER = 0.025  # share of the picture's width or height: a box so near to its edge is cut by it
-RUN = 1.25  # sizes a second; people walk at 0.8
+RUN, RUN_SECONDS = 1.5, 1.8  # sizes a second, for so long; people walk at 0.8
 APPROACH = 1.3  # times the size that it had
 OTHER_STOP = 0.8  # sizes: farther away it is another stop
-LIE_SECONDS, LIE_PICTURES = 3.0, 3
+LIE_SECONDS, LIE_PICTURES = 6.0, 3
 BESIDE_REACH, BESIDE_SPEED = 0.3, 0.6  # sizes of the person, sizes a second
 BESIDE_SECONDS = 3.0
 STEP_SECONDS = 6.0  # a longer time between two pictures counts as so long
@@ -30,9 +39,16 @@ GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
     3.0,
     0.03,
 )  # an open view of the place so often, for so long; by misses alone
+EDGE = 0.2  # sizes: so near to public ground counts as public
+SETTLED, SETTLED_SECONDS = 0.35, 4.0  # sizes moved, and how long that took: it was there before the event
+DRIVES, BEHIND_SECONDS = 0.15, 6.0  # sizes a second of a vehicle
+DOORWARD = 0.8  # cosine of the angle between a person's way and that to the door
 AWAY_SECONDS = 4.0  # unseen for so long at a border or door: it left
 RETURN_SECONDS = 300.0
-RUSH_SECONDS = 5.0
+RUSH_SECONDS, TOGETHER_SECONDS = 5.0, 8.0
+STREAK = 5.5  # height by width: a body is no rain drop
+SURE, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
+FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
 STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
 ENTITIES_MAX, ACTS_MAX, FACTS_MAX = 128, 20, 10
 
@@ -71,8 +87,12 @@ class Entity:
         self.place = ""
         self.places: Counter[str] = Counter()
         """In how many pictures it was where."""
-        self.entries: Counter[str] = Counter()
-        """How often it came from another place."""
+        self.ways: Counter[str] = Counter()
+        """As `places`, but on the way between public ground and an own door it is as if it was at the door."""
+        self.at_door = False
+        """Whether it ever was."""
+        self.public_since: Sighting | None = None
+        """Since when it is on public ground."""
         self.acts: list[Act] = []
         self.stops: list[tuple[str, Stop]] = []
         """Places where it stood, each at least `OTHER_STOP` from the others."""
@@ -80,9 +100,15 @@ class Entity:
         """(number, kind) of a thing → seconds for which it stood beside it."""
         self.run_at: int | None = None
         """When it ran last."""
-        self.runs = 0
+        self.ran_off = False
+        """Whether it ran after it had been at a door or a thing."""
+        self.run_since: Sighting | None = None
+        self.followed = False
+        """Whether it came onto own ground behind a vehicle."""
         self.alone = 0
         """A thing: pictures of it, at rest, without a person beside it before one came."""
+        self.off_at: int | None = None
+        """When it had first moved by `SETTLED`."""
         self.near: tuple[int, Entity] | None = None
         """A thing: when a person was last beside it, and who."""
         self.brought_by: Entity | None = None
@@ -105,6 +131,24 @@ class Entity:
         return self.entered in ("", "middle") and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it was there in the first picture, and stayed a while."""
+        moved_at = self.track.last.at if self.off_at is None else self.off_at
+        return self.entered == "" and (moved_at - self.track.first.at) / 1e6 >= SETTLED_SECONDS
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether a vehicle came in this event, and stands."""
+        t = self.track
+        return t.family == "vehicle" and t.moved > 0.4 and t.speed < 0.3
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether a thing stood still all the time."""
+        t = self.track
+        return t.seen >= 4 and t.moved < 0.35
+
+    @property
     def is_solid(self) -> bool:
         """Whether it was seen often enough to be a body."""
         t = self.track
@@ -115,7 +159,7 @@ class Entity:
         t = self.track
         if t.family != "person":
             return t.seen >= 2
-        return self.is_solid and t.upright and not self.is_statue
+        return self.is_solid and t.upright and not self.is_statue and t.surest.height < STREAK * t.surest.width
 
 
 class Entities:
@@ -123,15 +167,27 @@ class Entities:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.surroundings = surroundings
-        self.tracker = Tracker()
+        self.tracker = Tracker(surroundings.width)
         self.all: dict[int, Entity] = {}
         self.pictures = 0
         self.together: Counter[int] = Counter()
         """How many people off public ground, at once → in how many pictures."""
         self._at = 0
+        self._drove_at = -1 << 62
         zones = surroundings.zones
         public = [y for zone in zones if zone.kind == "public" for _, y in zone.points]
+        self._public = [zone for zone in zones if zone.kind == "public"]
         self._beyond = min(public, default=-1.0)  # farther away than all public ground nothing is the owner's
+        self._doors = [
+            (
+                min(x for x, _ in z.points),
+                min(y for _, y in z.points),
+                max(x for x, _ in z.points),
+                max(y for _, y in z.points),
+            )
+            for z in zones
+            if z.kind == "own_door"
+        ]
         self._others = "private" if public else ""
 
     def add(self, at: int, boxes: Sequence[Sighting]) -> int:
@@ -147,7 +203,7 @@ class Entities:
         ]
         for thing in things:
             self._relate(thing, people, at, seconds)
-        n = sum(a.is_plausible and a.place != "public" for a in people)
+        n = sum(a.is_plausible and a.place != "public" and not self.is_at_home(a) for a in people)
         if n > 1:
             self.together[n] += 1
         self.pictures += 1
@@ -155,6 +211,28 @@ class Entities:
         if len(self.all) > ENTITIES_MAX:
             self._forget()
         return compared + len(things) * len(people)
+
+    @property
+    def has_public(self) -> bool:
+        """Whether public ground is known."""
+        return bool(self._public)
+
+    def is_body(self, a: Entity) -> bool:
+        """Check whether a person is one, and no spider, rain or shadow."""
+        if not a.is_plausible or a.track.surest.confidence >= SURE:
+            return a.is_plausible
+        single = sum(other.track.seen == 1 for other in self.all.values())
+        is_flicker = single >= FLICKERS and 2 * single > len(self.all)
+        height = self.surroundings.height
+        return not is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
+
+    def is_at_home(self, a: Entity) -> bool:
+        """Check whether a person came from the own door, was there before the event, or joins such a person."""
+        if a.entered == "own_door" or a.is_settled:
+            return True
+        return a.entered == "middle" and any(
+            p.is_settled or p.entered == "own_door" for p in self.people() if p is not a
+        )
 
     def people(self) -> Iterator[Entity]:
         return (a for a in self.all.values() if a.track.family == "person")
@@ -175,10 +253,70 @@ class Entities:
             return ""
         point = foot_point((s.x, s.y, s.width, s.height), known.width, known.height)
         kinds = {zone.kind for zone in zones if _contains(zone, point)}
+        if self._public and not kinds & {"own_door", "window"}:
+            x, y, far = *point, EDGE * size(s)
+            around = (
+                (x, y - far / known.height),
+                (x, y + far / known.height),
+                (x - far / known.width, y),
+                (x + far / known.width, y),
+            )
+            if any(_contains(zone, p) for zone in self._public for p in around):
+                return "public"
+        if "public" in kinds and "private" not in kinds:
+            return "public"
         for kind in PLACES:
             if kind in kinds:
                 return kind
-        return "public" if point[1] < self._beyond else self._others
+        if point[1] < self._beyond:
+            return "public"
+        return self._others
+
+    def is_near_door(self, s: Sighting, reach: float) -> bool:
+        """Check whether it stands within so many sizes of an own door, in the picture."""
+        known = self.surroundings
+        if not self._doors or not known.width:
+            return False
+        x, y = foot_point((s.x, s.y, s.width, s.height), known.width, known.height)
+        far = reach * size(s)
+        for left, top, right, bottom in self._doors:
+            dx = max(left - x, x - right, 0.0) * known.width
+            dy = max(top - y, y - bottom, 0.0) * known.height
+            if dx * dx + dy * dy <= far * far and self.place_of(s) != "public":
+                return True
+        return False
+
+    def _trace_back(self, a: Entity) -> None:
+        """Note that a person's way leads back to an own door."""
+        t, known = a.track, self.surroundings
+        if t.family != "person" or t.speed < 0.3 or not self._doors:
+            return
+        (x, y), (vx, vy) = foot(t.first), t.velocity
+        for step in (0.5, 1.0):
+            seconds = step * min(max(self.tracker.interval, 1.5), 5.0)
+            w, h = t.first.width, t.first.height
+            back = t.first._replace(x=round(x - vx * seconds - w / 2), y=round(y - vy * seconds - h))
+            if known.width and self.is_near_door(back, AT_DOOR):
+                a.entered = "own_door"
+                a.act("enters", "own_door", t.first)
+                return
+
+    def _is_doorward(self, a: Entity) -> bool:
+        """Check whether a person who came over public ground goes straight to an own door, is there, or goes away from it."""
+        if not self._public or not self._doors:
+            return False
+        s, (vx, vy) = a.track.last, a.track.velocity
+        if self.is_near_door(s, OUT_OF_DOOR):
+            return True
+        x, y = foot(s)
+        width, height = self.surroundings.width, self.surroundings.height
+        for left, top, right, bottom in self._doors:
+            dx = min(max(x, left * width), right * width) - x
+            dy = min(max(y, top * height), bottom * height) - y
+            along = (vx * dx + vy * dy) / max(1e-6, math.hypot(vx, vy) * math.hypot(dx, dy))
+            if along >= DOORWARD or (a.at_door and along <= -DOORWARD):
+                return True
+        return False
 
     def border_of(self, s: Sighting) -> str:
         """Return which border of the picture cuts it, or ""."""
@@ -208,7 +346,7 @@ class Entities:
         """Return the door or border at which it was seen last, if it is not there any more."""
         if a.track.last.at >= self._at:
             return ""
-        return "own_door" if a.place == "own_door" else self.border_of(a.track.last)
+        return "own_door" if self.is_near_door(a.track.last, AT_DOOR) else self.border_of(a.track.last)
 
     def _facts(self, a: Entity) -> TrackFacts:
         t, acts = a.track, a.acts
@@ -225,23 +363,33 @@ class Entities:
         s, a = track.last, self.all.get(track.number)
         if a is None:
             a = self.all[track.number] = self._enter(track)
-        place = self.place_of(s)
-        if place != a.place and a.places[place] < 1:
-            a.entries[place] += 1
-        elif place != a.place:
-            a.entries[place] += 1
-            if a.entries[place] == 2 and place not in ("", "public") and track.family == "person":
-                a.act("returns", place, s)
-        a.place = place
+        if a.off_at is None and track.moved > SETTLED:
+            a.off_at = s.at
+        a.place = place = self.place_of(s)
         a.places[place] += 1
+        if track.seen == 2 and a.entered in ("", "middle"):
+            self._trace_back(a)
+        if track.family == "person":
+            a.at_door = a.at_door or self.is_near_door(s, AT_DOOR)
+            a.ways["own_door" if place == "private" and self._is_doorward(a) else place] += 1
+        if track.family == "vehicle" and track.speed > DRIVES and place != "public":
+            self._drove_at = s.at
+        if place == "public":
+            a.public_since = a.public_since or s
+        elif a.public_since is not None:
+            away = (s.at - a.public_since.at) / 1e6 >= AWAY_SECONDS
+            if away and a.places[place] > 2 and track.family == "person":
+                a.act("returns", place, s)
+            a.public_since = None
         if track.family == "person":
             self._watch(a, s)
         return a
 
     def _enter(self, track: Track) -> Entity:
         s = track.first
-        place, border = self.place_of(s), self.border_of(s)
-        entered = "own_door" if place == "own_door" else border or ("middle" if self.pictures else "")
+        border = self.border_of(s)
+        reach = OUT_OF_DOOR if self.pictures and not border else AT_DOOR
+        entered = "own_door" if self.is_near_door(s, reach) else border or ("middle" if self.pictures else "")
         a = Entity(track, entered)
         if entered and track.family in ("person", "vehicle", "cycle"):
             a.act("enters", entered, s)
@@ -266,20 +414,36 @@ class Entities:
     def _watch(self, a: Entity, s: Sighting) -> None:
         """Note what a person does alone."""
         t = a.track
-        if t.seen >= 3 and t.speed >= RUN:
-            a.runs += 1
-            if a.runs >= 2 or (s.at - t.first.at) / 1e6 >= 4:
-                if a.run_at is None:
-                    a.act("runs", a.place, s)
-                a.run_at = s.at
+        if t.speed < RUN or t.seen < 3:
+            a.run_since = None
+        elif a.run_since is None:
+            a.run_since = t.window_start
+        if a.run_since and (s.at - a.run_since.at) / 1e6 >= RUN_SECONDS:
+            a.ran_off = a.ran_off or a.at_door or bool(a.beside) or bool(a.did("takes"))
+            if a.run_at is None:
+                a.act("runs", a.place, a.run_since, s)
+            a.run_at = s.at
         if size(s) >= APPROACH * t.sizes[0] and t.upright and foot(s)[1] > foot(t.first)[1] and not a.did("approaches"):
             a.act("approaches", a.place, t.first, s)
+        if (
+            a.place != "public"
+            and not a.followed
+            and (s.at - self._drove_at) / 1e6 <= BEHIND_SECONDS
+            and t.speed > 0.4
+            and t.seen > 1
+            and not a.did("gets out of")
+        ):
+            a.followed = True
+            a.act("follows a vehicle", a.place, s)
         if t.stands and all(distance(stop.first, t.stop.first) > OTHER_STOP for _, stop in a.stops):
             a.stops.append((a.place, t.stop))
             a.act("stops", a.place, t.stop.first, s)
         if t.lying and t.upright and not a.did("lies"):
             enough = t.lying.seen >= LIE_PICTURES and t.lying.seconds >= LIE_SECONDS
-            if enough and t.stands and self.border_of(s) == "":
+            hidden = any(
+                v.family == "vehicle" and _covers(s, v.last) for v in self.tracker.live
+            )  # a person at work in a car shows only a part
+            if enough and t.stands and not hidden and not self.border_of(s):
                 a.act("lies", a.place, t.lying.first, s)
 
     # -- people and things
@@ -309,7 +473,7 @@ class Entities:
     def _beside(self, p: Entity, thing: Entity, seconds: float) -> None:
         t, person = thing.track, p.track
         key = t.number, t.kind
-        if t.family == "vehicle" and person.seen == 1 and t.seen > 2 and t.moved > 0.5 and t.speed < 0.3:
+        if person.seen <= 2 and thing.has_arrived and not p.did("gets out of"):
             p.act("gets out of", t.kind, t.last, person.last)
         if person.seen > 1 and person.speed < BESIDE_SPEED and t.speed < BESIDE_SPEED:
             before = p.beside[key]

@@ -20,7 +20,7 @@ from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.record.surroundings import Signature, Surroundings, Term
 from hearthwatch.schemas.items import Verdict, from_microseconds
 from hearthwatch.schemas.zones import ZoneKind
-from hearthwatch.stages.acts import RUSH_SECONDS, Act, Entities, Entity, TrackFacts
+from hearthwatch.stages.acts import RUSH_SECONDS, TOGETHER_SECONDS, Act, Entities, Entity, TrackFacts
 from hearthwatch.stages.darkness import Darkness, by_picture
 
 KIND = {
@@ -28,13 +28,15 @@ KIND = {
     "handbag": 8, "suitcase": 10, "dog": 8, "cat": 4, "bird": 2, "horse": 8, "bear": 65,
 }  # fmt: skip
 OTHER = 5
-EVENING_UNTIL = 22
-DEEP_FROM, DEEP_UNTIL = 23, 5  # people are asleep
-DARK = {"private": 30, "window": 32, "vehicle": 30, "own_door": 22, "": 20, "public": 3}
+WAKING_FROM, WAKING_UNTIL = 6, 22
+DEEP_FROM, DEEP_UNTIL = 24, 5  # people are asleep
+DARK = {"private": 30, "window": 32, "vehicle": 30, "own_door": 16, "": 20, "public": 3}
 """A person in the dark, by place."""
 DEEP, WAKING = 10, -8  # … while people are asleep; in a dark evening or morning
+DARK_DOOR_BEHIND = 24  # a door at which no stranger rings: the camera sees no public ground
 PUBLIC = -10
-DAY_PLACE = {"window": 8, "vehicle": 8}
+GATHERING = 5  # people at once, as guests and neighbours are
+DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
 EVIDENCE_PER_KIND = 3
 GRAVITY = (
     "window",
@@ -187,22 +189,25 @@ class RulesJudge:
         yield Term(KIND["person"], "person")
         if not a.is_solid:
             yield Term(-6, "seen only once or twice")
-        elif not a.is_plausible:
-            yield Term(-12, "does not move like a person")
+        elif not self.entities.is_body(a):
+            yield Term(-12, "does not look or move like a person")
+            return
+        elif a.entered in ("", "middle") and a.track.moved < 0.3:
+            yield Term(-12, "has not moved yet")
+            yield Term(DARK[place] // 2 if dark else 0, f"{WORDS[place]} in the dark")
             return
         own = place != "public"
         if dark:
-            weight = DARK[place] if a.is_solid else DARK[place] // 2
-            yield Term(weight, f"{WORDS[place]} in the dark")
-            if own:
-                yield Term(
-                    DEEP if deep else WAKING if self.hour < EVENING_UNTIL else 0,
-                    "while people are asleep" if deep else "in waking hours",
-                )
-        elif not own:
-            yield Term(PUBLIC, "on public ground by day")
-        else:
+            weight = DARK_DOOR_BEHIND if place == "own_door" and not self.entities.has_public else DARK[place]
+            yield Term(weight if a.is_solid else weight // 2, f"{WORDS[place]} in the dark")
+            if own and deep and a.is_solid:
+                yield Term(DEEP, "while people are asleep")
+            elif own and a.is_solid and WAKING_FROM <= self.hour < WAKING_UNTIL:
+                yield Term(WAKING, "in waking hours")
+        elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
+        else:
+            yield Term(PUBLIC, "on public ground by day")
         yield from self._residents(a)
         if own:
             yield from self._movement(a, place)
@@ -213,23 +218,32 @@ class RulesJudge:
             yield Term(-25, "comes from the own door")
         elif a.did("gets out of"):
             yield Term(-10, "arrives by car")
+        elif a.is_settled:
+            yield Term(-14, "was there before")
+        elif self.entities.is_at_home(a):
+            yield Term(-14, "joins people who were there")
         if a.entered != "own_door" and self.entities.left(a) == "own_door" and a.track.seconds < 40:
             yield Term(-15, "goes in at the own door")
 
     def _movement(self, a: Entity, place: str) -> Iterator[Term]:
         """Yield what a person's way says, off public ground."""
         dark = self.is_dark
-        if a.runs >= 2:
-            yield Term(15 if dark else 4, "runs")
+        if a.run_at:
+            away = a.ran_off and a.entered != "own_door"
+            yield Term(15 if dark else 25 if away else 0, "runs away" if away else "runs")
+        if dark and a.followed:
+            yield Term(16, "comes in behind a vehicle")
         if dark and a.did("approaches"):
-            yield Term(6, "comes nearer")
+            yield Term(4, "comes nearer")
         if dark and a.did("returns"):
             yield Term(10, "returns")
         away = [stop for where, stop in a.stops if where != "public"]
         if dark and away and not all(where == "own_door" for where, _ in a.stops):
-            yield Term(8, "stops")
+            yield Term(6, "stops")
         if len(away) > 1:
-            yield Term(min(24, 8 * (len(away) - 1)), f"stops at {len(away)} places")
+            yield Term(
+                min(24, 8 * (len(away) - 1)) if dark else min(8, 4 * (len(away) - 1)), f"stops at {len(away)} places"
+            )
         if a.did("lies"):
             yield Term(45, "lies down", True)
 
@@ -239,27 +253,38 @@ class RulesJudge:
             home = a.entered == "own_door" or self.entities.left(a) == "own_door"
             yield Term(10 if home else 45, f"takes a {taken.where}", not home)
         beside = {key: s for key, s in a.beside.items() if s >= 3 and key[1] not in ("backpack", "handbag", "suitcase")}
-        wheels = [kind for (_, kind) in beside]
-        if wheels and place != "public" and a.entered != "own_door" and not a.did("gets out of"):
-            yield Term(14 if self.is_dark else 6, f"stands beside a {wheels[0]}")
+        things = self.entities.all
+        wheels = [kind for n, kind in beside if n in things and things[n].is_parked]
+        if wheels and a.entered != "own_door" and not a.did("gets out of"):
+            if place not in ("public", "own_door"):
+                yield Term(14 if self.is_dark else 6, f"stands beside a {wheels[0]}")
             if len(wheels) > 1:
-                yield Term(15, f"at {len(wheels)} vehicles", self.is_dark)
+                yield Term(40 if self.is_dark else 15, f"at {len(wheels)} vehicles", self.is_dark)
 
     def _group(self, people: Sequence[tuple[Entity, list[Term]]]) -> Iterator[Term]:
         """Yield what several people at once say."""
+        bodies = [a for a, _ in people if self.entities.is_body(a) and _gravest(a) != "public"]
         n = self.entities.at_once()
-        if n > 1 and self.is_dark:
-            yield Term(min(15, 5 * (n - 1)), f"{n} people at once")
-        runs = sorted(
-            a.run_at for a, _ in people if a.run_at is not None and a.is_plausible and _gravest(a) != "public"
-        )
-        rush = max((sum(0 <= other - at <= RUSH_SECONDS * 1e6 for other in runs) for at in runs), default=0)
+        if 1 < n < GATHERING and self.is_dark:
+            yield Term(8 * (n - 1), f"{n} people at once")
+        elif n >= GATHERING:
+            yield Term(-15, f"a gathering of {n} people")
+        near = [a.did("approaches") for a in bodies if not self.entities.is_at_home(a) and _gravest(a) != "own_door"]
+        n = most_within([act.at for act in near if act], TOGETHER_SECONDS)
+        if 2 < n < GATHERING and self.is_dark:
+            yield Term(25, f"{n} people come nearer together", True)
+        rush = most_within([a.run_at for a in bodies if a.run_at is not None], RUSH_SECONDS)
         if rush > 1 and self.is_dark:
             yield Term(20, f"{rush} people run together", True)
 
 
 def points(terms: Sequence[Term]) -> int:
     return sum(term.points for term in terms)
+
+
+def most_within(times: Sequence[int], seconds: float) -> int:
+    """Return how many of these times (microseconds), at most, lie within so many seconds."""
+    return max((sum(0 <= other - at <= seconds * 1e6 for other in times) for at in times), default=0)
 
 
 def total(terms: Sequence[Term]) -> int:
@@ -272,7 +297,8 @@ def total(terms: Sequence[Term]) -> int:
 def _gravest(a: Entity) -> str:
     """Return the gravest place that it was at in at least two pictures, or in half of them."""
     least = min(2, (a.track.seen + 1) // 2)
-    return next((place for place in GRAVITY if a.places[place] >= least), a.place)
+    where = a.ways if a.track.family == "person" else a.places
+    return next((place for place in GRAVITY if where[place] >= least), a.place)
 
 
 def is_between(hour: int, start: int, until: int) -> bool:

@@ -42,6 +42,7 @@ SAME_IOU, SAME_INSIDE = (
 STAND_REACH = 0.28  # sizes around one point; the jitter of feet is about 0.05
 STAND_SECONDS = 3.0
 WINDOW_SECONDS = 0.9  # speed is measured over at least so long: at five pictures a second jitter would be speed
+DEPTH_MAX = 3.5
 PATH_MAX = 24  # points kept of the last seconds
 BOXES_MAX = 20  # of a family in a picture; of more, the tallest: they are the nearest
 LIVE_MAX = 32  # objects of a family that may still be there; of more, the newest
@@ -63,13 +64,14 @@ class Stop:
 class Track:
     """One object through the pictures."""
 
-    def __init__(self, number: int, first: Sighting) -> None:
+    def __init__(self, number: int, first: Sighting, width: int = 0) -> None:
+        self.width = width
         self.number, self.family = number, FAMILIES.get(first.object_type, first.object_type)
         self.first = self.last = self.surest = first
         self.seen = 1
         self.kinds: Counter[str] = Counter([first.object_type])
         self.speed = 0.0
-        """Sizes a second over the last second or so."""
+        """Sizes a second on the ground, over the last second or so."""
         self.velocity = (0.0, 0.0)
         """Of the feet, pixels a second."""
         self.moved = 0.0
@@ -94,6 +96,11 @@ class Track:
     @property
     def seconds(self) -> float:
         return (self.last.at - self.first.at) / 1e6
+
+    @property
+    def window_start(self) -> Sighting:
+        """Where it was when the window began over which its speed is measured."""
+        return self._path[0]
 
     @property
     def stands(self) -> bool:
@@ -139,13 +146,15 @@ class Track:
             (x, y), (ex, ey) = foot(path[0]), foot(s)
             seconds = max(seconds, WINDOW_SECONDS)
             self.velocity = (ex - x) / seconds, (ey - y) / seconds
-            self.speed = distance(path[0], s) / seconds
+            self.speed = on_ground(path[0], s, self.width) / seconds
 
 
 class Tracker:
     """All objects of an event; the nearest feet belong together."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 0) -> None:
+        """`width` is that of the picture in pixels; 0: unknown."""
+        self.width = width
         self.live: list[Track] = []
         self.count = 0
         self.interval = 1e9
@@ -196,7 +205,7 @@ class Tracker:
         for j, s in enumerate(boxes):
             if j not in seen:
                 self.count += 1
-                seen[j] = Track(self.count, s)
+                seen[j] = Track(self.count, s, self.width)
         return [seen[j] for j in range(len(boxes))]
 
 
@@ -259,6 +268,17 @@ def size(s: Sighting) -> int:
 def distance(a: Sighting, b: Sighting) -> float:
     """Between the feet of two boxes, in sizes of the larger one."""
     return math.hypot(a.x + a.width / 2 - b.x - b.width / 2, a.y + a.height - b.y - b.height) / max(size(a), size(b), 1)
+
+
+def on_ground(a: Sighting, b: Sighting, width: int) -> float:
+    """Return the distance between the feet of two boxes on the ground, in sizes, about.
+
+    One pixel up is more ground the farther away it is: for a camera 2.7 m above the ground with a lens as wide as most, by
+    0.35 of the picture's width in sizes of the person.
+    """
+    larger = max(size(a), size(b), 1)
+    depth = min(DEPTH_MAX, max(1.0, 0.35 * width / larger))
+    return math.hypot(a.x + a.width / 2 - b.x - b.width / 2, depth * (a.y + a.height - b.y - b.height)) / larger
 
 
 def ids(sightings: Iterable[Sighting]) -> tuple[int, ...]:
