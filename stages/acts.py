@@ -419,7 +419,9 @@ class Entities:
         elif a.run_since is None:
             a.run_since = t.window_start
         if a.run_since and (s.at - a.run_since.at) / 1e6 >= RUN_SECONDS:
-            a.ran_off = a.ran_off or a.at_door or bool(a.beside) or bool(a.did("takes"))
+            a.ran_off = (
+                a.ran_off or a.at_door or any(s >= BESIDE_SECONDS for s in a.beside.values()) or bool(a.did("takes"))
+            )
             if a.run_at is None:
                 a.act("runs", a.place, a.run_since, s)
             a.run_at = s.at

@@ -30,11 +30,12 @@ KIND = {
 OTHER = 5
 WAKING_FROM, WAKING_UNTIL = 6, 22
 DEEP_FROM, DEEP_UNTIL = 24, 5  # people are asleep
-DARK = {"private": 30, "window": 32, "vehicle": 30, "own_door": 16, "": 20, "public": 3}
+DARK = {"private": 34, "window": 36, "vehicle": 34, "own_door": 18, "": 26, "public": 3}
 """A person in the dark, by place."""
-DEEP, WAKING = 10, -8  # … while people are asleep; in a dark evening or morning
-DARK_DOOR_BEHIND = 24  # a door at which no stranger rings: the camera sees no public ground
+DEEP, WAKING = 3, 0  # … while people are asleep; in a dark evening or morning
+DARK_DOOR_BEHIND = 28  # a door at which no stranger rings: the camera sees no public ground
 PUBLIC = -10
+SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 GATHERING = 5  # people at once, as guests and neighbours are
 DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
 EVIDENCE_PER_KIND = 3
@@ -154,7 +155,7 @@ class RulesJudge:
             people, key=lambda pair: (points(pair[1]), -pair[0].track.number), default=(None, [Term(0, "")])
         )
         kind, other = self._others()
-        if gravest is None or points(terms) < points(other):
+        if gravest is None or (kind != "person" and points(terms) < points(other)):
             gravest, terms = None, other
         else:
             terms += self._group(people)
@@ -163,7 +164,10 @@ class RulesJudge:
             self.surroundings.camera_id, place if place in get_args(ZoneKind) else None,  # type: ignore[arg-type]
             "person" if gravest else kind, bool(gravest and gravest.entered == "own_door"), self.hour, self.is_workday,
         )  # fmt: skip
-        return gravest, [term for term in [*terms, *self._hint(signature)] if term.points], signature
+        terms = [term for term in [*terms, *self._hint(signature)] if term.points]
+        if (above := min(points(terms), 100) - SOFT) > 0 and not any(term.is_hard for term in terms):
+            terms.append(Term(min(100, points(terms)) - points(terms) - above * 4 // 5, "without a hard sign"))
+        return gravest, terms, signature
 
     def _hint(self, signature: Signature) -> list[Term]:
         """Return the terms of what is normal here, and of what the owner answered."""
@@ -188,7 +192,7 @@ class RulesJudge:
         place, dark, deep = _gravest(a), self.is_dark, self.is_deep
         yield Term(KIND["person"], "person")
         if not a.is_solid:
-            yield Term(-6, "seen only once or twice")
+            yield Term(-8, "seen only once or twice")
         elif not self.entities.is_body(a):
             yield Term(-12, "does not look or move like a person")
             return
@@ -230,7 +234,7 @@ class RulesJudge:
         dark = self.is_dark
         if a.run_at:
             away = a.ran_off and a.entered != "own_door"
-            yield Term(15 if dark else 25 if away else 0, "runs away" if away else "runs")
+            yield Term((15 if away or place else 6) if dark else 25 if away else 0, "runs away" if away else "runs")
         if dark and a.followed:
             yield Term(16, "comes in behind a vehicle")
         if dark and a.did("approaches"):
@@ -257,7 +261,7 @@ class RulesJudge:
         wheels = [kind for n, kind in beside if n in things and things[n].is_parked]
         if wheels and a.entered != "own_door" and not a.did("gets out of"):
             if place not in ("public", "own_door"):
-                yield Term(14 if self.is_dark else 6, f"stands beside a {wheels[0]}")
+                yield Term(14 if self.is_dark else 3, f"stands beside a {wheels[0]}")
             if len(wheels) > 1:
                 yield Term(40 if self.is_dark else 15, f"at {len(wheels)} vehicles", self.is_dark)
 
@@ -272,7 +276,7 @@ class RulesJudge:
         near = [a.did("approaches") for a in bodies if not self.entities.is_at_home(a) and _gravest(a) != "own_door"]
         n = most_within([act.at for act in near if act], TOGETHER_SECONDS)
         if 2 < n < GATHERING and self.is_dark:
-            yield Term(25, f"{n} people come nearer together", True)
+            yield Term(25, f"{n} people come nearer together")
         rush = most_within([a.run_at for a in bodies if a.run_at is not None], RUSH_SECONDS)
         if rush > 1 and self.is_dark:
             yield Term(20, f"{rush} people run together", True)

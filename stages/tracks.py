@@ -40,7 +40,7 @@ SAME_IOU, SAME_INSIDE = (
 )  # two boxes of one family are one: they overlap so much, or one lies so far within the other
 
 STAND_REACH = 0.28  # sizes around one point; the jitter of feet is about 0.05
-STAND_SECONDS = 3.0
+STAND_SECONDS = 2.0
 WINDOW_SECONDS = 0.9  # speed is measured over at least so long: at five pictures a second jitter would be speed
 DEPTH_MAX = 3.5
 PATH_MAX = 24  # points kept of the last seconds
