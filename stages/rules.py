@@ -30,7 +30,7 @@ KIND = {
 OTHER = 5
 WAKING_FROM, WAKING_UNTIL = 6, 22
 DEEP_FROM, DEEP_UNTIL = 24, 5  # people are asleep
-DARK = {"private": 34, "window": 36, "vehicle": 34, "own_door": 18, "": 26, "public": 3}
+DARK = {"private": 37, "window": 39, "vehicle": 37, "own_door": 18, "": 26, "public": 3}
 """A person in the dark, by place."""
 DEEP, WAKING = 3, 0  # … while people are asleep; in a dark evening or morning
 DARK_DOOR_BEHIND = 28  # a door at which no stranger rings: the camera sees no public ground

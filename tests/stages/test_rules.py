@@ -46,7 +46,7 @@ def judged(start, *objects, zones=ZONES, **known):
 def test_a_verdict_reads_like_a_sentence():
     verdict = judged(NIGHT, ("person", CROSSES))
     assert verdict.summary == "1 person for 7 s at the porch, 02:13"
-    assert verdict.reasoning.startswith("person +20, on own ground in the dark +34, while people are asleep +3")
+    assert verdict.reasoning.startswith("person +20, on own ground in the dark +37, while people are asleep +3")
     assert verdict.reasoning.endswith(f": {verdict.risk_score} of 100, by the rules")
 
 
@@ -98,7 +98,7 @@ def test_what_is_normal_and_what_was_answered_are_terms_that_never_cancel_hard_o
 
 def test_events_are_alike_by_place_kind_own_door_hour_and_workday():
     leaving, passing = (rules(sightings(NIGHT, ("person", way)), zones=ZONES).signature() for way in (GOES_OUT, PASSES))
-    assert leaving == passing._replace(place="private", from_own_door=True)
+    assert leaving == passing._replace(place="own_door", from_own_door=True)
     assert passing[1:5] == ("public", "person", False, NIGHT.hour)
 
 
