@@ -233,8 +233,8 @@ class RulesJudge:
         """Yield what a person's way says, off public ground."""
         dark = self.is_dark
         if a.run_at:
-            away = a.ran_off and a.entered != "own_door"
-            yield Term((15 if away or place else 6) if dark else 25 if away else 0, "runs away" if away else "runs")
+            fled = a.ran_off and a.entered != "own_door"
+            yield Term((15 if fled or place else 6) if dark else 25 if fled else 0, "runs away" if fled else "runs")
         if dark and a.followed:
             yield Term(16, "comes in behind a vehicle")
         if dark and a.did("approaches"):
