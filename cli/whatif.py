@@ -201,6 +201,10 @@ class SharedJudge:
         signature: Signature = self._ask("signature")
         return signature
 
+    def handover(self) -> str:
+        handover: str = self._ask("handover")
+        return handover
+
     def _ask(self, question: str, *facts: Facts) -> Any:
         if (question, self.seen) not in self.known:
             for at, objects, boxes in self.waiting:
@@ -219,7 +223,7 @@ class Run(Batching):
         here = graph.settings.hearthwatch_timezone, graph.settings.hearthwatch_location
 
         def make(s: Surroundings) -> SharedJudge:
-            about = here, s.camera_id, s.started_at, s.width, s.height, s.is_grey, s.zones
+            about = here, s.camera_id, s.started_at, s.width, s.height, s.is_grey, s.zones, s.before
             return SharedJudge(judge(s), about, known)
 
         super().__init__(Scratch(path), make, batch.cut(), stillness=batch.stillness())

@@ -13,7 +13,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
 from hearthwatch.record.incidents import release_events
-from hearthwatch.record.surroundings import Signature, Surroundings, read_surroundings
+from hearthwatch.record.surroundings import Signature, Surroundings, previous_event, read_surroundings
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
@@ -97,6 +97,9 @@ class Judge(Protocol):
     def signature(self) -> Signature:
         """Return what makes the pictures so far alike to others, for the owner's answers."""
 
+    def handover(self) -> str:
+        """Return what the judge of the camera's next event has to know, as JSON of some kB; "": nothing."""
+
 
 @dataclass(slots=True)
 class _Judged:
@@ -105,6 +108,8 @@ class _Judged:
     """(captured_at, id) of the last picture that it has taken in."""
     floor: int
     """Of the level of the standing verdict."""
+    camera: str
+    started_at: int
 
 
 JUDGED_MAX = 1000  # open events whose judges are kept: some kB each
@@ -131,6 +136,8 @@ class RevisionWriter:
         self.record, self.judge = record, judge
         self.verdict_due: AnalysisStatus = "pending" if analysis else "disabled"
         self._judged: dict[int, _Judged] = {}
+        self._newest: dict[str, int] = {}
+        """Camera → when the newest of its events started whose judge is kept."""
         self._judged_by = ""
         self.is_committed = False
         """Whether the last transaction was; set by the caller."""
@@ -141,6 +148,7 @@ class RevisionWriter:
         (judged_by,) = self.record.one("SELECT value FROM meta WHERE key = 'judged_by'")
         if not self.is_committed or len(self._judged) > JUDGED_MAX or judged_by != self._judged_by:
             self._judged.clear()
+            self._newest.clear()
         self._judged_by = judged_by
         self.is_committed = False
         self.revisions: list[Event] = []
@@ -179,7 +187,8 @@ class RevisionWriter:
 
     def recut(self, event: int) -> None:
         """Judge this event again at the next `flush`, because a re-cut changed its frames."""
-        self._judged.pop(event, None)
+        if judged := self._judged.pop(event, None):
+            self._forget_later(judged.camera, judged.started_at)
         self._later.append(lambda: self._judge_again(event))
 
     def _judge_again(self, event: int, boxes: Sequence[Sighting] = ()) -> None:
@@ -192,6 +201,7 @@ class RevisionWriter:
         else:
             judged.judge.add(boxes[0].at, Counter(s.object_type for s in boxes), lambda: boxes)
             judged.last = boxes[0].at, boxes[0].frame_id
+            self._forget_later(judged.camera, judged.started_at)
         if _floor(judged.judge.score()) > judged.floor:
             facts = self.facts(event)
             self._publish(facts, "event.raised", judged.judge.verdict(facts), "analysis_status = ?", self.verdict_due)
@@ -202,12 +212,28 @@ class RevisionWriter:
             f"SELECT f.captured_at, f.id, d.object_type, count(*) FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
             "WHERE f.event_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2", event,
         )  # fmt: skip
-        judge = self.judge(read_surroundings(self.record, event))
+        surroundings = read_surroundings(self.record, event)
+        camera, started_at = surroundings.camera_id, surroundings.started_at
+        self._forget_later(camera, started_at)
+        before = previous_event(self.record, camera, started_at)
+        if before and before[1] == "open":
+            judged = self._judged.get(before[0]) or self._read_judged(before[0])
+            surroundings = replace(surroundings, before=judged.judge.handover())
+        judge = self.judge(surroundings)
         for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
             judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
         (score,) = self.record.one("SELECT coalesce(risk_score, 0) FROM events WHERE id = ?", event)
-        self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score))
+        self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score), camera, started_at)
+        self._newest[camera] = max(started_at, self._newest.get(camera, started_at))
         return judged
+
+    def _forget_later(self, camera: str, at: int) -> None:
+        """Drop the judges of a camera's later events: what was handed over to them changes."""
+        if self._newest.get(camera, at) <= at:
+            return
+        for event in [event for event, j in self._judged.items() if j.camera == camera and j.started_at > at]:
+            del self._judged[event]
+        self._newest[camera] = at
 
     def _verdict(self, facts: Facts) -> Verdict:
         """Return the rules' verdict over all of an event's frames."""
@@ -226,7 +252,8 @@ class RevisionWriter:
         self._publish(
             facts, "event.closed", None if keep else rules.verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
-            "retry_at = 0, carries = max(carries, ?)", seal, now(), self.verdict_due, rules.score() >= RISK_FLOORS["medium"],
+            "retry_at = 0, carries = max(carries, ?), handover = ?",
+            seal, now(), self.verdict_due, rules.score() >= RISK_FLOORS["medium"], rules.handover() or None,
         )  # fmt: skip
         self._judged.pop(event, None)
 

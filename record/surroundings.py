@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.baselines import Baseline, read_baseline
+from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
 
 log = logging.getLogger(__name__)
+
+HANDOVER_MAX = 120 * SECOND  # between two events: whoever is seen again after a longer time comes anew
 
 
 class Term(NamedTuple):
@@ -60,6 +63,8 @@ class Surroundings:
     """The term for what is normal for such an event at this hour; None: not known, or neither rare nor usual."""
     learned: Callable[[Signature], Term | None] = _nothing
     """The term for what the owner answered about such events; None: nothing."""
+    before: str = ""
+    """Who was there at the end of the camera's last event, if that was just before: what its judge handed over."""
 
 
 def read_surroundings(record: Record, event: int) -> Surroundings:
@@ -76,7 +81,17 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
         partial(_normal, read_baseline(record, camera, started_at)),
         learned=learned_at(record, camera, started_at),
+        before=(previous_event(record, camera, started_at) or ("", "", ""))[2],
     )  # fmt: skip
+
+
+def previous_event(record: Record, camera: str, started_at: int) -> tuple[int, str, str] | None:
+    """Return id, status and handover of the camera's event that ended just before."""
+    row = record.one(
+        "SELECT id, status, coalesce(handover, ''), last_at FROM events WHERE camera_id = ? AND started_at < ? "
+        "AND status <> 'merged' ORDER BY started_at DESC LIMIT 1", camera, started_at,
+    )  # fmt: skip
+    return row[:3] if row and row[3] >= started_at - HANDOVER_MAX else None
 
 
 def _normal(baseline: Baseline, s: Signature) -> Term | None:

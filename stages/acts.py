@@ -6,6 +6,7 @@ UTC, lengths sizes of the object (`tracks`), so near and far count the same.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,12 @@ STREAK = 5.5  # height by width: a body is no rain drop
 SURE, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
 FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
 STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
+BEFORE_NEAR, BEFORE_SPEED, BEFORE_MAX = (
+    0.7,
+    0.5,
+    5.0,
+)  # sizes, sizes a second, sizes: who was there in the last event, and may be here now
+BEFORE_PEOPLE = 12
 ENTITIES_MAX, ACTS_MAX, FACTS_MAX = 128, 20, 10
 
 
@@ -77,11 +84,20 @@ class TrackFacts(NamedTuple):
     is_plausible: bool
 
 
+class Before(NamedTuple):
+    """A person at the end of the camera's last event, as its judge handed it over."""
+
+    last: Sighting
+    entered: str
+    is_settled: bool
+    by_car: bool
+
+
 class Entity:
     """One object, and what it did."""
 
-    def __init__(self, track: Track, entered: str) -> None:
-        self.track = track
+    def __init__(self, track: Track, entered: str, before: Before | None = None) -> None:
+        self.track, self.before = track, before
         self.entered = entered
         """`own_door`, a border, `middle` of the picture, or "": it was there in the first picture."""
         self.place = ""
@@ -132,7 +148,9 @@ class Entity:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it was there in the first picture, and stayed a while."""
+        """Whether it was there in the first picture of a visit, and stayed a while."""
+        if self.before:
+            return self.before.is_settled
         moved_at = self.track.last.at if self.off_at is None else self.off_at
         return self.entered == "" and (moved_at - self.track.first.at) / 1e6 >= SETTLED_SECONDS
 
@@ -189,6 +207,8 @@ class Entities:
             if z.kind == "own_door"
         ]
         self._others = "private" if public else ""
+        self._before = [Before(Sighting(*last), *rest) for last, *rest in json.loads(surroundings.before or "[]")]
+        """People of the camera's last event who were not seen again yet."""
 
     def add(self, at: int, boxes: Sequence[Sighting]) -> int:
         """Take in the next picture; return how many pairs were compared."""
@@ -387,6 +407,8 @@ class Entities:
 
     def _enter(self, track: Track) -> Entity:
         s = track.first
+        if before := self._was_before(track):
+            return Entity(track, before.entered, before)
         border = self.border_of(s)
         reach = OUT_OF_DOOR if self.pictures and not border else AT_DOOR
         entered = "own_door" if self.is_near_door(s, reach) else border or ("middle" if self.pictures else "")
@@ -396,6 +418,28 @@ class Entities:
         if track.family == "person":
             self._recognise_return(a, border)
         return a
+
+    def _was_before(self, track: Track) -> Before | None:
+        """Return who of the last event this person is: the nearest that may have come here since."""
+        s = track.first
+        if track.family != "person":
+            return None
+        far = [
+            (gap, n)
+            for n, b in enumerate(self._before)
+            if (gap := distance(b.last, s)) <= min(BEFORE_MAX, BEFORE_NEAR + BEFORE_SPEED * (s.at - b.last.at) / 1e6)
+        ]
+        return self._before.pop(min(far)[1]) if far else None
+
+    def handover(self) -> str:
+        """Return the people who may be in the camera's next event, too."""
+        people = sorted((a for a in self.people() if a.is_plausible), key=lambda a: -a.track.last.at)
+        return json.dumps(
+            [
+                (a.track.last, a.entered, a.is_settled, bool((a.before and a.before.by_car) or a.did("gets out of")))
+                for a in people[:BEFORE_PEOPLE]
+            ]
+        )
 
     def _recognise_return(self, a: Entity, border: str) -> None:
         """Note that a person comes from where one went away before."""

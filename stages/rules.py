@@ -126,6 +126,10 @@ class RulesJudge:
         """Return what makes the pictures so far alike to others, for the owner's answers."""
         return self._judged()[2]
 
+    def handover(self) -> str:
+        """Return who may be in the camera's next event, too."""
+        return self.entities.handover()
+
     def score(self) -> int:
         """Return the score of the pictures so far."""
         return total(self.terms())
@@ -220,7 +224,7 @@ class RulesJudge:
     def _residents(self, a: Entity) -> Iterator[Term]:
         if a.entered == "own_door":
             yield Term(-25, "comes from the own door")
-        elif a.did("gets out of"):
+        elif a.did("gets out of") or (a.before and a.before.by_car):
             yield Term(-10, "arrives by car")
         elif a.is_settled:
             yield Term(-14, "was there before")
@@ -241,12 +245,12 @@ class RulesJudge:
             yield Term(4, "comes nearer")
         if dark and a.did("returns"):
             yield Term(10, "returns")
-        away = [stop for where, stop in a.stops if where != "public"]
-        if dark and away and not all(where == "own_door" for where, _ in a.stops):
+        stops = [stop for where, stop in a.stops if where != "public"]
+        if dark and stops and not all(where == "own_door" for where, _ in a.stops):
             yield Term(6, "stops")
-        if len(away) > 1:
+        if len(stops) > 1:
             yield Term(
-                min(24, 8 * (len(away) - 1)) if dark else min(8, 4 * (len(away) - 1)), f"stops at {len(away)} places"
+                min(24, 8 * (len(stops) - 1)) if dark else min(8, 4 * (len(stops) - 1)), f"stops at {len(stops)} places"
             )
         if a.did("lies"):
             yield Term(45, "lies down", True)

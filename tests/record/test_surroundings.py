@@ -32,6 +32,9 @@ class ZoneJudge:
             if "window" in places_of(s.zones, foot_point(box[4:], s.width, s.height)):
                 self.points = 90 if s.is_grey else 70
 
+    def handover(self):
+        return ""
+
     def score(self):
         return self.points
 

@@ -21,6 +21,9 @@ class _Whole:
     def verdict(self, facts):
         return self.function(facts)
 
+    def handover(self):
+        return ""
+
     def signature(self):
         """All events with this kind first are alike."""
         return Signature(self.surroundings.camera_id, None, self.seen[0].object_type, False, 12, True)
