@@ -18,7 +18,7 @@ from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
 
 log = logging.getLogger(__name__)
 
-HANDOVER_MAX = 120 * SECOND  # between two events: whoever is seen again after a longer time comes anew
+HANDOVER_MAX = 120 * SECOND  # between two events; a person seen after a longer time counts as another one
 
 
 class Term(NamedTuple):

@@ -57,7 +57,8 @@ PLACING = [
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
     ("record/events.py", "record/test_raised.py", "a judge keeps the pictures of a transaction that was rolled back", "if not self.is_committed or len", "if len"),
     ("record/events.py", "record/test_raised.py", "a picture out of order is judged as the newest", "or (boxes[0].at, boxes[0].frame_id) < judged.last", "or False"),
-    ("record/events.py", "record/test_raised.py", "a re-cut event keeps its judge", "        self._judged.pop(event, None)\n        self._later", "        self._later"),
+    ("record/events.py", "record/test_handover.py", "a late picture of the last event does not reach the judge of the next", "        for event in [event for event, j in self._judged.items() if j.camera == camera and j.started_at > at]:", "        for event in ():"),
+    ("record/events.py", "record/test_raised.py", "a re-cut event keeps its judge", "        if judged := self._judged.pop(event, None):", "        if judged := self._judged.get(event):"),
     ('sinks/notification_policy.py', 'sinks/test_notification_policy.py sinks/test_incident_notifications.py', 'the level that rang is forgotten', 'rang=highest, loud_at=at', 'loud_at=at'),
     ('sinks/notification_policy.py', 'sinks/test_notification_policy.py sinks/test_incident_notifications.py', 'a rise in level waits for the pause', '(risk(message) > rank(before.rang) or again)', '(not is_paused and (risk(message) > rank(before.rang) or again))'),
     ('sinks/notification_policy.py', 'sinks/test_notification_policy.py sinks/test_incident_notifications.py', 'closing rings', ' and message.type != "incident.closed" and (', ' and ('),
