@@ -9,6 +9,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hearthwatch.cli import app
@@ -370,6 +373,14 @@ def test_auroc_is_the_chance_to_be_told_apart_and_a_tie_is_half():
     assert auroc(each("a", 5, 5), each("b", 5)) == (0.5, 0.5)
     assert auroc(each("a", 3, 1), each("b", 2, 0))[0] == 0.75
     assert auroc([], each("b", 1)) == (None, None)
+
+
+@given(*[st.lists(st.integers(0, 100), min_size=1, max_size=8)] * 2)
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_an_auroc_is_the_share_of_pairs_in_order_and_its_lower_end_is_not_above_it(above, below):
+    area, low = auroc(each("a", *above), each("b", *below))
+    wins = [(x > y) + (x == y) / 2 for x in above for y in below]
+    assert area == round(sum(wins) / len(wins), 4) and 0 <= low <= 1 and low <= area
 
 
 def test_the_interval_of_an_auroc_is_narrower_with_more_stories_not_with_more_of_one_scenario():
