@@ -174,6 +174,8 @@ class Scratch(Record):
 class KnownClocks(CameraClocks):
     """The offsets of cameras' clocks as the record has them; they were learned from all frames, with boxes or not."""
 
+    offset = CameraClocks._offset
+
     def add(self, *_: Any) -> None:
         pass
 

@@ -194,6 +194,7 @@ class Batching:
 
     def _decide(self, item: Detected, row: _Row, counts: dict[str, int]) -> None:
         frame, error, behind = item.frame, item.error, row.behind
+        self.clocks.frame = frame.id
         captured, arrived = to_microseconds(frame.captured_at), to_microseconds(frame.arrived_at)
         self._close_by_frame(frame.camera_id, captured, arrived, behind)
         if not behind and not has_failed(error) and row.discovered_at - row.modified_at <= LATE_MAX:

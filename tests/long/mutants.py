@@ -55,6 +55,8 @@ PLACING = [
     ("duplicates keep their boxes", "boxes = () if has_failed(error) else item.detections", "boxes = item.detections"),
 ]  # fmt: skip
 MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant in PLACING] + [
+    ("record/camera_clocks.py", "record/test_camera_clocks.py", "a restart learns a clock from other pictures", "ORDER BY id DESC", "ORDER BY captured_at DESC"),
+    ("record/camera_clocks.py", "record/test_camera_clocks.py", "a restart forgets what little is known of a clock", "(samples := self._samples(camera)):", "(samples := self._cached.get(camera)):"),
     ("record/events.py", "record/test_raised.py", "a judge keeps the pictures of a transaction that was rolled back", "if not self.is_committed or len", "if len"),
     ("record/events.py", "record/test_raised.py", "a picture out of order is judged as the newest", "or (boxes[0].at, boxes[0].frame_id) < judged.last", "or False"),
     ("record/events.py", "record/test_handover.py", "a late picture of the last event does not reach the judge of the next", "        for event in [event for event, j in self._judged.items() if j.camera == camera and j.started_at > at]:", "        for event in ():"),

@@ -100,7 +100,8 @@ class Site:
         events = {
             id: (camera, first, last, carries)
             for id, camera, first, last, carries in self.record.rows(
-                "SELECT id, camera_id, started_at, last_at, carries FROM events WHERE status <> 'merged' AND revision > 0"
+                "SELECT id, camera_id, started_at + slow, last_at + slow, carries FROM (SELECT *, coalesce(clock_offset_ms, 0) * 1000 AS slow "
+                "FROM events) WHERE status <> 'merged' AND revision > 0"
             )
         }
 
@@ -454,3 +455,22 @@ def test_an_incident_falls_apart_where_a_late_picture_moves_the_border_of_its_ev
     assert site.catch_up().groups() == [(1, [1, 4])]
     site.see("a", 80, late=140).tick(2000).catch_up(2000).check()
     assert site.groups() == [(1, [1, 5]), (4, [4])]
+
+
+def test_a_restart_before_a_picture_of_a_backlog_changes_no_incident():
+    """Its camera's clock was an hour slow in the live pictures, so that the old event is one visit with them."""
+    groups = []
+    for restarts in (False, True):
+        site = Site()
+        for path, at, slow, behind in [("1", 9000, 3600, 0), ("2", 9001, 3600, 0), ("3", 9100, 3640, 2)]:
+            found = FoundFile("a", "A", path, at * S * 1000, 1, (at - slow) * S, at * S, behind=behind)
+            site.ledger.discover([found], at * S)
+            (entry,) = site.ledger.todo(0, 10)
+            if restarts:
+                site.batching = Batching(site.record, whole(judge))
+            site.batching.write(
+                [Detected(entry.frame, 640, 360, (Detection("person", 0.9, (int(path) * 97, 2, 30, 40)),))]
+            )
+        site.see("b", 9100).tick(END).catch_up().check()
+        groups.append(site.groups())
+    assert groups == [[(1, [1, 3, 4])]] * 2
