@@ -248,10 +248,11 @@ class RulesJudge:
         stops = [stop for where, stop in a.stops if where != "public"]
         if dark and stops and not all(where == "own_door" for where, _ in a.stops):
             yield Term(6, "stops")
-        if len(stops) > 1:
-            yield Term(
-                min(24, 8 * (len(stops) - 1)) if dark else min(8, 4 * (len(stops) - 1)), f"stops at {len(stops)} places"
-            )
+        places = len(stops) - (
+            a.before is not None
+        )  # where it stood when the camera's last event was cut is no other place
+        if places > 1:
+            yield Term(min(24, 8 * (places - 1)) if dark else min(8, 4 * (places - 1)), f"stops at {places} places")
         if a.did("lies"):
             yield Term(45, "lies down", True)
 
