@@ -36,6 +36,8 @@ DEEP, WAKING = 3, 0  # … while people are asleep; in a dark evening or morning
 DARK_DOOR_BEHIND = 28  # a door at which no stranger rings: the camera sees no public ground
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
+PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
+AT_DOOR_SECONDS = 40.0  # who rings at night or finds the key is gone by then
 GATHERING = 5  # people at once, as guests and neighbours are
 DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
 EVIDENCE_PER_KIND = 3
@@ -253,6 +255,9 @@ class RulesJudge:
         )  # where it stood when the camera's last event was cut is no other place
         if places > 1:
             yield Term(min(24, 8 * (places - 1)) if dark else min(8, 4 * (places - 1)), f"stops at {places} places")
+        at_door = sum(stop.seconds for where, stop in a.stops if where == "own_door")
+        if dark and self.is_deep and at_door >= AT_DOOR_SECONDS and not self.entities.is_at_home(a):
+            yield Term(20, f"at the door for {_duration(at_door)}", True)
         if a.did("lies"):
             yield Term(45, "lies down", True)
 
@@ -307,6 +312,8 @@ def _gravest(a: Entity) -> str:
     """Return the gravest place that it was at in at least two pictures, or in half of them."""
     least = min(2, (a.track.seen + 1) // 2)
     where = a.ways if a.track.family == "person" else a.places
+    if where["own_door"] and any(place == "private" and stop.seconds >= PAUSE_SECONDS for place, stop in a.stops):
+        return "private"  # who only goes to the door does not stand about on the way
     return next((place for place in GRAVITY if where[place] >= least), a.place)
 
 

@@ -38,6 +38,48 @@ def test_a_resident_who_leaves_at_night_is_not_high():
     assert "comes from the own door −25" in judged(NIGHT, ("person", GOES_OUT)).reasoning
 
 
+RINGS = [
+    *walk((300, 300), (1000, 640), 9),
+    *stand((1000, 640), 20, first=10),
+    *walk((1000, 640), (300, 300), 9, first=31),
+]
+WORKS = [*walk((300, 300), (1000, 640), 9), *stand((1000, 640), 60, first=10)]
+
+
+def test_who_works_at_the_door_while_people_are_asleep_is_high_and_no_answer_changes_that():
+    assert {level(NIGHT, ("person", RINGS)), level(EVENING, ("person", WORKS))} <= {"low", "medium"}
+    fine = Term(-25, "you called 5 of 5 such visits fine")
+    terms = rules(sightings(NIGHT, ("person", WORKS)), zones=ZONES, learned=lambda signature: fine).terms()
+    assert any(term.is_hard and term.why.startswith("at the door for") for term in terms)
+    assert level(NIGHT, ("person", WORKS)) == "high"
+
+
+def test_who_stands_about_on_the_way_to_the_door_is_on_own_ground():
+    pauses = [
+        *walk((300, 300), (650, 470), 5),
+        *stand((650, 470), 12, first=6),
+        *walk((650, 470), (1000, 640), 5, first=19),
+    ]
+    assert _place(EVENING, ("person", pauses)) == "private"
+    assert _place(EVENING, ("person", walk((300, 300), (1000, 640), 9))) == "own_door"
+
+
+def _place(start, *objects):
+    return rules(sightings(start, *objects), zones=ZONES).signature().place
+
+
+def test_who_came_out_of_the_door_in_the_last_event_still_lives_here_and_who_climbed_in_does_not():
+    seen = sightings(NIGHT + timedelta(seconds=60), ("person", stand((500, 600), 30)))
+    alone = rules(seen, zones=ZONES)
+    for came, terms in (((1000, 640), "comes from the own door"), ((40, 600), "")):
+        last = sightings(NIGHT, ("person", [*walk(came, (500, 600), 9), *stand((500, 600), 45, first=10)]))
+        before = rules(last, zones=ZONES).handover()
+        now = rules(seen, zones=ZONES, before=before)
+        assert ("comes from the own door" in str(now.terms())) == bool(terms)
+        assert "was there before" not in str(now.terms())
+    assert risk_level(now.score()) == "high" and risk_level(alone.score()) == "low", "without it, a statue"
+
+
 def judged(start, *objects, zones=ZONES, **known):
     seen = sightings(start, *objects)
     return rules(seen, zones=zones, **known).verdict(facts(seen))
