@@ -139,7 +139,7 @@ def crowd(record, pictures=900, people=20):
         rebuilt.append(time.thread_time() - began)
         at = times[-1] + 30 * 10**6  # late enough to be used
         seen = [Sighting(n, at, "person", 0.9, 60 * n + 200, 100, 40, 120) for n in range(people)]
-        for track, s in zip(judge._people.live, seen, strict=False):
+        for track, s in zip(judge.entities.tracker.live, seen, strict=False):
             track.last = s  # all still there
         began = time.thread_time()
         judge.add(at, {"person": people}, lambda seen=seen: seen)

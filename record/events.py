@@ -195,7 +195,10 @@ class RevisionWriter:
         """Publish that the level of an open event rose, if it did; `boxes` are those of the frame that joined it."""
         judged = self._judged.get(event)
         if judged is None or (boxes[0].at, boxes[0].frame_id) < judged.last:
-            if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
+            sql = "SELECT opened_at, camera_id, started_at FROM events WHERE id = ?"
+            opened_at, camera, started_at = self.record.one(sql, event)
+            if opened_at is None:
+                self._forget_later(camera, started_at)
                 return  # held back until it closes
             judged = self._read_judged(event)
         else:
@@ -271,10 +274,14 @@ class RevisionWriter:
         self._publish(facts, "event.opened", self._verdict(facts), changes, now(), self.verdict_due)
 
     def _hold_back(self, event: int) -> None:
-        self.record.execute("UPDATE events SET opened_at = NULL WHERE id = ?", event)
+        sql = "UPDATE events SET opened_at = NULL WHERE id = ? RETURNING camera_id, started_at"
+        self._forget_later(*self.record.one(sql, event))
 
     def _merged(self, event: int, into: int) -> None:
-        if self.record.one("SELECT revision FROM events WHERE id = ?", event)[0] == 0:
+        sql = "SELECT revision, camera_id, started_at FROM events WHERE id = ?"
+        revision, camera, started_at = self.record.one(sql, event)
+        self._forget_later(camera, started_at)
+        if revision == 0:
             self.record.execute("DELETE FROM events WHERE id = ?", event)  # never published
         else:
             self._add_revision(

@@ -158,10 +158,12 @@ class RulesJudge:
         """Return the gravest object, the terms, and what such events have in common."""
         people = [(a, [*self._person(a)]) for a in self.entities.people()]
         gravest, terms = max(
-            people, key=lambda pair: (points(pair[1]), -pair[0].track.number), default=(None, [Term(0, "")])
+            people,
+            key=lambda pair: (total(pair[1]), points(pair[1]), -pair[0].track.number),
+            default=(None, [Term(0, "")]),
         )
         kind, other = self._others()
-        if gravest is None or (kind != "person" and points(terms) < points(other)):
+        if gravest is None or (kind != "person" and total(terms) < total(other)):
             gravest, terms = None, other
         else:
             terms += self._group(people)

@@ -30,7 +30,7 @@ from hearthwatch.demo.evaluate import (
 )
 from hearthwatch.demo.scenes import PLOTS
 from hearthwatch.demo.stories import LABELS, Story, parse, stories, sun, write
-from hearthwatch.demo.weeks import ALARMS, HOUSEHOLDS, SCRIPTS, Household, play_script
+from hearthwatch.demo.weeks import ALARMS, HOUSEHOLDS, SCRIPTS, Habit, Household, play_script
 from hearthwatch.record.batching import Batching
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Detection, Verdict, from_microseconds
@@ -325,6 +325,7 @@ def test_weeks_of_six_households_are_rows_of_figures(monkeypatch):
 def test_an_owner_answers_every_other_false_high_and_an_alarming_story_comes_where_and_when_that_was(monkeypatch):
     monkeypatch.setattr("hearthwatch.demo.weeks.IN_SIGNATURE", 1)
     house = Household("smoker", 4)
+    house.habits = (*house.habits, Habit("breaks in", 3, 0.1))  # an odd habit, which the rules cannot know
     false = house.play_week(0)[0]
     record = house.simulation.record
     answered = record.rows(

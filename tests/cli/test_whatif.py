@@ -154,7 +154,7 @@ def test_another_window_cuts_differently_and_another_reach_joins_incidents(home)
 def test_the_policy_of_a_notifier(home, flow, why, monkeypatch):
     monkeypatch.setenv("HEARTHWATCH_NTFY_URL", "https://ntfy.example/a-long-topic")
     reload()
-    decide(home.path, visit("gate", 0, 3)).close()
+    decide(home.path, visit("gate", 0, 10)).close()
     report = home.call("--json", flow=f"[ntfy]\n{flow}\n")
     assert (differences(report), differences(report, "incidents")) == ([], [])
     (row,) = report["differences"]["notifications"]

@@ -36,7 +36,8 @@ def db():
                 times += [("shed", day * DAY // S + 600 + i * 1800, (DOG,)) for i in range(4)]
         times += [("front_door", 10 * DAY // S + 5 * HOUR - 900 + i * 150, (PERSON,)) for i in range(20)]
         times += [("garden", 11 * DAY // S + HOUR + i * 25, (PERSON,)) for i in range(40)]
-        times += [("garden", NIGHT + 2 * HOUR, (PERSON,)), ("front_door", NIGHT + 2 * HOUR + 60, (PERSON,))]
+        for camera, first in (("garden", NIGHT + 2 * HOUR), ("front_door", NIGHT + 2 * HOUR + 60)):
+            times += [(camera, first + n, (Detection("person", 0.9, (100 + 40 * n, 100, 40, 100)),)) for n in range(6)]
         for camera, second, boxes in sorted(times, key=lambda t: t[1]):
             house.see(camera, second, boxes=boxes)
         house.spoil("garden", 12 * DAY // S).close_events(13 * DAY // S)

@@ -132,6 +132,7 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
                 "published_at",
                 "is_grey",
                 "signature",
+                "handover",
             }
             also = {"incidents": {"last_at"}, "feedback": {"answered_at", "signature"}}.get(table, set())
             assert set(types) - {"date", "history"} == columns - inner - {"at"} | also

@@ -49,4 +49,4 @@ class NullDetector(Stage):
         )
         if "parked" in frame.path:
             found += (PARKED,)
-        return Detected(frame, opened.width, opened.height, found, model="null", detect_ms=0.0)
+        return Detected(frame, opened.width, opened.height, found, model="null", detect_ms=0.0, is_grey=opened.is_grey)
