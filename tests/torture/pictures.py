@@ -182,6 +182,7 @@ class Look(Stage):
                 parse_detections(answer(b"" if o.error else o.data), DetectionFilter(), o.width, o.height),
                 model="look",
                 detect_ms=0.0,
+                is_grey=o.is_grey,
             )
             for f in items
             if (o := f.opened) is not None
