@@ -255,8 +255,9 @@ class RevisionWriter:
         self._publish(
             facts, "event.closed", None if keep else rules.verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
-            "retry_at = 0, carries = max(carries, ?), handover = ?",
+            "retry_at = 0, carries = max(carries, ?), handover = ?, signature = ?",
             seal, now(), self.verdict_due, rules.score() >= RISK_FLOORS["medium"], rules.handover() or None,
+            json.dumps(rules.signature()._asdict()),
         )  # fmt: skip
         self._judged.pop(event, None)
 
