@@ -15,7 +15,7 @@ from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.items import CUT_SHORT
 
 SAMPLES_MAX = 31  # of each camera
-NEAR = 100_000  # … among so many frames before: reading them takes up to 0.1 s, once per camera and start
+NEAR = 100_000  # … among so many frames before
 SAMPLES_MIN = 3  # before an offset is believed; until then it only counts for how old news is
 STEADY = 10 * SECOND  # the middle half of the samples lies within this
 CHANGE_MIN = 2 * SECOND  # uploads take longer and shorter
@@ -66,7 +66,7 @@ class CameraClocks:
     def _samples(self, camera: str) -> deque[tuple[int, int, int]]:
         if camera not in self._cached:
             rows = self.record.rows(
-                "SELECT id, discovered_at, discovered_at - captured_at FROM frames NOT INDEXED WHERE id BETWEEN ? AND ? AND camera_id = ? "
+                "SELECT id, discovered_at, discovered_at - captured_at FROM frames INDEXED BY frames_live WHERE id BETWEEN ? AND ? AND camera_id = ? "
                 "AND state = 'settled' AND coalesce(error_stage, ?) = ? AND behind = 0 AND discovered_at - mtime_ns / 1000 <= ? "
                 "ORDER BY id DESC LIMIT ?",
                 self.frame - NEAR, self.frame - 1, camera, CUT_SHORT, CUT_SHORT, LATE_MAX, SAMPLES_MAX,

@@ -20,7 +20,7 @@ def fill(path, rows):
         record.execute(
             f"{numbers} INSERT INTO frames(id, uid, camera_id, path, mtime_ns, size, content_hash, captured_at, arrived_at, "
             f"discovered_at, width, height, state, event_id) SELECT i, printf('%032x', i), 'cam' || i / 100 % {CAMERAS}, "
-            f"'cam' || i / 100 % {CAMERAS} || '/old' || i || '.jpg', i, 1000, printf('%08x%024x', i * 2654435761 & 4294967295, i), {at}, {at}, {at}, 64, 48, "
+            f"'cam' || i / 100 % {CAMERAS} || '/old' || i || '.jpg', {at} * 1000, 1000, printf('%08x%024x', i * 2654435761 & 4294967295, i), {at}, {at}, {at}, 64, 48, "
             f"'settled', {event} FROM n"
         )
         for k in (0, 1):
