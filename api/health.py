@@ -49,7 +49,7 @@ NODES = {"redis": "redis", "detector": "rtdetr", "nemotron": "nemotron", "lake":
 KINDS = {
     "database": ("disk_low", "record_locked", "record_restored"), "redis": ("redis_down",), "detector": ("detector_down",),
     "nemotron": ("llm_down",), "consumers": ("notifier_down",), "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
-    "cameras": ("camera_silent", "camera_clock", "quarantine", "same_picture"),
+    "cameras": ("camera_silent", "camera_clock", "quarantine", "same_picture", "zones_invalid"),
 }  # fmt: skip
 """The kinds of conditions that each service shows; another one is of the node that it names, else of the pipeline."""
 SERVICE_OF_KIND = {kind: service for service, kinds in KINDS.items() for kind in kinds}

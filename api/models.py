@@ -473,7 +473,7 @@ class CameraResponse(Model):
     notes: str | None
     """Notes of people; null: none."""
     zones: list[CameraZone] | None
-    """The places in its picture; null: none."""
+    """The places in its picture; null: none. Empty: none was saved that can be read."""
     neighbours: Annotated[list[str] | None, Field(examples=[["driveway"]])]
     """Cameras that a visit may go to from here, or come from; null: all."""
     notify_level: RiskLevel | None

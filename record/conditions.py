@@ -46,6 +46,7 @@ RECOVERED: dict[SystemKind, str] = {
     "same_picture": "The pictures differ again",
     "uploads_missing": "The upload folder is there again",
     "watch_off": "New pictures are found at once again",
+    "zones_invalid": "The zones can be used again",
 }
 
 

@@ -14,6 +14,7 @@ from hearthwatch.record.copies import repeating_cameras
 from hearthwatch.record.retention.age_clock import doubted_clock
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.text import plural
+from hearthwatch.schemas.zones import parse_zones
 
 HOUR = 3600 * SECOND
 NEWEST_PICTURES = 5000  # the share of the quarantined is of those of the last hour among them: 3 ms
@@ -119,6 +120,12 @@ def count_unusable(record: Record, at: int) -> list[tuple[str | None, int, int, 
 
 
 def _of_cameras(record: Record, at: int) -> Iterator[Problem]:
+    for camera, zones in record.rows("SELECT id, zones FROM cameras WHERE zones IS NOT NULL"):
+        try:
+            parse_zones(zones)
+        except ValueError as error:
+            words = f"the zones of {camera} are invalid, so none of them counts: {error}; draw them again on the page"
+            yield Problem("zones_invalid", f"{words}, or correct `cameras.zones`", camera, camera)
     rows = record.rows("SELECT id, status, last_seen_at, clock_offset_ms FROM cameras WHERE last_seen_at IS NOT NULL")
     for camera, status, seen, offset in rows:
         if status == "offline":

@@ -13,7 +13,7 @@ Severity = Literal["info", "warning", "error"]
 SystemKind = Literal[
     "behind", "camera_clock", "camera_silent", "clock_stepped", "detector_down", "disk_low", "files_unreadable", "lake_down",
     "llm_down", "notifier_down", "part_restarted", "quarantine", "record_locked", "record_restored", "redis_down",
-    "same_picture", "uploads_missing", "watch_off",
+    "same_picture", "uploads_missing", "watch_off", "zones_invalid",
 ]  # fmt: skip
 
 

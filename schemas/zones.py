@@ -52,21 +52,25 @@ def parse_zones(text: str | None) -> tuple[Zone, ...]:
     Raises:
         ValueError: it is not; the text says what is wrong.
     """
-    rows = json.loads(text) if text else []
+    try:
+        rows = json.loads(text) if text else []
+    except RecursionError:
+        raise ValueError("zones are a list, not lists of lists without end") from None
     if not isinstance(rows, list):
-        raise ValueError(f"zones are a list, not {rows!r}")
+        raise ValueError(f"zones are a list, not {rows!r:.80}")
     return tuple(_parse(number, row) for number, row in enumerate(rows, 1))
 
 
 def _parse(number: int, row: Any) -> Zone:
     if not isinstance(row, Mapping):
-        raise ValueError(f"zone {number} is an object with `kind` and `points`, not {row!r}")
+        raise ValueError(f"zone {number} is an object with `kind` and `points`, not {row!r:.80}")
     points, kind = row.get("points"), row.get("kind")
     if kind not in KINDS:
-        raise ValueError(f"zone {number}: `kind` is one of {', '.join(KINDS)}, not {kind!r}")
+        raise ValueError(f"zone {number}: `kind` is one of {', '.join(KINDS)}, not {kind!r:.80}")
     if not isinstance(points, list) or not 3 <= len(points) <= POINTS_MAX or not all(map(_is_point, points)):
-        raise ValueError(f"zone {number} needs `points`, at least three [x, y] in 0..1, not {points!r}")
-    return Zone(str(row.get("name") or f"zone {number}"), kind, tuple((float(x), float(y)) for x, y in points))
+        raise ValueError(f"zone {number} needs `points`, at least three [x, y] in 0..1, not {points!r:.80}")
+    name = str(row.get("name") or f"zone {number}").encode(errors="replace").decode()  # JSON has half characters, UTF-8 none
+    return Zone(name, kind, tuple((float(x), float(y)) for x, y in points))
 
 
 def _is_point(value: Any) -> bool:

@@ -18,6 +18,7 @@ from hearthwatch.record.graph_description import read_description
 from hearthwatch.record.paths import upload_url
 from hearthwatch.record.problems import count_unusable, read_waiting
 from hearthwatch.record.read.events import Filter, Row, count_cameras, count_levels, iso
+from hearthwatch.record.surroundings import zones_of
 from hearthwatch.record.units import ALARMING, QUARTER, SECOND
 from hearthwatch.schemas.text import plural
 
@@ -45,7 +46,7 @@ def cameras(record: Record, now: int, midnight: int, status: str | None = None, 
             newest = newest_pictures(record, camera, 1)
             out.append({
                 "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
-                "notes": notes, "zones": json.loads(zones) if zones else None,
+                "notes": notes, "zones": [zone._asdict() for zone in zones_of(camera, zones)] if zones else None,
                 "neighbours": neighbours and json.loads(neighbours), "notify_level": level, "silent": silent,
                 "last_image_url": upload_url(camera, folder, **newest[0]) if newest else None, "events_today": today.get(camera, 0),
                 "images_today": images(record, midnight, camera),

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import re
 import shutil
 import sqlite3
@@ -476,6 +477,25 @@ def test_all_zones_of_a_camera_are_replaced_and_0_1s_ignored_ones_still_set(own)
     assert client.put(f"{url}/zones", json=[street] * 101).status_code == 422
     assert get(client, f"{url}/zones/suggestions") == {"zones": []}
     assert client.get("/api/cameras/nobody/zones/suggestions").status_code == 404
+
+
+def test_zones_written_by_hand_that_cannot_be_read_are_none_and_break_no_route(own):
+    home, client = own
+    url, flag = "/api/cameras/front_door", {"name": "flag", "points": [[0, 0], [1, 0], [1, 0.5]]}
+    not_a_number = '[{"kind": "public", "points": [[0, 0], [1, 1], [NaN, 1]]}]'
+    for written in ("no JSON", '"a"', "{}", "7", "[7]", '[{"kind": "garden"}]', not_a_number, "[" * 100_000, b"\xff"):
+        home.record.execute("UPDATE cameras SET zones = ? WHERE id = 'front_door'", written)
+        assert {c["id"]: c["zones"] for c in get(client, "/api/cameras")["cameras"]}["front_door"] == [], written
+        assert get(client, url)["zones"] == [] and get(client, f"{url}/zones/suggestions") == {"zones": []}
+        assert client.patch(url, json={"ignore_zones": [flag]}).json()["zones"] == [flag | {"kind": "ignore"}]
+
+
+def test_a_zone_written_by_hand_without_a_name_or_with_half_a_character_in_it_is_shown(own):
+    home, client = own
+    corners = {"kind": "public", "points": [[0, 0], [1, 0], [1, 0.5]]}
+    text = json.dumps([corners, corners | {"name": "a\ud800"}])
+    home.record.execute("UPDATE cameras SET zones = ? WHERE id = 'front_door'", text)
+    assert [zone["name"] for zone in get(client, "/api/cameras/front_door")["zones"]] == ["zone 1", "a?"]
 
 
 def test_zones_are_previewed_over_the_last_week_and_nothing_is_saved(own):

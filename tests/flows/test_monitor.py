@@ -234,7 +234,7 @@ def test_a_job_that_asks_whether_to_stop_does_not_hang(tmp_path):
     assert not thread._is_stopping() and thread.failing_since == began, "one that failed has to end a run first"
 
 
-def test_a_full_disk_a_silent_camera_a_slow_clock_and_a_clock_that_was_set(tmp_path, monkeypatch):
+def test_a_full_disk_a_silent_camera_a_slow_clock_invalid_zones_and_a_clock_that_was_set(tmp_path, monkeypatch):
     w = Watched(tmp_path, BATCH)
     assert w.began() == []
     usage = namedtuple("usage", "total used free")
@@ -245,6 +245,7 @@ def test_a_full_disk_a_silent_camera_a_slow_clock_and_a_clock_that_was_set(tmp_p
         "UPDATE cameras SET status = 'offline', last_seen_at = ?, clock_offset_ms = 90000 WHERE id = 'porch'",
         now() - 3 * 3600 * S,
     )
+    w.record.execute("UPDATE cameras SET zones = 'the drive' WHERE id = 'new'")
     w.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock_correction', '-7200000000')")
     assert sorted(w.began()) == sorted(
         [
@@ -252,12 +253,14 @@ def test_a_full_disk_a_silent_camera_a_slow_clock_and_a_clock_that_was_set(tmp_p
             ("disk_low", "on", str(tmp_path / "uploads")),
             ("camera_silent", "on", "porch"),
             ("camera_clock", "on", "porch"),
+            ("zones_invalid", "on", "new"),
             ("clock_stepped", "on", ""),
         ]
     )
     words = dict(w.record.rows("SELECT kind, message FROM conditions"))
     assert words["camera_silent"] == "porch has sent no picture for 3 hours"
     assert words["camera_clock"].startswith("porch's clock is 90 s slow")
+    assert re.match("the zones of new are invalid.* draw them again on the page", words["zones_invalid"])
     assert words["clock_stepped"].startswith("the server's clock was set forward by 2 hours")
     monkeypatch.undo()
     w.record.execute("DELETE FROM meta WHERE key = 'clock_correction'")
