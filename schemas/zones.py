@@ -69,7 +69,9 @@ def _parse(number: int, row: Any) -> Zone:
         raise ValueError(f"zone {number}: `kind` is one of {', '.join(KINDS)}, not {kind!r:.80}")
     if not isinstance(points, list) or not 3 <= len(points) <= POINTS_MAX or not all(map(_is_point, points)):
         raise ValueError(f"zone {number} needs `points`, at least three [x, y] in 0..1, not {points!r:.80}")
-    name = str(row.get("name") or f"zone {number}").encode(errors="replace").decode()  # JSON has half characters, UTF-8 none
+    name = (
+        str(row.get("name") or f"zone {number}").encode(errors="replace").decode()
+    )  # JSON has half characters, UTF-8 none
     return Zone(name, kind, tuple((float(x), float(y)) for x, y in points))
 
 
