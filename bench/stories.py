@@ -28,7 +28,7 @@ EXTRA = (  # camera, plot, light (None: by chance), how many per split
     ("front_door", "thief", None, 6), ("driveway", "thief", None, 6), ("back_yard", "garden", "night", 4),
     *((camera, "lingers", "night", 3) for camera in CAMERAS),
 )  # fmt: skip
-CONFIDENCE, UNIQUE_IOU = 0.5, 0.6  # as the demo runs it
+CONFIDENCE = 0.5  # as the demo runs it
 
 
 def clips(split: Split):
@@ -67,7 +67,7 @@ def beside(clip: Clip, light: str | None) -> list[str]:
 @cache
 def detector() -> Detector:
     torch.set_num_threads(1)
-    return Detector("yard", device="cpu", confidence=CONFIDENCE, unique_iou=UNIQUE_IOU)
+    return Detector("yard", device="cpu", confidence=CONFIDENCE)
 
 
 def line(split: Split, clip: Clip, others: list[str]) -> str:

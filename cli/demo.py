@@ -1,15 +1,13 @@
 """`hearthwatch demo`: drawn cameras upload pictures, the whole real pipeline judges them, its events are printed.
 
 Only the pictures are made up. The pipeline is `python -m bytewax.run flow` with default settings and the built-in graph;
-`.env` and the environment are ignored. One option differs: the demo's small model finds some boxes twice, so
-`unique_iou` is on. Everything is kept in `./demo-data`, over many runs.
+`.env` and the environment are ignored. Everything is kept in `./demo-data`, over many runs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 import time
@@ -22,7 +20,6 @@ import typer
 
 from hearthwatch.cli.supervisor import API, PIPELINE, POLL_SECONDS, STOPPED, ChildProcess, stop_event, with_package_path
 from hearthwatch.demo.uploader import Uploader, schedule
-from hearthwatch.flows.graph import DEFAULT
 from hearthwatch.record import Record
 from hearthwatch.record.cameras import add_camera, edit_camera
 from hearthwatch.record.feed import Feed
@@ -37,7 +34,6 @@ READY_SECONDS_MAX = 180.0  # a first import of torch from a slow disk takes a mi
 LAST_STORY_SECONDS = 42  # an event closes 35 s after its last detection: stories end this long before the demo does
 DECIDED_SECONDS_MAX = 30.0  # for pictures uploaded last; a picture takes 0.03 s
 MESSAGES_AT_ONCE = 100
-UNIQUE_IOU = 0.6  # measured on 600 drawn frames: people: precision 0.85 → 0.95, recall 0.86 → 0.85
 PICTURES = (".jpg", ".jpeg", ".png")
 # Stories begin without end: were all cameras neighbours, they would be one incident.
 NEIGHBOURS: dict[str, list[str]] = {"front_door": ["driveway"], "driveway": [], "back_yard": [], "street": []}
@@ -103,7 +99,6 @@ class DemoRun(NamedTuple):
         uploads = home / "uploads"
         try:
             uploads.mkdir(parents=True, exist_ok=True)
-            (home / "flow.toml").write_text(flow(DEFAULT.read_text()))
         except OSError as error:
             raise UserError(
                 f"{home.resolve()}: {error.strerror}; the demo keeps its data there: start it in a folder you can write to"
@@ -228,18 +223,12 @@ def environment(home: Path, ours: Mapping[str, str]) -> dict[str, str]:
     return with_package_path(others) | {
         "FOSCAM_BASE_PATH": str(home.resolve() / "uploads"),
         "HEARTHWATCH_DATA_DIR": str(home.resolve()),
-        "HEARTHWATCH_FLOW": str(home.resolve() / "flow.toml"),
         "HEARTHWATCH_DETECTOR_MODEL": "yard",
         "HEARTHWATCH_DEVICE": device if device.startswith("cuda") else "cpu",
         "HF_HUB_OFFLINE": "1",  # the model is packaged
         "OMP_NUM_THREADS": "1",  # 20 ms a picture on one thread, which is four times what the cameras need
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def flow(built_in: str) -> str:
-    """Return the built-in graph with the option that the packaged model needs."""
-    return re.sub(r"^# unique_iou = .*$", f"unique_iou = {UNIQUE_IOU}", built_in, count=1, flags=re.MULTILINE)
 
 
 def line(message: AnyMessage, at: datetime) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hearthwatch.gpu import DetectorError
-from hearthwatch.gpu.boxes import DetectionFilter, canonical_label
+from hearthwatch.gpu.boxes import UNIQUE_IOU, DetectionFilter, canonical_label
 from hearthwatch.gpu.decode import size_of
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.schemas.items import Detection
@@ -71,7 +71,7 @@ class Detector:
         device: str = "auto",
         confidence: float = 0.5,
         object_types: Sequence[str] = ("*",),
-        unique_iou: float | None = None,
+        unique_iou: float | None = UNIQUE_IOU,
         batch_max: int | None = None,
         switches: DetectorSwitches = DetectorSwitches(),  # noqa: B008  (frozen)
     ) -> None:

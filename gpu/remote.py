@@ -22,7 +22,7 @@ import httpx
 from PIL import Image
 
 from hearthwatch.gpu import StoppedError
-from hearthwatch.gpu.boxes import Corners, DetectionFilter, canonical_label
+from hearthwatch.gpu.boxes import UNIQUE_IOU, Corners, DetectionFilter, canonical_label
 from hearthwatch.gpu.detector import InferenceResult
 from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.errors import UserError
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30.0  # for a whole request
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts, the last one from then on
-REQUESTS_MAX = 4  # in flight; one is processed, the others are on the network
+REQUESTS_MAX = 4  # in flight, unless an option says more; one is processed, the others are on the network
 RESPONSE_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
 
 
@@ -53,7 +53,8 @@ class RemoteDetector:
         url: str,
         confidence: float = 0.5,
         object_types: Sequence[str] = ("*",),
-        unique_iou: float | None = None,
+        unique_iou: float | None = UNIQUE_IOU,
+        requests_max: int = REQUESTS_MAX,
         pauses_seconds: Sequence[float] = PAUSES_SECONDS,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
@@ -66,8 +67,8 @@ class RemoteDetector:
         self.problem: str | None = None
         """Why the service is unavailable."""
         self._loop = asyncio.new_event_loop()
-        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=REQUESTS_MAX), timeout=timeout_seconds)
-        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=requests_max), timeout=timeout_seconds)
+        self._slots = asyncio.Semaphore(requests_max)
         self._stopped = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote detector", daemon=True)
         self._thread.start()

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from hearthwatch.gpu.boxes import UNIQUE_IOU
 from hearthwatch.gpu.detector import Detector, InferenceResult
 from hearthwatch.gpu.loading import BackgroundLoader
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.remote import RemoteDetector, probe_detector
+from hearthwatch.gpu.remote import REQUESTS_MAX, RemoteDetector, probe_detector
 from hearthwatch.schemas.components import AT_ONCE, Stage, StageWorker
 from hearthwatch.schemas.context import FRAMES_MAX, STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.items import DeadLetter, Detected, Frame, Tick, has_failed
@@ -54,13 +55,15 @@ class RtDetr(Stage):
     """Keep detections whose score is at least this."""
     object_types: tuple[str, ...] = from_settings("hearthwatch_object_types")
     """Labels that count; `*` is all."""
-    unique_iou: Annotated[float | None, Field(gt=0, le=1)] = None
-    """Of boxes of one type that overlap by this much (intersection over union), only the surest counts; unset: all do.
-    A fully trained RT-DETRv2 does not need it; `yard` does, 0.6."""
+    unique_iou: Annotated[float | None, Field(gt=0, le=1)] = UNIQUE_IOU
+    """Of boxes of one type that overlap by this much (intersection over union), only the surest counts; 1: all do,
+    but for equal ones."""
     batch_max: Annotated[int | None, Field(ge=1, le=BATCH_MAX)] = from_settings("hearthwatch_detect_batch_max")
     """Pictures per forward pass at most; unset: 32 on CUDA, 1 on a CPU."""
     in_flight_max: Annotated[int, Field(ge=1, le=FRAMES_MAX)] = 32
     """Decoded pictures that wait for the service at `url` at most; the others wait on disk."""
+    requests_max: Annotated[int, Field(ge=1, le=FRAMES_MAX)] = REQUESTS_MAX
+    """Of these, sent to the service at a time: 2 × the batch of `hearthwatch detector` on a card, times the services behind `url`."""
     switches: DetectorSwitches = DetectorSwitches()
     """What makes the detector fast, each with an off switch: docs/detector.md."""
 
@@ -101,7 +104,7 @@ class DetectWorker(StageWorker):
         self._stopped = False
         self.state.limit = self._limit
         if o.url:
-            self._use(RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou))
+            self._use(RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou, o.requests_max))
         else:
             self._loader = BackgroundLoader(
                 lambda: Detector(o.model, o.device, o.confidence, o.object_types, o.unique_iou, o.batch_max, o.switches)

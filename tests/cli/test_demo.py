@@ -13,8 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hearthwatch.cli.demo import UNIQUE_IOU, Balance, environment, flow, line
-from hearthwatch.flows.graph import DEFAULT, Graph
+from hearthwatch.cli.demo import Balance, environment, line
 from hearthwatch.schemas.items import EPOCH, Event, Verdict
 from hearthwatch.schemas.messages import Message
 from tests.support.ports import free_port
@@ -98,19 +97,9 @@ def test_the_pipelines_environment_has_no_setting_but_the_demos():
     }
     theirs = environment(Path("demo-data"), ours)
     assert theirs["PATH"] == "/bin"
-    assert theirs["HEARTHWATCH_FLOW"] == str(Path("demo-data").resolve() / "flow.toml")
     assert theirs["HEARTHWATCH_DETECTOR_MODEL"] == "yard"
     assert theirs["HEARTHWATCH_DEVICE"] == "cpu"
-    assert not {"redis_url", "HEARTHWATCH_CAPTURE_TIME", "BYTEWAX_RECOVERY_DIRECTORY"} & theirs.keys()
-
-
-def test_the_demos_graph_is_the_built_in_one_with_doubled_boxes_dropped():
-    built_in, demos = Graph.from_toml(DEFAULT), Graph.from_toml(flow(DEFAULT.read_text()))
-    assert demos.nodes["detect"].component == built_in.nodes["detect"].component.model_copy(
-        update={"unique_iou": UNIQUE_IOU}
-    )
-    assert demos.nodes.keys() == built_in.nodes.keys()
-    assert demos.nodes["batch"] == built_in.nodes["batch"]
+    assert not {"redis_url", "HEARTHWATCH_CAPTURE_TIME", "HEARTHWATCH_FLOW", "BYTEWAX_RECOVERY_DIRECTORY"} & theirs.keys()
 
 
 def test_a_message_is_one_line_for_a_person():

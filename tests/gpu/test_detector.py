@@ -96,15 +96,15 @@ def test_one_spelling_for_each_label(spelling, label):
     assert canonical_label(spelling) == label
 
 
-def test_doubled_boxes_of_one_type_count_once_where_asked():
+def test_doubled_boxes_of_one_type_count_once():
     found = [
         ("person", 0.7, (11.0, 10.0, 51.0, 90.0)),
         ("person", 0.9, (10.0, 10.0, 50.0, 90.0)),
         ("dog", 0.6, (10.0, 10.0, 50.0, 90.0)),
         ("person", 0.6, (40.0, 10.0, 80.0, 90.0)),
     ]
-    assert len(DetectionFilter(0.5).select(found, 100, 100)) == 4
-    once = DetectionFilter(0.5, unique_iou=0.6).select(found, 100, 100)
+    assert len(DetectionFilter(0.5, unique_iou=None).select(found, 100, 100)) == 4
+    once = DetectionFilter(0.5).select(found, 100, 100)
     assert [(one.object_type, one.confidence) for one in once] == [("person", 0.9), ("dog", 0.6), ("person", 0.6)]
 
 
@@ -131,7 +131,7 @@ def test_whole_pixels_round_the_corners():
 
 def test_no_picture_has_more_detections_than_ids():
     found = [("person", n / 1000, (0.0, 0.0, 5.0, 5.0)) for n in range(1000)]
-    kept = DetectionFilter(0.0).select(found, 10, 10)
+    kept = DetectionFilter(0.0, unique_iou=None).select(found, 10, 10)
     assert len(kept) == 512 and kept[0].confidence == 0.999
 
 
@@ -287,7 +287,7 @@ def frame_of(path, number=1):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    one = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), unique_iou=0.6, batch_max=3, url=None)
+    one = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=3, url=None)
     one = one.build(context(tmp_path_factory.mktemp("graph")))
     one.open()
     yield one
@@ -304,7 +304,7 @@ def test_frames_come_out_in_order_with_what_was_seen(stage, tmp_path, yard_frame
     assert [one.frame for one in seen] == frames
     assert all((one.width, one.height, one.model, one.error) == (640, 360, "yard", None) for one in seen)
     assert all(one.detect_ms > 0 for one in seen)
-    alone = Detector("yard", "cpu", unique_iou=0.6)
+    alone = Detector("yard", "cpu")
     for one, jpeg in zip(seen, yard_frames, strict=False):
         (expected,) = alone.detect([decoded(jpeg)])
         assert [d.object_type for d in one.detections] == [d.object_type for d in expected]

@@ -100,7 +100,7 @@ def test_an_upload_appears_complete_by_rename_or_grows_and_is_closed(tmp_path: P
 
 
 def test_the_packaged_model_sees_what_was_drawn_in_every_scene_of_the_programme():
-    detector = Detector("yard", device="cpu", confidence=0.5, unique_iou=0.6)
+    detector = Detector("yard", device="cpu", confidence=0.5)
     for camera, scenes in PROGRAMME.items():
         for scene in scenes:
             clip = story(camera, scene.seed, scene.plot, scene.light)

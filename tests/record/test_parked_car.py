@@ -19,7 +19,7 @@ HOURS = 8
 
 @pytest.fixture(scope="module")
 def detector():
-    detector = Detector("yard", device="cpu", unique_iou=0.6)
+    detector = Detector("yard", device="cpu")
     yield detector
     detector.close()
 
