@@ -99,7 +99,9 @@ def test_the_pipelines_environment_has_no_setting_but_the_demos():
     assert theirs["PATH"] == "/bin"
     assert theirs["HEARTHWATCH_DETECTOR_MODEL"] == "yard"
     assert theirs["HEARTHWATCH_DEVICE"] == "cpu"
-    assert not {"redis_url", "HEARTHWATCH_CAPTURE_TIME", "HEARTHWATCH_FLOW", "BYTEWAX_RECOVERY_DIRECTORY"} & theirs.keys()
+    assert (
+        not {"redis_url", "HEARTHWATCH_CAPTURE_TIME", "HEARTHWATCH_FLOW", "BYTEWAX_RECOVERY_DIRECTORY"} & theirs.keys()
+    )
 
 
 def test_a_message_is_one_line_for_a_person():
