@@ -91,7 +91,10 @@ class Detector:
         folder = locate(model)
         self.preparation = read_preparation(model, str(folder / "preprocessor_config.json"))
         if size:
-            width, height = input_size(size)
+            try:
+                width, height = input_size(size)
+            except ValueError as error:
+                raise DetectorError(f"size `{size}`: {error}") from None
             self.preparation = replace(self.preparation, width=width, height=height)
         self._notes: dict[str, str] = {}
         rows = batch_max or (BATCH_MAX_CPU if self.device == "cpu" else BATCH_MAX_CUDA)

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -142,7 +143,8 @@ def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches)
     example = torch.zeros((1, preparation.height, preparation.width, 3), dtype=torch.uint8)
     frontend = FrontEndManager().load_by_framework("pytorch")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, about shapes, which are fixed here
             traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
             decoder = TorchScriptPythonDecoder(traced)
         model = frontend.convert(frontend.load(decoder))
