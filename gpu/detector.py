@@ -32,7 +32,7 @@ from hearthwatch.schemas.settings import input_size
 
 if TYPE_CHECKING:
     from hearthwatch.gpu.decode import DecodedPicture, Pixels
-    from hearthwatch.gpu.openvino_runner import Export, OpenVinoRunner
+    from hearthwatch.gpu.openvino_runner import ExportedNetwork, OpenVinoRunner
     from hearthwatch.gpu.runner import ModelRunner
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Detector:
         """Return None and note why, where torch has to run the model."""
         from hearthwatch.gpu.openvino_runner import ExportError, OpenVinoRunner, make_export
 
-        def make() -> Export:
+        def make() -> ExportedNetwork:
             return make_export(load(self.model)[0], self.preparation, switches)
 
         warning = problem = None

@@ -45,7 +45,7 @@ class ExportError(Exception):
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportedNetwork:
     """A network for OpenVINO, and what has to be known of its model."""
 
     model: Any
@@ -73,7 +73,7 @@ class OpenVinoRunner:
         preparation: Preparation,
         switches: DetectorSwitches,
         cache: Path,
-        make: Callable[[], Export],
+        make: Callable[[], ExportedNetwork],
     ) -> None:
         """Load the export of the model in `folder`, which `make` makes if the cache has none that is whole.
 
@@ -126,7 +126,7 @@ class OpenVinoRunner:
         return found
 
 
-def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches) -> Export:
+def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches) -> ExportedNetwork:
     """Choose the network as for torch, and translate it.
 
     Raises:
@@ -151,7 +151,7 @@ def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches)
         model.reshape(list(example.shape))
     except Exception as error:  # tracer and translator raise what they like: torch runs the model then
         raise ExportError(_first_line(error)) from error
-    return Export(model, seen_in_probes(network, preparation), labels_of(detr), notes)
+    return ExportedNetwork(model, seen_in_probes(network, preparation), labels_of(detr), notes)
 
 
 def _key(folder: Path, preparation: Preparation, switches: DetectorSwitches) -> str:
@@ -162,7 +162,7 @@ def _key(folder: Path, preparation: Preparation, switches: DetectorSwitches) -> 
     return digest.hexdigest()
 
 
-def _read(at: Path) -> Export | None:
+def _read(at: Path) -> ExportedNetwork | None:
     """Read an export; None if there is none, or it is broken."""
     import openvino
 
@@ -171,7 +171,7 @@ def _read(at: Path) -> Export | None:
             raise ValueError("its digest is another")
         facts = json.loads((at / FACTS).read_text())
         model = openvino.Core().read_model(at / NETWORK)
-        return Export(model, np.load(at / REFERENCE), facts["labels"], facts["notes"])
+        return ExportedNetwork(model, np.load(at / REFERENCE), facts["labels"], facts["notes"])
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -180,7 +180,7 @@ def _read(at: Path) -> Export | None:
     return None
 
 
-def _write(export: Export, at: Path) -> None:
+def _write(export: ExportedNetwork, at: Path) -> None:
     """Write under another name and rename. What cannot be written is made again at the next start."""
     import openvino
 
