@@ -204,16 +204,21 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-def open_host_mistake(settings: Settings) -> str | None:
-    """Say what is wrong if other machines could connect without a token, or guess it."""
-    host, token = settings.hearthwatch_api_host, settings.hearthwatch_api_token
+def open_host_mistake(
+    host: str,
+    token: str | None,
+    host_name: str = "HEARTHWATCH_API_HOST",
+    token_name: str = "HEARTHWATCH_API_TOKEN",
+    danger: str = "see your cameras",
+) -> str | None:
+    """Say what is wrong if other machines could connect without a token, or guess it. The names are of what the user can set."""
     if is_loopback(host):
         return None
     if token and len(token) < TOKEN_CHARACTERS_MIN:
-        return f"HEARTHWATCH_API_TOKEN has {len(token)} characters, and with HEARTHWATCH_API_HOST = {host} other machines can guess it: use at least {TOKEN_CHARACTERS_MIN} (`openssl rand -hex 24`), or leave the host at 127.0.0.1"
+        return f"{token_name} has {len(token)} characters, and with {host_name} = {host} other machines can guess it: use at least {TOKEN_CHARACTERS_MIN} (`openssl rand -hex 24`), or leave the host at 127.0.0.1"
     if token:
         return None
-    return f"HEARTHWATCH_API_HOST = {host} is open to other machines, and without HEARTHWATCH_API_TOKEN anyone there could see your cameras: set a token, or leave the host at 127.0.0.1"
+    return f"{host_name} = {host} is open to other machines, and without {token_name} anyone there could {danger}: set a token, or leave the host at 127.0.0.1"
 
 
 class Session:

@@ -14,6 +14,7 @@ import socket
 import sys
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -46,7 +47,7 @@ def serve(chosen: Settings) -> None:
         UserError: the port, the host, the token or the record has to be fixed first.
     """
     host, port = chosen.hearthwatch_api_host, chosen.hearthwatch_api_port
-    if mistake := open_host_mistake(chosen):
+    if mistake := open_host_mistake(host, chosen.hearthwatch_api_token):
         raise UserError(mistake)
     with listen(host, port) as listening:
         if chosen.database_path.exists():
@@ -58,17 +59,25 @@ def serve(chosen: Settings) -> None:
 
 
 def uvicorn_config(chosen: Settings) -> uvicorn.Config:
-    limits = Connections(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     return uvicorn.Config(
-        create(chosen), log_level="debug" if chosen.debug else "warning", access_log=chosen.debug, server_header=False, proxy_headers=False,
-        http=partial(LimitedProtocol, limits),  # type: ignore[arg-type]  # only called
+        create(chosen), log_level="debug" if chosen.debug else "warning", access_log=chosen.debug, **uvicorn_options(),
         ws="websockets-sansio", ws_ping_interval=PING_SECONDS, ws_ping_timeout=PING_SECONDS, ws_max_size=MESSAGE_BYTES_MAX,
-        timeout_graceful_shutdown=STOP_SECONDS_MAX, backlog=BACKLOG,
     )  # fmt: skip
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket.
+def uvicorn_options() -> dict[str, Any]:
+    """Return the limits of any server of this product."""
+    limits = Connections(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    return {
+        "server_header": False, "proxy_headers": False, "http": partial(LimitedProtocol, limits),
+        "timeout_graceful_shutdown": STOP_SECONDS_MAX, "backlog": BACKLOG,
+    }  # fmt: skip
+
+
+def listen(
+    host: str, port: int, host_name: str = "HEARTHWATCH_API_HOST", port_name: str = "HEARTHWATCH_API_PORT"
+) -> socket.socket:
+    """Open a listening socket. The names are of what the user can set.
 
     Raises:
         UserError: the port is in use or not permitted, or there is no such host.
@@ -78,7 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise UserError(f"HEARTHWATCH_API_HOST = {host}: no such host ({error.strerror})") from None
+        raise UserError(f"{host_name} = {host}: no such host ({error.strerror})") from None
     listening = socket.socket(family, kind)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -86,18 +95,16 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise UserError(_explain(error, host, port)) from None
+        raise UserError(_explain(error, host, port, host_name, port_name)) from None
     return listening
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
+def _explain(error: OSError, host: str, port: int, host_name: str, port_name: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} on {host} is in use by another program: stop it, or set HEARTHWATCH_API_PORT to another port"
-        )
+        return f"port {port} on {host} is in use by another program: stop it, or set {port_name} to another port"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"HEARTHWATCH_API_HOST = {host} is no address of this machine"
-    return f"port {port} on {host} cannot be used: {error.strerror}; set HEARTHWATCH_API_PORT to another one (1024 and up need no root)"
+        return f"{host_name} = {host} is no address of this machine"
+    return f"port {port} on {host} cannot be used: {error.strerror}; set {port_name} to another one (1024 and up need no root)"
 
 
 def _exit(sig: int, frame: FrameType | None) -> None:

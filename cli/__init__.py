@@ -18,7 +18,21 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = (
-    *("run", "api", "demo", "check", "graph", "components", "notify", "evaluate", "llm", "replay", "retry", "backfill"),
+    *(
+        "run",
+        "api",
+        "demo",
+        "check",
+        "graph",
+        "components",
+        "notify",
+        "evaluate",
+        "llm",
+        "detector",
+        "replay",
+        "retry",
+        "backfill",
+    ),
     *("doctor", "sql", "prune", "verify", "why", "whatif"),
 )  # in the order of --help
 

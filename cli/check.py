@@ -42,9 +42,10 @@ def check(
 def api_mistakes(flow: Path | None) -> list[str]:
     """Find what `hearthwatch api` will refuse, also where other settings are wrong."""
     try:
-        mistake = open_host_mistake(load_valid(flow=flow)[0])
+        chosen = load_valid(flow=flow)[0]
     except SettingsError:  # reported with the graph's
         return []
+    mistake = open_host_mistake(chosen.hearthwatch_api_host, chosen.hearthwatch_api_token)
     return [mistake] if mistake else []
 
 

@@ -1,8 +1,8 @@
 """Detect through an RT-DETR service over HTTP: `POST {url}/detect`, one picture a request, on a separate thread.
 
-Nothing is lost: while the service is unavailable (no connection, timeout, anything but 200 or 4xx) a picture is sent
-again until there is a response, so a result may take without limit; `stop` ends the wait. A 4xx or an invalid response is
-that picture's error.
+Nothing is lost: while the service is unavailable (no connection, timeout, no token, anything but 200 or 4xx) a picture is
+sent again until there is a response, so a result may take without limit; `stop` ends the wait. A 4xx or an invalid response
+is that picture's error. Connections are kept and used again; results keep the order whichever service responds first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from io import BytesIO
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
+import numpy as np
 from PIL import Image
 
 from hearthwatch.gpu import StoppedError
@@ -38,6 +40,14 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30.0  # for a whole request
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # between attempts, the last one from then on
 REQUESTS_MAX = 4  # in flight, unless an option says more; one is processed, the others are on the network
+CLOSED = (
+    httpx.ReadError,
+    httpx.RemoteProtocolError,
+    httpx.WriteError,
+)  # perhaps only a kept connection: tried again at once
+NO_PICTURES_FAULT = (401, 403, 408, 425, 429)  # of 4xx: the token, the network, too many at a time
+BUSY = (429, 503)
+BUSY_SECONDS = 0.05  # before the second attempt, twice as long before each other, up to what the service asks for
 RESPONSE_BYTES_MAX = 4_000_000  # 300 boxes are 40 kB
 
 
@@ -62,7 +72,9 @@ class RemoteDetector:
         self.name = masked("RTDETR_URL", self.url)
         self.model = f"rtdetr at {self.name}"
         self.warnings: tuple[str, ...] = ()
-        self.filter = DetectionFilter(confidence, frozenset(map(canonical_label, object_types)), unique_iou)
+        # As in this process: 0.7 is met by the float32 next to it, which is a little less.
+        low = min(confidence, float(np.float32(confidence)))
+        self.filter = DetectionFilter(low, frozenset(map(canonical_label, object_types)), unique_iou)
         self._pauses, self._timeout = tuple(pauses_seconds), timeout_seconds
         self.problem: str | None = None
         """Why the service is unavailable."""
@@ -140,35 +152,42 @@ class RemoteDetector:
         return InferenceResult(found, error, (time.perf_counter() - began) * 1e3)
 
     async def _request(self, file: tuple[str, bytes, str]) -> bytes:
-        attempt = 0
-        while True:
+        for attempt in count():
+            pause = self._pauses[min(attempt, len(self._pauses) - 1)]
             try:
                 async with asyncio.timeout(self._timeout):
-                    status, body = await self._post(file)
+                    response, body = await self._post(file)
+                status = response.status_code
                 if status == 200:
                     self._report_available()
                     return body
-                if 400 <= status < 500:
+                if status in BUSY and (seconds := response.headers.get("retry-after", "")).isdigit():
+                    self._report_available()
+                    pause = min(float(seconds), self._pauses[-1], BUSY_SECONDS * 2 ** min(attempt, 16))
+                elif 400 <= status < 500 and status not in NO_PICTURES_FAULT:
                     self._report_available()
                     raise InvalidResponseError(f"answered {status}: {body[:200].decode(errors='replace')!r}")
-                self._report_unavailable(f"it answers {status}")
+                else:
+                    self._report_unavailable(f"it answers {status}")
             except TimeoutError:
                 self._report_unavailable(f"no answer within {self._timeout:g} s")
             except httpx.TransportError as error:
+                if attempt == 0 and isinstance(error, CLOSED):
+                    continue
                 self._report_unavailable(str(error) or type(error).__name__)
             except httpx.DecodingError as error:
                 raise InvalidResponseError(f"answered with a body that cannot be unpacked: {error}") from None
-            await asyncio.sleep(self._pauses[min(attempt, len(self._pauses) - 1)])
-            attempt += 1
+            await asyncio.sleep(pause)
+        raise AssertionError("an endless loop")
 
-    async def _post(self, file: tuple[str, bytes, str]) -> tuple[int, bytes]:
+    async def _post(self, file: tuple[str, bytes, str]) -> tuple[httpx.Response, bytes]:
         async with self._client.stream("POST", f"{self.url}/detect", files={"file": file}) as response:
             body = bytearray()
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > RESPONSE_BYTES_MAX:
                     raise InvalidResponseError(f"answered with more than {RESPONSE_BYTES_MAX} bytes")
-            return response.status_code, bytes(body)
+            return response, bytes(body)
 
     def _report_unavailable(self, why: str) -> None:
         if not self.problem:

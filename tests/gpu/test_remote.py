@@ -1,6 +1,9 @@
 """A detector elsewhere, over real HTTP: nothing is lost while it is away, and no answer of its is believed unread."""
 
 import asyncio
+import base64
+import contextlib
+import itertools
 import json
 import logging
 import os
@@ -10,6 +13,7 @@ import threading
 from datetime import UTC, datetime
 from io import BytesIO
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +46,7 @@ def service():
 
 
 @pytest.fixture
-def client():
+def client(balancer):
     """A client of this service; it does not wait long before it asks again."""
     made = []
 
@@ -64,6 +68,43 @@ def away():
     logging.getLogger("hearthwatch.gpu.remote").addHandler(handler)
     yield said
     logging.getLogger("hearthwatch.gpu.remote").removeHandler(handler)
+
+
+@pytest.fixture
+def balancer():
+    """Starts a proxy that hands its connections to these ports of this machine in turn; returns its URL."""
+    loop, started = asyncio.new_event_loop(), []
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def copy(reader, writer):
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65_536):
+                writer.write(piece)
+        writer.close()
+
+    def start(ports):
+        turns = itertools.cycle(ports)
+
+        async def connected(reader, writer):
+            reader_there, writer_there = await asyncio.open_connection("127.0.0.1", next(turns))
+            await asyncio.gather(copy(reader, writer_there), copy(reader_there, writer))
+
+        coming = asyncio.start_server(connected, "127.0.0.1", 0)
+        started.append(asyncio.run_coroutine_threadsafe(coming, loop).result())
+        return f"http://127.0.0.1:{started[-1].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in started:
+        loop.call_soon_threadsafe(server.close)
+    asyncio.run_coroutine_threadsafe(_all_done(), loop).result(20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def _all_done():
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
 
 
 @pytest.fixture
@@ -181,6 +222,72 @@ def test_answers_come_in_the_order_of_the_pictures(service, client, pictures):
     there = service(by_content)
     looked = client(there.url).infer(pictures(12))
     assert [one.detections[0].bbox[2] for one in looked] == [100 + number for number in range(12)]
+
+
+def test_connections_are_kept_and_as_many_requests_are_in_flight_as_asked_for(service, client, pictures):
+    several = threading.Barrier(6)  # passes only with six requests in flight
+
+    def together(number, file):
+        several.wait(20)
+        return answer(PERSON)
+
+    there = service(together)
+    client(there.url, requests_max=6).infer(pictures(30))
+    assert (len(there.files), there.connections) == (30, 6)
+
+
+def test_a_kept_connection_that_was_closed_is_no_outage(service, client, pictures, away):
+    there = service(lambda n, file: None if n == 2 else answer(PERSON))
+    remote = client(there.url)
+    assert [remote.infer(pictures())[0].detections for _ in range(2)] == [SEEN, SEEN]
+    assert len(there.files) == 3 and not away.is_set()
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_busy_service_is_asked_again_and_is_no_outage(service, client, pictures, away, status):
+    busy = (status, b"", ("Retry-After", "1"))
+    there = service(lambda n, file: busy if n <= 2 else answer(PERSON))
+    (looked,) = client(there.url).infer(pictures())
+    assert looked.detections == SEEN and len(there.files) == 3 and not away.is_set()
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429])
+def test_a_refusal_that_is_no_pictures_fault_costs_no_picture(service, client, pictures, away, status):
+    there = service(lambda n, file: answer(PERSON) if away.is_set() else (status, b"no"))
+    (looked,) = client(there.url).infer(pictures())
+    assert looked.detections == SEEN and looked.error is None
+
+
+def test_the_token_of_the_url_is_sent(service, client, pictures):
+    there = service(lambda n, file: answer(PERSON))
+    client(there.url.replace("http://", "http://correct-horse@")).infer(pictures())
+    assert there.headers["authorization"] == "Basic " + base64.b64encode(b"correct-horse:").decode()
+
+
+def test_two_services_behind_one_url_share_the_pictures_and_one_may_die(service, client, pictures, balancer):
+    both = threading.Barrier(2)  # passes only if both work at the same time
+
+    def by_width(number, file):
+        if number == 1:
+            both.wait(20)
+        return answer({**PERSON, "bbox": [0, 0, Image.open(BytesIO(file)).width, 10]})
+
+    there = [service(by_width), service(by_width)]
+    remote = client(balancer([one.server_port for one in there]))
+    opened = pictures(20)
+    widths = [[100 + number] for number in range(20)]
+    assert [[box.bbox[2] for box in one.detections] for one in remote.infer(opened)] == widths
+    shares = [len(one.files) for one in there]
+    assert sum(shares) == 20 and min(shares) > 0
+    there[0].script = lambda n, file: None  # as a process that is killed: it hangs up
+    assert [[box.bbox[2] for box in one.detections] for one in remote.infer(opened)] == widths
+
+
+def test_a_threshold_is_the_same_here_and_there(service, client, pictures):
+    score = float(np.float32(0.7))  # a little less than 0.7, and met by it where the model runs in this process
+    there = service(lambda n, file: answer({**PERSON, "confidence": score}))
+    (looked,) = client(there.url, 0.7).infer(pictures())
+    assert [one.confidence for one in looked.detections] == [score]
 
 
 def test_a_refused_picture_is_that_pictures_error(service, client, pictures):

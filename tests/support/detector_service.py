@@ -16,6 +16,7 @@ class DetectorService(ThreadingHTTPServer):
     """An RT-DETR service that gives `script(n, file)` to the n-th request: (status, body), or None to hang up."""
 
     daemon_threads = True
+    connections = 0
 
     def __init__(self, script, port=0):
         super().__init__(("127.0.0.1", port), _Handler)
@@ -30,6 +31,10 @@ class DetectorService(ThreadingHTTPServer):
         self.shutdown()
         self.thread.join()
         self.server_close()
+
+    def get_request(self):
+        self.connections += 1
+        return super().get_request()
 
     def handle_error(self, request, client_address):
         """A client that hangs up is none of our business."""
@@ -46,12 +51,15 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.turn:
             self.server.files.append(part.get_payload(decode=True))
             number = len(self.server.files)
+        self.server.headers = self.headers
         said = self.server.script(number, part.get_payload(decode=True))
         if said is None:
             self.close_connection = True
             return
         self.send_response(said[0])
         self.send_header("Content-Length", str(len(said[1])))
+        for header in said[2:]:
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(said[1])
 
