@@ -32,6 +32,7 @@ from detector import rate_from_files  # noqa: E402
 from PIL import Image, features  # noqa: E402
 
 from hearthwatch.gpu import DetectorError, decode  # noqa: E402
+from hearthwatch.gpu.batches import BatchRunner  # noqa: E402
 from hearthwatch.gpu.decode import open_picture  # noqa: E402
 from hearthwatch.gpu.detector import CandidateBoxes, Detector  # noqa: E402
 from hearthwatch.gpu.loading import YARD  # noqa: E402
@@ -39,7 +40,6 @@ from hearthwatch.gpu.options import DetectorSwitches  # noqa: E402
 from hearthwatch.gpu.parity import probe_pictures  # noqa: E402
 from hearthwatch.gpu.resize import _order, _resample_both, can_resize, pixel_array, resize_on_cpu  # noqa: E402
 from hearthwatch.gpu.resize import resize as resize_on_device  # noqa: E402
-from hearthwatch.gpu.runner import BatchRunner  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 from tests.support.benchmark import draw, matmul_rate  # noqa: E402
 

@@ -210,8 +210,8 @@ def check_torch(wanted: str) -> Iterator[Finding]:
     except DetectorError as error:
         yield wrong("torch", str(error))
         return
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    if wanted == "auto" and device.type == "cpu" and NVIDIA_DRIVER.exists():
+    name = torch.cuda.get_device_name(device) if device != "cpu" else f"{torch.get_num_threads()} threads"
+    if wanted == "auto" and device == "cpu" and NVIDIA_DRIVER.exists():
         fix = "install the CUDA build of torch (docs/install.md)"
         yield wrong("torch", f"there is an NVIDIA card, but {cuda_problem()}: {fix}")
     else:

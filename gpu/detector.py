@@ -11,21 +11,29 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu.batches import BatchRunner, is_device_lost, is_out_of_memory
 from hearthwatch.gpu.boxes import UNIQUE_IOU, DetectionFilter, canonical_label
 from hearthwatch.gpu.decode import size_of
-from hearthwatch.gpu.options import DetectorSwitches
+from hearthwatch.gpu.loading import choose_device, labels_of, load, locate, usable_cpus, user_cache
+from hearthwatch.gpu.model_families import read_preparation
+from hearthwatch.gpu.options import DetectorSwitches, Runtime
+from hearthwatch.gpu.parity import EXACT, FLOAT32_PROBES
 from hearthwatch.schemas.items import Detection
+from hearthwatch.schemas.settings import input_size
 
 if TYPE_CHECKING:
     from hearthwatch.gpu.decode import DecodedPicture, Pixels
-    from hearthwatch.gpu.streams import Ticket
+    from hearthwatch.gpu.openvino_runner import ExportedNetwork, OpenVinoRunner
+    from hearthwatch.gpu.runner import ModelRunner
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +62,7 @@ class CandidateBoxes(NamedTuple):
 class SubmittedBatch(NamedTuple):
     """A batch in flight and the sizes of its pictures."""
 
-    ticket: Ticket
+    ticket: Any
     sizes: list[tuple[int, int]]
 
 
@@ -74,32 +82,30 @@ class Detector:
         unique_iou: float | None = UNIQUE_IOU,
         batch_max: int | None = None,
         switches: DetectorSwitches = DetectorSwitches(),  # noqa: B008  (frozen)
+        runtime: Runtime = "auto",
+        size: str | None = None,
+        cache: Path | None = None,
     ) -> None:
-        from hearthwatch.gpu.loading import choose_device, load
-        from hearthwatch.gpu.runner import BatchRunner, ModelRunner, is_device_lost, is_out_of_memory
-
+        """`cache`: a folder for networks exported to OpenVINO; the user's own without it."""
         self.model, self.device = model, choose_device(device)
-        detr, self.preparation = load(model)
-        names = detr.config.id2label
-        self.labels = [canonical_label(names[number]) for number in range(len(names))]
+        folder = locate(model)
+        self.preparation = read_preparation(model, str(folder / "preprocessor_config.json"))
+        if size:
+            try:
+                width, height = input_size(size)
+            except ValueError as error:
+                raise DetectorError(f"size `{size}`: {error}") from None
+            self.preparation = replace(self.preparation, width=width, height=height)
+        self._notes: dict[str, str] = {}
+        rows = batch_max or (BATCH_MAX_CPU if self.device == "cpu" else BATCH_MAX_CUDA)
+        self._runner = self._open_openvino(folder, switches, runtime, cache) or self._open_torch(switches, rows)
         # Scores are float32: 0.7 is met by the float32 next to 0.7, which is a little less.
         self.filter = DetectionFilter(
             float(np.float32(confidence)), frozenset(map(canonical_label, object_types)), unique_iou
         )
         self._accepted = np.array([self.filter.accepted_label(label) is not None for label in self.labels])
-        size = batch_max or (BATCH_MAX_CUDA if self.device.type == "cuda" else BATCH_MAX_CPU)
-        self._notes: dict[str, str] = {}
-        try:
-            self._runner = ModelRunner(detr, self.preparation, switches, self.device, size, self._notes)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DetectorError(
-                f"no room on {self.device} for `{model}` with {size} pictures a batch: "
-                f"set HEARTHWATCH_DETECT_BATCH_MAX below {size}"
-            ) from error
         self._batches = BatchRunner(
-            self._submit, self._collect, size, is_out_of_memory, is_device_lost, self._runner.in_flight
+            self._submit, self._collect, rows, is_out_of_memory, is_device_lost, self._runner.in_flight
         )
         self._warm_up()
 
@@ -118,11 +124,12 @@ class Detector:
     def describe(self) -> str:
         """Return one line for logs and health."""
         size, notes = f"{self.preparation.width}x{self.preparation.height}", self._notes
-        return f"RT-DETRv2 {self.model} on {self.device}, {size}, {notes['precision']}, up to {self.batch_max} a batch"
+        how = f"{notes['runtime'].partition(';')[0]}, {size}, {notes['precision']}"
+        return f"RT-DETRv2 {self.model} on {self.device}, {how}, up to {self.batch_max} a batch"
 
     def details(self) -> dict[str, str]:
         """Return each switch, on or off and why; `parity`, the difference of low precision from float32; the device."""
-        return {"device": str(self.device), "batch_max": str(self.batch_max), **self._notes}
+        return {"device": self.device, "batch_max": str(self.batch_max), **self._notes}
 
     def infer(self, decoded: Sequence[DecodedPicture]) -> list[InferenceResult]:
         """Detect in batches of `batch_max`, in order; an exception becomes the `error` of the picture that caused it.
@@ -159,11 +166,61 @@ class Detector:
 
     def close(self) -> None:
         """Release the model and its memory."""
+        del self._runner
+        if self.device != "cpu":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _open_openvino(
+        self, folder: Path, switches: DetectorSwitches, runtime: Runtime, cache: Path | None
+    ) -> OpenVinoRunner | None:
+        """Return None and note why, where torch has to run the model."""
+        from hearthwatch.gpu.openvino_runner import ExportError, OpenVinoRunner, make_export
+
+        def make() -> ExportedNetwork:
+            return make_export(load(self.model)[0], self.preparation, switches)
+
+        warning = problem = None
+        try:
+            if runtime == "torch":
+                return None
+            if self.device != "cpu" or switches.compiled or switches.precision not in ("auto", "float32"):
+                raise ExportError("it computes in float32 on CPUs only, without `compiled`")
+            runner = OpenVinoRunner(folder, self.preparation, switches, cache or user_cache(), make)
+            if not runner.difference.within(EXACT):
+                warning = f"openvino moves boxes or scores: {runner.difference} on {FLOAT32_PROBES} pictures"
+        except ExportError as error:
+            problem = str(error)
+        if runtime == "openvino" and problem:
+            raise DetectorError(f"runtime `openvino`: {problem}; set HEARTHWATCH_DETECTOR_RUNTIME to auto or torch")
+        if problem or (warning and runtime == "auto"):
+            self._notes["runtime"] = f"torch; not openvino: {problem or warning}"
+            return None
+        self.labels, self._notes = runner.labels, runner.notes
+        if warning:
+            self._notes["warning"] = f"{warning}; `auto` would refuse it"
+        return runner
+
+    def _open_torch(self, switches: DetectorSwitches, rows: int) -> ModelRunner:
         import torch
 
-        del self._runner
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        from hearthwatch.gpu.runner import ModelRunner
+
+        self._notes.setdefault("runtime", "torch")
+        if self.device == "cpu":
+            torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
+        detr, _ = load(self.model)
+        self.labels = labels_of(detr)
+        try:
+            return ModelRunner(detr, self.preparation, switches, torch.device(self.device), rows, self._notes)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DetectorError(
+                f"no room on {self.device} for `{self.model}` with {rows} pictures a batch: "
+                f"set HEARTHWATCH_DETECT_BATCH_MAX below {rows}"
+            ) from error
 
     def _warm_up(self) -> None:
         """Run an empty picture: the first pass allocates and compiles, and a broken model fails before real pictures."""

@@ -5,6 +5,7 @@ Importing this file loads neither torch nor transformers.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -14,14 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hearthwatch.gpu import DetectorError, ModelUnavailableError
+from hearthwatch.gpu.boxes import canonical_label
 from hearthwatch.gpu.model_families import MODEL_TYPES, Preparation, read_preparation
 from hearthwatch.schemas.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,6 +35,8 @@ OUTAGES = {
     *("TransportError", "ConnectionError", "TimeoutError", "gaierror"),  # of its HTTP client, of Python
 }
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+OTHER_DRIVERS = Path("/dev/dxg"), Path("/dev/kfd"), Path("/dev/nvhost-gpu")  # of WSL, AMD, Jetson
+CGROUPS, CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def load(model: str) -> tuple[Any, Preparation]:
@@ -45,42 +46,80 @@ def load(model: str) -> tuple[Any, Preparation]:
         ModelUnavailableError: the hub or the network to it does not work now.
         DetectorError: it cannot be read, is of another type, or lacks weights.
     """
+    folder = locate(model)
     os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")  # one `.item()` per decoder layer is a CUDA sync
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForObjectDetection
-    from transformers.utils import cached_file
+    from transformers import AutoModelForObjectDetection
     from transformers.utils import logging as hub_logging
 
     hub_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each of its attempts
-    source = _source(model)
     try:
-        config = AutoConfig.from_pretrained(source)
-        if config.model_type not in MODEL_TYPES:
-            raise DetectorError(
-                f"model `{model}` is a `{config.model_type}`: this detector runs {' and '.join(MODEL_TYPES)}"
-            )
-        preparation = read_preparation(model, cached_file(source, "preprocessor_config.json"))
         network, report = AutoModelForObjectDetection.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True
+            folder, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, hub, JSON, shapes, weights
-        if reason := _outage(error) or _outage_of_weights(source):
-            raise ModelUnavailableError(
-                f"model `{model}` cannot be fetched: {reason} Is the network up? Without one, set HEARTHWATCH_DETECTOR_MODEL "
-                "to a folder or to `yard`"
-            ) from error
-        raise DetectorError(
-            f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
-            f"to a hub id that this machine can reach, or to a folder with {', '.join(MODEL_FILES)}"
-        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # files, JSON, shapes, weights
+        raise _cannot_be_loaded(model, error) from error
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise DetectorError(
             f"model `{model}` lacks {len(missing)} of its weights, {missing[0]} for one: is it complete?"
         )
-    return network.eval(), preparation
+    return network.eval(), read_preparation(model, str(folder / MODEL_FILES[2]))
+
+
+def labels_of(detr: Any) -> list[str]:
+    """Return the labels of a loaded model, canonical, by class number."""
+    names = detr.config.id2label
+    return [canonical_label(names[number]) for number in range(len(names))]
+
+
+def user_cache() -> Path:
+    """Return where this user's programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hearthwatch" / "detector"
+
+
+def locate(model: str) -> Path:
+    """Return the folder with a model's files. One from the hub is downloaded at its first use, and not asked for again.
+
+    Raises:
+        ModelUnavailableError: the hub or the network to it does not work now.
+        DetectorError: it is not there, or of another type.
+    """
+    folder = YARD if model == "yard" else Path(model).expanduser()
+    is_local = folder.is_dir()
+    if not is_local and (folder.is_absolute() or model.startswith((".", "~"))):
+        raise DetectorError(f"model `{model}` is not a folder: it should hold {', '.join(MODEL_FILES)}")
+    if is_local and (missing := [name for name in MODEL_FILES if not (folder / name).is_file()]):
+        raise DetectorError(f"model folder `{model}` has no {', '.join(missing)}")
+    try:
+        for name in MODEL_FILES:
+            path = folder / name if is_local else _from_hub(model, name)
+            if name == MODEL_FILES[0] and (kind := json.loads(path.read_text()).get("model_type")) not in MODEL_TYPES:
+                raise DetectorError(f"model `{model}` is a `{kind}`: this detector runs {' and '.join(MODEL_TYPES)}")
+    except (OSError, ValueError, RuntimeError) as error:  # files, hub, JSON
+        if reason := _outage(error):
+            raise ModelUnavailableError(
+                f"model `{model}` cannot be fetched: {reason} Is the network up? Without one, set HEARTHWATCH_DETECTOR_MODEL "
+                "to a folder or to `yard`"
+            ) from error
+        raise _cannot_be_loaded(model, error) from error
+    return path.parent
+
+
+def _from_hub(model: str, name: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each of its attempts
+    cached = try_to_load_from_cache(model, name)
+    return Path(cached if isinstance(cached, str) else hf_hub_download(model, name))
+
+
+def _cannot_be_loaded(model: str, error: Exception) -> DetectorError:
+    return DetectorError(
+        f"model `{model}` cannot be loaded: {str(error).splitlines()[0]}. Set HEARTHWATCH_DETECTOR_MODEL to `yard`, "
+        f"to a hub id that this machine can reach, or to a folder with {', '.join(MODEL_FILES)}"
+    )
 
 
 class BackgroundLoader(Generic[T]):
@@ -131,40 +170,16 @@ def _outage(error: BaseException) -> str | None:
     return None
 
 
-def _outage_of_weights(source: str) -> str | None:
-    """Ask for the weights themselves: without a network transformers says that the model has none."""
-    from transformers.utils import cached_file
-
-    try:
-        cached_file(source, "model.safetensors")
-    except (OSError, ValueError) as error:
-        return _outage(error)
-    return None
-
-
-def _source(model: str) -> str:
-    if model == "yard":
-        return str(YARD)
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        if folder.is_absolute() or model.startswith((".", "~")):
-            raise DetectorError(f"model `{model}` is not a folder: it should hold {', '.join(MODEL_FILES)}")
-        return model
-    if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
-        raise DetectorError(f"model folder `{model}` has no {', '.join(missing)}")
-    return str(folder)
-
-
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> str:
     """Choose a device by name: `auto`, `cpu`, `cuda` or `cuda:N`. Warn if `auto` leaves an NVIDIA card unused.
 
     Raises:
         DetectorError: the device is not available.
     """
+    if device == "cpu" or (device == "auto" and not any(path.exists() for path in (NVIDIA_DRIVER, *OTHER_DRIVERS))):
+        return "cpu"  # without loading torch
     import torch
 
-    if device == "cpu":
-        return torch.device("cpu")
     problem = cuda_problem()
     if device == "auto":
         if problem and NVIDIA_DRIVER.exists():
@@ -173,13 +188,26 @@ def choose_device(device: str) -> torch.device:
                 "Install a torch that fits the driver, or set HEARTHWATCH_DEVICE=cpu if this is meant",
                 problem,
             )
-        return torch.device("cpu" if problem else "cuda:0")
+        return "cpu" if problem else "cuda:0"
     if problem:
         raise DetectorError(f"device `{device}`: {problem}; set HEARTHWATCH_DEVICE to auto or cpu")
     number, count = int(device.partition(":")[2] or 0), torch.cuda.device_count()
     if number >= count:
         raise DetectorError(f"device `{device}`: this machine has {count}, counted from cuda:0")
-    return torch.device("cuda", number)
+    return f"cuda:{number}"
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: OMP_NUM_THREADS, its affinity, and the quota of its container."""
+    limits = [len(os.sched_getaffinity(0))]
+    if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        limits.append(int(wanted))
+    try:
+        quota, period = (CGROUPS / CGROUP.read_text().strip()[len("0::/") :] / "cpu.max").read_text().split()
+        limits.append(round(int(quota) / int(period)))
+    except (OSError, ValueError):  # another system of groups, or `max`
+        pass
+    return max(1, min(limits))
 
 
 def cuda_problem() -> str | None:

@@ -20,10 +20,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from hearthwatch.gpu.model_families import Preparation
 from hearthwatch.gpu.network import Network
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.parity import EXACT, LOW, compare, probe_pictures
+from hearthwatch.gpu.parity import EXACT, FLOAT32_PROBES, LOW, compare, probe_pictures
 from hearthwatch.gpu.resize import resize_on_cpu
 
-FLOAT32_PROBES = 2  # pictures that show whether two float32 ways agree; low precision is compared on all
 # What `auto` tries; on a CPU nothing: bfloat16 moves yard's scores by 0.02 and more.
 AUTO_PRECISIONS: dict[str, tuple[str, ...]] = {"cuda": ("float16", "bfloat16"), "cpu": ()}
 
@@ -86,6 +85,11 @@ def _lower(
     notes.setdefault("precision", "float32")
     notes.setdefault("parity", ", ".join(parity) or "exact")
     return best
+
+
+def seen_in_probes(network: Network, preparation: Preparation) -> NDArray[np.float32]:
+    """Return what a network on the CPU finds in the first packaged pictures, (pictures, k, 6)."""
+    return _candidates(network, _probes(preparation, torch.device("cpu"))[:FLOAT32_PROBES])
 
 
 def _probes(preparation: Preparation, device: torch.device) -> Tensor:

@@ -11,6 +11,15 @@ from typing import ClassVar, Literal
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes that are computed; a batch is filled up to the next of them
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
+Runtime = Literal["auto", "torch", "openvino"]
+
+
+ON_CPU = {
+    **dict.fromkeys(("graphs", "pinned", "device_resize"), "off: CUDA only"),
+    "in_flight": "1: more on CUDA only",
+    "compiled": "off",
+}
+"""`details()` of switches that do nothing on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

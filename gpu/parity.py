@@ -16,6 +16,7 @@ from hearthwatch.gpu.loading import YARD
 
 SURE, AT_LEAST = 0.25, 5  # candidates that count: half the default threshold, and so many whatever their score
 WIDTH, HEIGHT = 640, 360
+FLOAT32_PROBES = 2  # pictures that show whether two float32 ways agree; low precision is compared on all
 
 
 class Difference(NamedTuple):

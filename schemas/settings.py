@@ -32,6 +32,7 @@ from hearthwatch.schemas.text import did_you_mean
 ENV_FILE = Path(".env")
 SECONDS_MAX = 1e9  # 32 years; in microseconds it still fits SQLite's integers with room for sums
 DAYS_MAX = 36_500
+SIDE_MIN, SIDE_MAX = 64, 2048  # pixels of a detector's input: fewer show nothing, more need 40 GB in RT-DETR's encoder
 BATCH_MAX = 512  # pictures of 640x640 in one forward pass: 2.5 GB of float32 input, more than any detector gains from
 CONCURRENCY_MAX = 256  # vLLM's own default bound of sequences in one batch
 ATTEMPTS_MAX = 100
@@ -97,6 +98,32 @@ def _url(*schemes: str, path: str = "") -> AfterValidator:
     return AfterValidator(check)
 
 
+def input_size(text: str) -> tuple[int, int]:
+    """Read `640` or `640x384` as width and height of a detector's input.
+
+    Raises:
+        ValueError: a side is not a multiple of 32 between the bounds.
+    """
+    sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not sides:
+        raise ValueError("a side, such as 640, or width x height, such as 640x384")
+    width, height = int(sides[1]), int(sides[2] or sides[1])
+    for side in (width, height):
+        below, above = (max(SIDE_MIN, min(SIDE_MAX, side + more)) // 32 * 32 for more in (0, 31))
+        if side not in (below, above):
+            nearest = f"{below}" if below == above else f"{below} and {above}"
+            raise ValueError(
+                f"{side} pixels are not a multiple of 32 from {SIDE_MIN} to {SIDE_MAX}: {nearest} would fit"
+            )
+    return width, height
+
+
+def _input_size(text: str | None) -> str | None:
+    if text is not None:
+        input_size(text)
+    return text
+
+
 def _zone(name: str | None) -> str | None:
     if name is not None:
         try:
@@ -156,6 +183,12 @@ Seconds = Annotated[
 ]
 HttpUrl = Annotated[
     str | None, Field(repr=False), _url("http", "https"), Allowed("http://host:port or https://host:port, or nothing")
+]
+
+InputSize = Annotated[
+    str | None,
+    AfterValidator(_input_size),
+    Allowed("a multiple of 32, such as 480, or width x height, such as 640x384"),
 ]
 
 
@@ -228,6 +261,13 @@ class Settings(BaseModel):
         str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$"), Allowed("auto, cpu, cuda or cuda:N")
     ] = "auto"
     """Where the model runs: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    hearthwatch_detector_runtime: Annotated[
+        Literal["auto", "torch", "openvino"], Allowed("auto, torch or openvino")
+    ] = "auto"
+    """What runs the model: `auto` is OpenVINO on a CPU where it finds the same boxes as torch, else torch."""
+    hearthwatch_detector_size: InputSize = None
+    """Resize pictures to this many pixels for the detector, such as 480 or 640x384 (width x height), multiples of 32:
+    smaller is faster and overlooks small objects. Unset: what the model was trained with."""
     hearthwatch_detect_batch_max: Annotated[
         int | None, Field(ge=1, le=BATCH_MAX), Allowed(f"a whole number, 1 to {BATCH_MAX}")
     ] = None

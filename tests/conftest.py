@@ -2,6 +2,8 @@
 
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +23,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 SETTINGS = {variable.name for variable in variables()}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith("BYTEWAX_")]:
     del os.environ[name]
+
+# Exports of models outlast a run: making one takes seconds.
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"hearthwatch-test-cache-{os.getuid()}")
 
 hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes says how busy the machine is
 hypothesis.settings.load_profile("tests")

@@ -5,15 +5,15 @@ import { capital, setClock } from "./text.js";
 const TIMEOUT_MS = 15_000; // then the server counts as unavailable
 
 /** Send a request; returns JSON, or throws an Error to show, with `status` (undefined: no response) and `body`. */
-export async function request(method, path, body) {
+export async function request(method, path, body, timeout = TIMEOUT_MS) {
   let response;
   try {
     response = await fetch(path, {
-      method, signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
+      method, signal: AbortSignal.timeout(timeout), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
       body: body && JSON.stringify(body), keepalive: method === "PATCH", // a mark is sent even if the tab is closed right after
     });
   } catch { throw new Error("The server does not respond."); }
-  if (response.status === 401) { await signIn(); return request(method, path, body); }
+  if (response.status === 401) { await signIn(); return request(method, path, body, timeout); }
   setClock(Date.parse(response.headers.get("Date")) + 500); // whole seconds, half a second late on average
   const content = await response.json().catch(() => null);
   if (!response.ok) throw Object.assign(new Error(errorText(content, response)), { status: response.status, body: content });

@@ -560,7 +560,7 @@ def zones_of(here, camera="front_door"):
     return json.loads(here.rows("SELECT zones FROM cameras WHERE id = ?", camera)[0][0] or "[]")
 
 
-def test_zones_are_drawn_with_the_mouse_the_keyboard_and_a_finger(visit, place):
+def test_zones_are_drawn_and_tried_with_the_mouse_the_keyboard_and_a_finger(visit, place):
     here = place(busy=False)
     start = datetime.now(UTC) - timedelta(hours=5)
     for n in range(6):  # people who come out of a door
@@ -598,12 +598,33 @@ def test_zones_are_drawn_with_the_mouse_the_keyboard_and_a_finger(visit, place):
     }  # fmt: skip
     expect(dialog.locator("li.idea")).to_contain_text("6 people were first seen here")
     dialog.get_by_role("button", name="Use").click()
+    dialog.get_by_role("button", name="Add zone").click()
     expect(dialog.locator("li.idea")).to_have_count(0)
     assert [zone["kind"] for zone in zones_of(here)] == ["private", "window", "own_door"]
     dialog.get_by_role("button", name="Delete lawn").click()
     expect(dialog.locator("li")).to_have_count(2)
     dialog.get_by_role("button", name="Undo").click()
     expect(dialog.locator("li")).to_have_count(3)
+    change = dialog.get_by_role("button", name="What would change")
+    expect(change).to_be_disabled()
+    plan.focus()
+    for key in ("Enter", *["ArrowLeft"] * 20, "Enter", *["ArrowDown"] * 20, "Enter", *["ArrowRight"] * 20, "Enter"):
+        page.keyboard.press(key)  # where people stood
+    dialog.get_by_label("Kind").select_option("ignore")
+    change.press("Enter")
+    differences = dialog.get_by_role("region", name="What would change")
+    expect(differences).to_contain_text("Of the last 7 days, 6 events would have another level.")
+    expect(differences.locator("li")).to_have_count(6)
+    expect(differences.locator("li").first).to_contain_text("in ignored zone ignored (3 boxes)")
+    expect(differences.locator("li").first).to_contain_text(re.compile("(Low|Medium|High) → No event"))
+    assert len(zones_of(here)) == 3, "nothing is saved"
+    assert in_both_themes(page, "zones, what would change") == []
+    with page.context.expect_page() as event:
+        differences.get_by_role("link").first.click()
+    expect(event.value.locator("#detail .verdict")).to_be_visible()
+    event.value.close()
+    dialog.get_by_label("Kind").select_option("public")
+    expect(differences).to_have_count(0)
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     page = ready(visit(here.url, PHONE, has_touch=True))
@@ -612,11 +633,16 @@ def test_zones_are_drawn_with_the_mouse_the_keyboard_and_a_finger(visit, place):
     box = page.locator("#plan").bounding_box()
     for x, y in ((0.1, 0.1), (0.3, 0.1), (0.3, 0.3)):
         page.locator("#plan").tap(position={"x": x * box["width"], "y": y * box["height"]})
+    page.get_by_role("button", name="What would change").tap()
+    expect(page.locator("#zones section")).to_have_text(
+        "Of the last 7 days, no event would have another level, 3 another score or other pictures."
+    )
     assert in_both_themes(page, "zones, phone") == []
     assert page.evaluate("document.querySelector('#zones').scrollWidth") <= PHONE["width"]
     here.api.kill()
-    page.get_by_role("button", name="Add zone").tap()
-    expect(page.locator("#zones [role=status]")).to_contain_text("The server does not respond.")
+    for button in ("What would change", "Add zone"):
+        page.get_by_role("button", name=button).tap()
+        expect(page.locator("#zones [role=status]")).to_have_text(re.compile("^The server does not respond. *$"))
     assert len(zones_of(here)) == 3
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.gpu import resize as resizing
+from hearthwatch.gpu.batches import BatchRunner
 from hearthwatch.gpu.options import BUCKETS
 from hearthwatch.gpu.resize import DeviceUploader, pixel_array, resize_on_cpu
-from hearthwatch.gpu.runner import BatchRunner
 from hearthwatch.gpu.streams import BatchBuffers, BucketedForward, CpuStreams, CudaGraphs, StreamExecutor, bucket_size
 
 CPU = torch.device("cpu")
