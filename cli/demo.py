@@ -25,7 +25,7 @@ from hearthwatch.record.cameras import add_camera, edit_camera
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.paths import escape
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, ItemMessage, SystemMessage
 from hearthwatch.schemas.settings import variables
 
 HOME = Path("demo-data")
@@ -141,7 +141,8 @@ class DemoRun(NamedTuple):
         """Print what the feed has behind `seq`; -> the last `seq` printed."""
         while messages := self.feed.after(seq, MESSAGES_AT_ONCE):
             for message in messages:
-                print(line(message, datetime.now()), flush=True)
+                if not isinstance(message, ItemMessage):  # the demo has no journal
+                    print(line(message, datetime.now()), flush=True)
             seq = messages[-1].seq
         return seq
 

@@ -32,6 +32,7 @@ from hearthwatch.schemas import Consumer, Event, Job, Sink, Source, Stage, Stage
 from hearthwatch.schemas.components import build_worker
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.sinks.journal import Journal
 from hearthwatch.sources.pending import PendingEvents
 
 SOURCES = "0_sources"  # the step that all sources are; no node can be called that
@@ -198,7 +199,16 @@ class _Builder:
         assert isinstance(node.component, Consumer)
         worker = build_worker(node.component, self.context)
         on_news = self.services.wake if node.is_store() else None
-        return ConsumerThread(node.name, worker, node.only or {}, self.context, node.accepts(), on_news)
+        return ConsumerThread(
+            node.name, worker, node.only or {}, self.context, node.accepts(), on_news, self._journals(node)
+        )
+
+    def _journals(self, node: Node) -> frozenset[str]:
+        """Return the journals that a consumer is behind."""
+        found: set[str] = set()
+        for up in (self.nodes[name] for name in node.upstream() if name in self.nodes):
+            found |= {up.component.name} if isinstance(up.component, Journal) else self._journals(up)
+        return frozenset(found)
 
 
 def _store_description(context: Context, description: object) -> None:

@@ -12,7 +12,7 @@ from hearthwatch.schemas.items import (
     IncidentType,
     RiskLevel,
 )
-from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemKind, SystemMessage
+from hearthwatch.schemas.messages import FeedMessage, IncidentMessage, ItemMessage, Message, SystemKind, SystemMessage
 from hearthwatch.schemas.text import did_you_mean
 
 FIELDS: dict[str, Callable[[Event], Sequence[str]]] = {
@@ -27,12 +27,14 @@ TYPES = (*get_args(EventType), *get_args(IncidentType), *(f"system.{kind}" for k
 VALUES = {"type": TYPES, "risk_level": get_args(RiskLevel), "analyzer": get_args(Analyzer)}
 
 
-def wants(only: Mapping[str, Any], item: Event | AnyMessage) -> bool:
+def wants(only: Mapping[str, Any], item: Event | FeedMessage) -> bool:
     """Whether each field has one of the values asked for; of `object`, whether one was seen.
 
     An incident has several cameras, of which one has to be asked for, and no analyzer. A system message has a type and, some
-    of them, a camera. What else is asked for is about events.
+    of them, a camera; an item has a type, `item.<journal>`. What else is asked for is about events.
     """
+    if isinstance(item, ItemMessage):
+        return item.type in as_tuple(only.get("type", item.type))
     if isinstance(item, SystemMessage):
         own = {"type": item.type, "camera_id": item.camera_id}
         return all(field not in own or own[field] in as_tuple(asked) for field, asked in only.items())
@@ -73,5 +75,5 @@ def mistakes(only: object) -> Iterator[str]:
         for value in as_tuple(asked):
             if not isinstance(value, str):
                 yield f"`only.{field}` = {value!r} has to be text"
-            elif field in VALUES and value not in VALUES[field]:
+            elif field in VALUES and value not in VALUES[field] and not (field == "type" and value.startswith("item.")):
                 yield f"`only.{field}` = {value!r} is none of {', '.join(VALUES[field])}{did_you_mean(value, VALUES[field])}"

@@ -17,6 +17,7 @@ from hearthwatch.schemas.text import did_you_mean
 BUILT_IN = {
     "sources": {
         "files": "hearthwatch.sources.files:Files",
+        "folder": "hearthwatch.sources.folder:Folder",
         "clock": "hearthwatch.sources.clock:Clock",
         "gpu_stats": "hearthwatch.sources.gpu_stats:GpuStats",
         "yard": "hearthwatch.demo.uploader:Yard",
@@ -28,6 +29,8 @@ BUILT_IN = {
         "nemotron": "hearthwatch.stages.analyze:Nemotron",
     },
     "sinks": {
+        "journal": "hearthwatch.sinks.journal:Journal",
+        "jsonl": "hearthwatch.sinks.jsonl:Jsonl",
         "sqlite": "hearthwatch.sinks.sqlite:Sqlite",
         "duckdb": "hearthwatch.sinks.duckdb:DuckDB",
         "retention": "hearthwatch.sinks.retention:Retention",

@@ -13,7 +13,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,10 +28,10 @@ from hearthwatch.record.feed import Feed
 from hearthwatch.record.notifications import DeliveryHistory
 from hearthwatch.record.thread_priority import lower_priority
 from hearthwatch.record.thumbnails import bind_picture
-from hearthwatch.schemas import ConsumerWorker, IncidentMessage, Job, JobWorker, Message, Mirror
+from hearthwatch.schemas import ConsumerWorker, IncidentMessage, ItemMessage, Job, JobWorker, Message, Mirror
 from hearthwatch.schemas.context import CONSUMERS_STOP_SECONDS_MAX, JOBS_STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.messages import FeedMessage, SystemMessage
 from hearthwatch.sinks.notifier import NotifierWorker
 from hearthwatch.sources.one_partition import OnePartitionSource
 
@@ -158,10 +158,11 @@ class ConsumerThread(SupervisedThread):
         context: Context,
         accepts: tuple[type, ...] = (Message,),
         on_news: Callable[[], None] | None = None,
+        journals: Collection[str] = (),
     ) -> None:
-        """`on_news` is called after a mirror that moves its cursor itself has done so."""
+        """`on_news` is called after a mirror that moves its cursor itself has done so. Of items it gets those of `journals`."""
         super().__init__(name)
-        self.on_news = on_news
+        self.on_news, self.journals = on_news, journals
         self.worker, self.only, self.path, self.accepts = worker, only, context.record_path, accepts
         self.context, self._digest_due = context, 0.0
         self._wake, self._until = threading.Event(), 0.0
@@ -267,14 +268,15 @@ class ConsumerThread(SupervisedThread):
             self.worker.idle()
         return True
 
-    def _wanted(self, messages: list[AnyMessage]) -> list[AnyMessage]:
+    def _wanted(self, messages: list[FeedMessage]) -> list[FeedMessage]:
         """Leave out what it does not accept, what its `only` excludes, and that itself was down."""
         down = ("notifier_down", self.name), ("redis_down", self.name)
-        accepted = (m for m in messages if isinstance(m, self.accepts) and wants(self.only, m))
+        mine = (m for m in messages if not isinstance(m, ItemMessage) or m.journal in self.journals)
+        accepted = (m for m in mine if isinstance(m, self.accepts) and wants(self.only, m))
         wanted = (bind_picture(m, self.context) if isinstance(m, IncidentMessage) else m for m in accepted)
         return [m for m in wanted if not isinstance(m, SystemMessage) or (m.kind, m.subject) not in down]
 
-    def _deliver(self, messages: list[AnyMessage]) -> None:
+    def _deliver(self, messages: list[FeedMessage]) -> None:
         wanted = self._wanted(messages)
         if wanted:
             self.worker.deliver(wanted)

@@ -20,6 +20,7 @@ from hearthwatch.schemas import (
     Event,
     Frame,
     IncidentMessage,
+    ItemMessage,
     Job,
     Message,
     Sink,
@@ -48,7 +49,7 @@ NAME = re.compile(r"(?!.*_errors$)[A-Za-z_][A-Za-z0-9_-]*")  # a step id: no dot
 RESERVED_NAMES = ("feed", "none")
 
 
-MESSAGES = (Message, IncidentMessage, SystemMessage)
+MESSAGES = (Message, IncidentMessage, SystemMessage, ItemMessage)
 FILES = "hearthwatch.sources.files"
 INCIDENT = "incident"
 

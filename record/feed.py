@@ -1,6 +1,6 @@
 """Write and read the feed, the messages of the pipeline in order, and keep the consumers' cursors.
 
-A message is a revision of an event, or a condition that began or ended. At least once: a consumer's cursor moves after it
+A message is a revision of an event or incident, a condition that began or ended, or an item of a journal. At least once: a consumer's cursor moves after it
 has taken the messages; dedupe by (event id, revision), system messages by `seq`.
 """
 
@@ -20,7 +20,7 @@ from hearthwatch.schemas.items import (
     Incident,
     Verdict,
 )
-from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, Message, SystemMessage
+from hearthwatch.schemas.messages import FeedMessage, IncidentMessage, ItemMessage, Message, SystemMessage
 
 _STATUS: dict[EventType, EventStatus] = {"event.opened": "open", "event.raised": "open", "event.merged": "merged"}
 
@@ -34,12 +34,12 @@ FROM feed f LEFT JOIN event_history h ON h.event_id = f.event_id AND h.revision 
 WHERE f.seq > ? ORDER BY f.seq LIMIT ?"""
 
 
-M = TypeVar("M", Message, IncidentMessage, SystemMessage)
+M = TypeVar("M", Message, IncidentMessage, SystemMessage, ItemMessage)
 
 
 def append(
     record: Record,
-    kind: Literal["event", "incident", "system"],
+    kind: Literal["event", "incident", "system", "item"],
     subject: int,
     revision: int,
     at: int,
@@ -65,7 +65,7 @@ class Feed:
         """Return the newest `seq` ever given; it never moves back, whatever is deleted. 0 on a new feed."""
         return int(self.record.one(f"SELECT {END}")[0])
 
-    def after(self, seq: int, limit: int) -> list[AnyMessage]:
+    def after(self, seq: int, limit: int) -> list[FeedMessage]:
         """Read the messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
         rows = self.record.rows(_ROWS, seq, limit)
         return [self._message(*row) if kind == "event" else _NOT_EVENTS[kind](row[2]) for kind, *row in rows]
@@ -153,7 +153,13 @@ def parse_incident(payload: str) -> IncidentMessage:
     return IncidentMessage(p["seq"], p["type"], incident)
 
 
-_NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage]] = {
+def _item_message(payload: str) -> ItemMessage:
+    p: dict[str, Any] = json.loads(payload)
+    return ItemMessage(p["seq"], p["journal"], p["id"], p["kind"], datetime.fromisoformat(p["at"]), p["item"])
+
+
+_NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage | ItemMessage]] = {
     "incident": parse_incident,
+    "item": _item_message,
     "system": _system_message,
 }

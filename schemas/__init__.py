@@ -31,7 +31,7 @@ from hearthwatch.schemas.items import (
     Verdict,
     risk_level,
 )
-from hearthwatch.schemas.messages import IncidentMessage, Message, SystemMessage
+from hearthwatch.schemas.messages import IncidentMessage, ItemMessage, Message, SystemMessage
 
 __all__ = [
     "DUPLICATE",
@@ -46,6 +46,7 @@ __all__ = [
     "Frame",
     "Incident",
     "IncidentMessage",
+    "ItemMessage",
     "Job",
     "JobWorker",
     "Message",

@@ -158,4 +158,40 @@ class SystemMessage:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ItemMessage:
+    """An item of your own that a `journal` wrote. At least once, in order of `seq`; `id` is unique."""
+
+    seq: int
+    journal: str
+    """The name of the node that wrote it."""
+    id: int
+    kind: str
+    """The item's class; `dict` for a mapping."""
+    at: datetime
+    """When it was written."""
+    item: Mapping[str, Any]
+    """Its fields, JSON types only."""
+
+    @property
+    def type(self) -> str:
+        return f"item.{self.journal}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the message as it is published: schema `hearthwatch.item.v1`, JSON types only."""
+        return {
+            "schema": "hearthwatch.item.v1",
+            "seq": self.seq,
+            "type": self.type,
+            "journal": self.journal,
+            "id": self.id,
+            "kind": self.kind,
+            "at": iso(self.at),
+            "item": dict(self.item),
+        }
+
+
 AnyMessage = Message | IncidentMessage | SystemMessage
+"""About what cameras see, and about the pipeline."""
+FeedMessage = AnyMessage | ItemMessage
+"""Whatever a row of the feed may be."""

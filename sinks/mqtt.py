@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
@@ -37,15 +37,16 @@ from pydantic import AfterValidator, Field, FilePath, model_validator
 from hearthwatch.record import Record
 from hearthwatch.record.notifications import LEVELS
 from hearthwatch.record.suppression import VEHICLES
-from hearthwatch.schemas import IncidentMessage, Message
+from hearthwatch.schemas import IncidentMessage, ItemMessage, Message
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.messages import FeedMessage, SystemMessage
 from hearthwatch.schemas.text import product_version
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, is_old
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 5.0
 KEEPALIVE_SECONDS = 30  # a broker that hears nothing for 1.5 times that publishes `offline` for us
 OFF_SECONDS = 300  # Home Assistant turns occupancy off after this long, should the end of an event be lost
+TOPICS = {SystemMessage: "system", Message: "events", IncidentMessage: "incidents", ItemMessage: "items"}
 STATES = "occupancy", "incident", "image", "problem"  # a camera's retained topics
 STATES_0_1, SENSORS_0_1 = (
     ("event", "occupancy", "problem"),
@@ -66,7 +67,9 @@ Topic = Annotated[str, Field(pattern=r"^[^#+\s/][^#+\s]*$")]
 
 
 class Mqtt(IncidentNotifier):
-    """Publish events and incidents to an MQTT broker, for Home Assistant and others."""
+    """Publish events, incidents, and items of journals to an MQTT broker, for Home Assistant and others."""
+
+    accepts: ClassVar[type | tuple[type, ...]] = (IncidentMessage, Message, SystemMessage, ItemMessage)
 
     url: Annotated[str, Field(repr=False), AfterValidator(_check_url)]
     """The broker: `mqtt://user:password@host:1883`; `mqtts://` encrypts."""
@@ -134,7 +137,7 @@ class MqttWorker(NotifierWorker):
         self._connect()
         self._publish_cameras()
 
-    def deliver(self, messages: Sequence[AnyMessage]) -> None:
+    def deliver(self, messages: Sequence[FeedMessage]) -> None:
         try:
             self._connect()
             self._publish_cameras()
@@ -153,16 +156,16 @@ class MqttWorker(NotifierWorker):
             self._broker.close()
             self._broker = None
 
-    def notify(self, message: AnyMessage) -> None:
-        """Publish an alert; system messages are published already."""
-        if not isinstance(message, SystemMessage):
+    def notify(self, message: FeedMessage) -> None:
+        """Publish an alert; system messages and items are published already."""
+        if not isinstance(message, SystemMessage | ItemMessage):
             links = {"page": self.options.page(message), "answers": self.answers(message)}
             self._publish(f"{self._at()}/alerts", _json({**message.as_dict(), **links}))
 
     # -- state
 
-    def _publish_state(self, message: AnyMessage) -> None:
-        kind = {SystemMessage: "system", Message: "events", IncidentMessage: "incidents"}[type(message)]
+    def _publish_state(self, message: FeedMessage) -> None:
+        kind = TOPICS[type(message)]
         self._publish(f"{self._at()}/{kind}", _json(message.as_dict()))
         if not isinstance(message, Message) or message.event.camera_id not in self._names:
             return
@@ -176,7 +179,7 @@ class MqttWorker(NotifierWorker):
             self._retained.pop(topic, None)
             self._retain(topic, "ON" if occupied else "OFF")
 
-    def _publish_incidents(self, messages: Sequence[AnyMessage]) -> None:
+    def _publish_incidents(self, messages: Sequence[FeedMessage]) -> None:
         """Publish the newest incident of each camera that one of these is about, and before it the picture."""
         changed: dict[str, IncidentMessage] = {}
         for message in messages:

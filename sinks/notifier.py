@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,7 +25,7 @@ from hearthwatch.record.thumbnails import bind_picture
 from hearthwatch.schemas import Consumer, ConsumerWorker, IncidentMessage, Message
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import RiskLevel, to_microseconds
-from hearthwatch.schemas.messages import AnyMessage, SystemMessage
+from hearthwatch.schemas.messages import AnyMessage, FeedMessage, ItemMessage, SystemMessage
 from hearthwatch.schemas.settings import QuietHours, Seconds, from_settings
 from hearthwatch.sinks.notification_policy import Rules, announce, decide, digest, due, risk
 
@@ -118,7 +118,7 @@ class NotifierWorker(ConsumerWorker):
             return {}
         return {answer: f"{page.rstrip('/')}/{path}" for answer, path in paths.items()}
 
-    def deliver(self, messages: Sequence[AnyMessage]) -> None:
+    def deliver(self, messages: Sequence[FeedMessage]) -> None:
         was_late, self._is_late = self._is_late, False
         self._repeat()
         if was_late and self.by_incident:
@@ -129,6 +129,8 @@ class NotifierWorker(ConsumerWorker):
         for message in messages:
             if isinstance(message, SystemMessage):
                 self._deliver_system(message)
+            elif isinstance(message, ItemMessage):
+                self.notify(message)
             elif isinstance(message, IncidentMessage) and self.by_incident:
                 self._deliver_incident(message)
             elif isinstance(message, Message) and not self.by_incident:
@@ -244,16 +246,16 @@ EndpointUrl = Annotated[str, AfterValidator(_check_url)]
 class IncidentNotifier(Notifier):
     """A notifier that sends one notification for each incident."""
 
-    accepts = IncidentMessage, Message, SystemMessage
+    accepts: ClassVar[type | tuple[type, ...]] = (IncidentMessage, Message, SystemMessage)
 
     messages: Literal["incident", "event"] = "incident"
     """What is sent: one notification for each incident, or each event as in 0.1."""
     page_url: EndpointUrl | None = from_settings("hearthwatch_public_url")
     """Where the receiver reaches the Hearthwatch page: notifications link to it; unset: no link."""
 
-    def page(self, message: AnyMessage) -> str | None:
+    def page(self, message: FeedMessage) -> str | None:
         """Return the page's address that shows this."""
-        if not self.page_url or isinstance(message, SystemMessage):
+        if not self.page_url or isinstance(message, SystemMessage | ItemMessage):
             return None
         subject = f"?event={message.event.id}" if isinstance(message, Message) else f"?incident={message.incident.id}"
         return f"{self.page_url.rstrip('/')}/{subject}"

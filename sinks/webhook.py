@@ -1,7 +1,7 @@
 """POST notifications to a URL, signed if a secret is set.
 
-At least once; dedupe by the header `Idempotency-Key` (incident id and revision, the id of a digest, or the number of a system
-message). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
+At least once; dedupe by the header `Idempotency-Key` (incident id and revision, the id of a digest, the number of a system
+message, or journal and id of an item). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
 (`hearthwatch.incident.v1` with `notification`, `hearthwatch.event.v1`, `hearthwatch.system.v1`).
 """
 
@@ -11,20 +11,22 @@ import hashlib
 import hmac
 import json
 from base64 import b64encode
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
+from hearthwatch.schemas.messages import FeedMessage, IncidentMessage, ItemMessage, Message, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker
 
 SIGNATURE = "X-Hearthwatch-Signature"
 
 
 class Webhook(HttpNotifier):
-    """POST each notification to a URL, as JSON."""
+    """POST each notification, and each item of the journals that it is behind, to a URL, as JSON."""
+
+    accepts: ClassVar[type | tuple[type, ...]] = (IncidentMessage, Message, SystemMessage, ItemMessage)
 
     url: Annotated[EndpointUrl, Field(repr=False)]
     """Where to."""
@@ -47,7 +49,7 @@ class WebhookWorker(HttpWorker):
 
     options: Webhook
 
-    def notify(self, message: AnyMessage) -> bool:
+    def notify(self, message: FeedMessage) -> bool:
         fields = message.as_dict()
         if page := self.options.page(message):
             fields["page"] = page
@@ -62,9 +64,11 @@ class WebhookWorker(HttpWorker):
         return self.send(self.options.url, body, headers)
 
 
-def _key(message: AnyMessage) -> str:
+def _key(message: FeedMessage) -> str:
     if isinstance(message, SystemMessage):
         return f"system-{message.seq}"
+    if isinstance(message, ItemMessage):
+        return f"{message.type}-{message.id}"
     if isinstance(message, IncidentMessage):
         return (
             message.notification.id

@@ -37,6 +37,7 @@ KINDS = {
     "gpu_stats": ("gpu_stats",),
     "baselines": ("baselines",),
     "feedback": ("feedback",),
+    "journal": ("journal",),
 }
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
 TIMES = {
@@ -46,6 +47,7 @@ TIMES = {
     "gpu_stats": "recorded_at",
     "baselines": "as_of",
     "feedback": "at",
+    "journal": "at",
 }
 """The column that says which hour a row of a kind belongs to."""
 
@@ -60,6 +62,7 @@ _ROWS = {
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",
     "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, id",
     "feedback": "SELECT {} FROM (SELECT *, at AS answered_at FROM feedback) t WHERE answered_at >= ? AND answered_at < ? ORDER BY id",
+    "journal": "SELECT {} FROM (SELECT *, at AS written_at FROM journal) t WHERE written_at >= ? AND written_at < ? ORDER BY id",
 }
 
 

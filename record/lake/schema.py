@@ -79,6 +79,12 @@ FEEDBACK = pa.schema(
     }
 )  # fmt: skip
 
+JOURNAL = pa.schema(
+    {
+        "id": pa.int64(), "written_at": TIME, "journal": pa.string(), "kind": pa.string(), "item": pa.string(), "error": pa.string(),
+    }
+)  # fmt: skip
+
 CAMERAS = pa.schema(
     {
         "id": pa.string(), "name": pa.string(), "folder_path": pa.string(), "status": pa.string(), "created_at": TIME,
@@ -94,5 +100,6 @@ TABLES = {
     "gpu_stats": GPU_STATS,
     "baselines": BASELINES,
     "feedback": FEEDBACK,
+    "journal": JOURNAL,
 }
 """The tables that are cut into hours."""

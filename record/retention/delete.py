@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from hearthwatch.record import Record
+from hearthwatch.record import Record, journal
 from hearthwatch.record.conditions import delete_old
 from hearthwatch.record.disk import sync_folder
 from hearthwatch.record.events import delete_events
@@ -103,8 +103,9 @@ class Deleter:
             self._drop(rows)
 
     def delete_samples(self, before: int) -> None:
-        """Delete GPU samples and system messages from before this time (microseconds)."""
+        """Delete GPU samples, system messages and items of journals from before this time (microseconds)."""
         delete_old(self.record, before)
+        journal.delete_old(self.record, before)
         sql = "DELETE FROM gpu_stats WHERE id IN (SELECT id FROM gpu_stats WHERE recorded_at < ? LIMIT 1000)"
         while self.record.transact(lambda: self.record.execute(sql, before).rowcount):
             pass
