@@ -26,6 +26,7 @@ from hearthwatch.record import OlderRecordError, Record, RecordError, now
 from hearthwatch.record.conditions import Problem, read_conditions, worst_first
 from hearthwatch.record.connection import BUSY_SECONDS_MAX, LOCKED_SECONDS, find_lock
 from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.journal import read_journals
 from hearthwatch.record.problems import BEHIND_SECONDS, find_full_disk, read_waiting
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import Row, iso
@@ -44,8 +45,16 @@ SHORT = {"healthy": "ok", "degraded": "slow", "unhealthy": "down", "disabled": "
 NOT_RUNNING = "the pipeline, which uses it, is not running"
 
 
-NODES = {"redis": "redis", "detector": "rtdetr", "nemotron": "nemotron", "lake": "duckdb", "retention": "retention"}
+NODES = {
+    "redis": "redis",
+    "detector": "rtdetr",
+    "nemotron": "nemotron",
+    "lake": "duckdb",
+    "retention": "retention",
+    "journal": "journal",
+}
 """The services that are a node of the graph, and its component."""
+OF_PICTURES = "detector", "uploads", "cameras"
 KINDS = {
     "database": ("disk_low", "record_locked", "record_restored"), "redis": ("redis_down",), "detector": ("detector_down",),
     "nemotron": ("llm_down",), "consumers": ("notifier_down",), "uploads": ("uploads_missing", "files_unreadable", "watch_off"),
@@ -151,7 +160,7 @@ class Health:
             "cameras_online": sum(c["status"] == "online" for c in cameras), "cameras_total": len(cameras), "backlog": view.backlog,
             "behind_seconds": view.behind, "llm": SHORT[view.service("nemotron")["status"]], "detector": SHORT[view.service("detector")["status"]],
             "gpu_percent": gpu[0]["gpu_utilization"] if gpu else None, "today": queries.today(record, midnight) if cameras else None,
-            "stalled": view.is_stalled, "watching": str(self.settings.foscam_base_path), "starting": view.is_starting,
+            "stalled": view.is_stalled, "watching": None if view.service("uploads")["status"] == "disabled" else str(self.settings.foscam_base_path), "starting": view.is_starting,
             "problem": problems[0].as_dict() if problems else None, "problems": len(problems),
         }  # fmt: skip
 
@@ -205,6 +214,7 @@ class PipelineView:
         last, cameras, consumers = queries.last_detected(record), queries.camera_health(record, self.at), queries.consumers(record)  # fmt: skip
         silent, lag = sum(c["silent"] for c in cameras.values()), max((c["lag"] for c in consumers.values()), default=0)
         of_cameras = f"{plural(len(cameras), 'camera')}, {silent} silent" if cameras else "no camera yet"
+        journals = read_journals(record)
         of_consumers = f"{plural(len(consumers), 'consumer')}, {plural(lag, 'message')} to deliver" if consumers else "none"  # fmt: skip
         return {
             "database": self.service("database", "the record can be read", schema_version=int(version), **record.counters()),
@@ -221,6 +231,7 @@ class PipelineView:
             "consumers": self.service("consumers", of_consumers, **consumers),
             "lake": self.service("lake", "events are exported"),
             "retention": self.service("retention", "deletes what is too old"),
+            "journal": self.service("journal", of_journal(journals), **{name: dict(found) for name, found in journals.items()}),
         }  # fmt: skip
 
     def service(self, name: str, message: str = "", **details: Any) -> ServiceStatus:
@@ -248,12 +259,20 @@ class PipelineView:
 
     def _off(self, name: str, node: Row | None) -> str | None:
         """Why a service does nothing here; None: it works."""
+        if name in OF_PICTURES and self.nodes and "files" not in self.nodes and "backfill" not in self.nodes:
+            return "the graph reads no pictures"
         if node or name not in NODES:
             return node["off"] if node else None
         if self.nodes:
             return None if name == "detector" else "the graph has no such node"
         unset = {"redis": self.settings.redis_url, "nemotron": self.settings.nemotron_url}
         return f"{name.upper()}_URL is not set" if not unset.get(name, True) else None
+
+
+def of_journal(journals: dict[str, dict[str, Any]]) -> str:
+    """Say how much journals hold."""
+    items, failed = (sum(found[what] for found in journals.values()) for what in ("items", "failed"))
+    return plural(items, "item") + (f", and {failed} that failed" if failed else "")
 
 
 def _ask_redis(url: str) -> ServiceStatus:

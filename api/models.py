@@ -584,6 +584,8 @@ class Services(Model):
     """The upload tree: what discovery can read, ignores or doubts."""
     cameras: Service
     """The cameras. Details by camera: `silent`, `clock_offset_seconds`, `quarantined_share` of the last hour, …"""
+    journal: Service
+    """The journals of own items. Details by journal: `items`, `failed`, `last_at`."""
     consumers: Service
     """The consumers of the feed. Details by consumer: `delivered`, `failed`, `last_success`, `last_failure`, `error`, `lag`."""
     lake: Service
@@ -632,6 +634,28 @@ class SystemMessageResponse(ConditionResponse):
 
 class SystemMessages(Model):
     messages: list[SystemMessageResponse]
+    """This page, newest first."""
+    limit: Limit
+    next_cursor: str | None
+    """Send it as `cursor` for the next page; null: this is the last one."""
+
+
+class JournalItem(Model):
+    id: int
+    journal: str
+    """The journal that it is in."""
+    kind: str
+    """Its class; `dict` for a mapping, `failed` with an error."""
+    at: Time
+    """When it was written."""
+    item: dict[str, Any]
+    """Its fields."""
+    error: str | None
+    """Why it could not be written, or failed before; null: it did not."""
+
+
+class JournalItems(Model):
+    items: list[JournalItem]
     """This page, newest first."""
     limit: Limit
     next_cursor: str | None
@@ -878,8 +902,8 @@ class StatusLine(Model):
     """The day so far; null: there is no camera yet."""
     stalled: bool
     """Pictures wait and none was processed for a minute."""
-    watching: Annotated[str, Field(examples=["/export/foscam"])]
-    """The upload tree."""
+    watching: Annotated[str | None, Field(examples=["/export/foscam"])]
+    """The upload tree; null: the graph reads no pictures."""
     starting: bool
     """The pipeline is starting: it loads a model, or lists the upload tree for the first time."""
     problem: ConditionResponse | None

@@ -11,10 +11,12 @@ from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.schemas.settings import Settings, settings, warnings
 from hearthwatch.schemas.text import plural
+from hearthwatch.sources.files import Files
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     checks.check_uploads, checks.check_inotify, checks.check_data, checks.check_record, checks.check_pipeline, checks.check_clock,
 )  # fmt: skip
+OF_PICTURES = checks.check_uploads, checks.check_inotify, checks.check_clock
 SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
 
@@ -39,6 +41,7 @@ def find(s: Settings) -> Iterator[Finding]:
         yield from (Finding("wrong", "flow", mistake) for mistake in error.mistakes)
         graph = Graph.from_toml(DEFAULT)  # so that the services in the settings are probed, too
     for check in CHECKS:
-        yield from check(s)
+        if graph.first(Files) or check not in OF_PICTURES:
+            yield from check(s)
     for node in graph.nodes.values():
         yield from checks.check_node(node.name, node.component) if node.component else ()

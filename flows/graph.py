@@ -25,6 +25,7 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.flow_file import FlowFileError, read_flow_file
 from hearthwatch.schemas.settings import Settings, SettingsError, in_force, load_valid, settings
 from hearthwatch.sinks.retention import Retention
+from hearthwatch.sources.folder import Folder
 from hearthwatch.stages.batch import Batch
 from hearthwatch.stages.incident import IncidentGrouping
 
@@ -178,6 +179,15 @@ class Graph:
         """Return the component of the first node of this kind, else what it would be by this graph's settings."""
         with in_force(self.settings):
             return self.first(kind) or kind()
+
+    def needs_recovery_store(self) -> bool:
+        """Whether something here has state that only Bytewax keeps: a source with a position, a stage with its own steps."""
+        return any(
+            node.is_kind(Source, Stage)
+            and not getattr(node.kind, "follows", False)
+            and (node.is_kind(Folder) or not (node.kind or Component).__module__.startswith("hearthwatch."))
+            for node in self.nodes.values()
+        )
 
     def off(self) -> dict[str, str]:
         """Return the nodes that do nothing, and why."""

@@ -23,6 +23,7 @@ from hearthwatch.schemas.items import has_failed
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 60.0  # between two lines about one type of one node
+DESCRIBED_MAX = 160  # characters of an item that names it in a reason
 
 
 class StageError(UserError):
@@ -116,10 +117,11 @@ class Process:
             return self._call(items)
         except (MemoryError, UserError):
             raise  # not this item's fault
-        except Exception as error:
-            if len(items) > 1:
-                return [result for item in items for result in self._try([item])]
-            return [self._fail(items[0], error)]
+        except Exception as caught:
+            error = caught
+        if len(items) > 1:
+            return [result for item in items for result in self._try([item])]
+        return [self._fail(items[0], error)]
 
     def _call(self, items: list[Any]) -> list[Any]:
         results = self.worker.process(list(items))
@@ -193,4 +195,4 @@ def _describe(item: object) -> str:
             return f"event {id} revision {revision}"
         case Frame() | Detected():
             return f"frame {_frame(item).id} ({_frame(item).path})"
-    return type(item).__name__
+    return f"{type(item).__name__} {repr(item)[:DESCRIBED_MAX]}"

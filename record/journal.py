@@ -16,7 +16,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from hearthwatch.record import Record
 from hearthwatch.record.feed import append
-from hearthwatch.schemas.items import DeadLetter, from_microseconds
+from hearthwatch.record.units import NEVER
+from hearthwatch.schemas.items import DeadLetter, from_microseconds, iso
 from hearthwatch.schemas.messages import ItemMessage
 
 KEY_BYTES = 16
@@ -25,7 +26,7 @@ FAILED = "failed"
 """The kind of a row about something that could not be written, or failed before it came here."""
 
 
-class Entry(NamedTuple):
+class JournalRow(NamedTuple):
     """An item as it is written."""
 
     key: str
@@ -35,7 +36,7 @@ class Entry(NamedTuple):
     error: str | None = None
 
 
-def entry_of(item: object, key: Sequence[str] = ()) -> Entry:
+def entry_of(item: object, key: Sequence[str] = ()) -> JournalRow:
     """Return the row of an item: a mapping or a dataclass. `key`: the fields that make it itself; empty: all.
 
     What is no such item, or cannot be JSON, and what failed on its way has its reason in `error`.
@@ -59,10 +60,10 @@ def entry_of(item: object, key: Sequence[str] = ()) -> Entry:
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
         wrong = next((name for name, value in values.items() if not _is_jsonable(value)), "")
         return _failed({"kind": kind, "item": repr(values)[:200]}, f"{kind}{wrong and f', field `{wrong}`'}: {error}")
-    return Entry(_key(own), kind, body.decode())
+    return JournalRow(_key(own), kind, body.decode())
 
 
-def write(record: Record, journal: str, entries: Sequence[Entry], at: int) -> int:
+def write(record: Record, journal: str, entries: Sequence[JournalRow], at: int) -> int:
     """Append those that the journal does not hold, in one transaction; return how many."""
 
     def append_new() -> int:
@@ -77,7 +78,7 @@ def write(record: Record, journal: str, entries: Sequence[Entry], at: int) -> in
     return record.transact(append_new)
 
 
-def _append(record: Record, id: int, journal: str, entry: Entry, at: int) -> None:
+def _append(record: Record, id: int, journal: str, entry: JournalRow, at: int) -> None:
     item = json.loads(entry.item)
     append(
         record, "item", id, 1, at, lambda seq: ItemMessage(seq, journal, id, entry.kind, from_microseconds(at), item)
@@ -99,9 +100,25 @@ def delete_old(record: Record, before: int, limit: int = 1000) -> int:
     return deleted
 
 
-def _failed(item: Mapping[str, Any], error: str) -> Entry:
+def read_journals(record: Record) -> dict[str, dict[str, Any]]:
+    """Return by journal how many items it holds, how many failed, and when the last one was written (ISO 8601, UTC)."""
+    rows = record.dicts("SELECT name, items, failed, last_at FROM journals")
+    return {row.pop("name"): row | {"last_at": iso(from_microseconds(row["last_at"]))} for row in rows}
+
+
+def read_items(
+    record: Record, limit: int, before: int = NEVER, journal: str | None = None, failed: bool = False
+) -> list[dict[str, Any]]:
+    """Return the newest items with ids below `before`: id, journal, kind, at, item, error."""
+    more = f"{'AND journal = ? ' if journal else ''}{'AND error IS NOT NULL ' if failed else ''}"
+    sql = f"SELECT id, journal, kind, at, item, error FROM journal WHERE id < ? {more}ORDER BY id DESC LIMIT ?"
+    rows = record.dicts(sql, before, *([journal] if journal else []), limit)
+    return [row | {"at": iso(from_microseconds(row["at"])), "item": json.loads(row["item"])} for row in rows]
+
+
+def _failed(item: Mapping[str, Any], error: str) -> JournalRow:
     body = to_json(item)
-    return Entry(_key(to_json([FAILED, error]) + body), FAILED, body.decode(), error)
+    return JournalRow(_key(to_json([FAILED, error]) + body), FAILED, body.decode(), error)
 
 
 def _in_order(body: bytes) -> str:

@@ -160,7 +160,7 @@ class SystemMessage:
 
 @dataclass(frozen=True, slots=True)
 class ItemMessage:
-    """An item of your own that a `journal` wrote. At least once, in order of `seq`; `id` is unique."""
+    """An item that a `journal` wrote. At least once, in order of `seq`; `id` is unique."""
 
     seq: int
     journal: str

@@ -14,6 +14,7 @@ from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_message
 from hearthwatch.record import Record, now
 from hearthwatch.record.conditions import read_messages
 from hearthwatch.record.graph_description import read_description
+from hearthwatch.record.journal import read_items
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.problems import read_waiting
 from hearthwatch.record.read import status as queries
@@ -165,3 +166,19 @@ def prometheus(state: State) -> Response:
     """Export Prometheus metrics: pictures, ledger, detections, events, dead letters, latencies, lags, heartbeats."""
     content, media_type = metrics.render(state)
     return Response(content, media_type=media_type)
+
+
+@router.get("/api/journal", response_model=models.JournalItems, responses=models.INVALID)
+def journal_items(
+    state: State,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    journal: Annotated[str | None, Query(description="The items of one journal.", examples=["bursts"])] = None,
+    failed: Annotated[bool, Query(description="Only what could not be written, or failed before it.")] = False,
+) -> Response:
+    """List the items of journals, newest first."""
+    before = parse_message_cursor(cursor)
+    with state.reader.snapshot() as record:
+        found = read_items(record, limit + 1, before, journal, failed)
+    more = format_message_cursor(found[limit - 1]["id"]) if len(found) > limit else None
+    return json_response({"items": found[:limit], "limit": limit, "next_cursor": more})

@@ -51,7 +51,7 @@ export function live(on) {
   const source = new EventSource("api/live");
   source.addEventListener("open", () => on.open());
   source.addEventListener("status", (ev) => on.status(JSON.parse(ev.data)));
-  for (const kind of ["event", "incident"]) source.addEventListener(kind, on.news);
+  for (const kind of ["event", "incident", "item"]) source.addEventListener(kind, on.news);
   source.addEventListener("error", () => {
     on.error();
     if (source.readyState === EventSource.CLOSED) setTimeout(() => live(on), 3000); // refused: the browser does not reconnect

@@ -1,6 +1,6 @@
 // The page: load what the URL asks for, receive live events, draw. Each part of the screen is one module.
 import { onChange, toast } from "./actions.js";
-import { getIncident, getIncidents, getStatus, live } from "./api.js";
+import { getIncident, getIncidents, getStatus, live, request } from "./api.js";
 import { drawCameras, loadCameras } from "./cameras.js";
 import { drawDetail, openEvent } from "./detail.js";
 import { drawFilters, listen as listenToFilters } from "./filters.js";
@@ -21,6 +21,7 @@ const STATUS_MS = 6_000; // the server sends its status every two seconds; witho
 
 let newest = 0;
 async function loadInbox() {
+  if (state.status?.watching === null) state.journal = await request("GET", "api/journal");
   const query = eventQuery(), wanted = query.toString(), one = param("incident"), turn = ++state.turn;
   query.set("limit", state.limit);
   const [response, incident] = await Promise.all([getIncidents(query).catch((error) => {

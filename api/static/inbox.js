@@ -1,6 +1,7 @@
 // The review inbox: incidents to review by risk, then newest; below them the reviewed ones by day. One unfolds into its events.
 import { $, h, put } from "./dom.js";
 import { cameraName, key, listed, state } from "./state.js";
+import { journal } from "./journal.js";
 import { ago, badges, clock, dayName, glyph, number, plural, risk, things } from "./text.js";
 import { filters, href } from "./url.js";
 
@@ -38,6 +39,7 @@ export function drawInbox() {
   if (!state.incidents) {
     return put(box, state.lost && h("div.empty", h("h2", "Nothing to show yet"), h("p", "The events appear as soon as the server responds.")));
   }
+  if (state.status?.watching === null && !state.incidents.count) return put(box, journal());
   if (state.status?.cameras_total === 0 && !state.incidents.count) return put(box, firstRun());
   const list = listed(), open = list.filter((i) => !i.reviewed), done = list.filter((i) => i.reviewed);
   const left = Math.min(state.incidents.count, LIMIT_MAX) - state.incidents.incidents.length;

@@ -36,13 +36,13 @@ export function drawStatus() {
         glyph("critical"), ` ${capital(bad.level)} at ${cameraName(bad.camera_id)}`))
       : (old || !s.problem) && h("li.head", { class: old && "off" }, h("i.dot"), old ? "Not live" : s.starting ? "Starting" : s.cameras_total ? "All well" : "Ready"),
     !old && s.problem && problem(s.problems, s.problem),
-    h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
+    s.watching !== null && [h("li", h("a", { href: href({ reviewed: "false", event: "" }), data: { set: JSON.stringify({ reviewed: "false", event: "" }) } },
       h("b", number(s.to_review)), s.to_review === 1 ? " event to review" : " events to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
       h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
     h("li", { class: (s.stalled || s.behind_seconds > BEHIND) && "warn" }, "backlog ", h("b", number(s.backlog),
       s.stalled ? ", stalled" : s.behind_seconds > BEHIND && `, ${span(s.behind_seconds)} behind`)),
-    part("detector", s.detector), part("LLM", s.llm),
+    part("detector", s.detector), part("LLM", s.llm)],
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
 }

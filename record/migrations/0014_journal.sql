@@ -16,8 +16,14 @@ CREATE TABLE journal(
   id INTEGER PRIMARY KEY AUTOINCREMENT, journal TEXT NOT NULL, key TEXT NOT NULL, kind TEXT NOT NULL, item TEXT NOT NULL,
   at INTEGER NOT NULL, error TEXT, UNIQUE(journal, key));
 CREATE INDEX journal_at ON journal(at);
+CREATE INDEX journal_failed ON journal(id) WHERE error IS NOT NULL;
+-- How much each journal holds: to count ten million rows takes over half a second.
+CREATE TABLE journals(name TEXT PRIMARY KEY, items INTEGER NOT NULL, failed INTEGER NOT NULL, last_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TRIGGER dirty_journal AFTER INSERT ON journal BEGIN
+  INSERT INTO journals VALUES (NEW.journal, NEW.error IS NULL, NEW.error IS NOT NULL, NEW.at) ON CONFLICT DO UPDATE SET
+    items = items + excluded.items, failed = failed + excluded.failed, last_at = max(last_at, excluded.last_at);
   INSERT OR IGNORE INTO dirty_hours VALUES ('journal', NEW.at / 3600000000, 0); END;
 CREATE TRIGGER dirty_journal_gone AFTER DELETE ON journal BEGIN
+  UPDATE journals SET items = items - (OLD.error IS NULL), failed = failed - (OLD.error IS NOT NULL) WHERE name = OLD.journal;
   INSERT OR IGNORE INTO dirty_hours VALUES ('journal', OLD.at / 3600000000, 0); END;
 CREATE VIEW v_journal AS SELECT id, journal, kind, item, error, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') AS at FROM journal;

@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from hearthwatch.cli.run import commands
+from hearthwatch.cli.supervisor import PIPELINE
 from tests.support.pipeline import SLOW, Pipeline, name
 from tests.support.ports import free_port
 
@@ -34,11 +35,11 @@ def alive(pid: int) -> bool:
 
 
 def test_what_has_to_run() -> None:
-    parts = dict(commands(llm=True, model="some/model"))
+    parts = dict(commands(PIPELINE, llm=True, model="some/model"))
     assert parts["pipeline"][-2:] == ["bytewax.run", "flow"]
     assert parts["llm"][-3:] == ["llm", "--model", "some/model"]
-    assert "--model" not in dict(commands(llm=True, model=None))["llm"]
-    assert "llm" not in dict(commands(llm=False, model=None))
+    assert "--model" not in dict(commands(PIPELINE, llm=True, model=None))["llm"]
+    assert "llm" not in dict(commands(PIPELINE, llm=False, model=None))
 
 
 # -- the real thing

@@ -111,6 +111,7 @@ SAME_MEANING = {
     "events": "rows of `events`: how they are written, read (record/read) and served (api/routes)",
     "incidents": "rows of `incidents`: how they are written, read (record/read) and served (api/routes)",
     "feedback": "the answers of the owner: their rows, and their routes",
+    "journal": "what a journal holds, and the sink that writes it",
     "thumbnails": "how a thumbnail is drawn and found, and the sink that draws them",
 }
 
