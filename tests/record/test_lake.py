@@ -24,6 +24,8 @@ import hearthwatch.record.lake.export
 from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.feedback import revoke
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
+from hearthwatch.record.journal import entry_of
+from hearthwatch.record.journal import write as write_items
 from hearthwatch.record.lake import parquet
 from hearthwatch.record.lake.schema import TABLES as SCHEMAS
 from hearthwatch.record.lake.views import STORAGE, export
@@ -62,6 +64,7 @@ def a_day(house):
         START,
         START + S,
     )
+    write_items(house.record, "levels", [entry_of({"n": n}) for n in range(2)], START)
     return house
 
 
@@ -82,6 +85,7 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "gpu_stats": 2,
         "baselines": 4,
         "feedback": 1,
+        "journal": 2,
     }
 
 
@@ -130,11 +134,14 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
                 "carries",
                 "kept",
                 "published_at",
+                "key",
                 "is_grey",
                 "signature",
                 "handover",
             }
-            also = {"incidents": {"last_at"}, "feedback": {"answered_at", "signature"}}.get(table, set())
+            also = {"incidents": {"last_at"}, "feedback": {"answered_at", "signature"}, "journal": {"written_at"}}.get(
+                table, set()
+            )
             assert set(types) - {"date", "history"} == columns - inner - {"at"} | also
             assert {t for c, t in types.items() if c.endswith(("_at", "as_of"))} == {"TIMESTAMP WITH TIME ZONE"}
         row = db.execute(
