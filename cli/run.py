@@ -57,7 +57,7 @@ def recovery_options(data_dir: Path) -> list[str]:
         if not store.exists():
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            init_db_dir(part, 1)
+            init_db_dir(part, 1)  # type: ignore[no-untyped-call]
             part.rename(store)
     except OSError as error:
         raise UserError(f"{store}: the recovery store cannot be made: {error.strerror}") from None
