@@ -108,7 +108,7 @@ class Process:
             if item.recorded is not None:
                 return replace(item.recorded, frame=item)
             if item.opened is not None:
-                return Detected(item, item.opened.width, item.opened.height, (), item.opened.error)
+                return _failed(item, item.opened.error)
         return item
 
     def _try(self, items: list[Any]) -> list[Any]:
@@ -179,8 +179,15 @@ def _frame(item: Frame | Detected) -> Frame:
 def _as_failed(item: Frame | Detected, letter: DeadLetter) -> Detected:
     if isinstance(item, Detected):
         return replace(item, detections=(), error=letter)
-    opened = item.opened
-    return Detected(item, opened.width if opened else 0, opened.height if opened else 0, (), letter)
+    return _failed(item, letter)
+
+
+def _failed(frame: Frame, letter: DeadLetter | None) -> Detected:
+    """Return what is known about a frame in which nothing is detected, as a detector of ours would."""
+    opened = frame.opened
+    if opened is None:
+        return Detected(frame, 0, 0, (), letter)
+    return Detected(frame, opened.width, opened.height, (), letter, is_grey=getattr(opened, "is_grey", None))
 
 
 def _keep_error(item: Frame | Detected, result: Frame | Detected) -> Frame | Detected:

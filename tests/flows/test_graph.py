@@ -24,9 +24,11 @@ from pydantic import SecretStr
 import hearthwatch.flows.lifecycle
 from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.flows.guard import Process, StageError
+from hearthwatch.gpu.decode import DecodedPicture
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.schemas import (
+    DUPLICATE,
     Consumer,
     DeadLetter,
     Detected,
@@ -256,6 +258,15 @@ def test_a_stage_that_loses_items_ends_the_run_and_is_named(answer: Any, says: s
 
     with pytest.raises(StageError, match=says):
         Process("blind", Blind(), Blind())([detected(1), detected(2), detected(3)])
+
+
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_what_a_detector_is_not_asked_about_keeps_whether_it_is_grey(is_grey: bool) -> None:
+    """As with the built-in detector: a duplicate's row is the same whichever detects."""
+    opened = DecodedPicture()
+    opened.width, opened.height, opened.is_grey, opened.error = 64, 48, is_grey, DeadLetter(DUPLICATE, "duplicate of 1")
+    (out,) = Process("look", Look(), Look())([frame(2, opened=opened)])
+    assert (out.width, out.error, out.is_grey) == (64, opened.error, is_grey)
 
 
 def test_memory_and_the_record_are_not_the_pictures_fault() -> None:
