@@ -69,7 +69,7 @@ class Bursts(Stage):
 
             def take(self, level: object) -> Iterator[object]:
                 if not isinstance(level, Level):
-                    yield level  # what failed before goes on to the journal
+                    yield level  # what failed before is for the journal
                 elif self.burst and (level.at - self.burst.ended_at).total_seconds() <= pause:
                     self.burst = replace(self.burst, ended_at=level.at, db_max=max(level.db, self.burst.db_max))
                 else:
