@@ -66,7 +66,7 @@ class _Builder:
         self.context = context
         self.flow = Dataflow(FLOW)
         self.lifecycle, self.services = Lifecycle(), ServiceThreads()
-        self.source = Multiplexed(self.lifecycle)
+        self.source = Multiplexed(self.lifecycle, context.wake)
         self.items = op.input(SOURCES, self.flow, self.source)
         self.streams: dict[str, Stream[Any]] = {}
         self.nodes: dict[str, Node] = {}

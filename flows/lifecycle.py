@@ -145,6 +145,12 @@ class SourcePartition:
         self._awake(step)
         return batch
 
+    def wake(self) -> bool:
+        """Make it due, if it waits for `Context.wake`; return whether it does."""
+        if is_woken := getattr(self.inner, "is_woken", False):
+            self.due = None
+        return bool(is_woken)
+
     def _awake(self, step: float) -> None:
         """Ask when to poll again; as Bytewax does, once after each batch: `now + pause` is a fine answer.
 

@@ -6,11 +6,13 @@ and the others wait for it: pictures stood still for 3.5 s of every ten after se
 Items come out as (node, item), in the order in which each source gave them.
 
 Bytewax waits for times of the wall clock: one that is set back by two hours would stop every source, and every step that
-waits for a time, for two hours. So this source is always due, and paces itself by elapsed time.
+waits for a time, for two hours. So this source is always due, and paces itself by elapsed time: it waits 10 ms at
+most, and no longer once `Context.wake` is set.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -35,8 +37,8 @@ Name = tuple[str, str]
 class Multiplexed(FixedPartitionedSource[tuple[str, Any], Any]):
     """Holds the sources that were added until the graph runs. A snapshot holds those of all partitions."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self.lifecycle = lifecycle
+    def __init__(self, lifecycle: Lifecycle, wake: threading.Event | None = None) -> None:
+        self.lifecycle, self.wake = lifecycle, wake or threading.Event()
         self._sources: dict[str, tuple[BytewaxSource[Any], bool]] = {}
 
     def add(self, node: str, source: BytewaxSource[Any], follows: bool) -> None:
@@ -55,7 +57,7 @@ class Multiplexed(FixedPartitionedSource[tuple[str, Any], Any]):
                 for node, (source, follows) in self._sources.items()
                 for name, inner in _partitions(node, source, states)
             }
-        return MultiplexedPartition(parts)
+        return MultiplexedPartition(parts, self.wake)
 
 
 def _partitions(node: str, source: BytewaxSource[Any], states: dict[Name, Any]) -> Iterator[tuple[Name, Any]]:
@@ -67,10 +69,10 @@ def _partitions(node: str, source: BytewaxSource[Any], states: dict[Name, Any]) 
 
 
 class MultiplexedPartition(StatefulSourcePartition[tuple[str, Any], dict[Name, Any]]):
-    """Polls each partition when it is due; ends with the last one."""
+    """Polls each partition when it is due, some of them when `wake` is set; ends with the last one."""
 
-    def __init__(self, parts: dict[Name, SourcePartition]) -> None:
-        self._parts = parts
+    def __init__(self, parts: dict[Name, SourcePartition], wake: threading.Event) -> None:
+        self._parts, self._wake = parts, wake
         self._awake = dict.fromkeys(parts, 0.0)
         """When each is due, on the monotonic clock."""
         self._ended: dict[Name, Any] = {}
@@ -79,10 +81,10 @@ class MultiplexedPartition(StatefulSourcePartition[tuple[str, Any], dict[Name, A
         if not self._parts:
             raise StopIteration
         wait = min(self._awake.values()) - time.monotonic()
-        if wait > 0:
-            time.sleep(min(wait, PAUSE_SECONDS_MAX))
+        woken = self._wake.wait(max(0.0, min(wait, PAUSE_SECONDS_MAX)))
+        self._wake.clear()  # before what was announced is read
         now = time.monotonic()
-        due = [name for name, at in self._awake.items() if at <= now]
+        due = [name for name, at in self._awake.items() if at <= now or (woken and self._parts[name].wake())]
         return [(name[0], item) for name in due for item in self._poll(name)]
 
     def next_awake(self) -> datetime:

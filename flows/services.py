@@ -53,7 +53,8 @@ class ServiceThreads:
 
     def start(self, service: ConsumerThread | JobThread) -> None:
         service.start()
-        self._running.append(service)
+        mirrors = isinstance(service, ConsumerThread) and isinstance(service.worker, Mirror)
+        self._running.insert(0 if mirrors else len(self._running), service)  # what is read live is woken first
 
     def wake(self) -> None:
         """Wake all: the record may have changed."""

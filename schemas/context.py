@@ -5,6 +5,7 @@ Made once from the settings (those of the flow file's `[settings]` table include
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -95,6 +96,8 @@ class Context:
     location: tuple[float, float] | None = None
     """Latitude and longitude of the cameras in degrees; None: not known."""
     detector: DetectorState = field(default_factory=DetectorState, compare=False)
+    wake: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
+    """Set it from any thread when there is work for the dataflow's: it ends a wait that may last 10 ms."""
 
     @classmethod
     def from_settings(cls, chosen: Settings | None = None, timings: Timings | None = None) -> Context:

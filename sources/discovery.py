@@ -46,7 +46,6 @@ BACKLOG_SECONDS = 60.0  # a picture that only a sweep has seen, unchanged for so
 CAMERA_MAX = 64  # undecided rows of one camera; what it sends beyond waits on disk, so that others wait for no more
 WAITING_MAX = 10_000  # unfinished files watched one by one; beyond it, the next sweep finds them again
 HINTS_MAX = 100_000  # x 200 bytes = 20 MB of unread hints; beyond it they are dropped and the tree is swept
-GATHER_SECONDS = 0.003  # some senders set a file's times right after closing it, and a burst shares its transaction
 INBOX_SECONDS = 0.5  # how often the inbox is read: one query on an empty table
 HELD_SECONDS = 0.02  # … and whether there is room for what waits there or on disk: one query on a small one, 20 us
 NOTES_SECONDS = 1.0  # how often what health reports is stored, if it changed
@@ -128,6 +127,8 @@ class Discovery(threading.Thread):
         self.intake = Intake(base, ledger, clock, paths)
         self.new_rows = threading.Event()
         """Set when something may be new in the ledger, and on a failure."""
+        self.wake = threading.Event()
+        """Set together with it, for the thread that reads the ledger."""
         self.portion = 1  # until the source knows how fast pictures are processed
         """Backlog and inbox are taken until there are this many undecided pictures: a live one waits for no more."""
         self.cameras_behind: frozenset[str] = frozenset()
@@ -191,7 +192,7 @@ class Discovery(threading.Thread):
             self._write_notes()
         except BaseException as error:  # the source raises it on the dataflow's thread, where it ends the flow
             self.failure = error
-            self.new_rows.set()
+            self._announce()
         finally:
             self._close_watcher()
             self.ledger.record.close()
@@ -216,7 +217,11 @@ class Discovery(threading.Thread):
             self.unplaced -= self.intake.take(files, self._written, behind)
             for file in files if self._written else ():
                 self._written.pop(file.path, None)
-            self.new_rows.set()
+            self._announce()
+
+    def _announce(self) -> None:
+        self.new_rows.set()
+        self.wake.set()
 
     def _add_backlog(self, files: Iterable[File]) -> None:
         for file in files:
@@ -244,7 +249,7 @@ class Discovery(threading.Thread):
             room -= len(old)
             taken = self.intake.take_inbox(room) if room > 0 else 0
             if taken:
-                self.new_rows.set()
+                self._announce()
             is_held = taken == room or bool(self._backlog)
             if self._backlog.is_cut and not self._backlog:
                 self._sweep_due = 0.0
@@ -275,7 +280,6 @@ class Discovery(threading.Thread):
         try:
             hints = [self._hints.get(timeout=max(0.0, due - time.monotonic()))]
             self._busy = True
-            self._stopping.wait(GATHER_SECONDS)
             while not self._hints.empty():
                 hints.append(self._hints.get())
         except queue.Empty:
@@ -358,7 +362,7 @@ class Discovery(threading.Thread):
             self._totals = self._tree.totals()
             self._mark_unreadable_cameras()
             if self.intake.take_readable():
-                self.new_rows.set()
+                self._announce()
             pause = max(self.intervals.sweep_seconds, SWEEP_SHARE * (time.monotonic() - began))
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
         if began >= self._silent_due and not (self._first and self._identity):

@@ -41,8 +41,7 @@ from hearthwatch.sources.one_partition import OnePartitionSource
 from hearthwatch.sources.prefetch import Prefetcher
 
 PREFETCH_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
-WAIT_SECONDS = 0.005  # waits so long for a picture that is being decoded; then the rest of the graph runs
-IDLE_SECONDS = 0.01  # checks so often for new rows of discovery (1 % of a CPU); half of it is added to every alert
+IDLE_SECONDS = 0.01  # what `wake` does not announce: a decision that a repeated picture waits for, room in `detect`
 TICK_SECONDS = 0.25  # an event closes this late at most; also how soon a row of another process (a retry) is seen
 
 
@@ -77,6 +76,8 @@ class Files(Source):
 class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     """Emits frames. Its snapshot is (store id, last id emitted)."""
 
+    is_woken = True  # by `context.wake`: rows of discovery, pictures that are decoded
+
     def __init__(self, options: Files, context: Context, resumed: tuple[str, int] | None) -> None:
         """Lock the record and start discovery.
 
@@ -101,7 +102,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.discovery = Discovery(
             base, theirs, intervals, CaptureClock(options.capture_time, context.zone), options.notify, context.paths
         )
-        self.prefetcher = Prefetcher(base, options.decode_threads, context.timings)
+        self.prefetcher = Prefetcher(base, options.decode_threads, context.timings, context.wake)
+        self.discovery.wake = context.wake
         self.discovery.read_early = self.prefetcher.read_early
         self.detector = context.detector
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)
@@ -130,8 +132,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         if not (self.prefetcher or self.more):
             self.prefetcher.forget_early()
         frames = self._take_frames(min(room, self.batch_size.limit)) if room else []
-        at_once = frames or (room and self.prefetcher and not self.ready)
-        self.awake = None if at_once else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
+        self.awake = None if frames else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
         return frames + self._tick()
 
     def next_awake(self) -> datetime | None:
@@ -169,7 +170,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
 
     def _take_frames(self, limit: int) -> list[Frame | Tick]:
         if not self.ready:
-            self.ready.extend(self.prefetcher.take(limit, WAIT_SECONDS))
+            self.ready.extend(self.prefetcher.take(limit))
         ready = self.duplicates.take(self.ready, limit)
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:

@@ -45,8 +45,12 @@ class _Decoding:
 class Prefetcher:
     """A queue of entries whose pictures are being decoded. One thread puts and takes."""
 
-    def __init__(self, base: bytes, threads: int, timings: Timings | None = None) -> None:
+    def __init__(
+        self, base: bytes, threads: int, timings: Timings | None = None, wake: threading.Event | None = None
+    ) -> None:
         self.base, self.threads, self.timings = base, threads, timings or NoTimings()
+        self.wake = wake or threading.Event()
+        """Set whenever a picture is decoded."""
         self._queue = deque[_Decoding]()
         self._work = SimpleQueue[_Decoding | None]()
         self._pool = [threading.Thread(target=self._run, name=f"decode_{n}", daemon=True) for n in range(threads)]
@@ -98,11 +102,11 @@ class Prefetcher:
             self._early_bytes -= len(data or b"")
             return data
 
-    def take(self, limit: int, wait_seconds: float) -> list[tuple[LedgerEntry, DecodedPicture | None]]:
-        """Take what is ready at the front, at most `limit`; if nothing is, wait so long for the first."""
+    def take(self, limit: int) -> list[tuple[LedgerEntry, DecodedPicture | None]]:
+        """Take what is ready at the front, at most `limit`."""
         out: list[tuple[LedgerEntry, DecodedPicture | None]] = []
         while self._queue and len(out) < limit:
-            if not self._queue[0].busy.acquire(timeout=0 if out else wait_seconds):
+            if not self._queue[0].busy.acquire(blocking=False):
                 break
             first = self._queue.popleft()
             if isinstance(first.opened, OSError):
@@ -121,6 +125,7 @@ class Prefetcher:
             except OSError as error:  # out of a resource; raised where it is taken
                 decoding.opened = error
             decoding.busy.release()
+            self.wake.set()
 
     def _decode(self, entry: LedgerEntry, data: bytes | None) -> DecodedPicture:
         """Decode a picture. If the whole tree is missing, the file did not vanish: wait until it is there again."""

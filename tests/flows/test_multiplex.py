@@ -1,5 +1,6 @@
 """Promise: the sources of a graph go on at their own pace, none waits for another one, and each resumes where it was."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,8 +65,8 @@ class Once(DynamicSource, StatelessSourcePartition):
         return AT + timedelta(days=36500) if self.given else None
 
 
-def together(lifecycle=None, states=None, **sources):
-    all_of_them = Multiplexed(lifecycle or Lifecycle())
+def together(lifecycle=None, states=None, wake=None, **sources):
+    all_of_them = Multiplexed(lifecycle or Lifecycle(), wake)
     for node, source in sources.items():
         all_of_them.add(node, source, follows=isinstance(source, DynamicSource))
     return all_of_them.build_part("0_sources", ONLY, states)
@@ -97,6 +98,17 @@ def test_it_ends_with_the_last_one_and_closes_each():
         while True:  # until the clock is asked again, which follows the others
             assert part.next_batch() == []
     assert all(count.closed for count in files.built)
+
+
+def test_a_wake_polls_those_that_wait_for_it_and_no_other():
+    wake, woken, other = threading.Event(), Once(), Once()
+    woken.is_woken = True
+    part = together(wake=wake, woken=woken, other=other)
+    assert read(part, 3) == [("woken", "once"), ("other", "once")]
+    woken.given = other.given = False
+    assert read(part, 2) == [], "neither is due for a hundred years"
+    wake.set()
+    assert read(part, 2) == [("woken", "once")] and not wake.is_set()
 
 
 def test_what_is_no_source_is_told():

@@ -54,9 +54,10 @@ class House:
     def put(self, path, data=None, mtime=None) -> Path:
         file = self.base / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture(path) if data is None else data)
-        if mtime is not None:
-            os.utime(file, (mtime, mtime))
+        with file.open("wb", buffering=0) as open_file:
+            open_file.write(picture(path) if data is None else data)
+            if mtime is not None:
+                os.utime(open_file.fileno(), (mtime, mtime))
         return file
 
     @contextmanager

@@ -225,7 +225,8 @@ def test_moved_renamed_copied_and_uploaded_again_it_is_the_same_picture(pipeline
     pipeline.stop()
     (base / "front").rename(base / "entrance")  # while nothing runs: another camera's name
     decided(pipeline.start(), 18)
-    shutil.copytree(base / "entrance/archive", base / "entrance/copy", copy_function=shutil.copy2)
+    shutil.copytree(base / "entrance/archive", pipeline.folder / "copy")
+    (pipeline.folder / "copy").rename(base / "entrance/copy")
     decided(pipeline, 24)
     pipeline.upload("entrance", "0.jpg", picture("0"), mtime=OLD + 10**6)  # uploaded again after a reboot
     decided(pipeline, 25).stop()

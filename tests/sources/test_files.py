@@ -328,7 +328,6 @@ def test_no_tick_passes_a_picture_that_is_still_decoded(tmp_path, monkeypatch):
     base, data = tmp_path / "uploads", tmp_path / "data"
     (base / "c").mkdir(parents=True)
     Image.effect_noise((4000, 3000), 99).save(base / "c" / "large.jpg")  # some 0.1 s
-    monkeypatch.setattr(files, "WAIT_SECONDS", 0)
     monkeypatch.setattr(files, "TICK_SECONDS", 0)
     options = Files(capture_time="mtime", settle_seconds=0.1)
     part = options.build(Context(data / "r.db", data, base)).build_part("files", "files", None)
@@ -361,6 +360,14 @@ def test_settings_say_what_a_camera_is_what_is_no_upload_and_when_a_picture_was_
     assert items[0].captured_at == datetime(2026, 11, 27, 20, 10, 30, tzinfo=UTC)
 
 
+def decoded(prefetcher):
+    """What is there in front, or nothing after the next picture is decoded."""
+    if not (out := prefetcher.take(7)):
+        assert prefetcher.wake.wait(10)
+        prefetcher.wake.clear()
+    return out
+
+
 def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
     ledger = ledger_of(tmp_path, 30)
     (tmp_path / "c").mkdir()
@@ -370,7 +377,7 @@ def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
     for entry in ledger.todo(0, 30):
         prefetcher.put(entry, decode=entry.frame.id != 5)
     while prefetcher:
-        out += prefetcher.take(7, 1.0)
+        out += decoded(prefetcher)
     prefetcher.close()
     assert [entry.frame.id for entry, _ in out] == list(range(1, 31))
     assert [opened is None for _, opened in out] == [i == 5 for i in range(1, 31)]
@@ -389,12 +396,12 @@ def test_pictures_of_a_tree_that_is_away_did_not_vanish_and_wait_for_it(tmp_path
     prefetcher, out = Prefetcher(os.fsencode(base), 1), []
     for entry in ledger.todo(0, 3):
         prefetcher.put(entry._replace(size=None))
-    assert [prefetcher.take(7, 0.05) for _ in range(3)] == [[], [], []]
+    assert prefetcher.take(7) == [] and not prefetcher.wake.wait(0.05)
     if unmounted:
         base.rmdir()
     away.rename(base)
     while prefetcher:
-        out += prefetcher.take(7, 1.0)
+        out += decoded(prefetcher)
     prefetcher.close()
     ledger.record.close()
     assert [opened.error and opened.error.reason for _, opened in out] == [None, "vanished before it was read", None]
