@@ -93,7 +93,7 @@ class Mqtt(Source):
     topic: str
     """With wildcards: `doors/+/level`."""
     client_id: str = "hearthwatch-source"
-    """Under this name the broker keeps messages while nobody reads."""
+    """Under this name the broker keeps messages while this does not run."""
 
     def build(self, context: Context) -> OnePart:
         return OnePart(lambda _: MqttPart(self))
