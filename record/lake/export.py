@@ -22,7 +22,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.disk import replace_file, sync_folder
 from hearthwatch.record.lake.parquet import drop_carried, write
 from hearthwatch.record.lake.schema import CAMERAS, TABLES
-from hearthwatch.record.units import HOUR
+from hearthwatch.record.units import BOXES_OF_FRAME, HOUR
 from hearthwatch.schemas.items import from_microseconds, to_microseconds
 
 EMPTY_DAYS = 2  # an hour without rows keeps its file for so long, so that no query that listed it misses it
@@ -31,7 +31,7 @@ GROUP_ROWS = 10 * ROWS_AT_ONCE  # of a row group, some 25 MB; two are in memory 
 HOURS_AT_ONCE = 50  # between transactions that clear them: a kill repeats as many
 
 KINDS = {
-    "frames": ("frames", "detections"),
+    "frames": ("frames", "detections", "suppressed"),
     "events": ("events",),
     "incidents": ("incidents",),
     "gpu_stats": ("gpu_stats",),
@@ -57,6 +57,8 @@ _HISTORY = """(SELECT json_group_array(json_array(revision, type, shadow, risk_s
 _ROWS = {
     "frames": "SELECT {} FROM frames t WHERE captured_at >= ? AND captured_at < ? AND pruned = 0 ORDER BY camera_id, captured_at, id",
     "detections": "SELECT {} FROM detections t WHERE detected_at >= ? AND detected_at < ? ORDER BY camera_id, detected_at, id",
+    "suppressed": f"SELECT {{}} FROM (SELECT d.* FROM frames f CROSS JOIN suppressed d ON {BOXES_OF_FRAME} WHERE captured_at >= ? AND captured_at < ?) t "
+    "ORDER BY camera_id, detected_at, id",
     "events": "SELECT {} FROM events t WHERE started_at >= ? AND started_at < ? ORDER BY camera_id, started_at, id",
     "incidents": "SELECT {} FROM incidents t WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id",
     "gpu_stats": "SELECT {} FROM gpu_stats t WHERE recorded_at >= ? AND recorded_at < ? ORDER BY recorded_at, id",

@@ -28,6 +28,14 @@ DETECTIONS = pa.schema(
     }
 )  # fmt: skip
 
+SUPPRESSED = pa.schema(
+    {
+        "id": pa.int64(), "frame_id": pa.int64(), "camera_id": pa.string(), "detected_at": TIME, "object_type": pa.string(),
+        "confidence": pa.float64(), "bbox_x": pa.int32(), "bbox_y": pa.int32(), "bbox_width": pa.int32(), "bbox_height": pa.int32(),
+        "reason": pa.string(),
+    }
+)  # fmt: skip
+
 VERDICT = pa.struct(
     {
         "revision": pa.int32(), "type": pa.string(), "shadow": pa.bool_(), "risk_score": pa.int32(),
@@ -95,6 +103,7 @@ CAMERAS = pa.schema(
 TABLES = {
     "frames": FRAMES,
     "detections": DETECTIONS,
+    "suppressed": SUPPRESSED,
     "events": EVENTS,
     "incidents": INCIDENTS,
     "gpu_stats": GPU_STATS,

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import hearthwatch.record.lake.export
 from hearthwatch.record.baselines import BaselineRow, write_baselines
+from hearthwatch.record.cameras import edit_camera
 from hearthwatch.record.feedback import revoke
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.journal import entry_of
@@ -51,9 +52,11 @@ def house(tmp_path):
 
 
 def a_day(house):
-    """Two cameras over three hours, an event that spans none of their borders, one bad picture, one sample."""
+    """Two cameras over three hours, an event that spans none of their borders, one bad picture, one in an ignored zone, one sample."""
     house.see("front_door", 0, 5, 10, 4000).see("garden", 7, 8000).spoil("garden", 8010)
-    house.close_events()
+    everywhere = [{"name": "flag", "kind": "ignore", "points": [[0, 0], [1, 0], [1, 1], [0, 1]]}]
+    edit_camera(house.record, "garden", {"zones": json.dumps(everywhere)})
+    house.see("garden", 9).close_events()
     write_baselines(house.record, START, [BaselineRow("garden", kind, "", 8, True, 9.5, 10) for kind in ("", "dog")])
     write_samples(
         house.record,
@@ -78,8 +81,9 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         *(f"data/lake/detections/date=2026-11-22/{h:02d}.parquet" for h in (8, 9)),
     ]
     assert {table: len(found) for table, found in ids(house).items()} == {
-        "frames": 7,
+        "frames": 8,
         "detections": 12,
+        "suppressed": 2,
         "events": 4,
         "incidents": 4,
         "gpu_stats": 2,
@@ -87,6 +91,17 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "feedback": 1,
         "journal": 2,
     }
+
+
+def test_boxes_that_count_for_nothing_are_in_the_lake_with_the_reason(house):
+    a_day(house).export()
+    with analyst(house) as db:
+        rows = db.execute(
+            "SELECT f.path, s.object_type, s.bbox_x, reason, s.date = f.date FROM suppressed s JOIN frames f ON s.frame_id = f.id "
+            "ORDER BY s.id"
+        ).fetchall()
+    path = f"garden/{START + 9 * S}.jpg"
+    assert rows == [(path, kind, x, "in ignored zone flag", True) for kind, x in (("person", 1), ("dog", 5))]
 
 
 def test_answers_are_in_the_lake_and_so_is_that_one_was_revoked(house):
@@ -161,7 +176,7 @@ def test_only_what_changed_is_written_again(house):
     changed = [f for f in before if before[f] != after[f]]
     assert changed == [
         "data/lake/cameras.parquet",
-        *(f"data/lake/{t}/date=2026-11-22/08.parquet" for t in ("detections", "events", "frames")),
+        *(f"data/lake/{t}/date=2026-11-22/08.parquet" for t in ("detections", "events", "frames", "suppressed")),
     ]
     assert lake_differs(house) == []
 
@@ -173,6 +188,7 @@ def test_only_what_changed_is_written_again(house):
         "UPDATE events SET started_at = started_at + 3600000000 WHERE id = 4",
         "DELETE FROM events WHERE id = 4",
         "DELETE FROM detections WHERE frame_id = 4",
+        "DELETE FROM suppressed WHERE object_type = 'dog'",
         "DELETE FROM frames WHERE id = 7",
         "UPDATE frames SET event_id = NULL WHERE id = 4",
         "DELETE FROM gpu_stats",
@@ -211,7 +227,7 @@ def test_the_catalogue_holds_views_alone_and_older_programs_can_open_it(house):
 
 def test_a_lake_in_a_folder_with_an_odd_name(tmp_path):
     house = a_day(House(tmp_path / "it's [my] *? lake")).export()
-    assert ids(house)["frames"].total() == 7
+    assert ids(house)["frames"].total() == 8
     house.close()
 
 
@@ -237,7 +253,7 @@ def test_a_moved_data_dir_gets_a_new_catalogue(tmp_path):
     a_day(House(tmp_path / "here")).export().close()
     shutil.move(tmp_path / "here", tmp_path / "there")
     house = House(tmp_path / "there").export()
-    assert ids(house)["frames"].total() == 7
+    assert ids(house)["frames"].total() == 8
     house.close()
 
 
@@ -547,7 +563,7 @@ def test_hearthwatch_sql_exports_first_and_answers(house):
     assert lines == [
         "camera_id,n,since",
         "front_door,4,2026-11-22 08:15:30+00:00",
-        "garden,3,2026-11-22 08:15:37+00:00",
+        "garden,4,2026-11-22 08:15:37+00:00",
     ]
     rows = json.loads(sql(house, "SELECT id, objects, history FROM events WHERE id = 1", "--json").stdout)
     assert rows[0]["objects"] == {"dog": 1, "person": 1} and rows[0]["history"][0]["revision"] == 1

@@ -37,7 +37,7 @@ S = 1_000_000
 DAY = 86_400 * S
 START = 1_795_335_330 * S  # 2026-11-22 08:15:30 UTC
 PERSON = (Detection("person", 0.9, (1, 2, 3, 4)), Detection("dog", 0.8, (5, 6, 7, 8)))
-TABLES = ("frames", "detections", "events", "incidents", "gpu_stats", "baselines", "feedback", "journal")
+TABLES = ("frames", "detections", "suppressed", "events", "incidents", "gpu_stats", "baselines", "feedback", "journal")
 
 
 class House:
@@ -139,7 +139,7 @@ def lake_differs(house):
     """What the lake says otherwise than the record, whole rows compared; empty if nothing."""
     out = []
     for table in TABLES:
-        kind = "frames" if table == "detections" else table
+        kind = "frames" if table in ("detections", "suppressed") else table
         hours = set(hearthwatch.record.lake.export.hours(house.record, kind))
         hours |= {hearthwatch.record.lake.export.hour_of(file) for file in house.lake.files(table)}
         for hour in sorted(hours):
