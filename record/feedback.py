@@ -24,6 +24,7 @@ DAYS = 90  # after which an answer has expired
 PRIOR = 2.5  # answers of each kind that are assumed: a Beta(2.5, 2.5), which is even
 SCALE = 72  # points from even to certain: one `fine` gives −6, five −18
 POINTS_MIN, POINTS_MAX = -25, 10
+BOXES_MAX = 1000  # of an event, the surest, say where nothing was: 60 ms at most
 
 _STANDING = "at <= ?1 AND expires_at > ?1 AND coalesce(revoked_at > ?1, 1)"
 """An answer that holds for an event that started at this time."""
@@ -56,11 +57,11 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
             raise FeedbackError(f"event {event} is answered already: {given[0][0].replace('_', ' ')}")
         if row[0] is None:
             raise FeedbackError(f"event {event} was judged by an older version, which did not note what it is like")
-        box = _surest_box(record, event, json.loads(row[0])["kind"]) if answer == "nothing_there" else None
+        places = _find_places(record, event, json.loads(row[0])["kind"]) if answer == "nothing_there" else []
         record.execute("UPDATE feedback SET revoked_at = ? WHERE event_id = ? AND revoked_at IS NULL", at, event)
         id = record.execute(
             "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box) VALUES (?,?,?,?,?,?)",
-            event, at, answer, row[0], at + DAYS * DAY, box and json.dumps(box),
+            event, at, answer, row[0], at + DAYS * DAY, json.dumps(places) if places else None,
         ).lastrowid  # fmt: skip
         whole = "SELECT i.id FROM events e JOIN incidents i ON i.id = e.incident_id AND i.gravest_event_id = e.id WHERE e.id = ?1"
         record.execute(f"UPDATE events SET reviewed = 1 WHERE id = ?1 OR incident_id = ({whole})", event)
@@ -69,14 +70,28 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
     return record.transact(write)
 
 
-def _surest_box(record: Record, event: int, kind: str) -> list[float] | None:
-    """Return where the surest object of this kind was: the mean of the boxes in the place of the surest one."""
+def _find_places(record: Record, event: int, kind: str) -> list[list[float]]:
+    """Return where objects of this kind stayed: mean boxes; if none stayed, the place of the surest one.
+
+    A place is what overlaps with its surest box. What stays has three boxes there or more, over half of the event's time, in a quarter
+    of its pictures: what walks, also to and fro, is nowhere so often.
+    """
     boxes = record.rows(
-        f"SELECT d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
-        "WHERE f.event_id = ? AND d.object_type = ? ORDER BY d.confidence DESC, d.id", event, kind,
+        f"SELECT f.captured_at, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
+        "WHERE f.event_id = ? AND d.object_type = ? ORDER BY d.confidence DESC, d.id LIMIT ?", event, kind, BOXES_MAX,
     )  # fmt: skip
-    same = [box for box in boxes if iou(box, boxes[0]) >= STRAY_IOU]
-    return [sum(values) / len(same) for values in zip(*same, strict=True)] or None
+    places: list[list[tuple[float, ...]]] = []
+    for box in boxes:
+        same = next((place for place in places if iou(place[0][1:], box[1:]) >= STRAY_IOU), None)
+        places.append([box]) if same is None else same.append(box)
+    times = sorted({at for at, *_ in boxes})
+
+    def stays(place: Sequence[tuple[float, ...]]) -> bool:
+        at = [at for at, *_ in place]
+        return 2 * (max(at) - min(at)) >= times[-1] - times[0] and len(at) >= max(3, len(times) / 4)
+
+    found = [place for place in places if stays(place)] or places[:1]
+    return [[sum(values) / len(place) for values in list(zip(*place, strict=True))[1:]] for place in found]
 
 
 def last_answer(record: Record, event: int, *, stands: bool = True) -> str | None:
@@ -131,7 +146,7 @@ def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[st
             "why": term and term.why,
             "expires_at": iso(from_microseconds(row["expires_at"])),
         }
-        row["signature"] = f"{signature.kind} at {name}, in this place" if is_ghost else describe(signature, name)
+        row["signature"] = f"{signature.kind} at {name}, where nothing was" if is_ghost else describe(signature, name)
     return rows
 
 

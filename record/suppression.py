@@ -202,7 +202,7 @@ class Suppression:
                 "SELECT at, min(expires_at, coalesce(revoked_at, expires_at)), box FROM feedback WHERE box IS NOT NULL "
                 "AND json_extract(signature, '$.camera_id') = ? AND json_extract(signature, '$.kind') = ?", camera, kind,
             )  # fmt: skip
-            self._ghosts[camera, kind] = [(begins, ends, tuple(json.loads(text))) for begins, ends, text in rows]
+            self._ghosts[camera, kind] = [(*times, box) for *times, text in rows for box in json.loads(text)]
         ghosts = self._ghosts[camera, kind]
         return any(begins <= at < ends and iou(ghost, box) >= STRAY_IOU for begins, ends, ghost in ghosts)
 

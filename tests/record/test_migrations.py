@@ -110,6 +110,20 @@ def test_the_ignored_zones_of_0_1_become_zones_of_kind_ignore(tmp_path, version,
     record.close()
 
 
+def test_a_place_where_nothing_was_becomes_one_of_several_and_the_lake_gets_what_was_suppressed_before(tmp_path):
+    old = sqlite3.connect(tmp_path / "record.db", isolation_level=None)
+    upgrade(old, 13)
+    for box in (None, "[1, 2.5, 3, 4]"):
+        sql = "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box) VALUES (1, 0, 'fine', '{}', 0, ?)"
+        old.execute(sql, (box,))
+    old.execute("INSERT INTO suppressed VALUES (512, 1, 'c', 7200000000, 'car', 0.5, 1, 2, 3, 4, 'has stood still')")
+    old.close()
+    record = Record(tmp_path / "record.db", upgrade=True)
+    assert record.rows("SELECT box FROM feedback ORDER BY id") == [(None,), ("[[1,2.5,3,4]]",)]
+    assert record.rows("SELECT kind, hour FROM dirty_hours WHERE kind = 'frames'") == [("frames", 2)]
+    record.close()
+
+
 @pytest.mark.parametrize("last", [None, 0, 17])
 def test_the_feeds_numbers_go_on_where_all_of_its_messages_are_deleted(tmp_path, last):
     path = tmp_path / "record.db"
