@@ -112,7 +112,7 @@ def test_the_ignored_zones_of_0_1_become_zones_of_kind_ignore(tmp_path, version,
 
 def test_a_place_where_nothing_was_becomes_one_of_several_and_the_lake_gets_what_was_suppressed_before(tmp_path):
     old = sqlite3.connect(tmp_path / "record.db", isolation_level=None)
-    upgrade(old, 13)
+    upgrade(old, 14)
     for box in (None, "[1, 2.5, 3, 4]"):
         sql = "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box) VALUES (1, 0, 'fine', '{}', 0, ?)"
         old.execute(sql, (box,))
