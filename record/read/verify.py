@@ -83,6 +83,13 @@ ROWS = {
         FROM incidents i WHERE status <> 'merged' AND n <> event_count""",
     "message {} is about incident {}, which does not exist": """
         SELECT seq, subject_id FROM feed WHERE kind = 'incident' AND NOT EXISTS (SELECT 1 FROM incidents WHERE id = subject_id)""",
+    "item {} of journal {} has no message, or one although it failed": """
+        SELECT id, journal FROM journal j WHERE (error IS NULL) <> EXISTS (SELECT 1 FROM feed WHERE kind = 'item' AND subject_id = j.id)""",
+    "message {} is about item {}, which does not exist": """
+        SELECT seq, subject_id FROM feed WHERE kind = 'item' AND NOT EXISTS (SELECT 1 FROM journal WHERE id = subject_id)""",
+    "journal {} says that it holds {} items and {} that failed, which is not what is there": """
+        SELECT name, items, failed FROM journals WHERE (items, failed) IS NOT
+        (SELECT count(*) - count(error), count(error) FROM journal WHERE journal = name)""",
     "the history has event {}, which does not exist": """
         SELECT DISTINCT event_id FROM event_history WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
 }  # fmt: skip

@@ -14,9 +14,12 @@ import pytest
 
 import hearthwatch.record.read.verify as checks
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
+from hearthwatch.record.journal import entry_of
+from hearthwatch.record.journal import write as write_items
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import problems
 from hearthwatch.record.units import HOUR
+from hearthwatch.schemas import DeadLetter
 from tests.support.data_dir import START, House, S, in_memory
 from tests.support.invariants import check
 from tests.support.pipeline import Pipeline, name
@@ -31,6 +34,7 @@ def template():
         house.see("front_door", 0, 5, 4000).see("garden", 7, boxes=()).spoil("garden", 90).close_events()
         write_samples(house.record, [GpuSample(START, 1, 1, 1, 1, 1)])
         house.record.execute("INSERT INTO heartbeat VALUES ('see', 1, ?, '{}')", 4_000_000_000 * S)
+        write_items(house.record, "levels", [entry_of({"n": 1}), entry_of(DeadLetter("loud", "no number"))], START)
         house.export().close()
         yield house
 
@@ -88,6 +92,10 @@ DAMAGE = {
     "DELETE FROM event_history WHERE event_id = 1 AND revision = 1": "event 1 is at revision 2, but 1 of them are in its history",
     "DELETE FROM feed WHERE event_id = 1 AND revision = 2": "event 1 is at revision 2, but the feed has 1 messages of it",
     "INSERT INTO event_history(event_id, revision, type, at) VALUES (77, 1, 'event.opened', 0)": "the history has event 77",
+    "DELETE FROM feed WHERE kind = 'item'": "item 1 of journal levels has no message",
+    "INSERT INTO feed VALUES (0, 'item', 2, 1, 'item.levels', '{}', 0)": "item 2 of journal levels has no message, or one although it failed",
+    "DELETE FROM journal WHERE id = 1": "is about item 1, which does not exist",
+    "UPDATE journals SET failed = 7": "journal levels says that it holds 1 items and 7 that failed",
     "INSERT INTO feed VALUES (0, 'event', 77, 1, 'event.opened', '{}', 0)": "message 0 is about event 77",
 }
 
