@@ -644,6 +644,8 @@ class JournalItem(Model):
     id: int
     journal: str
     """The journal that it is in."""
+    key: str
+    """Made of its content: the same for the same item."""
     kind: str
     """Its class; `dict` for a mapping, `failed` with an error."""
     at: Time

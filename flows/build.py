@@ -8,6 +8,7 @@ noticed by a part of the one source that polls the record.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,10 @@ from hearthwatch.flows.only import wants
 from hearthwatch.flows.runtime import exit_on_user_error
 from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, ServiceThreads
 from hearthwatch.flows.validate import is_durable_edge
-from hearthwatch.record import Record
+from hearthwatch.record import Lock, Record, RecordError, acquire_lock, now
 from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.witness import continue_above
 from hearthwatch.schemas import Consumer, Event, Job, Sink, Source, Stage, StageWorker, Upload
 from hearthwatch.schemas.components import build_worker
 from hearthwatch.schemas.context import Context
@@ -52,6 +54,8 @@ def build_dataflow(nodes: Sequence[Node], context: Context, description: object 
     if reads_record := any(node.is_store() or node.is_durable() for node in nodes):
         builder.lifecycle.on_start.append(monitor.start)
         builder.lifecycle.on_end.append(monitor.stop)
+    if any(isinstance(node.component, Journal) for node in nodes):
+        builder.lifecycle.on_start.append(lambda: builder.lifecycle.on_end.append(_hold_journals(context).release))
     for node in nodes:
         builder.add(node)
     if reads_record:
@@ -217,6 +221,24 @@ def _store_description(context: Context, description: object) -> None:
         store_description(record, description)
     finally:
         record.close()
+
+
+def _hold_journals(context: Context) -> Lock:
+    """Keep a second process from writing the journals; continue above what a record that was restored had given.
+
+    Raises:
+        RecordError: another process writes them.
+    """
+    lock = acquire_lock("journal", context.record_path, context.data_dir)
+    with suppress(RecordError):  # a process that takes in pictures has done so
+        alone = acquire_lock("see", context.record_path, context.data_dir)
+        record = Record(context.record_path)
+        try:
+            continue_above(record, now())
+        finally:
+            record.close()
+            alone.release()
+    return lock
 
 
 def has_own_steps(worker: StageWorker) -> bool:

@@ -155,7 +155,7 @@ def parse_incident(payload: str) -> IncidentMessage:
 
 def _item_message(payload: str) -> ItemMessage:
     p: dict[str, Any] = json.loads(payload)
-    return ItemMessage(p["seq"], p["journal"], p["id"], p["kind"], datetime.fromisoformat(p["at"]), p["item"])
+    return ItemMessage(p["seq"], p["journal"], p["key"], p["kind"], datetime.fromisoformat(p["at"]), p["item"])
 
 
 _NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage | ItemMessage]] = {

@@ -68,21 +68,20 @@ def write(record: Record, journal: str, entries: Sequence[JournalRow], at: int) 
 
     def append_new() -> int:
         sql = "INSERT OR IGNORE INTO journal(journal, key, kind, item, at, error) VALUES (?,?,?,?,?,?)"
-        before = record.db.total_changes
+        written = 0
         for entry in entries:
             cursor = record.execute(sql, journal, entry.key, entry.kind, entry.item, at, entry.error)
+            written += cursor.rowcount
             if cursor.rowcount and entry.error is None:
                 _append(record, int(cursor.lastrowid or 0), journal, entry, at)
-        return record.db.total_changes - before
+        return written
 
     return record.transact(append_new)
 
 
 def _append(record: Record, id: int, journal: str, entry: JournalRow, at: int) -> None:
-    item = json.loads(entry.item)
-    append(
-        record, "item", id, 1, at, lambda seq: ItemMessage(seq, journal, id, entry.kind, from_microseconds(at), item)
-    )
+    item, written_at = json.loads(entry.item), from_microseconds(at)
+    append(record, "item", id, 1, at, lambda seq: ItemMessage(seq, journal, entry.key, entry.kind, written_at, item))
 
 
 def delete_old(record: Record, before: int, limit: int = 1000) -> int:
@@ -109,9 +108,9 @@ def read_journals(record: Record) -> dict[str, dict[str, Any]]:
 def read_items(
     record: Record, limit: int, before: int = NEVER, journal: str | None = None, failed: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the newest items with ids below `before`: id, journal, kind, at, item, error."""
+    """Return the newest items with ids below `before`: id, journal, key, kind, at, item, error."""
     more = f"{'AND journal = ? ' if journal else ''}{'AND error IS NOT NULL ' if failed else ''}"
-    sql = f"SELECT id, journal, kind, at, item, error FROM journal WHERE id < ? {more}ORDER BY id DESC LIMIT ?"
+    sql = f"SELECT id, journal, key, kind, at, item, error FROM journal WHERE id < ? {more}ORDER BY id DESC LIMIT ?"
     rows = record.dicts(sql, before, *([journal] if journal else []), limit)
     return [row | {"at": iso(from_microseconds(row["at"])), "item": json.loads(row["item"])} for row in rows]
 

@@ -160,12 +160,13 @@ class SystemMessage:
 
 @dataclass(frozen=True, slots=True)
 class ItemMessage:
-    """An item that a `journal` wrote. At least once, in order of `seq`; `id` is unique."""
+    """An item that a `journal` wrote. At least once, in order of `seq`; (`journal`, `key`) is unique."""
 
     seq: int
     journal: str
-    """The name of the node that wrote it."""
-    id: int
+    """The name of the journal."""
+    key: str
+    """Made of its content: the same for the same item."""
     kind: str
     """The item's class; `dict` for a mapping."""
     at: datetime
@@ -184,7 +185,7 @@ class ItemMessage:
             "seq": self.seq,
             "type": self.type,
             "journal": self.journal,
-            "id": self.id,
+            "key": self.key,
             "kind": self.kind,
             "at": iso(self.at),
             "item": dict(self.item),

@@ -1,7 +1,7 @@
 """POST notifications to a URL, signed if a secret is set.
 
 At least once; dedupe by the header `Idempotency-Key` (incident id and revision, the id of a digest, the number of a system
-message, or journal and id of an item). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
+message, or journal and key of an item). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
 (`hearthwatch.incident.v1` with `notification`, `hearthwatch.event.v1`, `hearthwatch.system.v1`).
 """
 
@@ -68,7 +68,7 @@ def _key(message: FeedMessage) -> str:
     if isinstance(message, SystemMessage):
         return f"system-{message.seq}"
     if isinstance(message, ItemMessage):
-        return f"{message.type}-{message.id}"
+        return f"{message.type}-{message.key}"
     if isinstance(message, IncidentMessage):
         return (
             message.notification.id

@@ -125,7 +125,7 @@ def lines(path):
 
 def test_a_file_of_lines_has_each_message_once_after_a_kill(tmp_path):
     path = tmp_path / "out" / "lines.jsonl"
-    messages = [ItemMessage(seq, "a", seq, "dict", datetime.now(UTC), {"n": seq}) for seq in range(1, 7)]
+    messages = [ItemMessage(seq, "a", str(seq), "dict", datetime.now(UTC), {"n": seq}) for seq in range(1, 7)]
     worker = JsonlWorker(path)
     worker.open()
     worker.deliver(messages[:4])
@@ -232,3 +232,14 @@ def test_the_api_shows_a_graph_without_cameras(tmp_path):
         services = client.get("/api/system/health").json()["services"]
         assert services["journal"]["details"]["bursts"]["failed"] == 1
     home.close()
+
+
+@pytest.mark.slow
+def test_a_second_process_does_not_write_the_same_journals(tmp_path, nursery):
+    p = bell(tmp_path, nursery, follow="true")
+    p.start().until(lambda: p.rows("SELECT 1 FROM journal"))
+    second = bell(tmp_path, nursery, rows=0, follow="true")
+    second.errors = tmp_path / "second"
+    assert second.start().wait() == 2
+    assert f"(pid {p.pid})" in second.said() and "journal.lock" in second.said()
+    p.stop()
