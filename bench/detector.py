@@ -1,10 +1,12 @@
 """Time the detector: JPEG files in, boxes out, on CUDA or a CPU; random weights of real shapes.
 
     scripts/bench detector [--models r18,r50,yard] [--sizes 720,1080,1440] [--rounds 7] [--quick] [--device auto]
+    scripts/bench detector --models r18 --sizes 720 --only runtimes [--neighbours 8]
 
 Per picture: the time of each step alone, a single picture's latency, the best rate over batch sizes with decoding on a pool;
 alternating with `transformers.pipeline("object-detection")` and a plain float32 loop over the same weights and files. Then
-the effect of each switch: the defaults, alternating with one switch turned over. Every model runs in a separate process.
+the effect of each switch of torch: the defaults, alternating with one switch turned over. On a CPU then the runtimes, alternating with
+`pipeline()`, on one and two threads, alone and with other processes that keep the cores busy. Every model runs in a separate process.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -55,7 +58,8 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="of torch; its own choice without")
     parser.add_argument("--quick", action="store_true", help="one size, one round, two batch sizes")
-    parser.add_argument("--only", choices=("speed", "switches"), help="one of the two tables")
+    parser.add_argument("--only", choices=("speed", "switches", "runtimes"), help="one of the tables")
+    parser.add_argument("--neighbours", type=int, default=8, help="busy processes beside the second half of `runtimes`")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.threads:
@@ -78,10 +82,13 @@ def one(given):
     model = checkpoints.folder(given.models) if given.models in checkpoints.SHAPES else given.models
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         trees = {size: draw(Path(folder) / str(size), size, FILES) for size in sizes}
-        if given.only != "switches":
+        middle = trees[sizes[len(sizes) // 2]]
+        if given.only in (None, "speed"):
             speed(given, model, trees, rounds)
-        if given.only != "speed":
-            switches(given, model, trees[sizes[len(sizes) // 2]], rounds)
+        if given.only in (None, "switches"):
+            switches(given, model, middle, rounds)
+        if given.only in (None, "runtimes") and not torch.cuda.is_available():
+            runtimes(given, model, middle, rounds)
 
 
 # -- speed
@@ -92,23 +99,24 @@ STEPS = ("read, decode", "resize, upload", "forward, top boxes", "answer")
 
 def speed(given, model, trees, rounds):
     """Print a row for each size of picture, then the device's share of its peak."""
-    detector = Detector(model, given.device)
+    detector, stepped = Detector(model, given.device), Detector(model, given.device, runtime="torch")
+    device = torch.device(detector.device)
     names = ["pictures", *STEPS, "p50", "p99", "pictures/s", "plain loop", "pipeline()", "pipeline() ÷ p50"]
     print(f"\n| {given.models}, ms | {' | '.join(names[1:])} |\n{'|---' * len(names)}|", flush=True)
-    rates, bare = rates_of(given, model, trees, detector.device)
-    held = memory(detector.device)
-    others = {"plain": PlainLoop(model, detector.device), "theirs": pipeline(model, detector.device)}
+    rates, bare = rates_of(given, model, trees, device)
+    held = memory(device)
+    others = {"plain": PlainLoop(model, device), "theirs": pipeline(model, device)}
     for size, files in trees.items():
         rate, batch = rates[size]
-        parts = steps(detector, files, rounds)
-        ours = LATENCIES[detector.device.type]
+        parts = steps(stepped, files, rounds)
+        ours = LATENCIES[device.type]
         ms = in_turn({"ours": lambda file: detector.infer([open_picture(file)]), **others}, files, rounds, ours)
         p50, p99, plain, theirs = (*quantiles(ms["ours"]), *(statistics.median(ms[name]) for name in others))
         cells = [f"{size}p", *(f"{parts[name]:.1f}" for name in STEPS), f"{p50:.1f}", f"{p99:.1f}"]
         cells += [f"{rate:.3g}, {batch} at a time", f"{plain:.0f}", f"{theirs:.0f}", f"**{theirs / p50:.2f}**"]
         print(f"| {' | '.join(cells)} |", flush=True)
     details = detector.details()
-    flops, peak = flops_of(model), matmul_rate(detector.device, getattr(torch, details["precision"]))
+    flops, peak = flops_of(model), matmul_rate(device, getattr(torch, details["precision"]))
     print(f"\n{', '.join(f'{name} {note}' for name, note in details.items())}; {held:.0f} MB held.")
     print(
         f"{flops / 1e9:.1f} GFLOP a picture; {bare:.3g} pictures/s at the first size, decoded, are {bare * flops / 1e12:.2f} TFLOP/s, "
@@ -153,14 +161,14 @@ def rate_from_files(detector, files):
 
 
 def steps(detector, files, rounds):
-    """Time each step of one picture, in ms, waiting for each; medians."""
+    """Time each step of one picture by torch, in ms, waiting for each; medians."""
     clock = {name: [] for name in STEPS}
     for number in range(rounds + 1):
         value = files[number % len(files)]
         for name, step in zip(STEPS, stepwise(detector), strict=True):
             began = time.perf_counter()
             value = step(value)
-            wait_for(detector.device)
+            wait_for(torch.device(detector.device))
             clock[name].append(1e3 * (time.perf_counter() - began))
     return {name: statistics.median(ms[1:]) for name, ms in clock.items()}
 
@@ -254,13 +262,14 @@ def quantiles(ms):
 
 def switches(given, model, files, rounds):
     """Print a row for each switch: decoded pictures with it turned over, alternating with the defaults."""
-    usual = Detector(model, given.device)
+    usual = Detector(model, given.device, runtime="torch")
     opened = list(islice(cycle([open_picture(file) for file in files]), usual.batch_max * IN_A_CALL))
     names = ["switch", "ms a picture", "all as it is", "worth", "scores differ by"]
     print(f"\n| {given.models}: {' | '.join(names)} |\n{'|---' * len(names)}|", flush=True)
     for name, value in turned_over(usual, given.quick):
         try:
-            other = Detector(model, given.device, switches=replace(DetectorSwitches(), **{name: value}))
+            switched = replace(DetectorSwitches(), **{name: value})
+            other = Detector(model, given.device, switches=switched, runtime="torch")
         except Exception as error:  # what the device cannot do is a row, too
             print(
                 f"| {name} = {value} | – | – | {type(error).__name__}: {str(error).splitlines()[0]} | – |", flush=True
@@ -283,7 +292,7 @@ def turned_over(detector, quick):
     """Yield (switch, its other value) for each that has an effect on this device."""
     low = "float32" if detector.details()["precision"] != "float32" else "bfloat16"
     for field in fields(DetectorSwitches):
-        unfit = field.name in (SLOW if quick else ()) or (field.name in ON_CUDA and detector.device.type != "cuda")
+        unfit = field.name in (SLOW if quick else ()) or (field.name in ON_CUDA and detector.device == "cpu")
         if not unfit:
             yield field.name, {"precision": low, "in_flight": 1}.get(field.name, not field.default)
 
@@ -292,6 +301,63 @@ def apart(one, other, opened):
     """Return the largest difference of a picture's highest scores."""
     scores = [detector.candidates([opened.picture()])[0].scores[:TOP] for detector in (one, other)]
     return abs(scores[0] - scores[1]).max()
+
+
+# -- runtimes
+
+
+def runtimes(given, model, files, rounds):
+    """Print a row for each runtime, number of threads, and load: JPEG file to boxes."""
+    names = ["threads", "neighbours", "median", "quartiles", "pipeline() ÷ it", "CPU ms", "boxes moved, px"]
+    print(f"\n| {given.models}, ms a picture | {' | '.join(names)} |\n{'|---' * (len(names) + 1)}|", flush=True)
+    plain = PlainLoop(model, "cpu")
+    for threads in range(1, 1 + min(2, len(os.sched_getaffinity(0)))):
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read by each detector when it is made
+        torch.set_num_threads(threads)
+        ours = {name: Detector(model, "cpu", runtime=name) for name in ("torch", "openvino")}
+        moved = {name: farthest(plain, detector, files) for name, detector in ours.items()}
+        ways = {"pipeline()": pipeline(model, "cpu"), **{name: from_file(one) for name, one in ours.items()}}
+        for neighbours in {0, given.neighbours}:
+            with busy(neighbours):
+                ms, cpu = in_turn(ways, files, rounds), {name: cpu_ms(way, files[0]) for name, way in ways.items()}
+            for name, all_ms in ms.items():
+                low, middle, high = np.percentile(all_ms, (25, 50, 75))
+                ratio = statistics.median(ms["pipeline()"]) / middle
+                cells = [name, threads, neighbours, f"{middle:.1f}", f"{low:.1f} to {high:.1f}", f"**{ratio:.2f}**"]
+                print(f"| {' | '.join(map(str, cells))} | {cpu[name]:.0f} | {moved.get(name, 0):.4f} |", flush=True)
+
+
+def from_file(detector):
+    return lambda file: detector.infer([open_picture(file)])
+
+
+@contextmanager
+def busy(count):
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def cpu_ms(way, file):
+    """CPU time of one picture, of all threads: some wait for each other by spinning."""
+    began = time.process_time()
+    way(file)
+    return 1e3 * (time.process_time() - began)
+
+
+def farthest(plain, detector, files):
+    """Return how far the boxes of transformers' float32 that pass 0.5 are from ours of the same label, in pixels at most."""
+    worst = 0.0
+    for file in files:
+        theirs, (ours,) = plain(file), detector.candidates([open_picture(file).picture()])
+        for label, score, box in zip(theirs["labels"], theirs["scores"], theirs["boxes"], strict=True):
+            near = (ours.classes == label) & (abs(ours.scores - score) < 0.01)
+            worst = max(worst, np.abs(ours.boxes[near] - box).max(1).min(initial=np.inf))
+    return worst
 
 
 if __name__ == "__main__":
