@@ -106,6 +106,16 @@ def revoke(record: Record, id: int, at: int) -> bool:
     return record.transact(lambda: record.execute(sql, at, id).rowcount > 0)
 
 
+def delete_ended(record: Record, at: int) -> None:
+    """Delete the answers that ended by `at`, whose event is deleted, and by which no event is judged that is left."""
+    sql = (
+        "DELETE FROM feedback WHERE id IN (SELECT f.id FROM (SELECT *, min(expires_at, coalesce(revoked_at, expires_at)) AS until "
+        "FROM feedback) f WHERE until <= ? AND NOT EXISTS (SELECT 1 FROM events WHERE id = f.event_id) AND NOT EXISTS (SELECT 1 FROM events e "
+        "WHERE e.camera_id = json_extract(signature, '$.camera_id') AND status <> 'merged' AND started_at >= f.at AND started_at < until))"
+    )
+    record.transact(lambda: record.execute(sql, at))
+
+
 def learned_at(record: Record, camera: str, at: int) -> Callable[[Signature], Term | None]:
     """Return what gives the term for what the owner answered before an event of this camera that started at `at`."""
     rows = record.rows(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.feedback import delete_ended
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lock import wait_for_lock
 from hearthwatch.record.retention.delete import Deleter, DeletionCounts
@@ -97,6 +98,7 @@ class RetentionRun:
             boundary = self._boundary(now)
             self.deleter.delete(boundary, lambda counts: stop())
             self.deleter.delete_samples(now - self.policy.days * DAY)
+            delete_ended(self.record, now)
             over, is_all = self._make_room(stop)
             self.sweep.drop_gone_uploads(stop)
             orphans, drawn = self.sweep.sweep_thumbnails(stop)

@@ -17,6 +17,7 @@ import hearthwatch.record.retention.run
 import hearthwatch.record.retention.sweep
 from hearthwatch.record import RecordError
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.feedback import list_answers, revoke, write_answer
 from hearthwatch.record.gpu_samples import GpuSample, write_samples
 from hearthwatch.record.ledger import FoundFile
 from hearthwatch.record.lock import wait_for_lock
@@ -267,6 +268,37 @@ def test_hearthwatch_prune_brings_the_lake_along(house):
     assert (done.returncode, done.stdout) == (0, "1 event, 1 picture, 1 thumbnail and 1 upload deleted\n")
     assert house.rows("SELECT count(*) FROM frames") == [(0,)]
     assert lake_differs(house) == [] and house.rows("SELECT * FROM dirty_hours") == []
+
+
+def test_an_answer_outlives_its_event_while_it_counts_for_any_that_is_left(house):
+    month(house)  # of the front door: event 1, old, and 7, forty days later
+    answered = [(1, "fine", 1), (1, "right", 2), (3, "fine", 3)]
+    for event, answer, day in answered:
+        write_answer(house.record, event, answer, START + day * DAY)
+    house.set([3], reviewed=0)  # high: it is kept
+
+    def left(day):
+        run(house, START + day * DAY)
+        house.export()
+        assert lake_differs(house) == []
+        return house.rows("SELECT event_id, answer FROM feedback ORDER BY id")
+
+    assert left(29) == [(1, "fine"), (1, "right"), (3, "fine")], "their events are there"
+    assert left(31) == [(1, "right"), (3, "fine")], "the first was replaced before any event that is left"
+    for row in list_answers(house.record, START + 50 * DAY):
+        revoke(house.record, row["id"], START + 50 * DAY)
+    assert left(60) == [(1, "right"), (3, "fine")], "event 7 was judged by one of them, event 3 is there"
+    assert left(75) == [(3, "fine")]
+    house.set([3], reviewed=1)
+    assert left(76) == []
+
+
+def test_an_answer_whose_event_is_deleted_counts_until_it_expires(house):
+    month(house)
+    write_answer(house.record, 1, "fine", START + DAY)
+    for day, count in ((75, 1), (90, 1), (91, 0)):
+        run(house, START + day * DAY)
+        assert house.rows("SELECT count(*) FROM feedback") == [(count,)], day
 
 
 @pytest.mark.slow
