@@ -69,6 +69,8 @@ def detector(
     with listen(host, port, "--host", "--port") as listening:  # who connects now waits until the model is loaded
         loader = BackgroundLoader(partial(_load, model or chosen.hearthwatch_detector_model))
         loaded = loader.loaded.result()
+        for warning in loaded.warnings:
+            log.warning("%s", warning)
         server = DetectorServer(loaded, token)
         print(f"detecting at http://{host}:{port} with {loaded.describe()}", flush=True)
         try:
@@ -85,8 +87,9 @@ def detector(
 def _load(model: str) -> Detector:
     chosen = settings()
     return Detector(
-        model, chosen.hearthwatch_device, SCORE_MIN, unique_iou=None, batch_max=chosen.hearthwatch_detect_batch_max
-    )
+        model, chosen.hearthwatch_device, SCORE_MIN, unique_iou=None, batch_max=chosen.hearthwatch_detect_batch_max,
+        runtime=chosen.hearthwatch_detector_runtime, size=chosen.hearthwatch_detector_size,
+    )  # fmt: skip
 
 
 def _exit(sig: int, frame: FrameType | None) -> None:

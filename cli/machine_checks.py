@@ -20,7 +20,7 @@ from hearthwatch.api.health import SERVICE_OF_KIND
 from hearthwatch.cli.supervisor import is_pipeline_running
 from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.loading import MODEL_FILES, YARD
-from hearthwatch.gpu.model_families import MODEL_TYPES
+from hearthwatch.gpu.model_families import FAMILIES
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.conditions import read_conditions
 from hearthwatch.record.connection import find_lock
@@ -238,7 +238,7 @@ def check_model(name: str) -> Iterator[Finding]:
     try:
         missing = [file for file in MODEL_FILES if not isinstance(try_to_load_from_cache(name, file), str)]
     except HFValidationError:
-        kinds = " or ".join(MODEL_TYPES)
+        kinds = " or ".join(FAMILIES)
         yield wrong("model", f"{name} is no folder and no hub id: name one with an {kinds} in it, or `yard`")
         return
     if not missing:

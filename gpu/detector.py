@@ -125,7 +125,7 @@ class Detector:
         """Return one line for logs and health."""
         size, notes = f"{self.preparation.width}x{self.preparation.height}", self._notes
         how = f"{notes['runtime'].partition(';')[0]}, {size}, {notes['precision']}"
-        return f"RT-DETRv2 {self.model} on {self.device}, {how}, up to {self.batch_max} a batch"
+        return f"{self.preparation.family} {self.model} on {self.device}, {how}, up to {self.batch_max} a batch"
 
     def details(self) -> dict[str, str]:
         """Return each switch, on or off and why; `parity`, the difference of low precision from float32; the device."""

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from hearthwatch.gpu import DetectorError, ModelUnavailableError
 from hearthwatch.gpu.boxes import canonical_label
-from hearthwatch.gpu.model_families import MODEL_TYPES, Preparation, read_preparation
+from hearthwatch.gpu.model_families import FAMILIES, Preparation, read_preparation
 from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def load(model: str) -> tuple[Any, Preparation]:
 def labels_of(detr: Any) -> list[str]:
     """Return the labels of a loaded model, canonical, by class number."""
     names = detr.config.id2label
-    return [canonical_label(names[number]) for number in range(len(names))]
+    return [canonical_label(names.get(number, f"label {number}")) for number in range(len(names))]
 
 
 def user_cache() -> Path:
@@ -95,8 +95,8 @@ def locate(model: str) -> Path:
     try:
         for name in MODEL_FILES:
             path = folder / name if is_local else _from_hub(model, name)
-            if name == MODEL_FILES[0] and (kind := json.loads(path.read_text()).get("model_type")) not in MODEL_TYPES:
-                raise DetectorError(f"model `{model}` is a `{kind}`: this detector runs {' and '.join(MODEL_TYPES)}")
+            if name == MODEL_FILES[0] and (kind := json.loads(path.read_text()).get("model_type")) not in FAMILIES:
+                raise DetectorError(f"model `{model}` is a `{kind}`: this detector runs {', '.join(FAMILIES)}")
     except (OSError, ValueError, RuntimeError) as error:  # files, hub, JSON
         if reason := _outage(error):
             raise ModelUnavailableError(

@@ -43,7 +43,7 @@ class Network(nn.Module):
             self.register_buffer("valid", valid.float(), persistent=False)
             self.register_buffer("sizes", torch.tensor(shapes), persistent=False)
         if precision != torch.float32:
-            lower_precision(detr, precision)
+            lower_precision(detr, precision, LOW_PARTS if trimmed else ())
         self.factor = preparation.factor
         for name in ("mean", "std"):
             value = getattr(preparation, name)
@@ -86,18 +86,18 @@ class Network(nn.Module):
         return output.intermediate_logits[:, -1], output.intermediate_reference_points[:, -1]
 
 
-def lower_precision(detr: Any, precision: torch.dtype) -> None:
-    """Convert the parts that tolerate it, in place; they still take and return float32.
+def lower_precision(detr: Any, precision: torch.dtype, parts: tuple[str, ...]) -> None:
+    """Convert these parts, and all convolutions and matrix products, in place; they still take and return float32.
 
     The first convolution stays float32: scores are most sensitive to it (0.035 against 0.011 of yard's, float16).
     """
-    _, _, first = next(_children(detr.model.backbone, nn.Conv2d))
+    _, _, first = next(_children(detr.model, nn.Conv2d))
     exact = copy.deepcopy(first)
-    for name in LOW_PARTS:
+    for name in parts:
         getattr(detr.model, name).to(precision)
     for parent, name, child in list(_children(detr.model, nn.Conv2d | nn.Linear)):
         if child is first:
-            setattr(parent, name, _Cast(exact, torch.float32, precision))
+            setattr(parent, name, _Cast(exact, torch.float32, precision) if parts else first)
         elif child.weight.dtype != precision:
             setattr(parent, name, _Cast(child.to(precision), precision, torch.float32))
 

@@ -20,9 +20,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from hearthwatch.gpu.model_families import Preparation
 from hearthwatch.gpu.network import Network
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.parity import EXACT, FLOAT32_PROBES, LOW, compare, probe_pictures
+from hearthwatch.gpu.parity import EXACT, FLOAT32_PROBES, LOW, compare, compare_low, probe_pictures
 from hearthwatch.gpu.resize import resize_on_cpu
 
+# What is raised where a family, or another release of transformers, has other modules.
+MODULES_DIFFER = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 # What `auto` tries; on a CPU nothing: bfloat16 moves yard's scores by 0.02 and more.
 AUTO_PRECISIONS: dict[str, tuple[str, ...]] = {"cuda": ("float16", "bfloat16"), "cpu": ()}
 
@@ -36,13 +38,27 @@ def optimize(
     detr = detr.requires_grad_(False).to(device, memory_format=layout)
     probes = _probes(preparation, device)[: None if set(lower) - {"float32"} else FLOAT32_PROBES]
     reference = _candidates(Network(detr, preparation, False, torch.float32).to(device), probes)
-    notes["folded"] = f"on, {fuse(detr)} modules less" if switches.folded else "off"
-    notes["channels_last"] = "on" if switches.channels_last else "off"
     best = Network(detr, preparation, False, torch.float32).to(device)
-    notes["trimmed"] = "off"
+    notes["channels_last"] = "on" if switches.channels_last else "off"
+    notes["folded"] = notes["trimmed"] = "off"
+    if switches.folded:
+        best = _fold_all(best, preparation, probes, reference, notes)
     if switches.trimmed:
         best = _trim(best, preparation, probes, reference, notes)
     return _lower(best, preparation, lower, probes, reference, notes)
+
+
+def _fold_all(
+    best: Network, preparation: Preparation, probes: Tensor, reference: NDArray[np.float32], notes: dict[str, str]
+) -> Network:
+    detr = copy.deepcopy(best.detr)
+    notes["folded"] = f"on, {fuse(detr)} modules less"
+    network = Network(detr, preparation, False, torch.float32).to(probes.device)
+    difference = compare(reference, _candidates(network, probes))
+    if difference.within(EXACT):
+        return network
+    notes["folded"] = f"off: {difference} apart"
+    return best
 
 
 def _trim(
@@ -51,7 +67,7 @@ def _trim(
     try:
         network = Network(best.detr, preparation, True, torch.float32).to(probes.device)
         difference = compare(reference, _candidates(network, probes))
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:  # another transformers' modules
+    except MODULES_DIFFER as error:
         notes["trimmed"] = f"off: {type(error).__name__}: {str(error).splitlines()[0]}"
         return best
     good = difference.within(EXACT)
@@ -68,12 +84,17 @@ def _lower(
     notes: dict[str, str],
 ) -> Network:
     chosen = len(precisions) == 1  # set by the user: used whatever the difference, which is reported
-    if not best.trimmed and set(precisions) - {"float32"}:
-        precisions, notes["parity"] = (), "low precision needs `trimmed`"
     parity = []
     for name in (name for name in precisions if name != "float32"):
-        network = Network(copy.deepcopy(best.detr), preparation, True, getattr(torch, name)).to(probes.device)
-        difference = compare(reference, _candidates(network, probes))
+        lower = copy.deepcopy(best.detr)
+        try:
+            network = Network(lower, preparation, best.trimmed, getattr(torch, name)).to(probes.device)
+            difference = compare_low(reference, _candidates(network, probes))
+        except torch.OutOfMemoryError:
+            raise
+        except MODULES_DIFFER as error:
+            parity.append(f"{name} {type(error).__name__}: {str(error).splitlines()[0]}")
+            continue
         parity.append(f"{name} {difference}")
         if difference.within(LOW) or chosen:
             best, notes["precision"] = network, name
@@ -82,8 +103,11 @@ def _lower(
                     f"{name} moves boxes or scores: {difference} on four pictures; `auto` would refuse it"
                 )
             break
-    notes.setdefault("precision", "float32")
-    notes.setdefault("parity", ", ".join(parity) or "exact")
+    notes["parity"] = ", ".join(parity) or "exact"
+    if notes.setdefault("precision", "float32") == "float32" and parity:
+        notes["warning"] = (
+            f"it computes in float32, half as fast as in low precision, which was refused: {notes['parity']}"
+        )
     return best
 
 
@@ -111,10 +135,15 @@ def fuse(model: nn.Module) -> int:
         _fold(conv, owner.get_submodule(name))
         setattr(owner, name, nn.Identity())
     blocks = [(parent, name, block) for parent in model.modules() for name, block in parent.named_children()]
-    repvgg = [(parent, name, block) for parent, name, block in blocks if type(block).__name__.endswith("RepVggBlock")]
+    repvgg = [(parent, name, block) for parent, name, block in blocks if _is_repvgg(block)]
     for parent, name, block in repvgg:
         setattr(parent, name, _FusedRepVgg(block))
     return len(pairs) + len(repvgg)
+
+
+def _is_repvgg(block: Any) -> bool:
+    """Whether this is a pair of convolutions, 3x3 beside 1x1; LW-DETR's class of that name has one behind the other."""
+    return type(block).__name__.endswith("RepVggBlock") and block.conv2.conv.kernel_size == (1, 1)
 
 
 def _conv_norm_pairs(model: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module, str]]:

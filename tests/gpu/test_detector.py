@@ -215,7 +215,7 @@ def yard_copy(folder, **changes):
 
 
 def test_another_kind_of_model_is_refused(tmp_path):
-    with pytest.raises(DetectorError, match="is a `detr`: this detector runs rt_detr_v2 and rt_detr"):
+    with pytest.raises(DetectorError, match="is a `detr`: this detector runs rt_detr, rt_detr_v2, d_fine, "):
         Detector(yard_copy(tmp_path, config={"model_type": "detr"}))
 
 
@@ -224,6 +224,10 @@ def test_another_kind_of_preprocessing_is_refused(tmp_path):
         Detector(yard_copy(tmp_path, preprocessor_config={"resample": 3}))
     with pytest.raises(DetectorError, match=r"asks for size = \{'shortest_edge': 640\}"):
         Detector(yard_copy(tmp_path, preprocessor_config={"size": {"shortest_edge": 640}}))
+    with pytest.raises(
+        DetectorError, match="asks for 320x200 pixels, but both have to be multiples of 32 for RT-DETRv2"
+    ):
+        Detector(yard_copy(tmp_path, preprocessor_config={"size": {"width": 320, "height": 200}}))
 
 
 def test_missing_weights_are_not_made_up(tmp_path):

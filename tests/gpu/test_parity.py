@@ -12,15 +12,17 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from transformers.models.deformable_detr.image_processing_pil_deformable_detr import DeformableDetrImageProcessorPil
 from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
 
 from bench.yard.train import score
 from hearthwatch.demo.scenes import CAMERAS, HEIGHT, LABELS, WIDTH, story
 from hearthwatch.gpu.detector import Detector
 from hearthwatch.gpu.loading import YARD, load
-from hearthwatch.gpu.optimize import optimize
+from hearthwatch.gpu.model_families import FAMILIES
+from hearthwatch.gpu.optimize import AUTO_PRECISIONS, optimize
 from hearthwatch.gpu.options import DetectorSwitches
-from hearthwatch.gpu.parity import EXACT, Difference, compare
+from hearthwatch.gpu.parity import EXACT, LOW, Difference, compare, compare_low
 from tests.support import checkpoints
 
 PIXELS_MAX, SCORE_MAX = 0.5, 0.01  # how far we may be from transformers
@@ -37,7 +39,10 @@ class Reference:
 
     def __init__(self, folder):
         self.model = transformers.AutoModelForObjectDetection.from_pretrained(folder, dtype=torch.float32).eval()
-        self.processor = RTDetrImageProcessorPil.from_pretrained(folder)
+        # LW-DETR and RF-DETR have Deformable DETR's; RF-DETR's own needs torchvision and resizes with rounding of its own.
+        is_deformable = self.model.config.model_type in ("lw_detr", "rf_detr")
+        kind = DeformableDetrImageProcessorPil if is_deformable else RTDetrImageProcessorPil
+        self.processor = kind.from_pretrained(folder)
 
     @torch.inference_mode()
     def __call__(self, pictures):
@@ -140,6 +145,30 @@ def test_the_top_100_of_a_full_size_model_without_threshold(random_model, yard):
         assert unmatched([part[:100] for part in raw], theirs) == 0
 
 
+@pytest.mark.parametrize("family", checkpoints.TINY_FAMILIES)
+def test_other_families_as_transformers_sees_them(family, yard, tmp_path):
+    folder = checkpoints.folder(family, tmp_path)
+    pictures = [*yard[1][:3], yard[1][7].resize((1000, 700))]
+    theirs = Reference(folder)(pictures)
+    shares = [one[2] / (picture.size * 2) for one, picture in zip(theirs, pictures, strict=True)]
+    assert np.ptp(shares, axis=0).max() > 0.01  # boxes depend on the picture, or nothing was compared
+    for runtime in ("torch", "auto"):
+        detector = Detector(folder, "cpu", runtime=runtime)
+        assert detector.describe().startswith(FAMILIES[family].name)
+        for wanted, offered in zip(theirs, detector.candidates(pictures), strict=True):
+            assert unmatched([part[:20] for part in wanted], offered) == 0
+
+
+@pytest.mark.parametrize("family", ["rt_detr_v2", *checkpoints.TINY_FAMILIES])
+def test_low_precision_needs_no_trimmed_network(family, yard, tmp_path):
+    folder = str(YARD) if family == "rt_detr_v2" else checkpoints.folder(family, tmp_path)
+    low = Detector(folder, "cpu", switches=DetectorSwitches(precision="bfloat16", trimmed=False), runtime="torch")
+    assert low.details()["precision"] == "bfloat16" and low.details()["trimmed"] == "off"
+    (found,), (exact,) = (one.candidates(yard[1][2:3]) for one in (low, Detector(folder, "cpu", runtime="torch")))
+    assert not np.array_equal(found.scores, exact.scores)  # it is in force
+    assert abs(found.scores - exact.scores).mean() < 0.05
+
+
 # -- what is asked before a faster way is taken -----------------------------------------------------------------------
 
 
@@ -173,6 +202,26 @@ def test_low_precision_is_taken_where_it_is_asked_for_and_says_how_far_it_is(yar
         sure = above(other, 0.5)
         near = [abs(one.boxes - box).max(axis=1).min() for box in sure[2]]
         assert max(near, default=0) < 3 * PIXELS_MAX
+
+
+def test_low_precision_is_judged_by_what_is_sure():
+    one = candidates((0.9, 0, 0.1, 0.1, 0.2, 0.2), (0.2, 1, 0.5, 0.5, 0.6, 0.6))
+    other = candidates((0.9, 0, 0.1, 0.1, 0.2, 0.2), (0.19, 2, 0.7, 0.7, 0.8, 0.8))
+    assert compare_low(one, other) == (0, 0) and compare(one, other) == (np.inf, np.inf)
+    assert compare_low(one, other * np.float32([0.9, 1, 1, 1, 1, 1])).score == pytest.approx(0.09)
+    unsure = candidates((0.2, 1, 0.5, 0.5, 0.6, 0.6), (0.1, 1, 0, 0, 1, 1))
+    assert compare_low(unsure, other[:, 1:].repeat(2, 1)).score == pytest.approx(
+        0.187, abs=0.001
+    )  # logits -2.20, -1.45
+    assert compare_low(unsure, unsure) == (0, 0) and not compare_low(unsure, unsure * np.nan).within(LOW)
+
+
+def test_a_detector_that_ends_in_float32_where_low_precision_was_to_be_used_says_so(monkeypatch):
+    monkeypatch.setitem(AUTO_PRECISIONS, "cpu", ("bfloat16",) * 2)  # several, as on CUDA; it moves yard's scores
+    detector = Detector("yard", "cpu", runtime="torch")
+    (warning,) = detector.warnings
+    assert detector.details()["precision"] == "float32"
+    assert warning.startswith("it computes in float32, half as fast as in low precision, which was refused: bfloat16 ")
 
 
 class Later(torch.nn.Module):
