@@ -23,6 +23,7 @@ from hearthwatch.gpu.model_families import FAMILIES
 from hearthwatch.gpu.optimize import AUTO_PRECISIONS, optimize
 from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.parity import EXACT, LOW, Difference, compare, compare_low
+from hearthwatch.gpu.runner import _configure_cudnn
 from tests.support import checkpoints
 
 PIXELS_MAX, SCORE_MAX = 0.5, 0.01  # how far we may be from transformers
@@ -243,3 +244,19 @@ def test_another_inside_of_transformers_costs_time_only():
     chosen = optimize(detr, preparation, DetectorSwitches(), torch.device("cpu"), notes)
     assert not chosen.trimmed
     assert notes["trimmed"] == "off: AttributeError: 'NoneType' object has no attribute 'shape'"
+
+
+def test_torchs_flags_remain_usable_after_a_detector_on_cuda():
+    """They are set through torch's older names; mixed with the newer ones, torch refuses to read any of them."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    try:
+        _configure_cudnn()
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark) == (False, True)
+        assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.conv.fp32_precision != "tf32"
+        with torch.backends.cudnn.flags(allow_tf32=True):
+            assert torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.compile(torch.nn.Identity(), backend="eager")(torch.ones(1)) == 1
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before
