@@ -18,22 +18,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = (
-    *(
-        "run",
-        "api",
-        "demo",
-        "check",
-        "graph",
-        "components",
-        "notify",
-        "evaluate",
-        "llm",
-        "detector",
-        "replay",
-        "retry",
-        "backfill",
-    ),
-    *("doctor", "sql", "prune", "verify", "why", "whatif"),
+    *("run", "api", "demo", "check", "graph", "components", "notify", "evaluate", "llm", "detector", "replay", "retry"),
+    *("backfill", "doctor", "sql", "prune", "verify", "why", "whatif"),
 )  # in the order of --help
 
 

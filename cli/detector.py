@@ -61,8 +61,7 @@ def detector(
     """Serve the detector of this machine to other pipelines and hosts, at whose RTDETR_URL it is."""
     chosen = settings()
     token = chosen.hearthwatch_detector_token
-    names = "--host", "HEARTHWATCH_DETECTOR_TOKEN"
-    if mistake := open_host_mistake(host, token, *names, "use this detector"):
+    if mistake := open_host_mistake(host, token, "--host", "HEARTHWATCH_DETECTOR_TOKEN", "use this detector"):
         raise UserError(mistake)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _exit)
