@@ -48,7 +48,9 @@ def row(detector, frames):
         seconds.append(time.perf_counter() - began)
         boxes = [one.bbox for one in detections if one.object_type == "person"]
         boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes], float).reshape(-1, 4)
-        shared = np.array([overlap(np.array(person, float), boxes) for person in people]).reshape(len(people), -1)
+        shared = np.array([overlap(np.array(person, float), boxes) for person in people]).reshape(
+            len(people), len(boxes)
+        )
         found += [(person[3] - person[1], bool((row >= 0.5).any())) for person, row in zip(people, shared, strict=True)]
         false += int((~(shared >= 0.5).any(axis=0)).sum())
     for low, high in (*HEIGHTS.values(), (0, 1e9)):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ from hearthwatch.gpu.parity import FLOAT32_PROBES, compare, probe_pictures
 
 log = logging.getLogger(__name__)
 
-NETWORK, WEIGHTS, REFERENCE, FACTS, DIGEST = "network.xml", "network.bin", "reference.npy", "facts.json", "digest"
+EXPORTED = NETWORK, _, REFERENCE, FACTS = "network.xml", "network.bin", "reference.npy", "facts.json"
+DIGEST = "digest"
 EXPORTS_MAX = 4  # kept beside each other, of 3 MB (yard) to 170 MB (r50)
 DIGEST_BYTES = 16
 
@@ -55,11 +56,8 @@ class ExportedNetwork:
     notes: dict[str, str]
 
 
-class Running(NamedTuple):
-    """Requests under way, and their input, which they read in place."""
-
-    requests: list[Any]
-    rows: list[NDArray[np.uint8]]
+Running = tuple[list[Any], list[NDArray[np.uint8]]]
+"""Requests under way, and their input, which they read in place."""
 
 
 class OpenVinoRunner:
@@ -84,7 +82,8 @@ class OpenVinoRunner:
             import openvino
         except (ImportError, OSError) as error:
             raise ExportError(f"openvino cannot be loaded ({error})") from error
-        at = cache / _key(folder, preparation, switches)
+        made_from = version("hearthwatch"), version("openvino"), preparation, switches
+        at = cache / _digest(folder, MODEL_FILES, repr(made_from))
         export = _read(at)
         if export is None:
             export = make()
@@ -116,14 +115,14 @@ class OpenVinoRunner:
         requests = [self._free.pop() if self._free else self._compiled.create_infer_request() for _ in rows]
         for request, row in zip(requests, rows, strict=True):
             request.start_async(row, share_inputs=True)
-        return Running(requests, rows)
+        return requests, rows
 
     def collect(self, running: Running) -> NDArray[np.float32]:
-        for request in running.requests:
+        requests, _ = running
+        for request in requests:
             request.wait()
-        found = np.concatenate([request.get_output_tensor(0).data for request in running.requests])
-        self._free += running.requests
-        return found
+        self._free += requests
+        return np.concatenate([request.get_output_tensor(0).data for request in requests])
 
 
 def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches) -> ExportedNetwork:
@@ -152,14 +151,6 @@ def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches)
     except Exception as error:  # tracer and translator raise what they like: torch runs the model then
         raise ExportError(_first_line(error)) from error
     return ExportedNetwork(model, seen_in_probes(network, preparation), labels_of(detr), notes)
-
-
-def _key(folder: Path, preparation: Preparation, switches: DetectorSwitches) -> str:
-    made_by = [version(name) for name in ("hearthwatch", "openvino")]
-    digest = blake2b(repr((made_by, preparation, switches)).encode(), digest_size=DIGEST_BYTES)
-    for name in MODEL_FILES:
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _read(at: Path) -> ExportedNetwork | None:
@@ -202,10 +193,10 @@ def _write(export: ExportedNetwork, at: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _digest(at: Path) -> str:
-    digest = blake2b(digest_size=DIGEST_BYTES)
-    for name in (NETWORK, WEIGHTS, REFERENCE, FACTS):
-        digest.update((at / name).read_bytes())
+def _digest(folder: Path, names: Sequence[str] = EXPORTED, text: str = "") -> str:
+    digest = blake2b(text.encode(), digest_size=DIGEST_BYTES)
+    for name in names:
+        digest.update((folder / name).read_bytes())
     return digest.hexdigest()
 
 

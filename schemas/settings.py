@@ -99,19 +99,15 @@ def _url(*schemes: str, path: str = "") -> AfterValidator:
 
 
 def input_size(text: str) -> tuple[int, int]:
-    """Read `640` or `640x384` as width and height of a detector's input.
-
-    Raises:
-        ValueError: a side is not a multiple of 32 between the bounds.
-    """
+    """Read `640` or `640x384` as width and height of a detector's input. Raises ValueError."""
     sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not sides:
         raise ValueError("a side, such as 640, or width x height, such as 640x384")
     width, height = int(sides[1]), int(sides[2] or sides[1])
     for side in (width, height):
-        below, above = (max(SIDE_MIN, min(SIDE_MAX, side + more)) // 32 * 32 for more in (0, 31))
-        if side not in (below, above):
-            nearest = f"{below}" if below == above else f"{below} and {above}"
+        fitting = sorted({max(SIDE_MIN, min(SIDE_MAX, side + more)) // 32 * 32 for more in (0, 31)})
+        if side not in fitting:
+            nearest = " and ".join(map(str, fitting))
             raise ValueError(
                 f"{side} pixels are not a multiple of 32 from {SIDE_MIN} to {SIDE_MAX}: {nearest} would fit"
             )
