@@ -225,7 +225,7 @@ class Run(Batching):
         here = graph.settings.hearthwatch_timezone, graph.settings.hearthwatch_location
 
         def make(s: Surroundings) -> SharedJudge:
-            about = here, s.camera_id, s.started_at, s.width, s.height, s.is_grey, s.zones, s.before
+            about = here, s.camera_id, s.started_at, s.width, s.height, s.is_grey, s.zones, s.hints, s.before
             return SharedJudge(judge(s), about, known)
 
         super().__init__(Scratch(path), make, batch.cut(), stillness=batch.stillness())

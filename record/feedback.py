@@ -8,7 +8,7 @@ answers hold follows from an event's start alone, so a replay gives the same ver
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -116,14 +116,14 @@ def delete_ended(record: Record, at: int) -> None:
     record.transact(lambda: record.execute(sql, at))
 
 
-def learned_at(record: Record, camera: str, at: int) -> Callable[[Signature], Term | None]:
+def learned_at(record: Record, camera: str, at: int) -> partial[Term | None]:
     """Return what gives the term for what the owner answered before an event of this camera that started at `at`."""
     rows = record.rows(
         "SELECT signature, answer, (expires_at - ?1) * 1.0 / (expires_at - at) FROM feedback "
         f"WHERE json_extract(signature, '$.camera_id') = ?2 AND {_STANDING} AND answer <> 'nothing_there' ORDER BY id",
         at, camera,
     )  # fmt: skip
-    return partial(learned, [(Signature(**json.loads(text)), answer, weight) for text, answer, weight in rows])
+    return partial(learned, tuple((Signature(**json.loads(text)), answer, weight) for text, answer, weight in rows))
 
 
 def learned(answers: Sequence[Answered], signature: Signature) -> Term | None:

@@ -6,13 +6,13 @@ Everything here is in the record and chosen by the time at which the event start
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from hearthwatch.record import Record
-from hearthwatch.record.baselines import Baseline, read_baseline
+from hearthwatch.record.baselines import Baseline, read_baseline, version_at
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
 
@@ -63,6 +63,8 @@ class Surroundings:
     """The term for what is normal for such an event at this hour; None: not known, or neither rare nor usual."""
     learned: Callable[[Signature], Term | None] = _nothing
     """The term for what the owner answered about such events; None: nothing."""
+    hints: Hashable = None
+    """What `normal` and `learned` are made of: where it is the same, so are they."""
     before: str = ""
     """Who was there at the end of the camera's last event, if that was just before: what its judge handed over."""
 
@@ -76,11 +78,11 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
         "JOIN frames f ON f.event_id = e.id LEFT JOIN cameras c ON c.id = e.camera_id "
         "WHERE e.id = ? ORDER BY f.captured_at, f.id LIMIT 1", event,
     )  # fmt: skip
+    baseline, learned = read_baseline(record, camera, started_at), learned_at(record, camera, started_at)
     return Surroundings(
         camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
-        partial(_normal, read_baseline(record, camera, started_at)),
-        learned=learned_at(record, camera, started_at),
+        partial(_normal, baseline), learned, hints=(version_at(record, started_at), *learned.args),
         before=(previous_event(record, camera, started_at) or ("", "", ""))[2],
     )  # fmt: skip
 

@@ -2,6 +2,8 @@
 change gives no difference; and a run over the record gives what the pipeline's own batching would have given."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,10 @@ from hearthwatch.cli.whatif import Run, compare
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.events import Sighting
+from hearthwatch.record.feedback import learned
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
@@ -251,6 +256,27 @@ def test_a_backlog_that_ends_at_a_frame_without_boxes_seals_its_events(tmp_path)
     folder.mkdir()
     events = check(folder, frames[:5] + frames[6:], [], [2] * 6)["events"]
     assert [count for *_, count, _, _ in events] == [4, 2], "what is not sealed is cut again"
+
+
+@pytest.mark.parametrize(("answer", "shift"), [("fine", -6), ("right", 6)])
+def test_a_judgement_is_not_shared_where_the_owner_answered_otherwise(tmp_path, answer, shift):
+    decide(tmp_path / "hearthwatch.db", visit("gate", 0)).close()
+    known, scores = {}, []
+    plain = Surroundings("gate", NIGHT, 640, 360)
+    run = Run(graph_of(tmp_path), tmp_path / "hearthwatch.db", {}, known)
+    boxes = (Sighting(512, NIGHT, "person", 0.9, 100, 100, 40, 100),)
+
+    def judged(surroundings):
+        judge = run.writer.judge(surroundings)
+        judge.add(NIGHT, {"person": 1}, lambda: boxes)
+        return judge
+
+    answers = ((judged(plain).signature(), answer, 1.0),)
+    for surroundings in (plain, plain, replace(plain, learned=partial(learned, answers), hints=answers)):
+        scores.append(judged(surroundings).score())
+    run.record.db.close()
+    assert scores == [scores[0], scores[0], scores[0] + shift]
+    assert len([question for question, _ in known if question == "score"]) == 2, "where all is equal, it is"
 
 
 def check(folder, frames, zones, behind):
