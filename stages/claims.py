@@ -44,7 +44,8 @@ UNSEEN = re.compile(
     r"|sounds?|nois\w+|loud\w*|hear\w*|shout\w*|scream\w*|bang\w*|bark\w*|whisper\w*|talk\w*|speaking|speaks? (?:to|with|on)|spoke|voices?|knock\w*|ring(s|ing)?|rang|bells?|(?<!for )alarms?|shots?|shoot\w*"
     r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|crouch\w*|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd](?! (?:nights|days))|(?:is|are|was|were|stands?|left) (?:open|closed|ajar|shut)|(?:enter\w*|into|inside|in|left|leaves?) the (?:house|home|building)|always|every (?:night|day|morning|evening|week)|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
     r"|spray\w*|chas\w+|follow(s|ed)|hold\w*|held|point(?:s|ing|ed) at|aim\w*|fir(e|es|ed|ing)|burn\w*|flames?|smash\w*|broken|broke(?! into a run)|break\w*(?! into a run)|glass|forc(e|es|ed|ing)|pry\w*|pri(es|ed)|unlock\w*|lock\w*|keys?|handles?|opens|opened|opening|open (?:the|a|an)"
-    r"|closes(?! in)(?! in)|throw\w*|threw|wav(e|es|ed|ing)|limp\w*|bleed\w*|blood\w*|injur\w+|hurt\w*|attack\w*|bit(e|es|ing)|danc\w+|phones?|plates?|licen[cs]e|nervous\w*|angr\w+|happy|afraid|smil\w+|letters?|mail|f[ae]ll(s|en)?|collaps\w+|light(s|ed)? (is|are|of|on|off))\b"
+    r"|closes(?! in)(?! in)|throw\w*|threw|wav(e|es|ed|ing)|limp\w*|bleed\w*|blood\w*|injur\w+|hurt\w*|attack\w*|bit(e|es|ing)|danc\w+|phones?|plates?|licen[cs]e|nervous\w*|angr\w+|happy|afraid|smil\w+|letters?|mail|f[ae]ll(s|en)?|collaps\w+|(?:head|tail|flood)?light(s|ed)? (is|are|was|were|of|on|off)"
+    r"|gaz\w+|glanc\w+|look(?:s|ed) (?:\w+ly )?(?:at|in|into|around|up|back|towards?)(?! the (?:future|score|event|verdict)))\b"
 )
 WHO = re.compile(
     r"\b(intruders?|burglar\w*|thie(f|ves)|theft|steal\w*|stole\w*|robber\w*|criminals?|suspects?|strangers?|residents?|neighbou?rs?|visitors?|guests?|couriers?|postm[ae]n|mail(m[ae]n|carrier)|drivers?|deliver\w+"
@@ -69,7 +70,7 @@ ZONES = {
     "own_door": r"(?:(?:front|house|own|entrance|main|owner's|back|rear|side|garage|cellar|kitchen|patio|garden) )*(?:doors?|doorstep|doorway|(?<!an )entrance|porch)",
     "window": r"windows?",
     "vehicle": r"parking(?: (?:place|space|spot|area|lot))?|vehicle (?:area|zone)|(?:parked|parking) (?:cars?|vehicles?)|where the car is parked|carport|driveway",
-    "private": r"(?:own|private|owner's) (?:ground|land|property|premises|area)|property|premises|grounds|lawn|patio|terrace|courtyard|(?:(?:back|front|side|rear) )?(?:garden|yard|backyard)",
+    "private": r"(?:own|private|owner's|privately owned) (?:ground|land|property|premises|area)|property|premises|grounds|lawn|patio|terrace|courtyard|(?:(?:back|front|side|rear) )?(?:garden|yard|backyard)",
     "public": r"(?:public )?(?:street|roadside|pavement|sidewalk|road|footpath|kerb|curb)|public (?:ground|space|way|land|area)",
 }  # fmt: skip
 SIDES = {"back", "rear", "side", "garage", "cellar", "kitchen", "patio", "garden"}
@@ -81,7 +82,7 @@ ACTS = {
     r"returns?|returned|returning|(?:comes?|came|coming|goes|went) back(?: again)?|re-?enter\w*|(?:turn\w* up|shows? up|showed up|appear\w*|is back|are back|was back) (?:again|for a second time|once more)|re-?appear\w*": "returns",
     r"(?:comes?|came|coming|moves?|moved|moving|gets?|getting|got|closes?|closed|draws?|drew) (?:near(?:er)?|closer?|in on)|approach(?:es|ed|ing)?|(?:walk\w*|mov\w+|head\w*|go\w*|went|comes?|came) (?:up )?(?:to|towards?)(?! (?:view|a|rest))": "approaches",
     r"tak(?:es?|ing|en)(?: away)?|took(?: away)?|grab\w*|pick\w* up|carr(?:y|ies|ied|ying)(?: (?:away|off))?|remov(?:es|ed|ing)|(?:walk\w*|makes?|made|goes|went) off with|(?:left|leaves|leaving) with|snatch\w*": "takes",
-    r"(?:put\w*|set\w*) (?:it |an? \w+ |the \w+ )?down|drop(?:s|ped|ping)?(?: off)?|deposit\w*|left (?:behind|there)": "leaves behind",
+    r"(?:put\w*|set\w*) (?:it |an? \w+ |the \w+ )?down|drop(?:s|ped|ping)?(?: off)?|deposit\w*|(?<!track )plac(?:es?d?|ing) (?:it|an?)|left (?:behind|there)": "leaves behind",
     r"leaves?|leaving|left|depart(?:s|ed|ing)?|(?:go\w*|went|gone|walk\w*|mov\w+|driv\w+|drove) (?:away|off|out(?! on))(?: of)?|exit(?:s|ed|ing)?|disappear\w*|vanish\w*|(?:goes|went) out of view": "leaves",
     r"(?:enter(?:s|ed|ing)?|(?:comes?|came|coming|steps?|stepped|walk\w*|go|goes|went|moves?|moved|drives?|drove) in(?:to)?(?! front)|arriv\w+|makes an entrance)(?: view)?": "enters returns",
     r"stop(?:s|ped|ping)?(?: moving)?|com(?:es?|ing) to rest|came to rest|halt(?:s|ed|ing)?|paus(?:es|ed|ing)|(?:stand\w*|stood) still|(?:comes?|came) to a (?:stop|halt|standstill)|stand(?:s|ing)?|stood": "stops|stands beside",
@@ -190,6 +191,7 @@ class _Sentence:
         tens, units = "|".join(_TENS), "|".join(_UNITS[1:10])
         text = re.sub(rf"\b({tens})(?:[ -]({units}))?\b", lambda m: str(_TENS[m[1]] + (_UNITS.index(m[2]) if m[2] else 0)), text)  # fmt: skip
         text = re.sub(rf"\b({'|'.join(_UNITS)})\b(?! of\b)", lambda m: str(_UNITS.index(m[1])), text)
+        text = re.sub(r"\b(\d+) ?[x×](?= )", r"\1", text)
         text = re.sub(r"\b(?:a|the)? ?(?:couple|pair) of\b", "2", re.sub(r"\ba dozen\b", "12", text))
         text = re.sub(r"\bhalf a minute\b", "30 s", re.sub(r"\bhalf an hour\b", "30 minutes", text))
         self.text = re.sub(r"\b(?:a|an|1 full|1 whole|full) (minute|hour)\b", r"1 \1", text)
@@ -260,6 +262,7 @@ class _Sentence:
         if not kinds and re.search(r"\b(event|scene|sequence|duration|it (lasts?|took|went))\b", self.text):
             return {float(self.line["seconds"])}
         is_event = len(kinds) != 1 or len(self.objects) == 1
+        is_event |= bool(re.search(r"\b(event|scene|sequence) (\w+ )?(lasts?|lasted|takes|took)\b", self.text))
         of = [o["seconds"] for kind, o in self.objects.items() if kind in kinds or not kinds]
         of += [t["seconds"] for t in self.tracks if t["type"] in kinds or not kinds]
         return {float(v) for v in [*of, *([self.line["seconds"]] if is_event else [])]}
@@ -291,9 +294,10 @@ class _Sentence:
         self.named = sorted(set(found))
 
     def _at(self, at: int) -> set[str]:
-        """Return the kinds named last before a position; none: all that there are."""
+        """Return the kinds named last before a position; none: those named behind it; none: all that there are."""
         names = [kinds for start, _, kinds in self.named if start < at]
-        return ({*names[-1].split()} & {*self.objects} if names else set()) or {*self.objects}
+        named = names[-1] if names else " ".join(kinds for *_, kinds in self.named)
+        return {*named.split()} & {*self.objects} or {*self.objects}
 
     def _borders(self) -> Iterator[str]:
         where = " ".join([o.get("where", "") for o in self.objects.values()] + [a for *_, a in self.acts])

@@ -31,7 +31,8 @@ LINE = {
         "This may be a resident who comes home late.", "A person is here at this hour on 24 of 28 watched nights.", "The rules add 45 points because it takes a package.",
         "No dog was seen.", "The owner notes say that the gardener comes on Fridays, but this is a Tuesday.", "No one runs.", "The person does not lie on the ground.",
         "The best confidence is 0.91, so the detections are sure.", "In all 31 frames there are people.", "Nothing suggests a delivery.", "Two people entered the back yard at 2:31 AM, stopped at the window and took a package before leaving.",
-        "Two people are here on 24 of 28 watched nights.",
+        "Two people are here on 24 of 28 watched nights.", "2x person in the back yard.", "Next to the window, a person stops.", "A person is on privately owned ground.",
+        "One package is there and the event took 72 seconds.", "The track places the person near the window.", "The person looks like a resident.",
     ],
 )  # fmt: skip
 def test_what_follows_from_the_line_is_kept(sentence):
@@ -45,7 +46,8 @@ def test_what_follows_from_the_line_is_kept(sentence):
         "It took a bicycle.", "Someone entered the house.", "The window is open.", "People come every night.", "Kill it.", "The person is a\u00adrmed.", "The bicycle was taken.", "The person enters right.", "The person climbed the fence.", "The person is armed.", "Two masked men.", "Someone is knocking.", "They stop at the front door.", "Two people by day.",
         "The person does not take the package.", "No one stops at the window.", "No person was seen.", "A person is here on 2 of 28 watched nights.", "The rules add 60 points.",
         "The person is the gardener.", "It rains.", "Zwei Menschen stehlen ein Paket.", "xyzzy plugh", "4 frames show it.", "Two people in the kitchen.", "On Friday two people came.",
-        "A person s t e a l s it.", "Two реорle with а gun.", "A person is at the side gate.",
+        "A person s t e a l s it.", "1x person in the back yard.", "Being beside a window, the package deserves a closer look.", "The car's headlights were on.",
+        "The person looks directly into the camera.", "The person places a package on the ground.", "One package is there and the event took 45 seconds.", "Two реорle with а gun.", "A person is at the side gate.",
     ],
 )  # fmt: skip
 def test_what_does_not_follow_is_struck(sentence):
