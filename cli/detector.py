@@ -100,7 +100,7 @@ class DetectorService:
 
     def __init__(self, detector: Detector, token: str | None, on_failure: Callable[[], None]) -> None:
         self.detector, self.session = detector, Session(token)
-        self.queue = BatchQueue(detector, on_failure)
+        self.queue = BatchQueue([detector], on_failure)
         self.pictures_max = max(PICTURES_MIN, BATCHES_WAITING * detector.batch_max)
         self.pictures = self.bytes = 0
         """In this service now."""

@@ -259,7 +259,8 @@ def check_node(name: str, component: Component) -> Iterator[Finding]:
     """Check the service that this node of the graph needs, or the model and device of a detector in this process."""
     if isinstance(component, RtDetr) and not component.url:
         yield from check_model(component.model)
-        yield from check_torch(component.device)
+        for device in component.devices():
+            yield from check_torch(device)
     try:
         if answer := component.off() or component.probe():
             yield ok(name, answer)

@@ -115,6 +115,11 @@ class Detector:
         return self._batches.size
 
     @property
+    def at_once(self) -> int:
+        """Pictures that keep the device busy: while one batch is computed, the next are uploaded."""
+        return self._batches.size * self._batches.in_flight
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about this model and these options."""
         unknown = sorted(set(self.filter.object_types) - {"*"} - set(self.labels))

@@ -61,10 +61,14 @@ class InFlight:
 
 @dataclass
 class DetectorState(InFlight):
-    """Frames that wait in `detect`, for a detector that is loaded later or works elsewhere, and what it does."""
+    """Frames that wait in `detect`, and what it does."""
 
     limit: Callable[[], int] = lambda: FRAMES_MAX
     status: Literal["ready", "starting", "unavailable"] = "ready"
+    at_a_time: int = 0
+    """Pictures that are detected in at the same time, by threads or requests; 0: by the dataflow's thread."""
+    is_remote: bool = False
+    """Whether what waits can end no process of ours."""
     reason: str = ""
     """Why it is unavailable, or why its model could not be loaded yet."""
 

@@ -122,13 +122,14 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     def next_batch(self) -> list[Frame | Tick]:
         if self.discovery.failure:
             raise self.discovery.failure
-        self.batch_size.end_batch()
+        self.batch_size.note(self.in_flight.undecided(), self.detector.at_a_time)
         self.discovery.portion = self.batch_size.portion
         room = self.detector.room()
         if room:
             self._prefetch()
             self.prefetcher.polled_at = time.monotonic()
-        self.in_flight.forgive(self.detector.ids)
+        if self.detector.is_remote:
+            self.in_flight.forgive(self.detector.ids)
         if not (self.prefetcher or self.more):
             self.prefetcher.forget_early()
         frames = self._take_frames(min(room, self.batch_size.limit)) if room else []
@@ -166,7 +167,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
     def _room(self) -> int:
         ahead = len(self.prefetcher) + len(self.ready)
         soon = PREFETCH_BATCHES * self.batch_size.limit + self.prefetcher.threads - ahead
-        return max(0, min(soon, self.prefetcher.room(), self.in_flight.room(ahead)))
+        return max(0, min(soon, self.prefetcher.room(len(self.detector.ids)), self.in_flight.room(ahead)))
 
     def _take_frames(self, limit: int) -> list[Frame | Tick]:
         if not self.ready:
@@ -175,10 +176,11 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         frames: list[Frame | Tick] = [self._frame(entry, opened) for entry, opened in ready]
         if ready:
             self.emitted = max(self.emitted, ready[-1][0].frame.id)
-            self.in_flight.add(entry.frame.id for entry, _ in ready if entry.frame.recorded is None)
+            undecided = [entry.frame.id for entry, _ in ready if entry.frame.recorded is None]
+            self.in_flight.add(undecided)
             at = time.time() + self.ledger.clock.correction / 1e6
             self.timings.add("wait", [max(0.0, at - e.frame.arrived_at.timestamp()) for e, o in ready if o is not None])
-            self.batch_size.start_batch(len(frames))
+            self.batch_size.add(len(undecided))
         return frames
 
     def _frame(self, entry: LedgerEntry, opened: DecodedPicture | None) -> Frame:

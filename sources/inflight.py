@@ -11,7 +11,7 @@ from hearthwatch.record.ledger import Ledger, LedgerEntry
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT_MAX = 256  # frames that are being decoded or wait for their decision: four batches
+IN_FLIGHT_MAX = 1024  # frames that are being decoded or wait for their decision; the bytes have another bound
 STARTS_MAX = 5  # this many starts reached a frame and did not decide it: it is what ends them
 STALLED_SECONDS = 60.0  # emitted and not decided for so long: a warning
 PORTION_MAX = 512  # pictures of a backlog that are undecided: half of them wait for the other half
@@ -64,6 +64,11 @@ class FramesInFlight:
             self.ledger.forget_starts(self._noted)
             self._noted = 0
 
+    def undecided(self) -> int:
+        """Return how many of those that were emitted are not decided."""
+        self._drop_decided()
+        return len(self._emitted)
+
     def add(self, frame_ids: Iterable[int]) -> None:
         """Count these undecided frames, which are emitted now."""
         if not self._emitted:
@@ -92,7 +97,7 @@ def is_poison(entry: LedgerEntry) -> bool:
 
 
 class BatchSizeController:
-    """How many frames make a batch: as many as the rest of the graph processes in `BATCH_SECONDS`."""
+    """How many frames make a batch: as many as are decided in `BATCH_SECONDS`, whichever thread or service detects."""
 
     def __init__(self, limit_max: int) -> None:
         self.limit_max, self.limit = limit_max, 1
@@ -100,14 +105,19 @@ class BatchSizeController:
         """How many pictures of a backlog may be undecided: a live one waits for no more."""
         self._count, self._since = 0, 0.0
 
-    def start_batch(self, count: int) -> None:
-        """Start the time of a batch of so many frames."""
-        self._count, self._since = count, time.monotonic()
+    def add(self, count: int) -> None:
+        """Count so many frames, which are emitted now."""
+        if count and not self._count:
+            self._since = time.monotonic()
+        self._count += count
 
-    def end_batch(self) -> None:
-        """Adapt the limit when the source is polled again: the rest of the graph has processed the batch."""
-        if self._count:
-            each = max((time.monotonic() - self._since) / self._count, 1e-6)
+    def note(self, undecided: int, at_a_time: int) -> None:
+        """Adapt the limit to how many were decided since the last one was; `at_a_time`: to keep them busy, one more waits."""
+        if decided := self._count - undecided:
+            now = time.monotonic()
+            each = max((now - self._since) / decided, 1e-6)
             self.limit = max(1, min(self.limit_max, 2 * self.limit, int(BATCH_SECONDS / each)))
             self.portion = max(self.limit, min(PORTION_MAX, 2 * self.portion, int(BATCH_SECONDS / 2 / each)))
-            self._count = 0
+            self._count, self._since = undecided, now
+        if at_a_time:
+            self.portion = max(self.portion, at_a_time + 1)

@@ -25,7 +25,10 @@ from hearthwatch.sources.tree import File
 
 log = logging.getLogger(__name__)
 
-BYTES_MAX = 512 * 1024 * 1024  # 60 decoded pictures of 1080p: 0.1 s of work for a large GPU, minutes for a CPU
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+BYTES_MAX = max(
+    512 << 20, MEMORY_BYTES // 16
+)  # 80 decoded pictures of 1080p, or on 128 GB 1,300: what several GPUs need
 PICTURE_BYTES = 8 * 1024 * 1024  # assumed until a picture was decoded: 1080p, 4 bytes a pixel
 EARLY_BYTES_MAX = 64 * 1024 * 1024  # files that were read and are not decoded yet: 300 of 200 kB
 BUSY_SECONDS = 0.02  # the dataflow's thread has not come back for so long: the detector is slow
@@ -68,9 +71,9 @@ class Prefetcher:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def room(self) -> int:
-        """How many more pictures may be decoded now; at least one if there is none."""
-        free = int(BYTES_MAX / self._typical) - len(self._queue)
+    def room(self, taken: int = 0) -> int:
+        """How many more pictures may be decoded now, while so many wait elsewhere; at least one if there is none here."""
+        free = int(BYTES_MAX / self._typical) - len(self._queue) - taken
         return max(free, 0 if self._queue else 1)
 
     def put(self, entry: LedgerEntry, decode: bool = True) -> None:

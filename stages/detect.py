@@ -1,10 +1,11 @@
 """Detect objects in pictures: `Frame` in, `Detected` out, in order, nothing lost.
 
-A picture that cannot be processed comes out as `Detected` with its error. In this process: one forward pass for up to
-`batch_max` frames, across cameras: a lone picture is processed alone and at once, a backlog fills the batches. With a
-remote service: a few requests in flight, none of them on the dataflow's thread. A frame that waits, for the service or for a
-model that is still being loaded, holds back only the frames behind it: it stays discovered, so nothing is lost, and a tick
-passes it and says that its camera is behind. The source sends a service no more than `in_flight_max`, and a model that is being loaded none.
+A picture that cannot be processed comes out as `Detected` with its error. Detection is never on the dataflow's thread: it
+is on one thread for each device, in batches across cameras, where a lone picture is processed at once and a backlog fills
+the batches; or a remote service does it, a few requests in flight. A frame that waits, also for a model that is still being
+loaded, holds back only the frames behind it: it stays discovered, so nothing is lost, and a tick passes it and says that its
+camera is behind. The source hands out what keeps all devices busy, `in_flight_max` for a service, and for a model that is
+being loaded nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from hearthwatch.gpu import StoppedError
+from hearthwatch.gpu.batch_queue import BatchQueue
 from hearthwatch.gpu.boxes import UNIQUE_IOU
 from hearthwatch.gpu.detector import Detector, InferenceResult
 from hearthwatch.gpu.loading import BackgroundLoader
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 WAIT_SECONDS = 0.05  # at the end of the input, asks this often for an answer
+BATCHES_AHEAD = 3  # of each device: one is computed, one is ready, one is being decoded or decided
 SILENT_SECONDS = 10.0  # no answer for so long: the service counts as unavailable
 
 
@@ -47,8 +52,8 @@ class RtDetr(Stage):
 
     model: str = from_settings("hearthwatch_detector_model")
     """A hub id, a folder with `config.json`, `model.safetensors`, `preprocessor_config.json`, or `yard`."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = from_settings("hearthwatch_device")
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    device: Device | Annotated[tuple[Device, ...], Field(min_length=1)] = from_settings("hearthwatch_device")
+    """`auto`, `cpu`, `cuda` or `cuda:N`; a list of several: each has the model, and pictures are shared out."""
     runtime: Runtime = from_settings("hearthwatch_detector_runtime")
     """`auto`, `torch` or `openvino`, which is about twice as fast on a CPU; `auto` takes it where it finds the same boxes."""
     size: InputSize = from_settings("hearthwatch_detector_size")
@@ -75,7 +80,11 @@ class RtDetr(Stage):
         """Name model and device, or the service."""
         if self.url:
             return f"RT-DETR at {masked('RTDETR_URL', self.url)}"
-        return f"RT-DETRv2 {self.model} on {self.device}"
+        return f"RT-DETRv2 {self.model} on {', '.join(self.devices())}"
+
+    def devices(self) -> tuple[str, ...]:
+        """Return each device."""
+        return (self.device,) if isinstance(self.device, str) else self.device
 
     def probe(self) -> str | None:
         return probe_detector(self.url) if self.url else None
@@ -96,10 +105,11 @@ class DetectWorker(StageWorker):
     """Holds the model, or the connections to the service, and the frames that wait."""
 
     def __init__(self, options: RtDetr, context: Context) -> None:
-        self.options, self.state = options, context.detector
+        self.options, self.state, self._wake = options, context.detector, context.wake
         self._cache = context.data_dir / "detector"
-        self.backend: Detector | RemoteDetector | None = None
-        self._loader: BackgroundLoader[Detector] | None = None
+        self.backend: BatchQueue | RemoteDetector | None = None
+        self._model = ""
+        self._loader: BackgroundLoader[list[Detector]] | None = None
         self._held: deque[HeldItem] = deque()
         self._stopped = False
 
@@ -107,12 +117,15 @@ class DetectWorker(StageWorker):
         """Begin to load and warm the model: seconds, and a download at the first use of a hub id. A service may come later."""
         o = self.options
         self._stopped = False
-        self.state.limit = self._limit
+        self.state.limit, self.state.is_remote = self._limit, bool(o.url)
         if o.url:
-            self._use(RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou, o.requests_max))
+            remote = RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou, o.requests_max)
+            self._use(remote, [remote], o.requests_max)
         else:
             how = o.confidence, o.object_types, o.unique_iou, o.batch_max, o.switches, o.runtime, o.size
-            self._loader = BackgroundLoader(lambda: Detector(o.model, o.device, *how, cache=self._cache))
+            self._loader = BackgroundLoader(
+                lambda: [Detector(o.model, device, *how, cache=self._cache) for device in o.devices()]
+            )
         self._report()
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
@@ -131,10 +144,10 @@ class DetectWorker(StageWorker):
             DetectorError: the model cannot be loaded, or no longer used.
         """
         if self._loader and self._loader.loaded.done():
-            self._use(self._loader.loaded.result())
-        if isinstance(self.backend, Detector) and not self._held:
-            return self.process(items)
+            detectors = self._loader.loaded.result()
+            self._use(BatchQueue(detectors), detectors, len(detectors))
         out: list[Any] = []
+        held = iter(self._hold([item for item in items if not isinstance(item, Tick)]))
         for item in items:
             if isinstance(item, Tick):
                 out += self._release()
@@ -144,7 +157,7 @@ class DetectWorker(StageWorker):
                 }  # the others may have no camera
                 out.append(replace(item, behind=item.behind | behind))
             else:
-                self._held.append(self._hold(item))
+                self._held.append(next(held))
         out += self._release()
         self._report()
         return out
@@ -164,41 +177,48 @@ class DetectWorker(StageWorker):
 
     def process(self, items: list[Any]) -> list[Any]:
         """Frames in, `Detected` out, other items as they are; waits for the model or the service."""
-        if self._loader:
-            self._use(self._loader.loaded.result())
-        assert self.backend is not None, "open() comes first"
-        good = [item for item in items if self._is_asked(item)]
-        found = dict(zip(map(id, good), self.backend.infer([frame.opened for frame in good]), strict=True))
-        return [self._result(item, found.get(id(item))) for item in items]
+        return self.take(items) + self.finish()
 
     def stop(self) -> None:
         """Wait no more: what is held comes again at the next start. Fit for a signal handler."""
         self._stopped = True
-        if isinstance(self.backend, RemoteDetector):
+        if self.backend:
             self.backend.stop()
 
     def close(self) -> None:
         """Release the model or the connections."""
         if self._loader:
             self._loader.close(STOP_SECONDS_MAX)
-        if self.backend:
+        if isinstance(self.backend, RemoteDetector):
             self.backend.close()
+        elif self.backend:
+            self.backend.stop()
+            if self.backend.join(STOP_SECONDS_MAX):  # a thread that computes needs its model
+                for detector in self.backend.detectors:
+                    detector.close()
         self.backend = self._loader = None
         self._held.clear()
         self.state.ids.clear()
 
     # -- the model
 
-    def _use(self, backend: Detector | RemoteDetector) -> None:
-        for warning in backend.warnings:
+    def _use(
+        self, backend: BatchQueue | RemoteDetector, detectors: Sequence[Detector | RemoteDetector], at_a_time: int
+    ) -> None:
+        for warning in dict.fromkeys(warning for one in detectors for warning in one.warnings):
             log.warning("%s", warning)
-        log.info("detecting with %s", backend.describe())
-        self.backend, self._loader = backend, None
+        for one in detectors:
+            log.info("detecting with %s", one.describe())
+        self.backend, self._loader, self._model = backend, None, detectors[0].model
+        self.state.at_a_time = at_a_time
+        self._held = deque(self._hold([held.item for held in self._held]))
         self._report()
 
     def _limit(self) -> int:
         """How many frames may be here. A model that is being loaded gets none: a picture in flight is suspected if it ends the process."""
-        return self.options.in_flight_max if self.options.url else FRAMES_MAX if self.backend else 0
+        if isinstance(self.backend, BatchQueue):
+            return sum(BATCHES_AHEAD * max(one.batch_max, one.at_once) for one in self.backend.detectors)
+        return self.options.in_flight_max if self.options.url else 0
 
     def _report(self) -> None:
         """Say for the heartbeat what this stage does."""
@@ -211,19 +231,23 @@ class DetectWorker(StageWorker):
 
     # -- the frames
 
-    def _hold(self, item: Any) -> HeldItem:
-        answer = None
-        if self._is_asked(item):
-            self.state.ids.add(item.id)
-            answer = self.backend.submit(item.opened) if isinstance(self.backend, RemoteDetector) else None
-        return HeldItem(item, answer, time.monotonic())
+    def _hold(self, items: Sequence[Any]) -> list[HeldItem]:
+        """Ask about those that are asked about, all of them together."""
+        asked, answers = [item for item in items if self._is_asked(item)], list[Future[InferenceResult]]()
+        self.state.ids.update(item.id for item in asked)
+        if isinstance(self.backend, BatchQueue):
+            answers = self.backend.submit_all([item.opened for item in asked])
+        elif self.backend:
+            answers = [self.backend.submit(item.opened) for item in asked]
+        for answer in answers:
+            answer.add_done_callback(lambda _: self._wake.set())
+        by_item = {id(item): answer for item, answer in zip(asked, answers, strict=False)}  # none yet while it loads
+        return [HeldItem(item, by_item.get(id(item)), time.monotonic()) for item in items]
 
     def _release(self) -> list[Any]:
         """Return from the front what can leave."""
         out: list[Any] = []
-        if isinstance(self.backend, Detector):
-            out = self.process([self._held.popleft().item for _ in range(min(len(self._held), self.backend.batch_max))])
-        while isinstance(self.backend, RemoteDetector) and self._held and has_answer(self._held[0].answer):
+        while self.backend and self._held and has_answer(self._held[0].answer):
             item, answer, _ = self._held.popleft()
             out.append(self._result(item, answer.result() if answer else None))
         self.state.ids.difference_update(item.frame.id for item in out if isinstance(item, Detected))
@@ -279,7 +303,7 @@ class DetectWorker(StageWorker):
             opened.height,
             found.detections,
             DeadLetter("detect", found.error) if found.error else opened.error,
-            model=self.backend.model,
+            model=self._model,
             detect_ms=found.milliseconds,
             is_grey=is_grey,
         )
@@ -287,4 +311,6 @@ class DetectWorker(StageWorker):
 
 def has_answer(answer: Future[InferenceResult] | None) -> bool:
     """Whether a held item has its result; None: it waits for none."""
-    return answer is None or (answer.done() and not answer.cancelled())
+    return answer is None or (
+        answer.done() and not answer.cancelled() and not isinstance(answer.exception(), StoppedError)
+    )

@@ -32,7 +32,7 @@ class Device:
     """What a `Detector` is to the service: it finds one person as wide as the picture, in a batch whenever `turns` allows one."""
 
     def __init__(self, batch_max):
-        self.batch_max, self.batches = batch_max, []
+        self.batch_max, self.at_once, self.batches = batch_max, batch_max, []
         self.turns, self.began = threading.Semaphore(0), threading.Semaphore(0)
         self.failure = None
 

@@ -36,6 +36,10 @@ def nursery():
         yield nursery
 
 
+LANES = {"detector": "tests.support.lane_detector:LaneDetector", "options": "lanes = 3\nseconds = 0.004"}
+"""Three detectors on threads apart, with other batches each."""
+
+
 def old(pipeline, count, cameras=4, start=0, tag=""):
     """Pictures from long ago, a second apart, cameras in turn."""
     for i in range(start, start + count):
@@ -101,12 +105,13 @@ def test_a_recovery_store_that_nobody_made_is_explained(pipeline, store):
     assert "python -m bytewax.recovery DIR 1" in p.said() and "Traceback" not in p.said()
 
 
-def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, nursery, tmp_path):
+@pytest.mark.parametrize("detector", [{}, LANES], ids=["", "lanes"])
+def test_after_a_resume_an_own_sink_has_had_everything_at_least_once(pipeline, nursery, tmp_path, detector):
     """The process ends right after commits: what was committed there has not reached the sinks yet."""
     seen, events = tmp_path / "seen", tmp_path / "events"
     sinks = f'[seen]\nuse = "tests.support.own_sink:Lines"\nfrom = "detect"\npath = "{seen}"\n'
     sinks += f'[events]\nuse = "tests.support.own_sink:Lines"\nfrom = "batch"\npath = "{events}"\n'
-    p = old(pipeline(more=sinks, files="batch_max = 3", nursery=nursery), 200)
+    p = old(pipeline(more=sinks, files="batch_max = 3", nursery=nursery, **detector), 200)
     for commit in (8, 9, 12, 17, 20):
         assert p.start(resume=True, snapshot_seconds=0, DIE_AT=f"after:{commit}").wait() == 9, p.said()
     p.run(resume=True)
@@ -138,8 +143,9 @@ def test_a_death_before_the_first_snapshot_loses_nothing_for_an_own_sink(pipelin
     assert p.rows("SELECT * FROM meta WHERE key LIKE 'resume.%'") == [], "a start with a snapshot removes the note"
 
 
-def test_a_picture_that_kills_the_process_is_found_and_quarantined(pipeline, nursery):
-    p = old(pipeline(nursery=nursery), 10)
+@pytest.mark.parametrize("detector", [{}, LANES], ids=["", "lanes"])
+def test_a_picture_that_kills_the_process_is_found_and_quarantined(pipeline, nursery, detector):
+    p = old(pipeline(nursery=nursery, **detector), 10)
     p.upload("cam0", name(T + 4.5, "abort"), mtime=T + 4.5)
     deaths = 0
     while deaths < 15:

@@ -313,13 +313,15 @@ def test_a_batch_is_as_large_as_the_graph_is_fast():
     batch_size, sizes = BatchSizeController(64), []
     for _ in range(8):
         sizes.append(batch_size.limit)
-        batch_size.start_batch(batch_size.limit)
-        batch_size.end_batch()
+        batch_size.add(batch_size.limit)
+        batch_size.note(0, 0)
     assert sizes == [1, 2, 4, 8, 16, 32, 64, 64]
-    batch_size.start_batch(64)
+    batch_size.add(128)
     batch_size._since -= 6.4  # a tenth of a second each
-    batch_size.end_batch()
+    batch_size.note(64, 0)
     assert batch_size.limit in (4, 5)
+    batch_size.note(64, 3)  # none was decided; three at a time, and the next one ready
+    assert batch_size.portion == 4
 
 
 @pytest.mark.slow

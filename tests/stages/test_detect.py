@@ -6,11 +6,14 @@ Every frame leaves as soon as all earlier ones have; a tick passes what is held 
 import json
 from concurrent.futures import Future
 from datetime import timedelta
+from threading import Barrier, Event
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu.batch_queue import BatchQueue
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import InferenceResult
 from hearthwatch.gpu.remote import RemoteDetector
@@ -23,6 +26,7 @@ from tests.support.checkpoints import folder
 from tests.support.context import context
 from tests.support.detector_service import PERSON, DetectorService, answer
 from tests.support.invariants import check_record
+from tests.support.lane_detector import Sleeper
 from tests.support.model_hub import ModelHub
 from tests.support.pipeline import Pipeline, content, name, picture, replayed, rules_and_options
 
@@ -147,6 +151,56 @@ def test_a_service_that_says_nothing_counts_as_unavailable_until_it_answers(tmp_
         assert worker.state.summary() == {"status": "ready", "reason": "", "waiting": 0}
     finally:
         worker.close()
+
+
+# -- several devices
+
+
+class Meets(Sleeper):
+    """Waits until the other lane detects, too, then until the next picture was detected."""
+
+    def __init__(self, both, done):
+        super().__init__(0, 1)
+        self.both, self.done, self.at_once = both, done, 1
+
+    def infer(self, pictures):
+        self.both.wait(10)
+        n = pictures[0].width
+        if n % 2 == 0:
+            assert self.done[n + 1].wait(10)
+        self.done[n].set()
+        return [InferenceResult((Detection("person", 0.5, (n, 0, 1, 1)),), None, 1.0)]
+
+
+def test_two_devices_detect_at_the_same_time_and_the_order_stays(tmp_path):
+    facts = context(tmp_path)
+    worker, both, done = RtDetr(url=None).build(facts), Barrier(2), [Event() for _ in range(20)]
+    lanes = [Meets(both, done) for _ in range(2)]
+    worker._use(BatchQueue(lanes), lanes, 2)
+    given = [frame(n, opened=Picture(width=n)) for n in range(20)]
+    out = worker.take(given)
+    while len(out) < 20:
+        assert facts.wake.wait(10)
+        facts.wake.clear()
+        out += worker.take([])
+    assert [(one.frame.id, one.detections[0].bbox[0]) for one in out] == [(n, n) for n in range(20)]
+    assert not worker.state.ids
+    worker.close()
+
+
+def test_what_one_device_cannot_do_ends_all_and_what_waits_comes_again(tmp_path):
+    class Lost(Sleeper):
+        def infer(self, pictures):
+            raise DetectorError("the device is lost")
+
+    worker = RtDetr(url=None).build(context(tmp_path))
+    lanes = [Lost(0, 1), Lost(0, 1)]
+    worker._use(BatchQueue(lanes), lanes, 2)
+    with pytest.raises(DetectorError, match="the device is lost"):
+        worker.take([frame(n, opened=Picture()) for n in range(5)])
+        worker.finish()
+    assert worker.backend.join(10)
+    worker.close()
 
 
 # -- a service that hangs, in a separate pipeline

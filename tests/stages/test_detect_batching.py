@@ -26,7 +26,7 @@ def stage(one_thread):
     options = RtDetr(model="yard", device="cpu", confidence=0.5, object_types=("*",), batch_max=BATCH_MAX, url=None)
     one = options.build(context(Path()))
     one.open()
-    one.process([])  # the model is loaded then
+    one.process(list(frames(1)))  # the model is loaded then
     yield one
     one.close()
 
@@ -35,7 +35,9 @@ def stage(one_thread):
 def sizes(stage):
     """How many pictures each forward pass looked at."""
     seen = []
-    hook = stage.backend._runner.network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    hook = stage.backend.detectors[0]._runner.network.register_forward_pre_hook(
+        lambda _, args: seen.append(len(args[0]))
+    )
     yield seen
     hook.remove()
 
@@ -60,6 +62,19 @@ def test_a_backlog_fills_the_batches(stage, sizes):
     backlog = list(frames(18))
     assert [one.frame for one in stage.process(backlog)] == backlog
     assert sizes == [4, 4, 4, 4, 2]
+
+
+def test_two_devices_see_what_one_sees(stage):
+    options = stage.options.model_copy(update={"device": ("cpu", "cpu")})
+    two = options.build(context(Path()))
+    two.open()
+    backlog = list(frames(12, bad=(3,)))
+    seen = two.process(backlog)
+    assert len(two.backend.detectors) == 2
+    two.close()
+    assert [(one.frame.id, one.detections, one.error) for one in seen] == [
+        (one.frame.id, one.detections, one.error) for one in stage.process(backlog)
+    ]
 
 
 def test_what_needs_no_look_takes_no_place_in_a_batch(stage, sizes):
