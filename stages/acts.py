@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hearthwatch.record.events import Sighting
 from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas.zones import Zone, foot_point
-from hearthwatch.stages.tracks import STAND_SECONDS, Stop, Track, Tracker, distance, foot, ids, size
+from hearthwatch.stages.tracks import FAMILIES, STAND_SECONDS, Stop, Track, Tracker, distance, foot, ids, size
 
 PLACES = (
     "own_door",
@@ -25,7 +25,8 @@ PLACES = (
     "public",
 )  # of several at one point, the first counts; but public ground
 # wins against doors, windows and vehicles, whose outlines hide what is behind them
-AT_DOOR, OUT_OF_DOOR = 0.35, 0.9  # sizes from a door: there; first seen there, since the picture before
+DOOR_HEIGHT = 0.6  # sizes of a person: a zone so high is a door in a wall; feet are at its lower end
+AT_DOOR, OUT_OF_DOOR, NEAR_DOOR = 0.35, 0.9, 2.0  # sizes from a door: there; first seen there; a few steps from it
 BORDER = 0.025  # share of the picture's width or height: a box so near to its edge is cut by it
 RUN, RUN_SECONDS = 1.5, 1.8  # sizes a second, for so long; people walk at 0.8
 APPROACH = 1.3  # times the size that it had
@@ -34,6 +35,7 @@ LIE_SECONDS, LIE_PICTURES = 6.0, 3
 BESIDE_REACH, BESIDE_SPEED = 0.3, 0.6  # sizes of the person, sizes a second
 BESIDE_SECONDS = 3.0
 STEP_SECONDS = 6.0  # a longer time between two pictures counts as so long
+NEW_PICTURES = 4  # without it before: a vehicle came
 MOVED_AWAY = 0.6  # sizes of the thing
 GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
     3,
@@ -91,6 +93,7 @@ class Before(NamedTuple):
     entered: str
     is_settled: bool
     by_car: bool
+    near_door: bool
 
 
 class Entity:
@@ -100,6 +103,8 @@ class Entity:
         self.track, self.before = track, before
         self.entered = entered
         """`own_door`, a border, `middle` of the picture, or "": it was there in the first picture."""
+        self.near_door = before.near_door if before else False
+        """Whether it was first seen in the middle of the picture, near an own door."""
         self.place = ""
         self.places: Counter[str] = Counter()
         """In how many pictures it was where."""
@@ -107,8 +112,6 @@ class Entity:
         """As `places`, but on the way between public ground and an own door it is as if it was at the door."""
         self.at_door = False
         """Whether it ever was."""
-        self.public_since: Sighting | None = None
-        """Since when it is on public ground."""
         self.acts: list[Act] = []
         self.stops: list[tuple[str, Stop]] = []
         """Places where it stood, each at least `OTHER_STOP` from the others."""
@@ -131,6 +134,8 @@ class Entity:
         self.open_views: list[int] = []
         """A thing: pictures since it was seen, without anything before its place."""
         self.is_gone = False
+        self.is_new = False
+        """Whether it was not there in the pictures before, and there were some."""
 
     def act(self, what: str, where: str, *sightings: Sighting) -> None:
         if len(self.acts) < ACTS_MAX:
@@ -144,7 +149,7 @@ class Entity:
     def is_statue(self) -> bool:
         """Whether it never moved since it was first seen, in the middle of the picture."""
         t = self.track
-        return self.entered in ("", "middle") and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
+        return self.entered in ("", "middle", "own_door") and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
 
     @property
     def is_settled(self) -> bool:
@@ -158,13 +163,13 @@ class Entity:
     def has_arrived(self) -> bool:
         """Whether a vehicle came in this event, and stands."""
         t = self.track
-        return t.family == "vehicle" and t.moved > 0.4 and t.speed < 0.3
+        return t.family == "vehicle" and (t.moved > 0.4 or self.is_new) and t.speed < 0.3
 
     @property
     def is_parked(self) -> bool:
         """Whether a thing stood still all the time."""
         t = self.track
-        return t.seen >= 4 and t.moved < 0.35
+        return t.seen >= 4 and t.moved < 0.35 and not self.is_new
 
     @property
     def is_solid(self) -> bool:
@@ -301,6 +306,8 @@ class Entities:
         far = reach * size(s)
         for left, top, right, bottom in self._doors:
             dx = max(left - x, x - right, 0.0) * known.width
+            if (bottom - top) * known.height >= DOOR_HEIGHT * size(s):
+                top = bottom
             dy = max(top - y, y - bottom, 0.0) * known.height
             if dx * dx + dy * dy <= far * far and self.place_of(s) != "public":
                 return True
@@ -394,13 +401,6 @@ class Entities:
             a.ways["own_door" if place == "private" and self._is_doorward(a) else place] += 1
         if track.family == "vehicle" and track.speed > DRIVES and place != "public":
             self._drove_at = s.at
-        if place == "public":
-            a.public_since = a.public_since or s
-        elif a.public_since is not None:
-            away = (s.at - a.public_since.at) / 1e6 >= AWAY_SECONDS
-            if away and a.places[place] > 2 and track.family == "person":
-                a.act("returns", place, s)
-            a.public_since = None
         if track.family == "person":
             self._watch(a, s)
         return a
@@ -408,11 +408,15 @@ class Entities:
     def _enter(self, track: Track) -> Entity:
         s = track.first
         if before := self._was_before(track):
-            return Entity(track, before.entered, before)
+            a = Entity(track, before.entered, before)
+            a.is_new = track.family == "vehicle"
+            return a
         border = self.border_of(s)
-        reach = OUT_OF_DOOR if self.pictures and not border else AT_DOOR
-        entered = "own_door" if self.is_near_door(s, reach) else border or ("middle" if self.pictures else "")
+        is_out = self.is_near_door(s, AT_DOOR if border else OUT_OF_DOOR)
+        entered = "own_door" if is_out else border or ("middle" if self.pictures else "")
         a = Entity(track, entered)
+        a.is_new = self.pictures >= NEW_PICTURES
+        a.near_door = not border and self.is_near_door(s, NEAR_DOOR)
         if entered and track.family in ("person", "vehicle", "cycle"):
             a.act("enters", entered, s)
         if track.family == "person":
@@ -420,23 +424,24 @@ class Entities:
         return a
 
     def _was_before(self, track: Track) -> Before | None:
-        """Return who of the last event this person is: the nearest that may have come here since."""
+        """Return who of the last event this is: the nearest that may have come here since."""
         s = track.first
-        if track.family != "person":
-            return None
+        speed = BEFORE_SPEED if track.family == "person" else 0.0
         far = [
             (gap, n)
             for n, b in enumerate(self._before)
-            if (gap := distance(b.last, s)) <= min(BEFORE_MAX, BEFORE_NEAR + BEFORE_SPEED * (s.at - b.last.at) / 1e6)
+            if track.family == FAMILIES.get(b.last.object_type)
+            and (gap := distance(b.last, s)) <= min(BEFORE_MAX, BEFORE_NEAR + speed * (s.at - b.last.at) / 1e6)
         ]
         return self._before.pop(min(far)[1]) if far else None
 
     def handover(self) -> str:
-        """Return the people who may be in the camera's next event, too."""
-        people = sorted((a for a in self.people() if a.is_plausible), key=lambda a: -a.track.last.at)
+        """Return the people, and the vehicles that arrived, who may be in the camera's next event, too."""
+        there = (a for a in self.all.values() if a.is_plausible and (a.track.family == "person" or a.has_arrived))
+        people = sorted(there, key=lambda a: -a.track.last.at)
         return json.dumps(
             [
-                (a.track.last, a.entered, a.is_settled, bool((a.before and a.before.by_car) or a.did("gets out of")))
+                (a.track.last, a.entered, a.is_settled, bool((a.before and a.before.by_car) or a.did("gets out of")), a.near_door)
                 for a in people[:BEFORE_PEOPLE]
             ]
         )
@@ -519,7 +524,7 @@ class Entities:
     def _beside(self, p: Entity, thing: Entity, seconds: float) -> None:
         t, person = thing.track, p.track
         key = t.number, t.kind
-        if person.seen <= 2 and thing.has_arrived and not p.did("gets out of"):
+        if thing.has_arrived and p.entered in ("", "middle") and not p.did("gets out of") and is_beside(person.first, t):
             p.act("gets out of", t.kind, t.last, person.last)
         if person.seen > 1 and person.speed < BESIDE_SPEED and t.speed < BESIDE_SPEED:
             before = p.beside[key]
