@@ -43,14 +43,15 @@ GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
     0.03,
 )  # an open view of the place so often, for so long; by misses alone
 EDGE = 0.2  # sizes: so near to public ground counts as public
-SETTLED, SETTLED_SECONDS = 0.35, 4.0  # sizes moved, and how long that took: it was there before the event
 DRIVES, BEHIND_SECONDS = 0.15, 6.0  # sizes a second of a vehicle
 DOORWARD = 0.8  # cosine of the angle between a person's way and that to the door
 AWAY_SECONDS = 4.0  # unseen for so long at a border or door: it left
 RETURN_SECONDS = 300.0
 RUSH_SECONDS, TOGETHER_SECONDS = 5.0, 8.0
 STREAK = 5.5  # height by width: a body is no rain drop
-SURE, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
+SURE, FAINT, STILL = 0.72, 0.5, 0.3  # confidences of one box that is a body, and of all that are none; sizes
+NOWHERE = ("", "middle", "own_door")  # it did not come over a border
+BODY, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
 FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
 STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
 BEFORE_NEAR, BEFORE_SPEED, BEFORE_MAX = (
@@ -91,7 +92,6 @@ class Before(NamedTuple):
 
     last: Sighting
     entered: str
-    is_settled: bool
     by_car: bool
     near_door: bool
 
@@ -126,8 +126,6 @@ class Entity:
         """Whether it came onto own ground behind a vehicle."""
         self.alone = 0
         """A thing: pictures of it, at rest, without a person beside it before one came."""
-        self.off_at: int | None = None
-        """When it had first moved by `SETTLED`."""
         self.near: tuple[int, Entity] | None = None
         """A thing: when a person was last beside it, and who."""
         self.brought_by: Entity | None = None
@@ -149,15 +147,7 @@ class Entity:
     def is_statue(self) -> bool:
         """Whether it never moved since it was first seen, in the middle of the picture."""
         t = self.track
-        return self.entered in ("", "middle", "own_door") and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it was there in the first picture of a visit, and stayed a while."""
-        if self.before:
-            return self.before.is_settled
-        moved_at = self.track.last.at if self.off_at is None else self.off_at
-        return self.entered == "" and (moved_at - self.track.first.at) / 1e6 >= SETTLED_SECONDS
+        return self.entered in NOWHERE and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
 
     @property
     def has_arrived(self) -> bool:
@@ -172,17 +162,27 @@ class Entity:
         return t.seen >= 4 and t.moved < 0.35 and not self.is_new
 
     @property
-    def is_solid(self) -> bool:
-        """Whether it was seen often enough to be a body."""
+    def is_of_house(self) -> bool:
+        return self.entered == "own_door" or self.near_door
+
+    @property
+    def is_from_car(self) -> bool:
+        return bool((self.before and self.before.by_car) or self.did("gets out of"))
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what was seen of a person so far may be a bush: once, weakly, or always at one point."""
         t = self.track
-        return t.seen >= 3 or (t.seen == 2 and t.surest.confidence >= 0.5)
+        is_still = self.entered in NOWHERE and t.moved < STILL
+        return t.surest.confidence < SURE and (t.seen < 2 or t.surest.confidence < FAINT or is_still)
 
     @property
     def is_plausible(self) -> bool:
         t = self.track
         if t.family != "person":
             return t.seen >= 2
-        return self.is_solid and t.upright and not self.is_statue and t.surest.height < STREAK * t.surest.width
+        is_seen = t.seen >= 2 and t.surest.confidence >= FAINT
+        return is_seen and t.upright and not self.is_statue and t.surest.height < STREAK * t.surest.width
 
 
 class Entities:
@@ -244,7 +244,7 @@ class Entities:
 
     def is_body(self, a: Entity) -> bool:
         """Check whether a person is one, and no spider, rain or shadow."""
-        if not a.is_plausible or a.track.surest.confidence >= SURE:
+        if not a.is_plausible or a.track.surest.confidence >= BODY:
             return a.is_plausible
         single = sum(other.track.seen == 1 for other in self.all.values())
         is_flicker = single >= FLICKERS and 2 * single > len(self.all)
@@ -252,12 +252,8 @@ class Entities:
         return not is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
 
     def is_at_home(self, a: Entity) -> bool:
-        """Check whether a person came from the own door, was there before the event, or joins such a person."""
-        if a.entered == "own_door" or a.is_settled:
-            return True
-        return a.entered == "middle" and any(
-            p.is_settled or p.entered == "own_door" for p in self.people() if p is not a
-        )
+        """Check whether a person came from the own door or from near it, or joins such a person."""
+        return a.is_of_house or (a.entered == "middle" and any(p.is_of_house for p in self.people() if p is not a))
 
     def people(self) -> Iterator[Entity]:
         return (a for a in self.all.values() if a.track.family == "person")
@@ -390,8 +386,6 @@ class Entities:
         s, a = track.last, self.all.get(track.number)
         if a is None:
             a = self.all[track.number] = self._enter(track)
-        if a.off_at is None and track.moved > SETTLED:
-            a.off_at = s.at
         a.place = place = self.place_of(s)
         a.places[place] += 1
         if track.seen == 2 and a.entered in ("", "middle"):
@@ -441,7 +435,7 @@ class Entities:
         people = sorted(there, key=lambda a: -a.track.last.at)
         return json.dumps(
             [
-                (a.track.last, a.entered, a.is_settled, bool((a.before and a.before.by_car) or a.did("gets out of")), a.near_door)
+                (a.track.last, a.entered, a.is_from_car, a.near_door)
                 for a in people[:BEFORE_PEOPLE]
             ]
         )

@@ -28,16 +28,16 @@ KIND = {
     "handbag": 8, "suitcase": 10, "dog": 8, "cat": 4, "bird": 2, "horse": 8, "bear": 65,
 }  # fmt: skip
 OTHER = 5
-WAKING_FROM, WAKING_UNTIL = 6, 22
-DEEP_FROM, DEEP_UNTIL = 24, 5  # people are asleep
-DARK = {"private": 37, "window": 39, "vehicle": 37, "own_door": 18, "": 26, "public": 3}
+DARK = {"private": 33, "window": 35, "vehicle": 33, "own_door": 20, "": 28, "public": 3}
 """A person in the dark, by place."""
-DEEP, WAKING = 3, 0  # … while people are asleep; in a dark evening or morning
-DARK_DOOR_BEHIND = 28  # a door at which no stranger rings: the camera sees no public ground
+DEEP_FROM, DEEP_UNTIL, DEEP = 24, 5, 13  # people are asleep: points off public ground
+NIGHT_FROM, NIGHT_UNTIL, NIGHT = 22, 6, 6  # many are
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
 AT_DOOR_SECONDS = 40.0  # who rings at night or finds the key is gone by then
+WEAK = 0.6  # a detector that is less sure of all boxes of a person
+BAGS = ("backpack", "handbag", "suitcase")
 GATHERING = 5  # people at once, as guests and neighbours are
 DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
 EVIDENCE_PER_KIND = 3
@@ -107,6 +107,7 @@ class RulesJudge:
             moment = from_microseconds(at).astimezone(self.zone)
             self.hour, self.is_workday = moment.hour, moment.weekday() < 5
             self.is_deep = is_between(self.hour, DEEP_FROM, DEEP_UNTIL)
+            self.is_night = is_between(self.hour, NIGHT_FROM, NIGHT_UNTIL)
             self.is_dark = self.darkness(at, self.surroundings.is_grey)
         for kind, n in objects.items():
             self.objects[kind] = max(n, self.objects.get(kind, 0))
@@ -197,93 +198,79 @@ class RulesJudge:
 
     def _person(self, a: Entity) -> Iterator[Term]:
         """Yield the terms of one person."""
-        place, dark, deep = _gravest(a), self.is_dark, self.is_deep
+        place, dark = _gravest(a), self.is_dark
         yield Term(KIND["person"], "person")
-        if not a.is_solid:
-            yield Term(-8, "seen only once or twice")
-        elif not self.entities.is_body(a):
+        if a.track.seen >= 3 and not self.entities.is_body(a):
             yield Term(-12, "does not look or move like a person")
             return
-        elif a.entered in ("", "middle") and a.track.moved < 0.3:
-            yield Term(-12, "has not moved yet")
-            yield Term(DARK[place] // 2 if dark else 0, f"{WORDS[place]} in the dark")
-            return
+        doubt = a.is_doubtful
+        if doubt:
+            yield Term(-14, "may be no person")
+        elif a.track.surest.confidence < WEAK:
+            yield Term(-8, "weakly seen")
         own = place != "public"
         if dark:
-            weight = DARK_DOOR_BEHIND if place == "own_door" and not self.entities.has_public else DARK[place]
-            yield Term(weight if a.is_solid else weight // 2, f"{WORDS[place]} in the dark")
-            if own and deep and a.is_solid:
-                yield Term(DEEP, "while people are asleep")
-            elif own and a.is_solid and WAKING_FROM <= self.hour < WAKING_UNTIL:
-                yield Term(WAKING, "in waking hours")
+            yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
+            if own and (self.is_deep or self.is_night):
+                yield Term((DEEP if self.is_deep else NIGHT) // (1 + doubt), "while people are asleep")
         elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
         else:
             yield Term(PUBLIC, "on public ground by day")
         yield from self._residents(a)
         if own:
-            yield from self._movement(a, place)
-        yield from self._handling(a, place)
+            yield from self._movement(a)
+        yield from self._handling(a)
 
     def _residents(self, a: Entity) -> Iterator[Term]:
         if a.entered == "own_door":
             yield Term(-25, "comes from the own door")
-        elif a.did("gets out of") or (a.before and a.before.by_car):
-            yield Term(-10, "arrives by car")
-        elif a.is_settled:
-            yield Term(-14, "was there before")
+        elif a.near_door and _gravest(a) != "public":
+            yield Term(-16, "comes from near the own door")
+        elif a.is_from_car:
+            yield Term(-14, "arrives by car")
         elif self.entities.is_at_home(a):
-            yield Term(-14, "joins people who were there")
+            yield Term(-14, "joins people of the house")
         if a.entered != "own_door" and self.entities.left(a) == "own_door" and a.track.seconds < 40:
             yield Term(-15, "goes in at the own door")
 
-    def _movement(self, a: Entity, place: str) -> Iterator[Term]:
+    def _movement(self, a: Entity) -> Iterator[Term]:
         """Yield what a person's way says, off public ground."""
         dark = self.is_dark
-        if a.run_at:
-            fled = a.ran_off and a.entered != "own_door"
-            yield Term((15 if fled or place else 6) if dark else 25 if fled else 0, "runs away" if fled else "runs")
-        if dark and a.followed:
-            yield Term(16, "comes in behind a vehicle")
-        if dark and a.did("approaches"):
-            yield Term(4, "comes nearer")
-        if dark and a.did("returns"):
-            yield Term(10, "returns")
+        if a.run_at and a.ran_off and a.entered != "own_door":
+            yield Term(15 if dark else 25, "runs away")
         stops = [stop for where, stop in a.stops if where != "public"]
-        if dark and stops and not all(where == "own_door" for where, _ in a.stops):
-            yield Term(6, "stops")
-        places = len(stops) - (
-            a.before is not None
-        )  # where it stood when the camera's last event was cut is no other place
+        if dark:
+            yield Term(16 * a.followed, "comes in behind a vehicle")
+            yield Term(4 if a.did("approaches") else 0, "comes nearer")
+            yield Term(10 if a.did("returns") else 0, "returns")
+            yield Term(6 if any(where not in ("own_door", "public") for where, _ in a.stops) else 0, "stops")
+        # where it stood when the camera's last event was cut is no other place
+        places = len(stops) - (a.before is not None)
         if places > 1:
-            yield Term(min(24, 8 * (places - 1)) if dark else min(8, 4 * (places - 1)), f"stops at {places} places")
+            yield Term(min(12 if dark else 8, 4 * (places - 1)), f"stops at {places} places")
         at_door = sum(stop.seconds for where, stop in a.stops if where == "own_door")
         if dark and self.is_deep and at_door >= AT_DOOR_SECONDS and not self.entities.is_at_home(a):
             yield Term(20, f"at the door for {_duration(at_door)}", True)
         if a.did("lies"):
             yield Term(45, "lies down", True)
 
-    def _handling(self, a: Entity, place: str) -> Iterator[Term]:
+    def _handling(self, a: Entity) -> Iterator[Term]:
         taken = a.did("takes")
         if taken:
             home = a.entered == "own_door" or self.entities.left(a) == "own_door"
             yield Term(10 if home else 45, f"takes a {taken.where}", not home)
-        beside = {key: s for key, s in a.beside.items() if s >= 3 and key[1] not in ("backpack", "handbag", "suitcase")}
         things = self.entities.all
-        wheels = [kind for n, kind in beside if n in things and things[n].is_parked]
-        if wheels and a.entered != "own_door" and not a.did("gets out of"):
-            if place not in ("public", "own_door"):
-                yield Term(14 if self.is_dark else 3, f"stands beside a {wheels[0]}")
-            if len(wheels) > 1:
-                yield Term(40 if self.is_dark else 15, f"at {len(wheels)} vehicles", self.is_dark)
+        wheels = [n for (n, kind), s in a.beside.items() if s >= 3 and kind not in BAGS and n in things and things[n].is_parked]
+        if len(wheels) > 1 and a.entered != "own_door" and not a.is_from_car:
+            night = self.is_dark and self.is_night
+            yield Term(40 if night else 15, f"at {len(wheels)} vehicles", night)
 
     def _group(self, people: Sequence[tuple[Entity, list[Term]]]) -> Iterator[Term]:
         """Yield what several people at once say."""
         bodies = [a for a, _ in people if self.entities.is_body(a) and _gravest(a) != "public"]
         n = self.entities.at_once()
-        if 1 < n < GATHERING and self.is_dark:
-            yield Term(8 * (n - 1), f"{n} people at once")
-        elif n >= GATHERING:
+        if n >= GATHERING:
             yield Term(-15, f"a gathering of {n} people")
         near = [a.did("approaches") for a in bodies if not self.entities.is_at_home(a) and _gravest(a) != "own_door"]
         n = most_within([act.at for act in near if act], TOGETHER_SECONDS)
