@@ -30,8 +30,7 @@ KIND = {
 OTHER = 5
 DARK = {"private": 33, "window": 35, "vehicle": 33, "own_door": 20, "": 28, "public": 3}
 """A person in the dark, by place."""
-DEEP_FROM, DEEP_UNTIL, DEEP = 24, 5, 13  # people are asleep: points off public ground
-NIGHT_FROM, NIGHT_UNTIL, NIGHT = 22, 6, 6  # many are
+ASLEEP_FROM, ASLEEP_UNTIL, ASLEEP = 24, 6, 13  # hours; points off public ground in the dark
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
@@ -106,8 +105,7 @@ class RulesJudge:
         if not self.objects:
             moment = from_microseconds(at).astimezone(self.zone)
             self.hour, self.is_workday = moment.hour, moment.weekday() < 5
-            self.is_deep = is_between(self.hour, DEEP_FROM, DEEP_UNTIL)
-            self.is_night = is_between(self.hour, NIGHT_FROM, NIGHT_UNTIL)
+            self.is_deep = is_between(self.hour, ASLEEP_FROM, ASLEEP_UNTIL)
             self.is_dark = self.darkness(at, self.surroundings.is_grey)
         for kind, n in objects.items():
             self.objects[kind] = max(n, self.objects.get(kind, 0))
@@ -211,8 +209,8 @@ class RulesJudge:
         own = place != "public"
         if dark:
             yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
-            if own and (self.is_deep or self.is_night):
-                yield Term((DEEP if self.is_deep else NIGHT) // (1 + doubt), "while people are asleep")
+            if own and self.is_deep:
+                yield Term(ASLEEP // (1 + doubt), "while people are asleep")
         elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
         else:
@@ -263,7 +261,7 @@ class RulesJudge:
         things = self.entities.all
         wheels = [n for (n, kind), s in a.beside.items() if s >= 3 and kind not in BAGS and n in things and things[n].is_parked]
         if len(wheels) > 1 and a.entered != "own_door" and not a.is_from_car:
-            night = self.is_dark and self.is_night
+            night = self.is_dark and self.is_deep
             yield Term(40 if night else 15, f"at {len(wheels)} vehicles", night)
 
     def _group(self, people: Sequence[tuple[Entity, list[Term]]]) -> Iterator[Term]:
