@@ -25,7 +25,7 @@ PLACES = (
     "public",
 )  # of several at one point, the first counts; but public ground
 # wins against doors, windows and vehicles, whose outlines hide what is behind them
-DOOR_HEIGHT = 0.6  # sizes of a person: a zone so high is a door in a wall; feet are at its lower end
+DOOR_HEIGHT, DOOR_WIDTH = 0.6, 0.8  # sizes of a person, its own width: a zone so high is a door in a wall; feet are at its lower end
 AT_DOOR, OUT_OF_DOOR, NEAR_DOOR = 0.35, 0.9, 2.0  # sizes from a door: there; first seen there; a few steps from it
 BORDER = 0.025  # share of the picture's width or height: a box so near to its edge is cut by it
 RUN, RUN_SECONDS = 1.5, 1.8  # sizes a second, for so long; people walk at 0.8
@@ -49,7 +49,7 @@ AWAY_SECONDS = 4.0  # unseen for so long at a border or door: it left
 RETURN_SECONDS = 300.0
 RUSH_SECONDS, TOGETHER_SECONDS = 5.0, 8.0
 STREAK = 5.5  # height by width: a body is no rain drop
-SURE, FAINT, STILL = 0.72, 0.5, 0.3  # confidences of one box that is a body, and of all that are none; sizes
+SURE, FAINT, STILL = 0.72, 0.62, 0.3  # confidences of one box that is a body, and of all that are none; sizes
 NOWHERE = ("", "middle", "own_door")  # it did not come over a border
 BODY, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
 FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
@@ -181,8 +181,8 @@ class Entity:
         t = self.track
         if t.family != "person":
             return t.seen >= 2
-        is_seen = t.seen >= 2 and t.surest.confidence >= FAINT
-        return is_seen and t.upright and not self.is_statue and t.surest.height < STREAK * t.surest.width
+        is_solid = t.seen >= 3 or (t.seen == 2 and t.surest.confidence >= 0.5)
+        return is_solid and t.upright and not self.is_statue and t.surest.height < STREAK * t.surest.width
 
 
 class Entities:
@@ -302,7 +302,8 @@ class Entities:
         far = reach * size(s)
         for left, top, right, bottom in self._doors:
             dx = max(left - x, x - right, 0.0) * known.width
-            if (bottom - top) * known.height >= DOOR_HEIGHT * size(s):
+            tall = (bottom - top) * known.height
+            if tall >= DOOR_HEIGHT * size(s) and tall >= DOOR_WIDTH * (right - left) * known.width:
                 top = bottom
             dy = max(top - y, y - bottom, 0.0) * known.height
             if dx * dx + dy * dy <= far * far and self.place_of(s) != "public":

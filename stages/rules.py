@@ -35,7 +35,6 @@ PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
 AT_DOOR_SECONDS = 40.0  # who rings at night or finds the key is gone by then
-WEAK = 0.6  # a detector that is less sure of all boxes of a person
 BAGS = ("backpack", "handbag", "suitcase")
 GATHERING = 5  # people at once, as guests and neighbours are
 DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
@@ -204,8 +203,6 @@ class RulesJudge:
         doubt = a.is_doubtful
         if doubt:
             yield Term(-14, "may be no person")
-        elif a.track.surest.confidence < WEAK:
-            yield Term(-8, "weakly seen")
         own = place != "public"
         if dark:
             yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
@@ -216,15 +213,15 @@ class RulesJudge:
         else:
             yield Term(PUBLIC, "on public ground by day")
         yield from self._residents(a)
-        if own:
+        if own and not doubt:
             yield from self._movement(a)
         yield from self._handling(a)
 
     def _residents(self, a: Entity) -> Iterator[Term]:
         if a.entered == "own_door":
-            yield Term(-25, "comes from the own door")
+            yield Term(-32, "comes from the own door")
         elif a.near_door and _gravest(a) != "public":
-            yield Term(-16, "comes from near the own door")
+            yield Term(-18, "comes from near the own door")
         elif a.is_from_car:
             yield Term(-14, "arrives by car")
         elif self.entities.is_at_home(a):
@@ -237,21 +234,25 @@ class RulesJudge:
         dark = self.is_dark
         if a.run_at and a.ran_off and a.entered != "own_door":
             yield Term(15 if dark else 25, "runs away")
-        stops = [stop for where, stop in a.stops if where != "public"]
-        if dark:
-            yield Term(16 * a.followed, "comes in behind a vehicle")
-            yield Term(4 if a.did("approaches") else 0, "comes nearer")
-            yield Term(10 if a.did("returns") else 0, "returns")
-            yield Term(6 if any(where not in ("own_door", "public") for where, _ in a.stops) else 0, "stops")
-        # where it stood when the camera's last event was cut is no other place
-        places = len(stops) - (a.before is not None)
-        if places > 1:
-            yield Term(min(12 if dark else 8, 4 * (places - 1)), f"stops at {places} places")
+        if not (a.is_of_house or a.is_from_car):  # who lives here may stand about
+            yield from self._prowling(a)
         at_door = sum(stop.seconds for where, stop in a.stops if where == "own_door")
         if dark and self.is_deep and at_door >= AT_DOOR_SECONDS and not self.entities.is_at_home(a):
             yield Term(20, f"at the door for {_duration(at_door)}", True)
         if a.did("lies"):
             yield Term(45, "lies down", True)
+
+    def _prowling(self, a: Entity) -> Iterator[Term]:
+        dark, stops = self.is_dark, sum(where not in ("own_door", "public") for where, _ in a.stops)
+        if dark:
+            yield Term(16 if a.followed else 0, "comes in behind a vehicle")
+            yield Term(4 if a.did("approaches") else 0, "comes nearer")
+            yield Term(10 if a.did("returns") else 0, "returns")
+            yield Term(6 if stops else 0, "stops")
+        # where it stood when the camera's last event was cut is no other place
+        places = stops - (a.before is not None)
+        if places > 1:
+            yield Term(min(12 if dark else 8, 4 * (places - 1)), f"stops at {places} places")
 
     def _handling(self, a: Entity) -> Iterator[Term]:
         taken = a.did("takes")
@@ -270,9 +271,11 @@ class RulesJudge:
         n = self.entities.at_once()
         if n >= GATHERING:
             yield Term(-15, f"a gathering of {n} people")
+        if self.objects.get("person", 0) >= GATHERING:
+            return
         near = [a.did("approaches") for a in bodies if not self.entities.is_at_home(a) and _gravest(a) != "own_door"]
         n = most_within([act.at for act in near if act], TOGETHER_SECONDS)
-        if 2 < n < GATHERING and self.is_dark:
+        if n > 2 and self.is_dark:
             yield Term(25, f"{n} people come nearer together")
         rush = most_within([a.run_at for a in bodies if a.run_at is not None], RUSH_SECONDS)
         if rush > 1 and self.is_dark:
