@@ -50,7 +50,6 @@ RETURN_SECONDS = 300.0
 RUSH_SECONDS, TOGETHER_SECONDS = 5.0, 8.0
 STREAK = 5.5  # height by width: a body is no rain drop
 SURE, FAINT, STILL = 0.72, 0.62, 0.3  # confidences of one box that is a body, and of all that are none; sizes
-NOWHERE = ("", "middle", "own_door")  # it did not come over a border
 BODY, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
 FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
 STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
@@ -144,10 +143,15 @@ class Entity:
         return next((act for act in self.acts if act.what == what), None)
 
     @property
+    def is_nowhere(self) -> bool:
+        """Whether it did not come over a border, nor was in the camera's last event."""
+        return self.entered in ("", "middle", "own_door") and not self.before
+
+    @property
     def is_statue(self) -> bool:
         """Whether it never moved since it was first seen, in the middle of the picture."""
         t = self.track
-        return self.entered in NOWHERE and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
+        return self.is_nowhere and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
 
     @property
     def has_arrived(self) -> bool:
@@ -173,7 +177,7 @@ class Entity:
     def is_doubtful(self) -> bool:
         """Whether what was seen of a person so far may be a bush: once, weakly, or always at one point."""
         t = self.track
-        is_still = self.entered in NOWHERE and t.moved < STILL
+        is_still = self.is_nowhere and t.moved < STILL
         return t.surest.confidence < SURE and (t.seen < 2 or t.surest.confidence < FAINT or is_still)
 
     @property

@@ -161,7 +161,7 @@ class RulesJudge:
             default=(None, [Term(0, "")]),
         )
         kind, other = self._others()
-        if gravest is None or (kind != "person" and total(terms) < total(other)):
+        if gravest is None or (kind != "person" and total(terms) <= total(other)):
             gravest, terms = None, other
         else:
             terms += self._group(people)

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.record.surroundings import Surroundings, Term
 from hearthwatch.schemas.items import risk_level
+from hearthwatch.schemas.zones import Zone
 from hearthwatch.stages import rules as module
 from hearthwatch.stages.rules import RulesJudge, evidence, judge, place, total
 from tests.support.walks import DOOR, EVENING, NIGHT, NOON, PAVEMENT, UTC, facts, rules, sightings, stand, walk
 
 ZONES = (PAVEMENT, DOOR)
 PASSES = walk((0, 300), (1280, 300), 12)
-CROSSES = walk((700, 480), (60, 700), 7)
+CROSSES = walk((400, 470), (40, 700), 7)
 COMES_HOME = walk((0, 500), (1000, 640), 9)
 GOES_OUT = walk((1000, 640), (40, 500), 9)
 
@@ -30,12 +31,47 @@ def test_who_crosses_own_ground_at_night_is_graver_than_who_passes_or_who_comes_
     assert level(NIGHT, ("person", CROSSES)) == "high"
     assert level(NIGHT, ("person", PASSES)) == "low"
     assert level(NOON, ("person", CROSSES)) == "low"
-    assert level(NIGHT, ("person", CROSSES), zones=()) == "medium"
+    assert level(EVENING, ("person", CROSSES), zones=(), dark=True) == "medium"
 
 
 def test_a_resident_who_leaves_at_night_is_not_high():
     assert level(NIGHT, ("person", GOES_OUT)) != "high"
-    assert "comes from the own door −25" in judged(NIGHT, ("person", GOES_OUT)).reasoning
+    assert "comes from the own door −32" in judged(NIGHT, ("person", GOES_OUT)).reasoning
+
+
+def score(start, *objects, sure=0.9, zones=ZONES, **known):
+    return rules(sightings(start, *objects, sure=sure), zones=zones, **known).score()
+
+
+def test_one_sure_sighting_deep_on_own_ground_is_high_and_a_faint_or_unmoved_one_stays_low():
+    once, bush = ("person", [(0, 400, 600)]), ("person", stand((400, 600), 8))
+    assert score(NIGHT, once) >= 60 > 30 > score(NIGHT, once, sure=0.7) == score(NIGHT, bush, sure=0.7)
+    assert score(NIGHT, ("person", CROSSES), sure=0.6) < 30, "beams, rain and spiders"
+    assert score(NIGHT, ("person", CROSSES), sure=0.65) >= 60
+    assert score(EVENING, once, dark=True) < 60, "by the hour"
+
+
+def test_who_is_first_seen_a_few_steps_from_the_own_door_lives_here_and_may_stand_about():
+    parked = ("car", stand((300, 300), 20))
+    paces = [*stand((650, 640), 4, first=3), *walk((650, 640), (300, 640), 5, first=8), *stand((300, 640), 6, first=14)]
+    verdict = judged(NIGHT, parked, ("person", paces))
+    assert "comes from near the own door −18" in verdict.reasoning and verdict.risk_score < 60
+    assert "stops" not in verdict.reasoning
+
+
+def test_who_stands_behind_a_door_in_a_wall_is_not_at_it():
+    wall = Zone("door", "own_door", ((0.5, 0.4), (0.6, 0.4), (0.6, 0.8), (0.5, 0.8)))
+    far, near = (("person", walk((704, y), (300, y), 6)) for y in (300, 570))
+    assert "comes from the own door" not in judged(NIGHT, far, zones=(wall,)).reasoning
+    assert "comes from the own door" in judged(NIGHT, near, zones=(wall,)).reasoning
+
+
+def test_who_is_first_seen_beside_a_car_that_came_arrives_by_car():
+    comes = [*walk((40, 640), (400, 640), 4), *stand((400, 640), 20, first=5)]
+    out = [*stand((440, 650), 2, first=9), *walk((440, 650), (100, 600), 6, first=12)]
+    assert "arrives by car −14" in judged(NIGHT, ("car", comes), ("person", out)).reasoning
+    stands = ("car", stand((400, 640), 25))
+    assert "by car" not in judged(NIGHT, stands, ("person", out)).reasoning
 
 
 RINGS = [
@@ -88,7 +124,7 @@ def judged(start, *objects, zones=ZONES, **known):
 def test_a_verdict_reads_like_a_sentence():
     verdict = judged(NIGHT, ("person", CROSSES))
     assert verdict.summary == "1 person for 7 s at the porch, 02:13"
-    assert verdict.reasoning.startswith("person +20, on own ground in the dark +37, while people are asleep +3")
+    assert verdict.reasoning.startswith("person +20, on own ground in the dark +33, while people are asleep +13")
     assert verdict.reasoning.endswith(f": {verdict.risk_score} of 100, by the rules")
 
 
