@@ -25,7 +25,10 @@ PLACES = (
     "public",
 )  # of several at one point, the first counts; but public ground
 # wins against doors, windows and vehicles, whose outlines hide what is behind them
-DOOR_HEIGHT, DOOR_WIDTH = 0.6, 0.8  # sizes of a person, its own width: a zone so high is a door in a wall; feet are at its lower end
+DOOR_HEIGHT, DOOR_WIDTH = (
+    0.6,
+    0.8,
+)  # sizes of a person, its own width: a zone so high is a door in a wall; feet are at its lower end
 AT_DOOR, OUT_OF_DOOR, NEAR_DOOR = 0.35, 0.9, 2.0  # sizes from a door: there; first seen there; a few steps from it
 BORDER = 0.025  # share of the picture's width or height: a box so near to its edge is cut by it
 RUN, RUN_SECONDS = 1.5, 1.8  # sizes a second, for so long; people walk at 0.8
@@ -438,12 +441,7 @@ class Entities:
         """Return the people, and the vehicles that arrived, who may be in the camera's next event, too."""
         there = (a for a in self.all.values() if a.is_plausible and (a.track.family == "person" or a.has_arrived))
         people = sorted(there, key=lambda a: -a.track.last.at)
-        return json.dumps(
-            [
-                (a.track.last, a.entered, a.is_from_car, a.near_door)
-                for a in people[:BEFORE_PEOPLE]
-            ]
-        )
+        return json.dumps([(a.track.last, a.entered, a.is_from_car, a.near_door) for a in people[:BEFORE_PEOPLE]])
 
     def _recognise_return(self, a: Entity, border: str) -> None:
         """Note that a person comes from where one went away before."""
@@ -523,7 +521,12 @@ class Entities:
     def _beside(self, p: Entity, thing: Entity, seconds: float) -> None:
         t, person = thing.track, p.track
         key = t.number, t.kind
-        if thing.has_arrived and p.entered in ("", "middle") and not p.did("gets out of") and is_beside(person.first, t):
+        if (
+            thing.has_arrived
+            and p.entered in ("", "middle")
+            and not p.did("gets out of")
+            and is_beside(person.first, t)
+        ):
             p.act("gets out of", t.kind, t.last, person.last)
         if person.seen > 1 and person.speed < BESIDE_SPEED and t.speed < BESIDE_SPEED:
             before = p.beside[key]

@@ -260,7 +260,11 @@ class RulesJudge:
             home = a.entered == "own_door" or self.entities.left(a) == "own_door"
             yield Term(10 if home else 45, f"takes a {taken.where}", not home)
         things = self.entities.all
-        wheels = [n for (n, kind), s in a.beside.items() if s >= 3 and kind not in BAGS and n in things and things[n].is_parked]
+        wheels = [
+            n
+            for (n, kind), s in a.beside.items()
+            if s >= 3 and kind not in BAGS and n in things and things[n].is_parked
+        ]
         if len(wheels) > 1 and a.entered != "own_door" and not a.is_from_car:
             night = self.is_dark and self.is_deep
             yield Term(40 if night else 15, f"at {len(wheels)} vehicles", night)
