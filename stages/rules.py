@@ -30,7 +30,7 @@ KIND = {
 OTHER = 5
 DARK = {"private": 33, "window": 35, "vehicle": 33, "own_door": 20, "": 28, "public": 3}
 """A person in the dark, by place."""
-ASLEEP_FROM, ASLEEP_UNTIL, ASLEEP = 24, 6, 13  # hours; points off public ground in the dark
+ASLEEP_FROM, ASLEEP_UNTIL, ASLEEP = 24, 6, 13  # hours; points in the dark in a zone that is not public
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
@@ -206,7 +206,7 @@ class RulesJudge:
         own = place != "public"
         if dark:
             yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
-            if own and self.is_deep:
+            if place not in ("", "public") and self.is_deep:
                 yield Term(ASLEEP // (1 + doubt), "while people are asleep")
         elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
@@ -252,7 +252,7 @@ class RulesJudge:
         # where it stood when the camera's last event was cut is no other place
         places = stops - (a.before is not None)
         if places > 1:
-            yield Term(min(12 if dark else 8, 4 * (places - 1)), f"stops at {places} places")
+            yield Term(min(15, 5 * (places - 1)) if dark else min(8, 4 * (places - 1)), f"stops at {places} places")
 
     def _handling(self, a: Entity) -> Iterator[Term]:
         taken = a.did("takes")
