@@ -10,7 +10,6 @@ import importlib
 import io
 import json
 import os
-import re
 import runpy
 import select
 import shutil
@@ -29,6 +28,8 @@ from zoneinfo import ZoneInfo
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching, Cut
+from hearthwatch.record.content import content as content  # CONTRACT §4: what is equal
+from hearthwatch.record.content import table
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.units import SECOND
@@ -283,103 +284,6 @@ def name(seconds, tag=""):
     return f"{taken:%Y%m%d_%H%M%S}_{taken.microsecond // 1000:03d}{tag and f'-{tag}'}.jpg"
 
 
-# -- what is equal
-
-
-DIFFERENCES_MAX = 5  # enough to see what is wrong
-
-
-class Content(NamedTuple):
-    """A record without ids and clocks. Two runs over the same files are equal when these are."""
-
-    frames: dict
-    detections: dict
-    suppressed: dict
-    spots: dict
-    events: dict
-    feed: dict
-    incidents: dict
-
-    def is_that_of(self, expected):
-        """Fails, in a few lines, if it is not."""
-        assert self == expected, "\n".join(self._differences(expected)[:DIFFERENCES_MAX])
-
-    def _differences(self, expected):
-        out = []
-        for part, mine, theirs in zip(self._fields, self, expected, strict=True):
-            for key in sorted({*mine, *theirs}, key=str):
-                one, other = mine.get(key), theirs.get(key)
-                if isinstance(one, dict) and isinstance(other, dict):
-                    one, other = (
-                        {k: v for k, v in a.items() if v != b.get(k)} for a, b in ((one, other), (other, one))
-                    )
-                if one != other:
-                    out.append(f"{part} {key}:\n    {one}\n    instead of {other}"[:800])
-        return out
-
-
-IDS_AND_CLOCKS = {
-    *("id", "event_id", "merged_into", "frame_id", "seq"),
-    *("discovered_at", "opened_at", "closed_at", "analyzed_at", "at", "retry_at"),
-    *("delay", "delay_seconds", "clock_offset_ms"),  # how long a picture waited
-    *("arrived_at", "close_at", "behind"),  # a backlog arrives when it is taken in
-    *("detect_ms", "starts"),  # what a machine measured, how often it died
-}
-
-
-INCIDENT = ("risk_score", "gravest_event_id", "cameras", "objects", "event_count")
-
-
-def content(record):
-    """Frames, detections, events and each event's messages, by path and content (CONTRACT §4)."""
-    frames, events = _table(record, "frames"), _table(record, "events")
-    key = {f["id"]: (f["path"], f["mtime_ns"], f["size"], f["attempt"]) for f in frames}
-    batch = {e["id"]: e["batch_id"] for e in events}
-
-    def same(row):
-        """A row with what ids stand for instead of the ids."""
-        out = {name: value for name, value in row.items() if name not in IDS_AND_CLOCKS}
-        stands = ("event_id", "merged_into", "incident_id", "gravest_event_id")
-        out |= {name: batch.get(row[name]) for name in stands if name in row}
-        for name in {"thumbnail_path", "thumbnail"} & row.keys():
-            out[name] = row[name] and key[int(re.search(r"(\d+)_thumb", row[name])[1])]
-        if row.get("evidence"):
-            out["evidence"] = sorted((key[i // 512], i % 512) for i in json.loads(row["evidence"]))
-        if row.get("error_stage") == "duplicate":
-            out["error"] = key[int(row["error"].rpartition(" ")[2])]
-        return out
-
-    feed = {batch_id: [] for batch_id in batch.values()}
-    for row in _table(record, "feed"):
-        if row["kind"] != "event":
-            continue
-        payload = json.loads(row["payload"]) | {
-            "type": row["type"],
-            "incident_id": None,
-        }  # known only once it is linked
-        feed[batch[row["event_id"]]].append(same(payload))
-    return Content(
-        {key[f["id"]]: same(f) for f in frames},
-        {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "detections")},
-        {(key[d["frame_id"]], d["id"] % 512): same(d) for d in _table(record, "suppressed")},
-        dict(enumerate(same(spot) for spot in _table(record, "spots"))),
-        {e["batch_id"]: same(e) for e in events},
-        feed,
-        {
-            batch[i["id"]]: same({k: i[k] for k in INCIDENT})
-            for i in _table(record, "incidents")
-            if i["merged_into"] is None
-        },
-    )
-
-
-def _table(record, name):
-    """All rows as dicts, in order of the first column."""
-    rows = record.execute(f"SELECT * FROM {name} ORDER BY 1")
-    names = [column[0] for column in rows.description]
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 LEDGER = (
     "id",
     "uid",
@@ -402,7 +306,7 @@ class _Opened(NamedTuple):
 def replayed(record, path, rules=RULES):
     """The same ledger in a new record at `path`: one pass in order of ids, no restarts, what was detected as recorded."""
     again = Record(path)
-    for f in _table(record, "frames"):
+    for f in table(record, "frames"):
         at_discovery = f["state"] == "quarantined" and f["content_hash"] is None and f["error_stage"] == "files"
         keep = [*LEDGER, *(["state", "error_stage", "error"] if at_discovery else [])]
         again.execute(

@@ -9,7 +9,7 @@ a kill cuts in two is through twice.
 
 from hearthwatch.record import Record
 from hearthwatch.record.units import BACKLOG
-from tests.support.pipeline import LEDGER, Content, Pipeline, _table, content
+from tests.support.pipeline import LEDGER, Content, Pipeline, content, table
 from tests.torture.checks import Check
 from tests.torture.processes import LOCAL
 
@@ -42,7 +42,7 @@ def run(house, record, early, until):
 def carry(record, copy, early):
     """The ledger as discovery wrote it: what was decided there stays, everything else is to be looked at."""
     bad, names = 0, (*LEDGER, "state", "error_stage", "error", "content_hash")
-    for f in _table(record, "frames"):
+    for f in table(record, "frames"):
         decided = f["id"] in early or (f["error_stage"] == "files" and f["content_hash"] is None)
         row = [f[name] for name in LEDGER] + (
             [f[n] for n in names[len(LEDGER) :]] if decided else ["discovered", None, None, None]
@@ -100,6 +100,6 @@ def comparable(record, early):
 
 def differing(record, other, early):
     one, expected = comparable(record, early), comparable(other, early)
-    lines = one._differences(expected)
+    lines = one.differences(expected)
     parts = ", ".join(f"{len(part)} {name}" for name, part in zip(Content._fields, expected, strict=True))
     return Check("differing", f"{len(lines)} of {parts}", lines[:5])
