@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = (
     *("run", "api", "demo", "check", "graph", "components", "notify", "evaluate", "llm", "detector", "replay", "retry"),
-    *("backfill", "doctor", "sql", "prune", "verify", "why", "whatif"),
+    *("backfill", "doctor", "sql", "prune", "verify", "why", "whatif", "prove"),
 )  # in the order of --help
 
 

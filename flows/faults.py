@@ -1,7 +1,7 @@
-"""Make a process fail at one point of its work, for `hearthwatch prove` and the tests; nothing else sets `VARIABLE`.
+"""Make a process fail at one point of its work, for `hearthwatch prove` and the tests: nothing else does.
 
 `before:3` ends the process before its third commit and `after:3` behind it, as `kill -9` would; `sql:3` makes that commit fail
-once; `disk:3` lets the third open, rename, removal or sync below `UNDER` fail once. `count` only counts.
+once; `disk:3` lets the third open, rename, removal or sync below the folder fail once, `file:3` one in its `out`, `cut:3` a delivery.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "HEARTHWATCH_FAULT"
 KILLED = 9  # exit code
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 WRITES = re.compile(r"\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM|REPLACE INTO)\s+(\w+)", re.IGNORECASE)
@@ -69,7 +68,7 @@ class FaultPoint:
                 self.pass_by("disk", "fsync")
                 fsync(file)
 
-            os.fsync = failing_fsync
+            os.fsync = failing_fsync  # type: ignore[assignment]
             sys.addaudithook(self._audit)
 
     def pass_by(self, place: str, what: str) -> None:
@@ -91,4 +90,8 @@ class FaultPoint:
             return
         name = os.fsdecode(path)
         if name.startswith(self.under) and "/recovery" not in name:
-            self.pass_by("disk", f"{event.rpartition('.')[2]} {name.removeprefix(self.under).lstrip('/')}")
+            is_output = name.startswith(f"{self.under}/out/")
+            self.pass_by(
+                "file" if is_output else "disk",
+                f"{event.rpartition('.')[2]} {name.removeprefix(self.under).lstrip('/')}",
+            )

@@ -41,7 +41,7 @@ class JsonlWorker(ConsumerWorker):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._there: set[bytes] = set()
-        """The last lines: what a kill came after comes again, as the same line."""
+        """The last lines: what a kill, or a failed commit, came after comes again, as the same line."""
 
     def open(self) -> None:
         """Read the last lines, and cut off one that was not written whole. Raises OSError."""
@@ -66,7 +66,7 @@ class JsonlWorker(ConsumerWorker):
         except OSError:
             self.close()  # the next attempt sees what was written
             raise
-        self._there = set()
+        self._there = set(lines)
 
     def close(self) -> None:
         if self._file:

@@ -133,7 +133,8 @@ def test_a_file_of_lines_has_each_message_once_after_a_kill(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"schema": "hearth')  # a line that a power cut tore
     worker.open()
-    worker.deliver(messages[2:])  # a kill came before the cursor moved
+    for _ in range(2):
+        worker.deliver(messages[2:])  # a kill came before the cursor moved; then its commit failed
     assert lines(path) == [1, 2, 3, 4, 5, 6]
     path.rename(tmp_path / "yesterday.jsonl")
     worker.deliver(messages[:1])

@@ -1,0 +1,38 @@
+"""Promise: `hearthwatch prove` finds what a fault breaks in somebody's graph, and accuses no graph that is right.
+
+Each planted bug, with its right variant: `python tests/long/prove_bugs.py`.
+"""
+
+import json
+
+import pytest
+
+from tests.flows.test_journal import EXAMPLE
+from tests.long.prove_bugs import check, make_graph, prove
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", ["ForgetsState", "Swallows"])
+def test_a_planted_bug_is_found(tmp_path, name):
+    ok, said = check(name, right=False, folder=tmp_path / "graph", points="4")
+    assert ok, said
+    assert len(said.splitlines()) <= 10, said
+
+
+def test_a_graph_that_is_right_is_not_accused(tmp_path):
+    done = prove(make_graph(tmp_path / "graph", "AppendsAgain", right=True), "--points", "4", "--json")
+    assert json.loads(done.stdout) == {"points": 4, "differing": 0, "lines": []}, done.stdout + done.stderr
+
+
+def test_the_built_in_graph_keeps_its_promises_on_drawn_pictures(tmp_path):
+    (tmp_path / "flow.toml").write_text('extends = "default"\n')
+    done = prove(tmp_path, "--points", "3")
+    assert done.stdout == "3 points, 0 differing\n", done.stdout + done.stderr
+
+
+def test_a_graph_that_cannot_run_is_refused_in_words(tmp_path):
+    (tmp_path / "flow.toml").write_text((EXAMPLE / "flow.toml").read_text())
+    (tmp_path / "doorbell.py").write_text((EXAMPLE / "doorbell.py").read_text())
+    done = prove(tmp_path)
+    assert done.returncode == 2 and "nothing to read there" in done.stderr, done.stdout + done.stderr
