@@ -123,7 +123,8 @@ class Proof:
         if stopped.problem:
             return ProofResult(0, 0, [stopped.problem])
         counts = again.report["counts"]
-        each = {place: _spread(range(1, 1 + counts.get(place, 0)), -(-points_max // len(PLACES))) for place in PLACES}
+        there = [place for place in PLACES if counts.get(place)]
+        each = {place: _spread(range(1, 1 + counts[place]), -(-points_max // len(there))) for place in there}
         chosen = [(place, n) for place, numbers in each.items() for n in numbers][:points_max]
         lines: list[str] = []
         differing, tried = 0, 0

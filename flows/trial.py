@@ -1,4 +1,4 @@
-"""Run somebody's graph once, in a folder of its own, with a fault in it, and report what happened: `hearthwatch prove` runs many.
+"""Run a graph once in a temporary folder, with a fault in it, and report what happened: `hearthwatch prove` runs many.
 
 The graph's nodes are its own, but for what would reach outside: the paths of sinks, consumers and jobs are moved below the
 folder, consumers of ours that send something only write it down, a language model is left out, and a detector of ours reads
@@ -25,7 +25,7 @@ from bytewax.outputs import FixedPartitionedSink
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
-from hearthwatch.flows import build
+from hearthwatch.flows import build, services
 from hearthwatch.flows.faults import FaultPoint
 from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.guard import Process
@@ -49,7 +49,7 @@ CHECK_SECONDS_MAX = 5.0
 
 
 class Trial(NamedTuple):
-    """A flow file, the folder that it is started in, and the folder of its own: `input`, `data`, `out`."""
+    """A flow file, the folder that it is started in, and the temporary one, which has `input`, `data`, `out`."""
 
     flow: Path
     home: Path
@@ -127,6 +127,7 @@ class _Observer:
                 store.mkdir()
                 init_db_dir(store, 1)  # type: ignore[no-untyped-call]
             recovery = RecoveryConfig(str(store), timedelta(0))  # type: ignore[no-untyped-call]
+        services._backoff_seconds = lambda failures: 0.0
         self.point.install()
         epoch = timedelta(seconds=0 if recovery else 10)
         cli_main(flow, epoch_interval=epoch, recovery_config=recovery)  # type: ignore[no-untyped-call]

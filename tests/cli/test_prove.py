@@ -1,4 +1,4 @@
-"""Promise: `hearthwatch prove` finds what a fault breaks in somebody's graph, and accuses no graph that is right.
+"""Promise: `hearthwatch prove` finds what a fault breaks in a user's graph, and accuses no graph that is right.
 
 Each planted bug, with its right variant: `python tests/long/prove_bugs.py`.
 """
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", ["ForgetsState", "Swallows"])
 def test_a_planted_bug_is_found(tmp_path, name):
-    ok, said = check(name, right=False, folder=tmp_path / "graph", points="4")
-    assert ok, said
-    assert len(said.splitlines()) <= 10, said
+    ok, words = check(name, right=False, folder=tmp_path / "graph", points="4")
+    assert ok, words
+    assert len(words.splitlines()) <= 10, words
 
 
 def test_a_graph_that_is_right_is_not_accused(tmp_path):

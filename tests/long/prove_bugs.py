@@ -70,12 +70,12 @@ def main():
         for name in sys.argv[1:] or WORDS:
             for right in (False, True):
                 began = time.monotonic()
-                ok, said = check(name, right, Path(made) / f"{name}{right}")
+                ok, words = check(name, right, Path(made) / f"{name}{right}")
                 failed += not ok
                 print(
                     f"{name:14} {'right' if right else 'bug':6} {'ok' if ok else 'FAILED':7} {time.monotonic() - began:5.1f} s"
                 )
-                print(said.strip(), flush=True)
+                print(words.strip(), flush=True)
     return bool(failed)
 
 

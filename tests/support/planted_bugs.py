@@ -1,4 +1,4 @@
-"""Parts for somebody's graph, each with one bug that `right = true` takes away: `hearthwatch prove` has to find it."""
+"""Parts for a user's graph, each with one bug that `right = true` takes away: `hearthwatch prove` has to find it."""
 
 import random
 import threading
