@@ -8,8 +8,9 @@ a kill cuts in two is through twice.
 """
 
 from hearthwatch.record import Record
+from hearthwatch.record.content import Content, content, table
 from hearthwatch.record.units import BACKLOG
-from tests.support.pipeline import LEDGER, Content, Pipeline, content, table
+from tests.support.pipeline import LEDGER, Pipeline
 from tests.torture.checks import Check
 from tests.torture.processes import LOCAL
 
