@@ -200,6 +200,8 @@ class DetectionResponse(Model):
     """Its height, in the same pixels."""
     thumbnail_path: Annotated[str | None, Field(examples=["thumbnails/2026-11-22/5_thumb.jpg"])]
     """The picture with its boxes, below the data folder; null: there is none."""
+    attributes: Annotated[dict[str, str | float | bool], Field(examples=[{"colour": "red"}])]
+    """What own stages found out about it."""
     image_url: Annotated[str, Field(examples=["/api/detections/2560/image"])]
     """URL of the thumbnail with its boxes."""
 

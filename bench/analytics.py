@@ -180,7 +180,7 @@ def make(record: Record, begin: int, frames: int) -> None:
             [(i, f"{i:032x}", camera, f"{camera}/{at}.jpg", at * 1000, at, at, at, e) for i, at, camera, e in rows],
         )
         record.many(
-            "INSERT INTO detections VALUES (?,?,?,?,?,?,?,?,?,5,50,90,NULL)",
+            "INSERT INTO detections VALUES (?,?,?,?,?,?,?,?,?,5,50,90,NULL,NULL)",
             [
                 (i * PER_FRAME + n, i, e, camera, f"{camera}/{at}.jpg", at, CLASSES[(i + n) % 4], 0.5 + i % 50 / 100, i % 1000)
                 for i, at, camera, e in rows for n in (0, 1)

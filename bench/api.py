@@ -86,7 +86,7 @@ def write(record: Record, rows: list[dict]) -> None:
         [(r["id"] + k, "u", r["camera"], f"{r['camera']}/{r['id'] + k}.jpg", r["at"], r["at"] + k * S, r["at"], r["at"], r["id"], f"thumbnails/x/{r['id'] + k}_thumb.jpg") for r in rows for k in (0, 1)],
     )  # fmt: skip
     record.many(
-        "INSERT INTO detections VALUES (?,?,?,?,?,?,?,0.9,1,2,3,4,NULL)",
+        "INSERT INTO detections VALUES (?,?,?,?,?,?,?,0.9,1,2,3,4,NULL,NULL)",
         [
             ((r["id"] + k % 2) * 512 + k, r["id"] + k % 2, r["id"], r["camera"], "p", r["at"], kind)
             for r in rows

@@ -74,7 +74,7 @@ KINDS = "appears vanishes rises falls cut changes".split()
 TERM = re.compile(r"(?:^|, )(.+? [+−]\d+)(?=[,:])")  # of a verdict's reasoning
 TABLES = "meta counters cameras frames detections suppressed spots events event_history feed cursors incidents sqlite_sequence"
 INDEXES = "events_cut events_open events_incident events_server_time frames_event incidents_open incidents_merged"
-_BOX = "id, frame_id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
+_BOX = "id, frame_id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, attributes"
 _FRAME = "id, uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at, behind"
 _EVENT = """
 SELECT id, camera_id AS cameras, started_at, last_at, frame_count, risk_score, risk_level, summary, reasoning,
@@ -280,13 +280,15 @@ class Run(Batching):
             f"SELECT {_BOX} FROM stored.{table} WHERE {where}detected_at >= ?" for table in ("detections", "suppressed")
         ]
         rows = self.record.execute(
-            f"SELECT object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, width, height, is_grey, f.{_FRAME} FROM "
-            f"({' UNION ALL '.join(boxes)} UNION ALL SELECT value * {PER_FRAME}, value, NULL, 0, 0, 0, 0, 0 FROM json_each(?)) d "
+            f"SELECT object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, attributes, width, height, is_grey, f.{_FRAME} FROM "
+            f"({' UNION ALL '.join(boxes)} UNION ALL SELECT value * {PER_FRAME}, value, NULL, 0, 0, 0, 0, 0, NULL FROM json_each(?)) d "
             "JOIN stored.frames f ON f.id = frame_id ORDER BY d.id", *since, *since, json.dumps([id for (id,) in turns]),
         )  # fmt: skip
-        for (width, height, is_grey, *row), found in groupby(rows, key=lambda row: row[6:]):
+        for (width, height, is_grey, *row), found in groupby(rows, key=lambda row: row[7:]):
             detections = tuple(
-                Detection(kind, sure, tuple(box)) for kind, sure, *box in (row[:6] for row in found) if kind
+                Detection(kind, sure, tuple(box), json.loads(more or "{}"))
+                for kind, sure, *box, more in (row[:7] for row in found)
+                if kind
             )
             frame = Frame(row[0], row[1], row[2], row[3], from_microseconds(row[7]), from_microseconds(row[8]))
             grey = None if is_grey is None else bool(is_grey)

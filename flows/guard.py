@@ -18,7 +18,7 @@ from hearthwatch.flows.node import name_of, types
 from hearthwatch.flows.runtime import exit_on_user_error
 from hearthwatch.schemas import DeadLetter, Detected, Event, Frame, Reject, Stage, StageWorker, Tick
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.items import has_failed
+from hearthwatch.schemas.items import find_attribute_error, has_failed
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,10 @@ class DeclaredTypes:
         """By type: how many, and when that was logged (monotonic seconds)."""
 
     def __call__(self, items: list[Any]) -> list[Any]:
-        return [item if isinstance(item, self.allowed) else self._refuse(item) for item in items]
+        return [
+            check_attributes(self.node, item) if isinstance(item, self.allowed) else self._refuse(item)
+            for item in items
+        ]
 
     def _refuse(self, item: object) -> DeadLetter:
         kind = type(item).__name__
@@ -69,6 +72,15 @@ def is_decided(item: object) -> bool:
         case Detected(frame=frame, error=error):
             return has_failed(error) or frame.recorded is not None
     return False
+
+
+def check_attributes(node: str, item: Any) -> Any:
+    """Return the item, with an error if a detection has attributes that cannot be stored."""
+    if isinstance(item, Detected):
+        for found in item.detections:
+            if found.attributes and (reason := find_attribute_error(found.attributes)):
+                return _as_failed(item, DeadLetter(node, reason))
+    return item
 
 
 class Process:
@@ -131,7 +143,7 @@ class Process:
             )
         if self.one_to_one:
             self._check(items, results)
-            return list(map(_keep_error, items, results))
+            return [check_attributes(self.name, _keep_error(*pair)) for pair in zip(items, results, strict=True)]
         return self.declared(list(results))
 
     def _check(self, items: list[Any], results: Sequence[Any]) -> None:

@@ -220,13 +220,14 @@ class Batching:
             return
         self.record.many(
             "INSERT INTO detections(id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, "
-            "bbox_x, bbox_y, bbox_width, bbox_height, thumbnail_path) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "bbox_x, bbox_y, bbox_width, bbox_height, thumbnail_path, attributes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
-                (id, frame.id, event_id, frame.camera_id, frame.path, captured, d.object_type, d.confidence, *d.bbox, thumbnail)
-                for id, d in kept
+                (id, frame.id, event_id, frame.camera_id, frame.path, captured, d.object_type, d.confidence, *d.bbox, thumbnail,
+                 _attributes(d)) for id, d in kept
             ],
         )  # fmt: skip
-        self.writer.flush(event_id, [Sighting(id, captured, d.object_type, d.confidence, *d.bbox) for id, d in kept])
+        seen = [Sighting(id, captured, d.object_type, d.confidence, *d.bbox, _attributes(d)) for id, d in kept]
+        self.writer.flush(event_id, seen)
 
     def _unsuppressed(self, item: Detected, captured: int, boxes: Sequence[Detection]) -> list[tuple[int, Detection]]:
         """Return the boxes that count, with their ids; store the others with the reason why they do not."""
@@ -235,9 +236,19 @@ class Batching:
         numbered = list(zip(range(frame.id * PER_FRAME, (frame.id + 1) * PER_FRAME), boxes, reasons, strict=False))
         if any(reasons):
             self.record.many(
-                "INSERT INTO suppressed VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO suppressed VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 [
-                    (id, frame.id, frame.camera_id, captured, d.object_type, d.confidence, *d.bbox, reason)
+                    (
+                        id,
+                        frame.id,
+                        frame.camera_id,
+                        captured,
+                        d.object_type,
+                        d.confidence,
+                        *d.bbox,
+                        reason,
+                        _attributes(d),
+                    )
                     for id, d, reason in numbered
                     if reason
                 ],
@@ -420,3 +431,8 @@ class Batching:
             "UPDATE detections SET event_id = ? WHERE id BETWEEN ? AND ?",
             [(event, *box_ids(i)) for i in frames],
         )
+
+
+def _attributes(found: Detection) -> str | None:
+    """Return the attributes as they are stored: JSON, by name in order."""
+    return json.dumps(dict(found.attributes), sort_keys=True, ensure_ascii=False) if found.attributes else None

@@ -26,9 +26,11 @@ from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
 from hearthwatch.schemas.items import (
+    ATTRIBUTES_MAX,
     PER_FRAME,
     RISK_FLOORS,
     AnalysisStatus,
+    Attribute,
     Event,
     EventType,
     Verdict,
@@ -51,10 +53,16 @@ class Sighting(NamedTuple):
     y: int
     width: int
     height: int
+    attributes_json: str | None = None
 
     @property
     def frame_id(self) -> int:
         return self.id // PER_FRAME
+
+    @property
+    def attributes(self) -> dict[str, Attribute]:
+        """What stages found out about it, by name."""
+        return dict(json.loads(self.attributes_json)) if self.attributes_json else {}
 
 
 class Facts(NamedTuple):
@@ -305,7 +313,7 @@ class RevisionWriter:
     def _sightings(self, column: str, id: int) -> tuple[Sighting, ...]:
         """Read the boxes of the frames with this value in this column, in order."""
         rows = self.record.rows(
-            "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height "
+            "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height, d.attributes "
             f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE {column} = ? ORDER BY f.captured_at, d.id", id,
         )  # fmt: skip
         return tuple(map(Sighting._make, rows))
@@ -403,6 +411,18 @@ def current_revision(record: Record, facts: Facts) -> Event:
     return _event(row, type, facts.camera_name, facts.sightings, None)
 
 
+def _attributes(sightings: Sequence[Sighting]) -> dict[str, tuple[Attribute, ...]]:
+    """Return the different values of each attribute, both in the order of first sight and at most `ATTRIBUTES_MAX`."""
+    found: dict[str, list[Attribute]] = {}
+    for attributes in map(json.loads, dict.fromkeys(s.attributes_json for s in sightings if s.attributes_json)):
+        for name, value in attributes.items():
+            if len(found) < ATTRIBUTES_MAX or name in found:
+                values = found.setdefault(name, [])
+                if value not in values and len(values) < ATTRIBUTES_MAX:
+                    values.append(value)
+    return {name: tuple(values) for name, values in found.items()}
+
+
 def _event(
     row: tuple[Any, ...], type: EventType, name: str, sightings: Sequence[Sighting], verdict: Verdict | None
 ) -> Event:
@@ -416,4 +436,5 @@ def _event(
         None if ended_at is None else from_microseconds(ended_at), status, frame_count, json.loads(objects or "{}"),
         current, tuple(s.id for s in sightings), camera_name=name, analysis_status=analysis_status, merged_into=merged_into,
         delay_seconds=delay / 1e6, thumbnail=best_picture(sightings, current.evidence), incident_id=incident,
+        attributes=_attributes(sightings),
     )  # fmt: skip

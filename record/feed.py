@@ -128,7 +128,7 @@ class Feed:
             None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]), _STATUS.get(type, "closed"),
             p["frame_count"], p["objects"], verdict, tuple(i for (i,) in ids), camera_name=p["camera_name"],
             analysis_status=p["analysis_status"], merged_into=p["merged_into"], delay_seconds=p["delay_seconds"], thumbnail=p["thumbnail"],
-            incident_id=p.get("incident_id"),
+            incident_id=p.get("incident_id"), attributes={k: tuple(v) for k, v in p.get("attributes", {}).items()},
         )  # fmt: skip
         return Message(seq, type, p["delay_seconds"], event)
 

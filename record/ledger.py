@@ -8,6 +8,7 @@ when nothing is open or undecided it becomes 0 again. So it may be earlier than 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import sqlite3
@@ -350,12 +351,15 @@ class Ledger:
             "SELECT width, height, error_stage, error, model, detect_ms, is_grey FROM frames WHERE id = ?", frame.id
         )
         first, last = box_ids(frame.id)
-        columns = "id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height"
+        columns = "id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, attributes"
         boxes = self.record.rows(
             f"SELECT {columns} FROM detections WHERE id BETWEEN ? AND ? "
             f"UNION ALL SELECT {columns} FROM suppressed WHERE id BETWEEN ? AND ? ORDER BY id", first, last, first, last,
         )  # fmt: skip
-        detections = tuple(Detection(label, score, (x, y, w, h)) for _, label, score, x, y, w, h in boxes)
+        detections = tuple(
+            Detection(label, score, (x, y, w, h), json.loads(more or "{}"))
+            for _, label, score, x, y, w, h, more in boxes
+        )
         letter = None if error is None else DeadLetter(stage, error)
         return Detected(
             frame, width or 0, height or 0, detections, letter, model=model, detect_ms=detect_ms,

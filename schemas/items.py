@@ -5,6 +5,7 @@ Times are aware UTC datetimes; pixels are those of the original picture; scores 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,10 @@ SUPERSEDED = "superseded"
 CUT_SHORT = "cut_short"
 """`DeadLetter.stage` of a picture that lacks its last rows: it is processed all the same, and settled with its detections."""
 SETTLED_STAGES = frozenset((DUPLICATE, SUPERSEDED, CUT_SHORT))
+
+ATTRIBUTES_MAX, ATTRIBUTE_LENGTH_MAX = 16, 200
+"""Of one detection: names, and characters of a name or a text."""
+Attribute = str | float | bool
 
 INCIDENT_EVENTS_MAX = 100
 """Events that a message of an incident lists: 1 kB."""
@@ -127,6 +132,36 @@ class Detection:
     object_type: str
     confidence: float
     bbox: tuple[int, int, int, int]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict, hash=False)
+    """What a stage found out about it, by name: `{"colour": "red"}`. At most 16, each a text of 200 characters or a number."""
+
+
+def find_attribute_error(attributes: object) -> str | None:
+    """Return what is wrong with the attributes of a detection, in words that name the attribute; None: nothing."""
+    if not isinstance(attributes, Mapping):
+        return f"attributes are a {type(attributes).__name__}: they have to be a mapping"
+    if len(attributes) > ATTRIBUTES_MAX:
+        return f"there are {len(attributes)} attributes, and {ATTRIBUTES_MAX} may be"
+    for name, value in attributes.items():
+        if not isinstance(name, str) or not name or not _is_storable(name):
+            words = repr(name[:40]) if isinstance(name, str) else f"a {type(name).__name__}"
+            return f"an attribute's name is {words}: it has to be a text of 1 to {ATTRIBUTE_LENGTH_MAX} characters"
+        if not isinstance(value, str | int | float):
+            return f"attribute `{name}` is a {type(value).__name__}: it has to be a text, a number or a bool"
+        if not _is_storable(value):
+            return f"attribute `{name}`: a text has at most {ATTRIBUTE_LENGTH_MAX} characters, a number is finite and has 64 bits"
+    return None
+
+
+def _is_storable(value: str | float) -> bool:
+    """Whether JSON and every reader of it can hold this text or number."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+            return len(value) <= ATTRIBUTE_LENGTH_MAX
+        return -(1 << 63) <= value < 1 << 63 if isinstance(value, int) else math.isfinite(value)
+    except UnicodeError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +232,8 @@ class Event:
     thumbnail: str | None = field(default=None, kw_only=True)
     incident_id: int | None = field(default=None, kw_only=True)
     """The incident that it belongs to; None until it is linked, within a second."""
+    attributes: Mapping[str, tuple[Attribute, ...]] = field(default_factory=dict, kw_only=True)
+    """Attributes of its detections: name → the different values, at most `ATTRIBUTES_MAX` each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Message:
             "merged_into": event.merged_into,
             "thumbnail": event.thumbnail,
             "incident_id": event.incident_id,
+            **({"attributes": {k: list(v) for k, v in event.attributes.items()}} if event.attributes else {}),
         }
 
 

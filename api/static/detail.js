@@ -93,7 +93,7 @@ function box(d, f, evidence) {
   const part = (n, of) => `${(100 * n / of).toFixed(4)}%`;
   const side = [d.bbox_y < 0.06 * f.height && "low", d.bbox_x > 0.8 * f.width && "right", evidence.includes(d.id) && "cited"].filter(Boolean).join(" ");
   return h("div.box", { class: side, data: { key: `b${d.id}` }, style: { left: part(d.bbox_x, f.width), top: part(d.bbox_y, f.height),
-    width: part(d.bbox_width, f.width), height: part(d.bbox_height, f.height) } }, h("span", `${d.object_type} ${d.confidence.toFixed(2)}`));
+    width: part(d.bbox_width, f.width), height: part(d.bbox_height, f.height) } }, h("span", [`${d.object_type} ${d.confidence.toFixed(2)}`, ...Object.entries(d.attributes).map(([name, v]) => `${name} ${v}`)].join(" · ")));
 }
 
 /** The verdicts in order, without those that changed nothing. */

@@ -24,7 +24,7 @@ DETECTIONS = pa.schema(
         "id": pa.int64(), "frame_id": pa.int64(), "event_id": pa.int64(), "camera_id": pa.string(),
         "file_path": pa.string(), "detected_at": TIME, "object_type": pa.string(), "confidence": pa.float64(),
         "bbox_x": pa.int32(), "bbox_y": pa.int32(), "bbox_width": pa.int32(), "bbox_height": pa.int32(),
-        "thumbnail_path": pa.string(),
+        "thumbnail_path": pa.string(), "attributes": pa.string(),
     }
 )  # fmt: skip
 

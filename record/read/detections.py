@@ -6,6 +6,7 @@ million boxes).
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hearthwatch.record import Record
@@ -16,7 +17,7 @@ LOOKUPS_MAX = 1 / 7  # of all rows: reading one by an index takes seven times as
 
 _DETECTION = (
     "id, frame_id, event_id, camera_id, file_path, detected_at, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, "
-    "thumbnail_path"
+    "thumbnail_path, attributes"
 )
 
 
@@ -24,6 +25,7 @@ def _rows(record: Record, where: str, *args: Any) -> list[Row]:
     rows = record.dicts(f"SELECT {_DETECTION} FROM detections WHERE {where}", *args)
     for row in rows:
         row["detected_at"] = iso(row["detected_at"])
+        row["attributes"] = json.loads(row["attributes"] or "{}")
         row["image_url"] = f"/api/detections/{row['id']}/image"
     return rows
 

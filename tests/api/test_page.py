@@ -423,7 +423,12 @@ def test_words_are_never_taken_for_html(visit, place):
     here = place(busy=False)
     words = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
     here.house.judged("street", datetime.now(UTC) - timedelta(minutes=9), 40, words)
+    with closing(sqlite3.connect(here.house.record.path)) as record, record:
+        record.execute("UPDATE detections SET attributes = ?", (json.dumps({"colour": "red", "plate": words}),))
     page = ready(visit(f"{here.url}/?event=1&q=%3Cb%3E"))
+    expect(page.locator(".shot .box span").first).to_have_text(
+        re.compile(rf"^\w+ 0\.\d\d · colour red · plate {re.escape(words)}$")
+    )
     expect(page.locator(".card h3")).to_have_text(words)
     expect(page.locator(".verdict h2")).to_have_text(words)
     assert page.locator("b", has_text=re.compile("^bold$")).count() == 0

@@ -88,7 +88,7 @@ def test_a_visit_reads_like_a_story(house):
 def test_what_does_not_count_and_a_wrong_clock_are_told(house):
     house.see("front_door", 0, boxes=(Detection("car", 0.9, (10, 10, 50, 50)), Detection("person", 0.8, (1, 1, 9, 9))))
     house.record.execute(
-        "INSERT INTO suppressed VALUES (514, 1, 'front_door', ?, 'truck', 0.9, 1, 1, 1, 1, 'has stood still for 5 min')",
+        "INSERT INTO suppressed VALUES (514, 1, 'front_door', ?, 'truck', 0.9, 1, 1, 1, 1, 'has stood still for 5 min', NULL)",
         START,
     )
     house.record.execute("UPDATE frames SET arrived_at = captured_at - 90000000")

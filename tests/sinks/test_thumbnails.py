@@ -224,7 +224,9 @@ def test_it_is_drawn_upright_and_from_what_there_is_of_the_upload(house):
 
 def test_what_stands_still_is_drawn_as_well(house):
     """The first drawing knows no difference, so neither does the second."""
-    house.record.execute("INSERT INTO suppressed VALUES (513, 1, 'c', 0, 'car', 0.8, 1300, 450, 300, 300, 'still')")
+    house.record.execute(
+        "INSERT INTO suppressed VALUES (513, 1, 'c', 0, 'car', 0.8, 1300, 450, 300, 300, 'still', NULL)"
+    )
     image = Image.open(house.find()).convert("RGB")
     assert area(image, COLOURS["person"])
     assert area(image, COLOURS["car"])

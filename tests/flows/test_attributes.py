@@ -1,0 +1,204 @@
+"""Promise: what a stage adds to a detection is in the record, the messages, the API and the lake, the same after every kill;
+attributes that cannot be stored are an error of their picture that names the stage and the attribute.
+"""
+
+import io
+import pickle
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hearthwatch.flows.guard import DeclaredTypes, Process
+from hearthwatch.record.batching import Batching
+from hearthwatch.record.events import ATTRIBUTES_MAX
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.read.detections import list_detections
+from hearthwatch.record.read.events import Filter
+from hearthwatch.record.suppression import Stillness
+from hearthwatch.schemas import Detected, Detection, Stage
+from hearthwatch.schemas.items import find_attribute_error
+from hearthwatch.schemas.testing import detected, frame
+from hearthwatch.stages.rules import RulesJudge
+from tests.support.api_record import Home, serve
+from tests.support.data_dir import House, lake_differs
+from tests.support.invariants import check
+from tests.support.pipeline import ROOT, Ended, Nursery, Pipeline, content, name
+
+EXAMPLE = ROOT / "examples" / "colours"
+PAINTED = {"red": (190, 40, 40), "white": (250, 245, 240), "blue": (50, 80, 190), "green": (30, 160, 70), "orange": (225, 125, 40)}  # fmt: skip
+VALUE = st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9)  # fmt: skip
+ATTRIBUTES = st.dictionaries(st.text(min_size=1, max_size=5), VALUE, max_size=4)
+
+
+def box(**attributes):
+    return Detection("person", 0.9, (10, 20, 30, 40), attributes)
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path)
+    yield house
+    house.close()
+
+
+def test_a_detection_without_attributes_is_what_it_was():
+    plain = Detection("person", 0.9, (1, 2, 3, 4))
+    assert plain == Detection("person", 0.9, (1, 2, 3, 4), {}) and hash(plain) == hash(replace(plain))
+    assert plain != replace(plain, attributes={"colour": "red"})
+    assert pickle.loads(pickle.dumps(box(colour="red"))) == box(colour="red")
+
+
+# -- stored, read, published
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(attributes=st.lists(ATTRIBUTES, min_size=1, max_size=3))
+def test_the_record_returns_what_was_stored(house, attributes):
+    boxes = tuple(replace(box(**found), bbox=(n, 0, 9, 9)) for n, found in enumerate(attributes))
+    count = house.rows("SELECT count(*) FROM frames")[0][0]
+    house.see("door", count * 1000, boxes=boxes)
+    stored = house.ledger.decision(frame(count + 1)).detections
+    assert stored == boxes
+    kinds = [{name: type(value) for name, value in found.attributes.items()} for found in stored]
+    assert kinds == [{name: type(value) for name, value in found.items()} for found in attributes]
+
+
+def test_messages_the_api_and_the_lake_have_them_and_others_stay_as_they_are(house):
+    house.see("door", 0, boxes=(box(colour="red", plate="B 1"), box()))
+    house.see("door", 5, boxes=(box(colour="blue", plate="B 1"),))
+    house.see("yard", 8, boxes=(box(),))
+    house.close_events()
+    closed = {m.event.camera_id: m for m in Feed(house.record).after(0, 99) if m.type == "event.closed"}
+    assert closed["door"].event.attributes == {"colour": ("red", "blue"), "plate": ("B 1",)}
+    assert closed["door"].as_dict()["attributes"] == {"colour": ["red", "blue"], "plate": ["B 1"]}
+    assert "attributes" not in closed["yard"].as_dict()
+    assert house.rows("SELECT payload LIKE '%attributes%' FROM feed WHERE kind = 'event' AND type = 'event.opened'") == [(1,), (0,)]  # fmt: skip
+    found = list_detections(house.record, Filter(), 0, 9, 0)
+    assert [row["attributes"] for row in found] == [{}, {"colour": "blue", "plate": "B 1"}, {}, {"colour": "red", "plate": "B 1"}]  # fmt: skip
+    house.export()
+    assert not lake_differs(house)
+    rows = [
+        row for file in house.lake.files("detections") for row in pq.read_table(file, partitioning=None).to_pylist()
+    ]
+    assert sorted(row["attributes"] or "" for row in rows)[2:] == ['{"colour": "blue", "plate": "B 1"}', '{"colour": "red", "plate": "B 1"}']  # fmt: skip
+
+
+def test_a_message_holds_so_many_values_and_no_more(house):
+    house.see("door", 0, boxes=tuple(box(plate=f"B {n}") for n in range(40)))
+    (message,) = Feed(house.record).after(0, 9)
+    assert message.event.attributes == {"plate": tuple(f"B {n}" for n in range(ATTRIBUTES_MAX))}
+
+
+def test_a_box_that_stands_still_keeps_its_attributes(house):
+    house.batching = Batching(
+        house.record, lambda s: RulesJudge(s, zone=ZoneInfo("UTC")), stillness=Stillness(None, 1, 0)
+    )
+    house.see("door", 0, 100, boxes=(box(colour="red"),))
+    assert house.rows("SELECT frame_id, attributes FROM suppressed") == [(2, '{"colour": "red"}')]
+    assert house.ledger.decision(frame(2)).detections == (box(colour="red"),)
+
+
+def test_the_api_is_as_documented(tmp_path):
+    home = Home(tmp_path)
+    home.picture("Front Door", 30, "person")
+    sql = """UPDATE detections SET attributes = '{"colour": "red", "sure": 0.5, "known": true}'"""
+    home.record.transact(lambda: home.record.execute(sql))
+    with serve(home.settings()) as here, here.client() as client:
+        (row,) = client.get("/api/detections").json()["detections"]
+        assert row["attributes"] == {"colour": "red", "sure": 0.5, "known": True}
+        (picture,) = client.get("/api/events/1").json()["frames"]
+        assert picture["detections"][0] == row
+    home.close()
+
+
+# -- what cannot be stored
+
+
+@pytest.mark.parametrize(
+    "attributes, says",
+    [
+        ({"colour": ["red"]}, "attribute `colour` is a list"),
+        ({"colour": None}, "attribute `colour` is a NoneType"),
+        ({"colour": "x" * 201}, "attribute `colour`: a text has at most 200 characters"),
+        ({"colour": "\ud800"}, "attribute `colour`"),
+        ({"sure": float("nan")}, "attribute `sure`: a text has at most 200 characters, a number is finite and has 64 bits"),
+        ({"sure": 2**63}, "attribute `sure`"),
+        ({"x" * 201: 1}, "an attribute's name is 'xxxx"),
+        ({"": 1}, "an attribute's name is ''"),
+        ({"\ud800": 1}, "an attribute's name is '\\ud800'"),
+        ({7: 1}, "an attribute's name is a int"),
+        ({str(n): n for n in range(17)}, "there are 17 attributes, and 16 may be"),
+        ("red", "attributes are a str"),
+    ],
+)
+def test_wrong_attributes_are_an_error_of_their_picture(attributes, says):
+    class Adds(Stage):
+        accepts = Detected
+        emits = Detected
+
+        def process(self, items):
+            return [replace(i, detections=(replace(i.detections[0], attributes=attributes),)) if i.frame.id == 2 else i for i in items]  # fmt: skip
+
+    assert says in find_attribute_error(attributes)
+    items = [detected(n) for n in (1, 2, 3)]
+    for out in (Process("adds", Adds(), Adds())(items), DeclaredTypes("adds", Detected)(Adds().process(items))):
+        assert [item.error and item.error.stage for item in out] == [None, "adds", None]
+        assert says in out[1].error.reason and out[1].detections == ()
+        assert out[0] is items[0]
+
+
+def test_what_just_fits_is_stored():
+    assert find_attribute_error({"n" * 199 + str(n): "x" * 200 for n in range(9)} | {"sure": 1e308, "n": 2**63 - 1, "yes": True}) is None  # fmt: skip
+
+
+# -- the example, run as people run it
+
+
+def painted(folder, nursery, stage="colours:Colours"):
+    """Pictures of one colour each, a detector that finds two boxes in each, and the example's stage behind it."""
+    p = Pipeline(folder, nursery=nursery, options="boxes = 2", more=f'[colours]\nuse = "{stage}"\nfrom = "detect"\n')
+    shutil.copy(EXAMPLE / "colours.py", p.folder)
+    flow = p.folder / "flow.toml"
+    flow.write_text(flow.read_text().replace('"batch"\nfrom = "detect"', '"batch"\nfrom = "colours"'))
+    for n, colour in enumerate(PAINTED):
+        file = io.BytesIO()
+        Image.new("RGB", (320, 320), PAINTED[colour]).save(file, "JPEG")
+        p.upload("door", name(5 * n, colour), file.getvalue())
+    return p
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery() as nursery:
+        yield nursery
+
+
+def test_the_example_names_colours_and_a_kill_at_any_commit_changes_nothing(tmp_path, nursery):
+    calm = painted(tmp_path / "calm", nursery)
+    sql = "SELECT f.path, d.object_type, d.attributes ->> 'colour' FROM detections d JOIN frames f ON f.id = frame_id"
+    found = calm.run().rows(sql)
+    assert len(found) > 5 and {kind for _, kind, _ in found} >= {"person", "dog"}
+    for path, kind, colour in found:
+        assert colour is None if kind == "dog" else colour in path
+    expected = stored(calm)
+    for at in (4, 6, 8, 10):
+        p = painted(tmp_path / str(at), nursery)
+        with pytest.raises(Ended):
+            p.start(resume=True, snapshot_seconds=0, DIE_AT=f"after:{at}").until_quiet()
+        assert p.wait() == 9
+        p.run(resume=True, snapshot_seconds=0)
+        stored(p).is_that_of(expected)
+        assert sorted(p.rows(sql)) == sorted(found)
+
+
+def stored(p):
+    with closing(p.record) as record:
+        check(record)
+        return content(record)
