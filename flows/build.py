@@ -34,6 +34,7 @@ from hearthwatch.schemas import Consumer, Event, Job, Sink, Source, Stage, Stage
 from hearthwatch.schemas.components import build_worker
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.items import ALERTS
 from hearthwatch.sinks.journal import Journal
 from hearthwatch.sources.pending import PendingEvents
 
@@ -212,6 +213,7 @@ class _Builder:
         found: set[str] = set()
         for up in (self.nodes[name] for name in node.upstream() if name in self.nodes):
             found |= {up.component.name} if isinstance(up.component, Journal) else self._journals(up)
+            found |= {ALERTS} if up.commits_events() else set()
         return frozenset(found)
 
 

@@ -21,11 +21,13 @@ from typing import Any, NamedTuple, TypeVar
 from hearthwatch.record import Record
 from hearthwatch.record.camera_clocks import LATE_MAX, CameraClocks
 from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter, Sighting
+from hearthwatch.record.journal import append_new, entry_of
 from hearthwatch.record.suppression import Stillness, Suppression
 from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
 from hearthwatch.schemas.items import (
+    ALERTS,
     PER_FRAME,
     Detected,
     Detection,
@@ -207,6 +209,8 @@ class Batching:
             boxes = tuple(sorted(boxes, key=lambda d: -d.confidence)[:PER_FRAME])
         kept = self._unsuppressed(item, captured, boxes) if boxes else []
         counts["detections"] += len(kept)
+        if item.alerts and not has_failed(error):
+            append_new(self.record, ALERTS, [entry_of(alert) for alert in item.alerts], self._decided or arrived)
         opened = frame.opened
         event_id = self._place(frame.id, frame.camera_id, captured, arrived, behind) if kept else None
         thumbnail = None if has_failed(error) or not item.detections else thumbnail_path(frame.id, captured)

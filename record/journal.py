@@ -65,18 +65,19 @@ def entry_of(item: object, key: Sequence[str] = ()) -> JournalRow:
 
 def write(record: Record, journal: str, entries: Sequence[JournalRow], at: int) -> int:
     """Append those that the journal does not hold, in one transaction; return how many."""
+    return record.transact(lambda: append_new(record, journal, entries, at))
 
-    def append_new() -> int:
-        sql = "INSERT OR IGNORE INTO journal(journal, key, kind, item, at, error) VALUES (?,?,?,?,?,?)"
-        written = 0
-        for entry in entries:
-            cursor = record.execute(sql, journal, entry.key, entry.kind, entry.item, at, entry.error)
-            written += cursor.rowcount
-            if cursor.rowcount and entry.error is None:
-                _append(record, int(cursor.lastrowid or 0), journal, entry, at)
-        return written
 
-    return record.transact(append_new)
+def append_new(record: Record, journal: str, entries: Sequence[JournalRow], at: int) -> int:
+    """Append those that the journal does not hold, inside a transaction; return how many."""
+    sql = "INSERT OR IGNORE INTO journal(journal, key, kind, item, at, error) VALUES (?,?,?,?,?,?)"
+    written = 0
+    for entry in entries:
+        cursor = record.execute(sql, journal, entry.key, entry.kind, entry.item, at, entry.error)
+        written += cursor.rowcount
+        if cursor.rowcount and entry.error is None:
+            _append(record, int(cursor.lastrowid or 0), journal, entry, at)
+    return written
 
 
 def _append(record: Record, id: int, journal: str, entry: JournalRow, at: int) -> None:

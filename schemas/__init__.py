@@ -18,6 +18,7 @@ from hearthwatch.schemas.components import (
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import (
     DUPLICATE,
+    Alert,
     DeadLetter,
     Detected,
     Detection,
@@ -35,6 +36,7 @@ from hearthwatch.schemas.messages import IncidentMessage, ItemMessage, Message, 
 
 __all__ = [
     "DUPLICATE",
+    "Alert",
     "Component",
     "Consumer",
     "ConsumerWorker",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +29,9 @@ SETTLED_STAGES = frozenset((DUPLICATE, SUPERSEDED, CUT_SHORT))
 ATTRIBUTES_MAX, ATTRIBUTE_LENGTH_MAX = 16, 200
 """Of one detection: names, and characters of a name or a text."""
 Attribute = str | float | bool
+
+ALERTS = "alerts"
+"""The journal of alerts."""
 
 INCIDENT_EVENTS_MAX = 100
 """Events that a message of an incident lists: 1 kB."""
@@ -165,6 +168,21 @@ def _is_storable(value: str | float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """What an own stage found in a picture and no rule judges. Its content is its identity: the same alert is stored once."""
+
+    camera: str
+    at: datetime
+    kind: str
+    score: int
+    """0 to 100, as a verdict's."""
+    summary: str
+    """One sentence for people."""
+    evidence: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Whatever supports it, JSON types only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detected:
     """A frame with its detections, or with the error that prevented detection."""
 
@@ -177,6 +195,8 @@ class Detected:
     detect_ms: float | None = field(default=None, kw_only=True)
     is_grey: bool | None = field(default=None, kw_only=True)
     """Whether the picture has no colour, as infrared light gives at night; None: not known."""
+    alerts: tuple[Alert, ...] = field(default=(), kw_only=True)
+    """What own stages report; `batch` writes them to the journal `alerts` together with the picture's state."""
 
 
 @dataclass(frozen=True, slots=True)

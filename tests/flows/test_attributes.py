@@ -3,10 +3,12 @@ attributes that cannot be stored are an error of their picture that names the st
 """
 
 import io
+import json
 import pickle
 import shutil
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -20,9 +22,10 @@ from hearthwatch.flows.guard import DeclaredTypes, Process
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import ATTRIBUTES_MAX
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.journal import read_items
 from hearthwatch.record.read.detections import list_detections
 from hearthwatch.record.read.events import Filter
-from hearthwatch.schemas import Detected, Detection, Stage
+from hearthwatch.schemas import Alert, DeadLetter, Detected, Detection, Stage
 from hearthwatch.schemas.items import find_attribute_error
 from hearthwatch.schemas.testing import detected, frame
 from hearthwatch.stages.rules import RulesJudge
@@ -161,17 +164,78 @@ def test_what_just_fits_is_stored():
     assert find_attribute_error({"n" * 199 + str(n): "x" * 200 for n in range(9)} | {"sure": 1e308, "n": 2**63 - 1, "yes": True}) is None  # fmt: skip
 
 
+# -- alerts
+
+
+def alert(**more):
+    what = {"camera": "door", "at": datetime(2026, 11, 28, tzinfo=UTC), "kind": "plate", "score": 70, "summary": "B 1"}
+    return Alert(**what | more)
+
+
+def test_an_alert_is_an_item_of_its_journal_once_and_never_an_event(house):
+    house.see("door", 0, boxes=(), alerts=(alert(), alert(summary="B 2")))
+    house.see("door", 5, boxes=(), alerts=(alert(),))
+    house.see("door", 9, error=DeadLetter("colours", "no"), alerts=(alert(summary="B 3"),))
+    messages = Feed(house.record).after(0, 9)
+    assert [(m.type, m.kind, m.item["summary"]) for m in messages] == [
+        ("item.alerts", "Alert", s) for s in ("B 1", "B 2")
+    ]
+    assert messages[0].item | {"at": 0} == {"camera": "door", "at": 0, "kind": "plate", "score": 70, "summary": "B 1", "evidence": {}}  # fmt: skip
+    assert [row["item"]["summary"] for row in read_items(house.record, 9, journal="alerts")] == ["B 2", "B 1"]
+    assert house.rows("SELECT count(*) FROM events") == [(0,)]
+
+
+def test_an_alert_that_cannot_be_stored_is_there_with_its_reason(house):
+    house.see("door", 0, boxes=(), alerts=(alert(evidence={"raw": object()}), alert()))
+    (failed,) = read_items(house.record, 9, failed=True)
+    assert "Alert, field `evidence`: Unable to serialize" in failed["error"]
+    assert len(Feed(house.record).after(0, 9)) == 1
+
+
 # -- the example, run as people run it
 
 
-def painted(folder, nursery, stage="colours:Colours"):
-    """Pictures of one colour each, a detector that finds two boxes in each, and the example's stage behind it."""
-    p = Pipeline(
-        folder, nursery=nursery, options="boxes = 2", batch=SOON, more=f'[colours]\nuse = "{stage}"\nfrom = "detect"\n'
-    )
+BEHIND = """
+[colours]
+use = "colours:Colours"
+from = "detect"
+
+[warn]
+use = "warn:Warn"
+from = "colours"
+
+[lines]
+use = "jsonl"
+from = "batch"
+only = { type = ["item.alerts"] }
+path = "alerts.jsonl"
+"""
+WARN = """
+from dataclasses import replace
+from hearthwatch.schemas import Alert, Detected, Stage
+
+
+class Warn(Stage):
+    accepts = Detected
+    emits = Detected
+
+    def process(self, items):
+        return [self.warn(item) for item in items]
+
+    def warn(self, item):
+        seen = {found.attributes.get("colour") for found in item.detections} - {None}
+        at = item.frame.captured_at
+        return replace(item, alerts=tuple(Alert(item.frame.camera_id, at, "colour", 60, name) for name in sorted(seen)))
+"""
+
+
+def painted(folder, nursery):
+    """Pictures of one colour each, a detector that finds two boxes in each, behind it the example's stage and one with alerts."""
+    p = Pipeline(folder, nursery=nursery, options="boxes = 2", batch=SOON, more=BEHIND)
     shutil.copy(EXAMPLE / "colours.py", p.folder)
+    (p.folder / "warn.py").write_text(WARN)
     flow = p.folder / "flow.toml"
-    flow.write_text(flow.read_text().replace('"batch"\nfrom = "detect"', '"batch"\nfrom = "colours"'))
+    flow.write_text(flow.read_text().replace('"batch"\nfrom = "detect"', '"batch"\nfrom = "warn"'))
     for n, colour in enumerate(PAINTED):
         file = io.BytesIO()
         Image.new("RGB", (320, 320), PAINTED[colour]).save(file, "JPEG")
@@ -192,7 +256,8 @@ def test_the_example_names_colours_and_a_kill_at_any_commit_changes_nothing(tmp_
     assert len(found) > 5 and {kind for _, kind, _ in found} >= {"person", "dog"}
     for path, kind, colour in found:
         assert colour is None if kind == "dog" else colour in path
-    expected = stored(calm)
+    expected, alerts = stored(calm), published(calm)
+    assert len(alerts) > 2
     for at in (4, 6):
         p = painted(tmp_path / str(at), nursery)
         with pytest.raises(Ended):
@@ -201,9 +266,17 @@ def test_the_example_names_colours_and_a_kill_at_any_commit_changes_nothing(tmp_
         p.run(resume=True, snapshot_seconds=0)
         stored(p).is_that_of(expected)
         assert sorted(p.rows(sql)) == sorted(found)
+        assert sorted(published(p)) == sorted(alerts)
 
 
 def stored(p):
     with closing(p.record) as record:
         check(record)
         return content(record)
+
+
+def published(p):
+    """The alerts that the consumer wrote: all that the journal holds, each once."""
+    found = [json.loads(line)["item"] for line in (p.folder / "alerts.jsonl").read_text().splitlines()]
+    assert [(json.dumps(item, ensure_ascii=False),) for item in found] == [(json.dumps(json.loads(item), ensure_ascii=False),) for (item,) in p.rows("SELECT item FROM journal WHERE journal = 'alerts' ORDER BY id")]  # fmt: skip
+    return [(item["at"], item["summary"]) for item in found]

@@ -61,7 +61,7 @@ class House:
         self.record.close()
         return self
 
-    def see(self, camera, *seconds, boxes=PERSON, error=None, discovered=None, upload=True):
+    def see(self, camera, *seconds, boxes=PERSON, error=None, discovered=None, upload=True, alerts=()):
         """Pictures of one camera, taken so many seconds after START; `discovered` in microseconds."""
         for second in seconds:
             at = START + round(second * S)
@@ -78,7 +78,9 @@ class House:
             if not upload:
                 file.unlink()
         frames = [entry.frame for entry in self.ledger.todo(0, 10**6)]
-        self.batching.write([Detected(f, 640, 360, () if error else boxes, error, model="m") for f in frames])
+        self.batching.write(
+            [Detected(f, 640, 360, () if error else boxes, error, model="m", alerts=alerts) for f in frames]
+        )
         for frame in frames:
             if boxes and not error:
                 write(self.data / path(frame.id, at_of(frame)), b"\xff\xd8 a thumbnail \xff\xd9")
