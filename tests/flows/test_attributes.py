@@ -239,7 +239,7 @@ def painted(folder, nursery):
     for n, colour in enumerate(PAINTED):
         file = io.BytesIO()
         Image.new("RGB", (320, 320), PAINTED[colour]).save(file, "JPEG")
-        p.upload("door", name(n / 5, colour), file.getvalue())
+        p.upload("door", name(n / 5, colour), file.getvalue(), mtime=1_790_000_000 + n)
     return p
 
 
