@@ -32,7 +32,7 @@ SUPPRESSED = pa.schema(
     {
         "id": pa.int64(), "frame_id": pa.int64(), "camera_id": pa.string(), "detected_at": TIME, "object_type": pa.string(),
         "confidence": pa.float64(), "bbox_x": pa.int32(), "bbox_y": pa.int32(), "bbox_width": pa.int32(), "bbox_height": pa.int32(),
-        "reason": pa.string(),
+        "reason": pa.string(), "attributes": pa.string(),
     }
 )  # fmt: skip
 
