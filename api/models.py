@@ -644,6 +644,7 @@ class SystemMessages(Model):
 
 class JournalItem(Model):
     id: int
+    """Its number in the record."""
     journal: str
     """The journal that it is in."""
     key: str

@@ -30,7 +30,8 @@ KIND = {
 OTHER = 5
 DARK = {"private": 33, "window": 35, "vehicle": 33, "own_door": 20, "": 28, "public": 3}
 """A person in the dark, by place."""
-ASLEEP_FROM, ASLEEP_UNTIL, ASLEEP = 24, 6, 13  # hours; points in the dark in a zone that is not public
+ASLEEP_FROM, ASLEEP_UNTIL = 24, 6  # hours
+ASLEEP, ASLEEP_ANYWHERE = 13, 4  # points in the dark in a zone that is not public; where there are no zones
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
@@ -206,8 +207,8 @@ class RulesJudge:
         own = place != "public"
         if dark:
             yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
-            if place not in ("", "public") and self.is_deep:
-                yield Term(ASLEEP // (1 + doubt), "while people are asleep")
+            if own and self.is_deep:
+                yield Term((ASLEEP if place else ASLEEP_ANYWHERE) // (1 + doubt), "while people are asleep")
         elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
         else:

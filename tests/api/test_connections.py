@@ -211,8 +211,7 @@ def test_attempts_at_the_same_time_do_not_go_faster(tmp_path):
     ],
 )  # fmt: skip
 def test_a_short_token_is_for_this_machine_only(tmp_path, host, token, mistake):
-    given = {"HEARTHWATCH_API_HOST": host} | ({"HEARTHWATCH_API_TOKEN": token} if token else {})
-    said = open_host_mistake(Home(tmp_path).settings(**given))
+    said = open_host_mistake(host, token)
     assert (said is None) if mistake is None else (mistake in said)
     assert token is None or said is None or token not in said
 

@@ -22,7 +22,7 @@ from hearthwatch.schemas.text import plural
 from tests.support.api_record import Home, S, serve, story, wait_for
 from tests.support.redis_server import RedisServer
 
-SERVICES = "database redis detector nemotron pipeline uploads cameras consumers lake retention".split()
+SERVICES = "database redis detector nemotron pipeline uploads cameras consumers lake retention journal".split()
 
 
 @pytest.fixture

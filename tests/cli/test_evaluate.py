@@ -127,7 +127,7 @@ def test_a_story_becomes_the_events_that_batching_cuts_with_all_its_boxes():
     some = short(3)
     for story, result in zip(some, drawn(some), strict=True):
         boxes = [(d.object_type, *d.bbox) for frame in story.frames for d in frame]
-        assert [(s.object_type, *s[4:]) for facts in result.facts for s in facts.sightings] == boxes
+        assert [(s.object_type, *s[4:8]) for facts in result.facts for s in facts.sightings] == boxes
         assert {f.camera_name for f in result.facts} == {story.camera.replace("_", " ").title()}
         assert sum(f.frame_count for f in result.facts) == sum(map(bool, story.frames))
 

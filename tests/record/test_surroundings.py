@@ -29,7 +29,7 @@ class ZoneJudge:
     def add(self, at, objects, boxes):
         s = self.surroundings
         for box in boxes():
-            if "window" in places_of(s.zones, foot_point(box[4:], s.width, s.height)):
+            if "window" in places_of(s.zones, foot_point(box[4:8], s.width, s.height)):
                 self.points = 90 if s.is_grey else 70
 
     def handover(self):
