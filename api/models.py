@@ -645,15 +645,15 @@ class SystemMessages(Model):
 class JournalItem(Model):
     id: int
     """Its number in the record."""
-    journal: str
+    journal: Annotated[str, Field(examples=["bursts"])]
     """The journal that it is in."""
-    key: str
+    key: Annotated[str, Field(examples=["2548ae2c7fb274a3fca9e0f30443b7a7"])]
     """Made of its content: the same for the same item."""
-    kind: str
+    kind: Annotated[str, Field(examples=["Level"])]
     """Its class; `dict` for a mapping, `failed` with an error."""
     at: Time
     """When it was written."""
-    item: dict[str, Any]
+    item: Annotated[dict[str, Any], Field(examples=[{"db": 61.5}])]
     """Its fields."""
     error: str | None
     """Why it could not be written, or failed before; null: it did not."""
