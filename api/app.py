@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import THREADS, AppState
 from hearthwatch.api.file_serving import FileRefused
-from hearthwatch.api.routes import cameras, detections, events, feedback, incidents, live, media, page, system
-from hearthwatch.api.security import AccessMiddleware, redact
+from hearthwatch.api.routes import cameras, detections, events, feedback, history, incidents, live, media, page, system
+from hearthwatch.api.security import COOKIE, PUBLIC_PATHS, AccessMiddleware, ForwardedMiddleware, redact
 from hearthwatch.record import RecordError
 from hearthwatch.schemas.settings import Settings
 from hearthwatch.schemas.text import product_version
@@ -34,10 +34,18 @@ TAGS = [
     {"name": "feedback", "description": "What you answered about events, and what was learned from it."},
     {"name": "cameras", "description": "One for each folder below the upload tree."},
     {"name": "detections", "description": "Boxes, in pixels of the original picture."},
+    {"name": "history", "description": "All pictures by time, what each day had, search."},
     {"name": "media", "description": "Uploads and thumbnails."},
     {"name": "live", "description": "New messages of the feed."},
     {"name": "system", "description": "Health, the ledger, quarantined pictures."},
 ]
+
+
+SECURITY = {
+    "token": {"type": "http", "scheme": "bearer", "description": "`HEARTHWATCH_API_TOKEN`; without one set, nothing is needed."},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Of `POST /api/session`, for browsers."},
+    "signed": {"type": "apiKey", "in": "query", "name": "sig", "description": "Of `POST /api/session/signed-url`: GET of one path."},
+}  # fmt: skip
 
 
 class Api(FastAPI):
@@ -45,9 +53,16 @@ class Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            schemas = super().openapi()["components"]["schemas"]
+            document = super().openapi()
+            schemas = document["components"]["schemas"]
             for schema in schemas.values():
                 schema["examples"] = [make_example(schema, schemas)]
+            document["components"]["securitySchemes"] = SECURITY
+            document["security"] = [{name: []} for name in SECURITY]
+            for path, operations in document["paths"].items():
+                if path in (*PUBLIC_PATHS, "/api/feedback/{token}"):
+                    for operation in operations.values():
+                        operation["security"] = []
         return super().openapi()
 
 
@@ -80,10 +95,10 @@ def create(settings: Settings) -> FastAPI:
 
     app = Api(
         title="Hearthwatch", version=product_version(), description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
-        docs_url=None, redoc_url=None, redirect_slashes=False,
+        docs_url=None, redoc_url=None, redirect_slashes=False, generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     app.state.app_state = state
-    for module in (page, events, feedback, incidents, cameras, detections, media, live, system):
+    for module in (page, events, feedback, incidents, history, cameras, detections, media, live, system):
         app.include_router(module.router, responses=models.COMMON_ERRORS)
     app.mount("/static", page.Static())
     app.add_middleware(AccessMiddleware, settings=settings)
@@ -92,6 +107,8 @@ def create(settings: Settings) -> FastAPI:
             CORSMiddleware, allow_origins=settings.hearthwatch_cors_origins, allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
         )  # fmt: skip
+    if settings.hearthwatch_api_forwarded:
+        app.add_middleware(ForwardedMiddleware, trusted_hosts=list(settings.hearthwatch_api_forwarded))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FileRefused, _refused)
     for error_type in (RecordError, sqlite3.Error):

@@ -1,7 +1,7 @@
 """Deliver new messages of the feed to all live clients: one thread polls the record, each client has a bounded queue.
 
-At least once, in order of `seq`, after the client's position if it gives one (`Last-Event-ID`): older messages are read
-from the record first. A client that is too slow is dropped, not buffered; it reconnects and resumes.
+At least once, in order of `seq` of each cell, after the client's position if it gives one (`Last-Event-ID`): older messages are
+read from the record first. A position has the number of each cell's last message. A client that is too slow is dropped, not buffered; it reconnects and resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from hearthwatch.record import Record, RecordError
+from hearthwatch.record import RecordError
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.read.snapshot import SnapshotReader
 
@@ -31,15 +31,17 @@ QUEUE_MAX = 1000  # messages of about 700 bytes, shared by all clients; a client
 ROWS_MAX = 500  # rows of the feed read at once
 CLIENTS_MAX = 1000
 POSITION_STORE = 8  # characters of the record's id in a position
-POSITION = rf"(?:([^.]{{1,{POSITION_STORE}}})\.)?(\d{{1,18}})"  # 0.1 sent the number alone
+POSITION = rf"(?:([^.]{{1,{POSITION_STORE}}})\.)?(\d{{1,18}}(?:-\d{{1,18}})*)"  # 0.1 sent the number alone
 
-_AFTER = "SELECT seq, payload, kind FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+Seqs = tuple[int, ...]
+"""The last message of each cell."""
+_AFTER = "SELECT seq, payload, kind FROM {}.feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 
 
 class FeedRow(NamedTuple):
     """A row of the feed: `payload` is the message of the contract, as JSON; `kind` is `event`, `incident` or `system`."""
 
-    seq: int
+    seq: Seqs
     payload: str
     kind: str
 
@@ -47,7 +49,7 @@ class FeedRow(NamedTuple):
 class Subscriber:
     """The queue of one client: messages after `start`; those up to `start` are in the record."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: Seqs) -> None:
         self.start = start
         self.queue: deque[FeedRow] = deque()
         self.status: str | None = None
@@ -82,7 +84,8 @@ class FeedHub:
     def __init__(self, reader: SnapshotReader, status: Callable[[], dict[str, Any]]) -> None:
         self._reader, self._status = reader, status
         self._subscribers: set[Subscriber] = set()
-        self._seq, self._store = 0, ""
+        self._seq: Seqs = (0,)
+        self._store = ""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -105,17 +108,18 @@ class FeedHub:
         for subscriber in list(self._subscribers):
             subscriber.drop()
 
-    def position(self, seq: int) -> str:
+    def position(self, seq: Seqs) -> str:
         """Format the position behind this message: opaque to clients, and of this record only."""
-        return f"{self._store[:POSITION_STORE]}.{seq}" if self._store else str(seq)
+        numbers = "-".join(map(str, seq))
+        return f"{self._store[:POSITION_STORE]}.{numbers}" if self._store else numbers
 
-    def parse_position(self, text: str | None) -> int | None:
-        """Return the number that a client resumes after, 0 if its position is of another record; None: it is no position."""
+    def parse_position(self, text: str | None) -> Seqs | None:
+        """Return the numbers that a client resumes after, 0 if its position is of another record; None: it is no position."""
         found = re.fullmatch(POSITION, text or "")
         if found is None:
             return None
         is_ours = found[1] is None or not self._store or found[1] == self._store[:POSITION_STORE]
-        return int(found[2]) if is_ours else 0
+        return tuple(map(int, found[2].split("-"))) if is_ours else (0,)
 
     def subscribe(self) -> Subscriber | None:
         """Add a client at the end of the feed; None: there are too many."""
@@ -129,14 +133,14 @@ class FeedHub:
         self._subscribers.discard(subscriber)
 
     async def stream(
-        self, subscriber: Subscriber, after: int | None
+        self, subscriber: Subscriber, after: Seqs | None
     ) -> AsyncIterator[tuple[list[FeedRow], str | None]]:
         """Yield (messages, status or None) until the client is dropped: the status, what came after `after`, what is new."""
         seq = subscriber.start if after is None else after
         first = json.dumps(await run_in_threadpool(self._status))
         subscriber.status = None  # older than this one
         yield [], first
-        while seq < subscriber.start and not subscriber.dropped:
+        while not subscriber.dropped:
             missed = await run_in_threadpool(self._read, seq, subscriber.start)
             if not missed:
                 break
@@ -153,7 +157,7 @@ class FeedHub:
         for subscriber in list(self._subscribers):
             subscriber.push(rows, status)
 
-    def _reset(self, seq: int) -> None:
+    def _reset(self, seq: Seqs) -> None:
         """Start at the end of another record: positions in the old feed mean nothing."""
         self._seq = seq
         self.drop_all()
@@ -171,9 +175,12 @@ class FeedHub:
                     self._call(self._reset, seq)
                 store = record.store_id if self._reader.exists() else store
                 self._store = store or ""
-                rows, version = [], (id(record), record.one("PRAGMA data_version")[0])
+                rows, version = (
+                    [],
+                    (id(record), [record.one(f"PRAGMA {schema}.data_version")[0] for schema in record.schemas]),
+                )
                 if version != seen:
-                    rows = self._read(seq, 1 << 62)
+                    rows = self._read(seq, (1 << 62,) * len(record.schemas))
                     seen = version if len(rows) < ROWS_MAX else None
                     seq = rows[-1].seq if rows else seq
                 status = None
@@ -200,12 +207,18 @@ class FeedHub:
         except (sqlite3.Error, RecordError, OSError):
             return ""
 
-    def _last_seq(self) -> int:
+    def _last_seq(self) -> Seqs:
         try:
-            return Feed(self._reader.connection()).last()
+            record = self._reader.connection()
+            return tuple(Feed(record).last(schema) for schema in record.schemas)
         except (sqlite3.Error, RecordError, OSError):
-            return 0
+            return (0,)
 
-    def _read(self, seq: int, until: int) -> list[FeedRow]:
-        record: Record = self._reader.connection()
-        return [FeedRow(*row) for row in record.rows(_AFTER, seq, until, ROWS_MAX)]
+    def _read(self, seq: Seqs, until: Seqs) -> list[FeedRow]:
+        record, out, at = self._reader.connection(), list[FeedRow](), list(seq)
+        at += [0] * (len(record.schemas) - len(seq))  # a cell that has come since
+        for n, (schema, last) in enumerate(zip(record.schemas, until, strict=False)):
+            for number, payload, kind in record.rows(_AFTER.format(schema), at[n], last, ROWS_MAX - len(out)):
+                at[n] = number
+                out.append(FeedRow(tuple(at), payload, kind))
+        return out

@@ -13,13 +13,16 @@ import re
 import stat
 from collections.abc import Iterator
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from hearthwatch.record import Record
 from hearthwatch.record.paths import file_version, unescape
+from hearthwatch.record.pictures import originals
 
 PATH_CHARACTERS_MAX = 4096
 CHUNK = 256 * 1024
@@ -100,6 +103,19 @@ def open_file(folder: Path, name: bytes, shown: str) -> OpenFile:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_original(record: Record, base: Path, data_dir: Path, frame: int, shown: str) -> OpenFile | None:
+    """Open the original of this frame, wherever it is; None: it is nowhere, or another picture took its place."""
+    for original in originals(record, base, data_dir, frame):
+        try:
+            file = open_file(original.folder, original.name, shown)
+        except FileRefused:
+            continue
+        if original.is_it(os.fstat(file.descriptor), partial(os.pread, file.descriptor, original.size, 0)):
+            return file
+        os.close(file.descriptor)
+    return None
 
 
 def _check_type(descriptor: int, root: bytes, name: bytes, shown: str) -> OpenFile:

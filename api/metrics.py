@@ -5,6 +5,7 @@ What retention deletes leaves the counts of the record, so those are gauges; cou
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from hearthwatch.api.dependencies import AppState
 from hearthwatch.schemas.text import product_version
 
+CAMERAS_MAX = 200  # with a series each, those that sent a picture last; a tree whose folders are days has thousands
+OTHERS = "(others)"  # no camera has this id
+CONDITIONS_MAX = 1000
 COUNTED = (
     ("pictures", "Pictures", "sum(n) FROM pictures"), ("detections", "Boxes", "sum(n) FROM detection_counts"),
     ("events", "Events", "sum(n) FROM event_counts WHERE object_type = ''"),
@@ -43,6 +47,8 @@ class Collector:
         try:
             with self.state.reader.snapshot() as record:
                 yield from _read_families(record)
+                alive = {name: cell["alive"] for name, cell in self.state.health.view(record, now()).cells.items()}
+                yield _family("cell_up", "Whether the pipeline of a cell runs.", "cell", alive)
         except (sqlite3.Error, RecordError, OSError):
             is_readable = False
         yield _family("up", "Whether the record can be read.", "", is_readable)
@@ -72,7 +78,10 @@ def _read_families(record: Record) -> Iterator[Metric]:
     beats, cameras, consumers = queries.heartbeats(record), queries.camera_health(record, at), queries.consumers(record)
     counts = {what: dict(record.rows(f"SELECT camera_id, {sql} GROUP BY 1")) for what, _, sql in COUNTED}
     reasons = "SELECT error_stage, count(*) FROM frames WHERE state = 'quarantined' GROUP BY 1 ORDER BY 1"
-    conditions = record.rows("SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY 1, 2")
+    newest = "SELECT kind, subject, severity, state = 'on' FROM conditions ORDER BY state = 'on' DESC, changed_at DESC LIMIT ?"
+    conditions = sorted(record.rows(newest, CONDITIONS_MAX))
+    by_age = sorted(cameras, key=lambda id: cameras[id]["last_picture_age_seconds"] or math.inf)
+    shown = sorted(by_age[:CAMERAS_MAX])
     numbers = {(chain, name): value for chain, beat in beats.items() for name, value in beat["counters"].items()}
     families: list[tuple[str, str, str, Any]] = [
         ("pictures_total", "Pictures found since the record began.", "", queries.pictures_found(record)),
@@ -83,10 +92,10 @@ def _read_families(record: Record) -> Iterator[Metric]:
         ("dead_letters", "Quarantined pictures by the stage that failed.", "stage", dict(record.rows(reasons))),
         ("cameras", "Cameras.", "", len(cameras)),
         ("verdicts_pending", "Events that wait for the language model.", "", queries.pending(record)),
-        ("feed_seq", "Newest message of the feed.", "", Feed(record).last()),
-        *((f"camera_{what}", f"{words} in the record by camera.", "camera", {id: counts[what].get(id, 0) for id in cameras}) for what, words, _ in COUNTED),
-        ("camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", {id: c["last_picture_age_seconds"] for id, c in cameras.items()}),
-        ("camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", {id: c["clock_offset_seconds"] for id, c in cameras.items()}),
+        ("feed_seq", "Newest message of the feed.", "", sum(Feed(cell).last() for cell in record.cells or (record,))),
+        *((f"camera_{what}", f"{words} in the record by camera.", "camera", _by_camera(counts[what], shown, cameras)) for what, words, _ in COUNTED),
+        ("camera_last_picture_age_seconds", "Seconds since a camera's last picture.", "camera", {id: cameras[id]["last_picture_age_seconds"] for id in shown}),
+        ("camera_clock_offset_seconds", "How slow a camera's clock is.", "camera", {id: cameras[id]["clock_offset_seconds"] for id in shown}),
         ("consumer_delivered_total", "Messages delivered.", "consumer", {name: row["delivered"] for name, row in consumers.items()}),
         ("consumer_failed_total", "Deliveries that failed; they come again.", "consumer", {name: row["failed"] for name, row in consumers.items()}),
         ("consumer_lag", "Messages that a consumer of the feed has not processed.", "consumer", {name: row["lag"] for name, row in consumers.items()}),
@@ -96,6 +105,12 @@ def _read_families(record: Record) -> Iterator[Metric]:
     ]  # fmt: skip
     yield from (_family(*each) for each in families)
     yield from _histograms(beats)
+
+
+def _by_camera(counts: Mapping[str, int], shown: list[str], cameras: Mapping[str, Any]) -> dict[str, int]:
+    """Return the counts of the cameras with a series, and the sum of the others, if there are any."""
+    others = {OTHERS: sum(counts.get(id, 0) for id in cameras) - sum(counts.get(id, 0) for id in shown)}
+    return {id: counts.get(id, 0) for id in shown} | (others if len(cameras) > len(shown) else {})
 
 
 def _free_bytes(state: AppState) -> int:

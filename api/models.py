@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, RiskLevel
+from hearthwatch.schemas.items import AnalysisStatus, Analyzer, EventType, PictureVerdict, RiskLevel
 from hearthwatch.schemas.zones import POINTS_MAX, ZONES_MAX, ZoneKind
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T08:15:30.000000Z"])]
@@ -17,7 +17,8 @@ Status = Literal["online", "offline", "error"]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S", examples=["Front door"])]
 Notes = Annotated[str | None, Field(max_length=10_000, examples=["the neighbour"])]
 Folder = Annotated[str | None, Field(min_length=1, max_length=500, examples=["Front Door"])]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Mark = Annotated[bool, Field(strict=True)]  # 0 and "no" are mistakes
 ShortStatus = Literal["ok", "slow", "down", "disabled", "starting"]
 Severity = Literal["info", "warning", "error"]
 Level = Annotated[RiskLevel, Field(examples=["high"])]
@@ -36,6 +37,9 @@ UploadPath = Annotated[
     ),
 ]
 Limit = Annotated[int, Field(description="Requested size of the page.")]
+NextCursor = Annotated[
+    str | None, Field(description="What to send as `cursor` for the next page; null: this is the last.")
+]
 
 
 class Model(BaseModel):
@@ -142,6 +146,11 @@ class EventResponse(_Judged):
     """Ids of its boxes, ascending."""
     incident_id: int | None
     """The incident that it belongs to; null until it is linked, within a second."""
+    picture_verdict: PictureVerdict | None
+    """Whether the pictures show what the boxes claim; null: no model was asked about them."""
+    analysis: dict[str, Any]
+    """What the model was shown and wrote besides its verdict: `shown`, `tracks`, `acts`, `writing`, `resident_likely`, `cue`,
+    `tokens` and `frames`, how many pictures the event had then."""
 
 
 class Page(Model):
@@ -166,8 +175,7 @@ class LevelCounts(Model):
 class _LevelPage(Page):
     levels: LevelCounts
     """How many match without the filter `risk_level`."""
-    next_cursor: str | None
-    """What to send as `cursor` for the next page; null: this is the last."""
+    next_cursor: NextCursor
 
 
 class EventPage(_LevelPage):
@@ -266,6 +274,8 @@ class Revision(Model):
     """How many pictures the event had."""
     latency_ms: float | None
     """Milliseconds of the language model's response; null: the rules' verdict."""
+    picture_verdict: PictureVerdict | None
+    """Whether its pictures showed what the boxes claim; null: no model was asked about them."""
     at: Time
     """When it was stored."""
 
@@ -297,18 +307,23 @@ class EventDetail(EventResponse):
 
 
 class EventUpdate(Model):
-    reviewed: bool | None = None
+    reviewed: Mark | None = None
     """Whether it was reviewed; absent or null: unchanged."""
     notes: Notes = None
     """Notes; absent: unchanged, null: none."""
 
 
+class ReviewMatching(Model):
+    reviewed: Mark
+    """Whether they were reviewed."""
+
+
 class ReviewRequest(Model):
-    reviewed: bool
+    reviewed: Mark
     """Whether they were reviewed."""
     risk_level: Level | None = None
     """All of this level; this or `ids` is required."""
-    ids: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63)]] | None, Field(max_length=10_000)] = None
+    ids: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63, strict=True)]] | None, Field(max_length=10_000)] = None
     """Only these."""
     camera_id: Annotated[str | None, Field(max_length=300)] = None
     """Only this camera's."""
@@ -348,6 +363,8 @@ class FeedbackResponse(Model):
     """The reason that is printed with these points; null: no points."""
     expires_at: Time
     """When it counts no more; until then it counts less every day."""
+    source: Literal["owner", "pictures"]
+    """Who gave it: `pictures`: a language model that saw nothing in the event's pictures."""
 
 
 class FeedbackList(Model):
@@ -369,11 +386,31 @@ class IncidentResponse(_Judged):
     """Ids of its cameras, in order of their first event."""
     camera_names: Annotated[list[str], Field(examples=[["Front door"]])]
     """Their names."""
+    alert_counts: Annotated[dict[str, int], Field(examples=[{"plate": 1}])]
+    """Alerts of own stages that it has, by kind."""
+
+
+class AlertResponse(Model):
+    id: int
+    """Its number in the record."""
+    camera_id: CameraId
+    at: Time
+    """When it was, by the camera's clock."""
+    kind: Annotated[str, Field(examples=["plate"])]
+    """What was found, in the stage's words."""
+    score: Annotated[int, Field(ge=0, le=100, examples=[70])]
+    """0 to 100, as a verdict's."""
+    summary: Annotated[str, Field(examples=["B 1 is back"])]
+    """One sentence."""
+    evidence: dict[str, Any]
+    """What supports it."""
 
 
 class IncidentDetail(IncidentResponse):
     events: list[EventResponse]
     """Its events, oldest first; of a long incident the newest 1000: all are in `/api/events?incident_id=`."""
+    alerts: list[AlertResponse]
+    """Its alerts, oldest first; of many the newest 1000."""
 
 
 class IncidentPage(_LevelPage):
@@ -384,7 +421,7 @@ class IncidentPage(_LevelPage):
 
 
 class IncidentUpdate(Model):
-    reviewed: bool | None = None
+    reviewed: Mark | None = None
     """Whether all of its events were reviewed; absent or null: unchanged."""
 
 
@@ -450,6 +487,13 @@ class PreviewedEvent(Model):
     """The boxes that count or do not count now, and the terms of the score that come or go."""
 
 
+class PreviewTotals(Model):
+    incidents: int
+    """Incidents that began in these 7 days, of this camera alone."""
+    notifications: int
+    """Notifications about them that make a sound, of all notifiers together."""
+
+
 class ZonesPreview(Model):
     since: Time
     """Events that started from then on were compared."""
@@ -459,6 +503,10 @@ class ZonesPreview(Model):
     """How many events would change, by `kind`."""
     events: list[PreviewedEvent]
     """At most 50 of them: those that appear, vanish, rise and fall first."""
+    before: PreviewTotals
+    """With the zones in force."""
+    after: PreviewTotals
+    """With these zones."""
 
 
 class CameraResponse(Model):
@@ -480,6 +528,8 @@ class CameraResponse(Model):
     """Cameras that a visit may go to from here, or come from; null: all."""
     notify_level: RiskLevel | None
     """The least level at which notifiers report its incidents; null: `HEARTHWATCH_NOTIFY_LEVEL`."""
+    clock_offset_ms: int | None
+    """How slow its clock is, milliseconds; negative: fast; null: not known yet. Events and alerts allow for it."""
     silent: bool
     """No picture for longer than usual for this camera."""
     last_image_url: Annotated[str | None, Field(examples=["/api/media/cameras/front_door/2026/11/22/081530.jpg"])]
@@ -559,6 +609,77 @@ class Timeline(Model):
     """By name."""
 
 
+# -- looking back
+
+
+class CameraFrame(FrameResponse):
+    camera_id: CameraId
+    event_id: int | None
+    """The event that it is in; null: nothing was seen on it, or the event was deleted."""
+
+
+class FramePage(Model):
+    frames: list[CameraFrame]
+    """This page, newest first."""
+    count: Annotated[int, Field(description="How many match, on all pages.")]
+    limit: Limit
+    next_cursor: NextCursor
+
+
+class CalendarDay(Model):
+    date: Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-22"])]
+    """The day."""
+    start: Time
+    """When it begins."""
+    end: Time
+    """When the next day begins."""
+    incidents: int
+    """Incidents that began on it."""
+    unreviewed: int
+    """Incidents of these to review."""
+    events: int
+    """Events that began on it."""
+    unreviewed_events: int
+    """Events of these to review."""
+    pictures: int
+    """All files of it, also without detections."""
+
+
+class Calendar(Model):
+    month: Annotated[str, Field(examples=["2026-11"])]
+    """The month."""
+    days: list[CalendarDay]
+    """All of its days, in order."""
+
+
+class SearchFilter(Model):
+    kind: Literal["time", "camera"]
+    """What it filters by."""
+    text: Annotated[str, Field(examples=["last night"])]
+    """The words of `q` that mean it: without them, `q` is without this filter."""
+    camera_ids: Annotated[list[str], Field(examples=[["front_door"]])]
+    """Cameras with this name."""
+    start_date: Time | None
+    """Not before this; null: of no day."""
+    end_date: Time | None
+    """Before this; null: of no day."""
+    hours: Annotated[list[str] | None, Field(examples=[["22:00", "06:00"]])]
+    """From and until, of every day or of that day; null: all hours."""
+
+
+class SearchPage(Model):
+    q: Annotated[str, Field(examples=["person front door last night"])]
+    """The search, as it was sent."""
+    filters: list[SearchFilter]
+    """What of it was understood as filters."""
+    events: list[EventResponse]
+    """This page, newest first."""
+    count: int
+    """How many match, on all pages; they are counted up to 1,000."""
+    limit: Limit
+    next_cursor: NextCursor
+
+
 # -- the system
 
 
@@ -610,6 +731,15 @@ class ConditionResponse(Model):
     """When it began."""
 
 
+class CellStatus(Model):
+    alive: bool
+    """Whether its pipeline runs, by its heartbeat."""
+    last_heartbeat: Time | None
+    """The last one; null: never."""
+    backlog: int
+    """Pictures that wait."""
+
+
 class SystemHealth(Model):
     status: Literal["healthy", "degraded", "unhealthy"]
     """`unhealthy`: the database fails; `degraded`: anything else does."""
@@ -617,6 +747,8 @@ class SystemHealth(Model):
     """Each service."""
     conditions: list[ConditionResponse]
     """What is wrong now, the worst first."""
+    cells: dict[str, CellStatus]
+    """Each cell by name; none if the record cannot be read."""
     timestamp: Time
     """When this was read."""
 
@@ -645,15 +777,15 @@ class SystemMessages(Model):
 class JournalItem(Model):
     id: int
     """Its number in the record."""
-    journal: Annotated[str, Field(examples=["bursts"])]
+    node: Annotated[str, Field(examples=["bursts"])]
     """The journal that it is in."""
-    key: Annotated[str, Field(examples=["2548ae2c7fb274a3fca9e0f30443b7a7"])]
+    content_hash: Annotated[str, Field(examples=["2548ae2c7fb274a3fca9e0f30443b7a7"])]
     """Made of its content: the same for the same item."""
     kind: Annotated[str, Field(examples=["Level"])]
     """Its class; `dict` for a mapping, `failed` with an error."""
     at: Time
     """When it was written."""
-    item: Annotated[dict[str, Any], Field(examples=[{"db": 61.5}])]
+    payload: Annotated[dict[str, Any], Field(examples=[{"db": 61.5}])]
     """Its fields."""
     error: str | None
     """Why it could not be written, or failed before; null: it did not."""
@@ -705,6 +837,54 @@ class Config(Model):
     """The least confidence of a box that counts, 0–1."""
 
 
+class SettingInForce(Model):
+    name: Annotated[str, Field(examples=["RETENTION_DAYS"])]
+    """Its variable."""
+    value: Annotated[str | None, Field(examples=["30"])]
+    """As it is written, `***` for a secret; null: unset."""
+    source: Annotated[str, Field(examples=[".env"])]
+    """What sets it: `environment`, the `.env` file, a line of the flow file, or `default`."""
+    meaning: Annotated[str, Field(examples=["Log in detail."])]
+    """What it does."""
+    allowed: Annotated[str, Field(examples=["true or false"])]
+    """The values that are allowed."""
+
+
+class SettingsInForce(Model):
+    settings: list[SettingInForce]
+    """All of them, in the order of the documentation."""
+    folder: Annotated[str, Field(examples=["/home/me/hearthwatch"])]
+    """Where this server was started: a `.env` file there is read."""
+    flow: Annotated[str | None, Field(examples=["flow.toml"])]
+    """The flow file; null: the built-in one."""
+    address: Annotated[str, Field(examples=["192.168.1.20"])]
+    """This machine's address in its network: where cameras upload to, if the FTP server runs here."""
+    data_bytes: int
+    """What the data folder takes."""
+
+
+class NotifierTest(Model):
+    ok: bool
+    """Whether the notifier's service took the notification."""
+    message: Annotated[str, Field(examples=["ntfy: https://ntfy.sh took it"])]
+    """The result in words."""
+
+
+class LearnedBaseline(Model):
+    camera_id: CameraId
+    days: Annotated[int, Field(examples=[21])]
+    """On how many days it was watched, at the hour that was watched most."""
+    as_of: Time
+    """When it was counted: what starts later is judged by it."""
+    per_day: Annotated[dict[str, float], Field(examples=[{"person": 2.1}])]
+    """How often each kind of object is seen there on a day, the most frequent first."""
+
+
+class Baselines(Model):
+    baselines: list[LearnedBaseline]
+    """One for each camera that was watched for long enough."""
+
+
 class GraphNode(Model):
     name: Annotated[str, Field(examples=["batch"])]
     """Its name in the flow file."""
@@ -716,6 +896,8 @@ class GraphNode(Model):
     """Its options that matter, in words."""
     off: str | None
     """Why it does nothing; null: it works."""
+    notifies: bool = False
+    """Whether it sends notifications."""
 
 
 class GraphEdge(Model):
@@ -897,6 +1079,8 @@ class StatusLine(Model):
     """Pictures that wait."""
     behind_seconds: float | None
     """Seconds that the oldest waiting picture has waited; null: none waits."""
+    importing_since: Time | None
+    """When the oldest picture was uploaded of those that wait behind live ones because nothing ran; null: none does."""
     llm: ShortStatus
     """The language model; `disabled`: none is configured."""
     detector: ShortStatus
@@ -920,6 +1104,18 @@ class StatusLine(Model):
 class SessionRequest(Model):
     token: Annotated[str, Field(max_length=1000, repr=False, examples=["the value of HEARTHWATCH_API_TOKEN"])]
     """The value of `HEARTHWATCH_API_TOKEN`."""
+
+
+class SignedUrlRequest(Model):
+    path: Annotated[str, Field(pattern=r"^/(api|ws)/[^?#\s]+$", max_length=2000, examples=["/api/live"])]
+    """A path of this API that answers GET, as it stands in a URL, without a query."""
+
+
+class SignedUrl(Model):
+    url: Annotated[str, Field(examples=["/api/live?sig=1795774800.5f0c"])]
+    """The path with its signature; more parameters may follow."""
+    ends_at: Annotated[str, Field(examples=["2026-11-27T10:15:00Z"])]
+    """Until when a request with it may begin; a feed that is open stays so."""
 
 
 class OkResponse(Model):

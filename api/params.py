@@ -15,6 +15,7 @@ from hearthwatch.record.read.events import Filter, PageCursor
 from hearthwatch.record.units import DAY, NEVER
 from hearthwatch.schemas.items import RiskLevel, to_microseconds
 
+LAST = (1 << 63) - 1  # the largest number that SQLite has
 OFFSET_MAX = 1 << 53  # the largest whole number that every JSON client can count to
 
 
@@ -52,7 +53,9 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_TIME: dict[str, Any] = {
+    "anyOf": [{"type": "string"} | kind for kind in ({"format": "date-time"}, {"format": "date"}, {"maxLength": 0})]
+}
 Start = Annotated[
     int | None, BeforeValidator(parse_time), WithJsonSchema(_TIME | {"examples": ["2026-11-22T08:00:00Z"]}),
     Query(description="Not before this: ISO 8601; without a zone UTC."),
@@ -98,6 +101,7 @@ Words = Annotated[
     BeforeValidator(_none_if_empty),
     Query(description="Words in summary, reasoning or notes; `%` and `_` mean themselves.", examples=["front door"]),
 ]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX, description="How many to skip; `cursor` is faster.")]
 
@@ -158,7 +162,7 @@ class Paging(NamedTuple):
     def next_cursor(self, place: PageCursor | None) -> str | None:
         """Format where the next page begins."""
         numbers = place and (place if self.sort == "inbox" else place[:2])
-        return numbers and _seal(".".join([self.sort[0], *(str(number) for number in numbers)]))
+        return numbers and format_cursor(self.sort[0], *numbers)
 
 
 async def _paging(
@@ -185,18 +189,18 @@ async def _paging(
 Page = Annotated[Paging, Depends(_paging)]
 
 
-def format_message_cursor(seq: int) -> str:
-    """Format where the next page of messages begins: behind this one."""
-    return _seal(f"s.{seq}")
+def format_cursor(kind: str, *numbers: int) -> str:
+    """Format where the next page of a list of this kind, one letter, begins: behind these numbers."""
+    return _seal(".".join([kind, *(str(number) for number in numbers)]))
 
 
-def parse_message_cursor(text: str | None) -> int:
-    """Parse a cursor of messages; without one, a number larger than any.
+def parse_cursor(kind: str, length: int, text: str | None) -> tuple[int, ...]:
+    """Parse such a cursor; without one, numbers larger than any.
 
     Raises:
-        RequestValidationError: it is none.
+        RequestValidationError: it is none of this kind.
     """
     text = text and _unseal(text)
-    if text and not re.fullmatch(r"s\.\d{1,18}", text):
-        raise query_error("cursor", "not a cursor of messages: send next_cursor of the previous page")
-    return int(text[2:]) if text else NEVER
+    if text and not re.fullmatch(rf"{kind}(\.\d{{1,19}}){{{length}}}", text):
+        raise query_error("cursor", "not a cursor of this list: send next_cursor of the previous page")
+    return tuple(min(int(number), LAST) for number in text.split(".")[1:]) if text else (LAST,) * length

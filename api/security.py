@@ -14,16 +14,18 @@ import socket
 import time
 from collections import OrderedDict
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from hearthwatch.schemas.settings import Settings
 
 BODY_BYTES_MAX = 64 * 1024  # the longest body is a note
 COOKIE = "hearthwatch_session"
 SESSION_SECONDS = 30 * 86_400
+SIGNED_SECONDS = 15 * 60
 PUBLIC_PATHS = ("/", "/health", "/api/session")
 WRITE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 TOKEN_CHARACTERS_MIN = 16  # off loopback, where anyone in the network may guess
@@ -52,9 +54,16 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         own = (settings.hearthwatch_public_url,) if settings.hearthwatch_public_url else ()
-        self.hosts = AllowedHosts(settings.hearthwatch_api_host, (*settings.hearthwatch_cors_origins, *own))
+        self.hosts = AllowedHosts(
+            settings.hearthwatch_api_host, (*settings.hearthwatch_cors_origins, *own), settings.hearthwatch_api_names,
+            bool(settings.hearthwatch_api_token),
+        )  # fmt: skip
         self.session = Session(settings.hearthwatch_api_token)
         self.headers = dict(HEADERS)
+        if ancestors := settings.hearthwatch_frame_ancestors:
+            named = " ".join("'self'" if ancestor == "self" else ancestor for ancestor in ancestors)
+            self.headers["content-security-policy"] = CSP.replace("ancestors 'none'", f"ancestors {named}")
+            del self.headers["x-frame-options"]  # it knows no list, and browsers that know the other ignore it
         if settings.hearthwatch_cors_origins:
             self.headers["cross-origin-resource-policy"] = "cross-origin"
         self._raw = [(name.encode(), value.encode()) for name, value in self.headers.items()]
@@ -77,7 +86,10 @@ class AccessMiddleware:
             headers.setdefault(name, []).append(value)
         given = [value.decode("latin-1") for value in headers.get(b"host", [])]
         if len(given) != 1 or not self.hosts.is_allowed(given[0]):
-            return 400, f"the Host header {', '.join(given) or '(none)'} is not this server's: set HEARTHWATCH_API_HOST"
+            return (
+                400,
+                f"the Host header {', '.join(given) or '(none)'} is not this server's: if browsers call it so, add the name to HEARTHWATCH_API_NAMES",
+            )
         is_link = is_answer_link(scope)
         if not is_link and self._is_foreign(scope, headers, given[0]):
             return (
@@ -86,7 +98,7 @@ class AccessMiddleware:
             )
         path = scope["path"]
         is_public = is_link or path in PUBLIC_PATHS or path.startswith("/static/")
-        if not is_public and not self.session.is_authenticated(headers):
+        if not is_public and not self.session.is_authenticated(headers) and not self.session.is_signed(scope):
             return 401, "a token is needed: Authorization: Bearer …, or POST /api/session"
         length = headers.get(b"content-length", [b"0"])[0]
         if length.isdigit() and int(length[:20]) > BODY_BYTES_MAX:
@@ -115,12 +127,19 @@ class AccessMiddleware:
                 extra = [(name, value) for name, value in self._raw if name not in names]
                 if b"cache-control" not in names:
                     extra.append((b"cache-control", b"no-store"))
-                message = {**message, "headers": [*message["headers"], *extra]}
+                message = {**message, "headers": [*map(self._keep_private, message["headers"]), *extra]}
             elif head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
         return send_with_headers
+
+    def _keep_private(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        """Keep shared caches from storing what needs a token."""
+        name, value = header
+        return (
+            (name, value.replace(b"public", b"private")) if self.session.token and name == b"cache-control" else header
+        )
 
     async def _refuse(self, scope: Scope, send: Send, code: int, why: str) -> None:
         """Send the refusal as JSON; also before a WebSocket is accepted, where the server can."""
@@ -134,6 +153,18 @@ class AccessMiddleware:
             return
         await send({"type": f"{kind}.response.start", "status": code, "headers": headers})
         await send({"type": f"{kind}.response.body", "body": body})
+
+
+class ForwardedMiddleware(ProxyHeadersMiddleware):
+    """Take client, scheme and host from `X-Forwarded-*` of the proxies that may say so."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if (scope.get("client") or ("",))[0] in self.trusted_hosts:
+            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
+            if forwarded:
+                others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+                scope = {**scope, "headers": [(b"host", forwarded[-1].split(b",")[0].strip()), *others]}
+        await super().__call__(scope, receive, send)
 
 
 def is_answer_link(scope: Scope) -> bool:
@@ -160,9 +191,11 @@ def _limit_body(receive: Receive) -> Receive:
 class AllowedHosts:
     """Names by which this server may be called. A name that an attacker points at it (DNS rebinding) is none of them."""
 
-    def __init__(self, host: str, origins: tuple[str, ...]) -> None:
-        self.any_address = is_wildcard(host)
-        self.names = {"localhost", host.lower(), *(urlsplit(origin).hostname or "" for origin in origins)}
+    def __init__(
+        self, host: str, origins: tuple[str, ...], names: tuple[str, ...] = (), any_name: bool = False
+    ) -> None:
+        self.any_address, self.any_name = is_wildcard(host), any_name
+        self.names = {"localhost", host.lower(), *names, *(urlsplit(origin).hostname or "" for origin in origins)}
         if self.any_address:
             name = socket.gethostname().lower()
             self.names |= {name, name.partition(".")[0], f"{name.partition('.')[0]}.local"}
@@ -176,6 +209,8 @@ class AllowedHosts:
             return False
         if not name or parts.path or parts.query or parts.username is not None:
             return False
+        if self.any_name:  # who has no token gets nothing by any name
+            return True
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
@@ -202,6 +237,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+
+
+def lan_address() -> str:
+    """Return this machine's address in its network, by which a phone finds it; without a network its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a documentation address: of a datagram socket nothing is sent
+        except OSError:
+            return socket.gethostname()
+        address: str = probe.getsockname()[0]
+        return address
 
 
 def open_host_mistake(
@@ -250,8 +296,21 @@ class Session:
         genuine = hmac.compare_digest(signature.encode(), self._signature(ends).encode())
         return genuine and ends.isdigit() and int(ends) > time.time()
 
-    def _signature(self, ends: str) -> str:
-        return hmac.new((self.token or "").encode(), f"session {ends}".encode(), hashlib.sha256).hexdigest()
+    def sign(self, path: str, now: float) -> str:
+        """Return `?sig=` of a path, without the question mark: who has it may get the path for a quarter of an hour."""
+        ends = str(int(now) + SIGNED_SECONDS)
+        return f"sig={ends}.{self._signature(ends, path)}"
+
+    def is_signed(self, scope: Scope) -> bool:
+        """Whether a GET has a signature of its path that is valid now."""
+        ends, _, signature = parse_qs(scope["query_string"].decode("latin-1")).get("sig", [""])[-1].partition(".")
+        genuine = hmac.compare_digest(signature.encode(), self._signature(ends, scope["path"]).encode())
+        is_get = scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD")
+        return genuine and is_get and ends.isdigit() and int(ends) > time.time()
+
+    def _signature(self, ends: str, path: str = "") -> str:
+        what = f"url {ends} {path}" if path else f"session {ends}"
+        return hmac.new((self.token or "").encode(), what.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 class SessionAttempts:

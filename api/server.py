@@ -20,7 +20,7 @@ import uvicorn
 
 from hearthwatch.api.app import create
 from hearthwatch.api.connections import Connections, LimitedProtocol, connections_max
-from hearthwatch.api.security import open_host_mistake
+from hearthwatch.api.security import is_wildcard, lan_address, open_host_mistake
 from hearthwatch.record import OlderRecordError, Record
 from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
@@ -53,7 +53,8 @@ def serve(chosen: Settings) -> None:
         if chosen.database_path.exists():
             with contextlib.suppress(OlderRecordError):  # the pipeline upgrades it; until then, answers say so
                 Record(chosen.database_path).close()  # refuses a file that is none
-        shown = f"[{host}]" if ":" in host else host
+        shown = lan_address() if is_wildcard(host) else host
+        shown = f"[{shown}]" if ":" in shown else shown
         print(f"Hearthwatch is at http://{shown}:{port}", flush=True)  # noqa: T201
         Server(uvicorn_config(chosen)).run(sockets=[listening])
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hearthwatch.api.feed_hub import FeedHub, Subscriber
+from hearthwatch.api.feed_hub import FeedHub, Seqs, Subscriber
 
 SEND_SECONDS_MAX = 30.0
 CLOSE_SECONDS_MAX = 1.0
@@ -28,7 +28,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: FeedHub, subscriber: Subscriber, after: int | None) -> None:
+    def __init__(self, hub: FeedHub, subscriber: Subscriber, after: Seqs | None) -> None:
         self.status_code, self.background, self.body = 200, None, b""
         self.hub, self.subscriber, self.after = hub, subscriber, after
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
@@ -73,7 +73,7 @@ async def _run_until_first_ends(*works: Any) -> None:
                 raise result
 
 
-async def serve_websocket(hub: FeedHub, socket: WebSocket, after: int | None) -> None:
+async def serve_websocket(hub: FeedHub, socket: WebSocket, after: Seqs | None) -> None:
     """Send `{"type":"event|incident|system","data":{…}}` for each message; the server pings every 30 s by the protocol's own frames."""
     subscriber = hub.subscribe()
     await socket.accept()
@@ -92,7 +92,7 @@ async def serve_websocket(hub: FeedHub, socket: WebSocket, after: int | None) ->
             hub.unsubscribe(subscriber)
 
 
-async def _send_messages(hub: FeedHub, subscriber: Subscriber, socket: WebSocket, after: int | None) -> None:
+async def _send_messages(hub: FeedHub, subscriber: Subscriber, socket: WebSocket, after: Seqs | None) -> None:
     async for rows, _ in hub.stream(subscriber, after):
         for row in rows:
             async with asyncio.timeout(SEND_SECONDS_MAX):

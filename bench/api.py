@@ -1,6 +1,6 @@
 """Time the read API, alone and beside a pipeline that writes, and messages to 200 live listeners.
 
-    scripts/bench api [--events 1000000] [--seconds 4] [--keep FOLDER] [--only WORD] [--parts counts,alone,beside,live]
+    scripts/bench api [--events 1000000] [--cells 4] [--seconds 4] [--keep FOLDER] [--only WORD] [--parts counts,alone,beside,live]
 
 Sixteen connections send requests without pause: `wrk` if installed, else a loader in another process. The pipeline is the
 real one with a null detector; 50 small JPEGs a second are moved into its tree. `--keep`: make the record there once. Timings of a shared machine are noisy: trust ratios.
@@ -31,8 +31,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from hearthwatch.record import Record  # noqa: E402
+from hearthwatch.record.cells import find_cells, prepare_cell  # noqa: E402
 from hearthwatch.record.read.detections import count_detections  # noqa: E402
 from hearthwatch.record.read.events import Filter, count_levels  # noqa: E402
+from hearthwatch.record.units import CELL_BITS  # noqa: E402
 from hearthwatch.schemas.items import risk_level  # noqa: E402
 from tests.support.pipeline import Pipeline, picture, rules_and_options  # noqa: E402
 
@@ -43,23 +45,32 @@ S = 1_000_000
 KINDS = ("person", "person", "car", "dog", "cat", "package")
 
 
-def fill(path: Path, events: int) -> None:
-    """Insert events of five detections in two frames each, over thirty days and eight cameras, as the pipeline does."""
-    record, chance, now = Record(path), random.Random(7), time.time_ns() // 1000
-    cameras = [f"camera_{n}" for n in range(8)]
-    record.many("INSERT INTO cameras VALUES (?,?,?,'online',?,?,NULL,NULL)", [(c, c, c, now, now) for c in cameras])
-    step = 30 * 86_400 * S // events
-    for start in range(0, events, 5000):
-        rows = [row(n, now - (events - n) * step, cameras, chance) for n in range(start, min(events, start + 5000))]
-        record.transact(lambda rows=rows: write(record, rows))
-    record.close()
+def fill(path: Path, events: int, number: int = 8, cells: int = 1) -> None:
+    """Insert events of five detections in two frames each, over thirty days and so many cameras and cells, as the pipeline does."""
+    chance, now, step = random.Random(7), time.time_ns() // 1000, 30 * 86_400 * S // events
+    cameras = [f"camera_{n}" for n in range(number)]
+    for cell in find_cells(str(cells), path, path.parent, path.parent):
+        prepare_cell(cell)
+        record, mine = Record(cell.record_path), cameras[cell.number :: cells]
+        record.many(
+            "INSERT INTO cameras(id, name, folder_path, status, created_at, last_seen_at) VALUES (?,?,?,'online',?,?)",
+            [(c, c, c, now, now) for c in mine],
+        )
+        all_of_it = range(cell.number, events, cells)
+        for start in range(0, len(all_of_it), 5000):
+            rows = [
+                row(cell.number << CELL_BITS | 2 * n + 1, now - (events - n) * step, mine, chance)
+                for n in all_of_it[start : start + 5000]
+            ]
+            record.transact(lambda record=record, rows=rows: write(record, rows))
+        record.close()
 
 
-def row(n: int, at: int, cameras: list[str], chance: random.Random) -> dict:
+def row(id: int, at: int, cameras: list[str], chance: random.Random) -> dict:
     kinds = chance.choices(KINDS, k=5)
     score = min(100, int(chance.expovariate(1 / 25)))
     return {
-        "id": 2 * n + 1,
+        "id": id,
         "at": at,
         "camera": chance.choice(cameras),
         "kinds": kinds,
@@ -166,27 +177,33 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[math.ceil(len(values) * share / 100) - 1]
 
 
-def questions(path: Path) -> dict[str, list[str]]:
+def questions(path: Path, cells: int) -> dict[str, list[str]]:
     """Return the requests by name; deep pages and single events from all over the record."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     first, last, count = db.execute("SELECT min(started_at), max(started_at), count(*) FROM events").fetchone()
     chance = random.Random(1)
     spans = [first + (last - first) * k // 30 for k in range(1, 30)]
-    some = [2 * chance.randrange(count * 9 // 10) + 1 for _ in range(2000)]
+    some = [
+        2 * n + 1 | n % cells << CELL_BITS for n in (chance.randrange(count * cells * 9 // 10) for _ in range(2000))
+    ]
     db.close()
     return {
         "newest 50": ["/api/events"],
         "camera + level + reviewed": [f"/api/events?camera_id=camera_{n}&risk_level=high,critical&reviewed=false" for n in range(8)],
         "one kind of object": ["/api/events?object_type=cat&limit=50"],
         "deep by cursor": [f"/api/events?cursor=n.{at}.1" for at in spans],
-        "deep by offset": [f"/api/events?offset={count // 2}"],
+        "deep by offset": [f"/api/events?offset={count * cells // 2}"],
         "inbox": ["/api/events?sort=inbox"],
         "one event": [f"/api/events/{i}" for i in some],
         "totals": ["/api/events/stats"],
         "heat strip, 24 h": ["/api/timeline"],
         "the page's first line": ["/api/status"],
         "cameras": ["/api/cameras"],
-        "words, 50 of them": ["/api/events?q=dog"],
+        "part of a word, all counted": ["/api/events?q=dog"],
+        "search, one word": ["/api/search?q=dog"],
+        "search, words and filters": ["/api/search?q=dogs+camera_3+yesterday", "/api/search?q=cat+22-06", "/api/search?q=package+last+night"],
+        "calendar of a month": ["/api/calendar"],
+        "pictures of a camera, a day": [f"/api/frames?camera_id=camera_1&start_date={time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(last / 1e6 - 86400))}"],
         "boxes, sure ones": ["/api/detections?min_confidence=0.8"],
         "metrics": ["/metrics"],
         "health only": ["/health"],
@@ -197,7 +214,7 @@ def questions(path: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def serving(folder: Path):
+def serving(folder: Path, cells: int = 1):
     """Run `hearthwatch api` on this record: its process, its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -206,6 +223,7 @@ def serving(folder: Path):
         "HEARTHWATCH_API_PORT": str(port),
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": "",
+        "HEARTHWATCH_CELLS": str(cells),
     }
     server = subprocess.Popen(
         [sys.executable, "-P", "-m", "hearthwatch.api"], env={**os.environ, **settings}, stdout=subprocess.PIPE
@@ -289,13 +307,18 @@ def counting(path: Path) -> None:
 
 
 def asking(folder: Path, given: argparse.Namespace, heading: str) -> None:
-    print(f"\n| {CONNECTIONS} clients, {heading} | answers/s | p50 ms | p99 ms |\n|---|---|---|---|", flush=True)
-    with serving(folder) as (_, port):
-        for what, paths in questions(folder / "hearthwatch.db").items():
+    print(
+        f"\n| {CONNECTIONS} clients, {heading} | answers/s | p50 ms | p99 ms | CPU ms of the API |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    with serving(folder, given.cells) as (server, port):
+        for what, paths in questions(folder / "hearthwatch.db", given.cells).items():
             if re.search(given.only, what):
                 asked = asked_by_wrk if shutil.which("wrk") else lambda *how: asyncio.run(asked_by_us(*how))
+                used = sum(server.cpu_times()[:2])
                 rate, p50, p99 = asked(port, paths, given.seconds)
-                print(f"| {what} | {rate:.0f} | {p50:.1f} | {p99:.1f} |", flush=True)
+                each = (sum(server.cpu_times()[:2]) - used) / max(1.0, rate * given.seconds) * 1e3
+                print(f"| {what} | {rate:.0f} | {p50:.1f} | {p99:.1f} | {each:.2f} |", flush=True)
 
 
 def listening(folder: Path, seconds: float) -> None:
@@ -340,6 +363,7 @@ async def hear(port: int, seconds: float, server: psutil.Process) -> argparse.Na
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--cells", type=int, default=1, help="records that the events are divided among")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each line of a table")
     parser.add_argument(
         "--keep", type=Path, help="folder of the record, made if it is empty; without it a temporary one"
@@ -351,10 +375,12 @@ def main() -> None:
         folder = given.keep or Path(name)
         path = folder / "hearthwatch.db"
         if not path.exists():
-            fill(path, given.events)
+            fill(path, given.events, cells=given.cells)
         record = Record(path)
         print(
-            "{events:,} events, {detections:,} detections, {settled:,} pictures".format(**record.counters()), flush=True
+            f"{given.cells} cell(s); the first: "
+            + "{events:,} events, {detections:,} detections, {settled:,} pictures".format(**record.counters()),
+            flush=True,
         )
         record.close()
         if "counts" in given.parts:

@@ -2,13 +2,14 @@
 
     scripts/bench baseline [--pictures 3000] [--rounds 3] [--live 100] [--rate 5] [--kills 5] [--svg FILE]
 
-All three get the same small JPEGs in 8 camera folders, two boxes on each, no model, durable commits, and publish an opened
+All three get the same small JPEGs (latency: also of 1080p) in 8 camera folders, two boxes on each, no model, durable commits, and publish an opened
 event on the same Redis. CPU is that of the processes between files and events, without Redis, decoding, detection and the
 detector's service. The worker needs SQLAlchemy and aiosqlite: pip install sqlalchemy aiosqlite.
 """
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -19,9 +20,12 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import redis
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
@@ -179,7 +183,20 @@ def backlog(way, pictures):
     return way.stop() / pictures * 1000, redis_ms, (done - head) / wall
 
 
-def live(way, pictures, rate):
+@cache
+def noise_1080p():
+    rows = np.random.default_rng(1).normal(128, 18, (270, 480, 3)).clip(0, 255).astype("u1")
+    Image.fromarray(rows).resize((1920, 1080)).save(file := io.BytesIO(), "JPEG", quality=85)
+    return file.getvalue()
+
+
+def large_jpeg(number):
+    """Return the same picture of 1080p, 400 kB, in other bytes."""
+    plain, comment = noise_1080p(), f"{number:09}".encode()
+    return plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
+
+
+def live(way, pictures, rate, jpeg=small_jpeg):
     """Time from a file's close to the message on Redis, ms, sorted."""
     upload(way, range(CAMERAS), APART)
     way.start()
@@ -188,7 +205,7 @@ def live(way, pictures, rate):
     for i in range(1, pictures + 1):
         due = time.monotonic() + 1 / rate
         file = name(T + LIVE_APART * i)
-        (way.base / f"cam{i % CAMERAS}" / file).write_bytes(small_jpeg(i + 10**6))
+        (way.base / f"cam{i % CAMERAS}" / file).write_bytes(jpeg(i + 10**6))
         closed[file] = time.monotonic()
         time.sleep(max(0.0, due - time.monotonic()))
     wait(lambda: set(closed) <= set(subscriber.heard), FIRST_SECONDS_MAX, "the last event")
@@ -311,6 +328,7 @@ def compare(folder, ways, given):
                     figures[word][key].append(value)
         for word in ways:
             figures[word]["ms"] = fresh(word, "live", live, given.live, given.rate)
+            figures[word]["ms 1080p"] = fresh(word, "live1080p", live, given.live, given.rate, large_jpeg)
             figures[word]["lost"] = fresh(word, "kills", killed, given.pictures // 3, given.kills)
     finally:
         service.kill()
@@ -337,8 +355,10 @@ def report(given, ways, figures):
             what,
             lambda f, k=key, form=form: f"{statistics.median(f[k]):{form}} ({min(f[k]):{form}} – {max(f[k]):{form}})",
         )
-    for p in (50, 99):
-        line(f"file close → opened event on Redis, p{p} ms", lambda f, p=p: f"{percentile(f['ms'], p):.1f}")
+    for key, words in (("ms", ""), ("ms 1080p", ", 1080p")):
+        for p in (50, 99):
+            what = f"file close → opened event on Redis{words}, p{p} ms"
+            line(what, lambda f, p=p, key=key: f"{percentile(f[key], p):.1f}")
     total = given.pictures // 3 + DOWN * given.kills
     line(f"lost of {total} in {given.kills} kill -9", lambda f: str(f["lost"][0]))
     line("stored twice", lambda f: str(f["lost"][1]))

@@ -118,10 +118,10 @@ def _boxes(detection, n):
 def crowd(record, pictures=900, people=20):
     """Milliseconds, the least of 20, to rebuild the judge of an open event of so many boxes, and to add a picture."""
     from hearthwatch.record.batching import Batching
-    from hearthwatch.record.events import Sighting
     from hearthwatch.record.ledger import FoundFile, Ledger
     from hearthwatch.record.suppression import Stillness
     from hearthwatch.schemas import Detected, Detection
+    from hearthwatch.schemas.case import Sighting
     from hearthwatch.stages.rules import RulesJudge
 
     ledger, batching = Ledger(record), Batching(record, RulesJudge, stillness=Stillness(kinds=()))

@@ -25,8 +25,10 @@ COMMANDS = (
 
 def load(name: str) -> Any:
     """Import a command's module and make its command."""
-    single = typer.Typer(add_completion=False)
-    single.command(name)(getattr(import_module(f"{__name__}.{name}"), name))
+    from hearthwatch.cli.cells import OF_CELLS, of_cells
+
+    single, function = typer.Typer(add_completion=False), getattr(import_module(f"{__name__}.{name}"), name)
+    single.command(name)(of_cells(function) if name in OF_CELLS else function)
     return typer.main.get_command(single)
 
 

@@ -19,10 +19,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from hearthwatch.cli.cells import others
 from hearthwatch.cli.supervisor import PIPELINE, POLL_SECONDS, ChildProcess, is_pipeline_running, stop_event
 from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record
+from hearthwatch.record.cells import has_camera
 from hearthwatch.record.ledger import Ledger
+from hearthwatch.record.paths import camera_id
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.path_rules import TimeFormat
 from hearthwatch.sources.backfill import InboxFeeder, OldPicture, PictureSearch, find_unknown
@@ -52,11 +55,19 @@ def backfill(
     if files is None:
         raise UserError("the flow has no `files` node: nothing would take the pictures in")
     record = Record(graph.context.record_path)
+    if others and not is_pipeline_running(record.path, graph.context.data_dir):  # it would take the others' pictures
+        raise UserError("with several cells backfill works beside a pipeline: start `hearthwatch run` first")
     search = PictureSearch(folder, files, graph.context, camera, _formats(time_format or []))
     console = Console(stderr=True)
     with console.status("looking for pictures"):
         found = list(search)
+        elsewhere = {
+            c for c in {p.camera for p in found} if any(has_camera(o.record_path, camera_id(c)) for o in others)
+        }
+        found = [picture for picture in found if picture.camera not in elsewhere]
         new = find_unknown(Ledger(record), found)
+    if elsewhere:
+        print(f"left for --cell of another cell: {', '.join(sorted(elsewhere))}", file=sys.stderr)
     _report_skipped(search, len(found))
     ignored = f", {search.ignored} files and folders ignored" if search.ignored else ""
     print(f"{len(found)} pictures in {folder}, {len(found) - len(new)} of them known already{ignored}", flush=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import typer
 
 from hearthwatch.cli import machine_checks as checks
+from hearthwatch.cli.cells import all_cells, settings_of
 from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
 from hearthwatch.schemas.settings import Settings, settings, warnings
@@ -40,8 +41,15 @@ def find(s: Settings) -> Iterator[Finding]:
     except GraphError as error:
         yield from (Finding("wrong", "flow", mistake) for mistake in error.mistakes)
         graph = Graph.from_toml(DEFAULT)  # so that the services in the settings are probed, too
-    for check in CHECKS:
-        if graph.first(Files) or check not in OF_PICTURES:
-            yield from check(s)
+    cells = all_cells()
+    for n, cell in enumerate(cells):
+        known = cell.base_path in [other.base_path for other in cells[:n]]
+        of_cell = settings_of(cell) if len(cells) > 1 else s
+        for check in CHECKS:
+            if check not in OF_PICTURES or (graph.first(Files) and not known):
+                found = check(of_cell)
+                yield from (
+                    found if len(cells) == 1 else (f._replace(words=f"cell {cell.name}: {f.words}") for f in found)
+                )
     for node in graph.nodes.values():
         yield from checks.check_node(node.name, node.component) if node.component else ()

@@ -17,6 +17,7 @@ from hearthwatch.demo.evaluate import (
     judge_by_model,
     judge_incident,
     judge_stories,
+    picture_figures,
     read_scenarios,
     report,
 )
@@ -91,7 +92,10 @@ def _play(
         if llm:
             alone = judge_by_model(rules, llm)
             reports["language model alone"] = report(alone, "nemotron")
-            reports["as stored, with the rules' floor"] = report(apply_floors(alone), "nemotron")
+            stored = apply_floors(alone)
+            reports["as stored, with the rules' floor"] = report(stored, "nemotron")
+            if (figures := picture_figures(stored))["events"]:
+                reports["as stored, with the rules' floor"]["pictures"] = figures
     rows = {"incidents": [judge_incident(scenario, every) for scenario in incidents], "weeks": simulate(weeks, every)}
     return reports, {name: some for name, some in rows.items() if some}
 
@@ -117,6 +121,10 @@ def _tables(reports: Reports, rows: Rows) -> Iterator[str]:
         yield _table(("", *reports), ((path, *(column.get(path) for column in columns)) for path in columns[0]))
     for judge, r in reports.items():
         yield from (_matrix(f"{key} by {judge}", r[key]) for key in ("levels", "needs") if r[key])
+        if pictures := r.get("pictures"):
+            figures = _lines({key: value for key, value in pictures.items() if key != "acts"})
+            yield _table(("pictures", ""), figures.items())
+            yield from [_matrix("acts seen by", pictures["acts"])] if pictures["acts"] else []
     yield from (_table(some[0], (row.values() for row in some)) for some in rows.values())
 
 
@@ -124,7 +132,7 @@ def _lines(report: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Return the figures of a report by their paths in its JSON, without the matrices."""
     out: dict[str, Any] = {}
     for key, value in report.items():
-        if key not in ("levels", "needs"):
+        if key not in ("levels", "needs", "pictures"):
             out |= _lines(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
     return out
 

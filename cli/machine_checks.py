@@ -1,12 +1,14 @@
 """The checks of `hearthwatch doctor`: folders, limits, disk, record, pipeline, clock, and what the graph's nodes need.
 
-Each check yields findings. It changes nothing but for a probe file that it removes, and waits for a service 5 s at most.
+Each check yields findings. It changes nothing but for a probe file that it removes, and waits for a service 5 s at most, for each
+question that it asks.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,6 +36,8 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import Settings
 from hearthwatch.schemas.text import plural
+from hearthwatch.sinks.notifier import Notifier
+from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.detect import RtDetr
 
 FREE_BYTES_MIN = 1 << 30  # the record waits a minute on a full disk, then ends
@@ -162,7 +166,7 @@ def check_pipeline(s: Settings) -> Iterator[Finding]:
             newest = read_copy(record, record.one("SELECT coalesce(max(id), 0) FROM frames")[0])
             first = newest and original(record, newest)
         is_running = is_pipeline_running(s.database_path, s.hearthwatch_data_dir)
-    except RecordError:  # `check_record` reports it
+    except (RecordError, sqlite3.Error):  # `check_record` reports it
         return
     if is_running and (why := find_lock(s.database_path)):
         yield wrong("record", why)
@@ -201,15 +205,16 @@ def check_clock(s: Settings) -> Iterator[Finding]:
 
 def check_torch(wanted: str) -> Iterator[Finding]:
     """Check that torch can use this device, and an NVIDIA card if there is one."""
-    import torch
-
-    from hearthwatch.gpu.loading import NVIDIA_DRIVER, choose_device, cuda_problem
+    from hearthwatch.gpu.loading import NVIDIA_DRIVER, choose_device, cuda_problem, require_torch
 
     try:
+        require_torch()
         device = choose_device(wanted)
     except DetectorError as error:
         yield wrong("torch", str(error))
         return
+    import torch
+
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"{torch.get_num_threads()} threads"
     if wanted == "auto" and device == "cpu" and NVIDIA_DRIVER.exists():
         fix = "install the CUDA build of torch (docs/install.md)"
@@ -262,8 +267,15 @@ def check_node(name: str, component: Component) -> Iterator[Finding]:
         for device in component.devices():
             yield from check_torch(device)
     try:
-        if answer := component.off() or component.probe():
-            yield ok(name, answer)
+        if answer := component.off() or (component.ask() if isinstance(component, Notifier) else component.probe()):
+            reads = (
+                isinstance(component, Nemotron)
+                and component.url
+                and not component.judge
+                and component.pictures
+                and component.reads_pictures()
+            )
+            yield ok(name, f"{answer}{reads or ''}")
     except UserError as error:
         yield wrong(name, str(error))
 

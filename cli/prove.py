@@ -1,6 +1,6 @@
 """`hearthwatch prove`: run a graph undisturbed, then with one fault after the other, and compare what is durable.
 
-Kills before and after each commit, failed commits and disk calls, consumers cut off. Input is copied, and everything else is
+Kills before and after each commit, failed commits and disk calls, consumers cut off, input in other portions and another order. Input is copied, and everything else is
 in a temporary folder: what a graph reads and writes elsewhere is not touched, except by what its own parts do by themselves.
 """
 
@@ -35,8 +35,9 @@ from hearthwatch.schemas.errors import UserError
 from hearthwatch.sources.files import Files
 from hearthwatch.sources.folder import SUFFIXES, Folder
 
-PLACES = ("before", "after", "file", "cut", "sql", "disk")
+PLACES = ("order", "before", "after", "file", "cut", "sql", "disk")
 NAMES = {
+    "order": "input in another order",
     "before": "killed before commit",
     "after": "killed after commit",
     "sql": "failed commit",
@@ -44,6 +45,7 @@ NAMES = {
     "disk": "failed disk call",
     "file": "failed call on a file of a sink",
 }
+AT_ONCE = {"order:1": 1, "order:2": 1000, "order:3": 2}  # rows or pictures in one portion; the order changes, too
 LIVES_MAX = 3
 STILL_SECONDS = 2.0  # without news in the record: the graph has done all that it will
 STOP_SECONDS = 3.0  # a stop takes less
@@ -122,7 +124,7 @@ class Proof:
         stopped = self.live("count", stop=True)
         if stopped.problem:
             return ProofResult(0, 0, [stopped.problem])
-        counts = again.report["counts"]
+        counts = again.report["counts"] | {"order": len(AT_ONCE)}
         there = [place for place in PLACES if counts.get(place)]
         each = {place: _spread(range(1, 1 + counts[place]), -(-points_max // len(there))) for place in there}
         chosen = [(place, n) for place, numbers in each.items() for n in numbers][:points_max]
@@ -148,8 +150,8 @@ class Proof:
         """Run the graph with a fault, and start it again until it has ended well; return what is there then."""
         self.made += 1
         folder = self.folder / str(self.made)
-        self._write(folder / "input", self.units if units is None else units)
-        trial = Trial(self.flow, Path.cwd(), folder, max(1, len(self.units) // 8))
+        self._write(folder / "input", self.units if units is None else units, is_reversed=fault == "order:1")
+        trial = Trial(self.flow, Path.cwd(), folder, AT_ONCE.get(fault) or max(1, len(self.units) // 8))
         code, problem = self._life(trial, fault, stop)
         passed = folder / "passed"
         at = passed.read_text() if passed.exists() else ""
@@ -222,10 +224,15 @@ class Proof:
         with closing(record):
             return content(record)
 
-    def _write(self, folder: Path, units: Sequence[tuple[str, bytes]]) -> None:
-        """Write input: rows are lines of their file, behind its header; a picture is whole."""
+    def _write(self, folder: Path, units: Sequence[tuple[str, bytes]], is_reversed: bool) -> None:
+        """Write input: rows are lines of their file, behind its header; a picture is whole.
+
+        Reversed, the last file or camera comes first; its rows or pictures keep their order.
+        """
         folder.mkdir(parents=True)
-        for n, (name, data) in enumerate(units):
+        first = {_group(name): n for n, (name, _) in reversed([*enumerate(units)])}
+        order = sorted(enumerate(units), key=lambda unit: -first[_group(unit[1][0])] if is_reversed else 0)
+        for n, (name, data) in order:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.suffix == ".csv":
@@ -268,13 +275,18 @@ class Proof:
 
     def _differs(self, place: str, units: Sequence[tuple[str, bytes]], until: float) -> bool:
         calm = self.live("count", units)
-        counts = calm.report["counts"].get(place, 0)
+        counts = (calm.report["counts"] | {"order": len(AT_ONCE)}).get(place, 0)
         for n in _spread(range(1, counts + 1), 6):
             if time.monotonic() > until:
                 return False
             if self.differences(self.live(f"{place}:{n}", units), calm):
                 return True
         return False
+
+
+def _group(name: str) -> str:
+    """Return what keeps its order: a file of rows, a camera."""
+    return name if Path(name).suffix.lower() in SUFFIXES else name.partition("/")[0]
 
 
 def _spread(points: Sequence[Any], count: int) -> list[Any]:

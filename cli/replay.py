@@ -12,21 +12,25 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record
-from hearthwatch.record.verdicts import OFF, Case, FailedAttempt, Verdicts
+from hearthwatch.record.thumbnails import read_picture
+from hearthwatch.record.verdicts import OFF, FailedAttempt, Verdicts
+from hearthwatch.schemas.case import Case
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Event, to_microseconds
 from hearthwatch.stages.analyze import Nemotron
-from hearthwatch.stages.darkness import darkness
 from hearthwatch.stages.llm_queue import Finished, LlmQueue
-from hearthwatch.stages.prompt import LATEST, PROMPTS
+from hearthwatch.stages.prompt import LATEST, PROMPTS, WITHOUT_PICTURES
+from hearthwatch.stages.rules import judge_by_rules
 
 WAIT_SECONDS = 0.5
+AT_ONCE = 64  # questions in flight: no alert waits for one, and vLLM answers that many together
 AWAY_SECONDS_MAX = 60.0  # a server that is unavailable for so long ends the replay; the rest is left as it was
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -45,12 +49,21 @@ def replay(
         raise UserError(f"--prompt {prompt}: there is no such prompt; there are {', '.join(PROMPTS)}")
     graph = configured_graph()
     judge, zone = graph.options_of(Nemotron), graph.context.zone
+    if judge.judge:
+        raise UserError(f"{judge.judge} judges here, and replay asks a language model: remove `judge`")
     if not judge.url:
         raise UserError(f"{OFF}; set it to judge events again")
     start = moment(since, datetime.now(zone or UTC).astimezone(zone)) if since else 0
-    queue = LlmQueue(judge.model_copy(update={"prompt": prompt}), zone, "replay", darkness(graph.context))
+    queue = LlmQueue(
+        judge.model_copy(update={"prompt": prompt, "concurrency": max(AT_ONCE, judge.concurrency)}),
+        zone,
+        "replay",
+        judge_by_rules(graph.context),
+        partial(read_picture, graph.context),
+    )
     run = Replay(Verdicts(Record(graph.context.record_path), zone), queue, shadow)
     try:
+        queue.probe_pictures()
         finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))
     finally:
         run.analyst.close()
@@ -99,7 +112,9 @@ class Replay:
 
     def _has_shadow(self, case: Case) -> bool:
         o = self.analyst.options
-        known = self.shadow and self.verdicts.has_shadow(case.event, o.model, o.prompt)
+        without = o.prompt == LATEST and not self.analyst.reads_pictures
+        version = WITHOUT_PICTURES if without else o.prompt
+        known = self.shadow and self.verdicts.has_shadow(case.event, o.model, version)
         self.counts["known"] += known
         return known
 

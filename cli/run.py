@@ -7,21 +7,23 @@ misconfigured and would fail again, so everything stops and the mistake is the l
 from __future__ import annotations
 
 import os
-import shutil
+import socket
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 import typer
-from bytewax.recovery import init_db_dir
 
-from hearthwatch.cli.supervisor import API, PIPELINE, RestartedProcess, stop_event, supervise
-from hearthwatch.flows.graph import configured_graph
+from hearthwatch.cli.supervisor import API, PIPELINE, Commands, RestartedProcess, stop_event, supervise
+from hearthwatch.cli.watchdog import Watchdog
+from hearthwatch.flows.graph import Graph, configured_graph
+from hearthwatch.flows.runtime import SNAPSHOT_SECONDS, make_recovery_store
+from hearthwatch.record.cells import find_cells
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import reload, settings
 
-SNAPSHOT_SECONDS = 1  # what own sources read again after a kill; the journal has it already
 STOP_SECONDS_MAX = 9.0  # together with Python's own start and end, a stop takes less than 10 s
 
 LLM = typer.Option("--llm", help="Also start a language model server, as `hearthwatch llm` does.")
@@ -39,32 +41,46 @@ def run(
     graph = configured_graph()
     for name, reason in graph.off().items():
         print(f"{name} is off: {reason}", flush=True)
-    pipeline = [*PIPELINE, *recovery_options(graph.context.data_dir)] if graph.needs_recovery_store() else PIPELINE
+    pipeline = pipeline_commands(graph)
     with stop_event() as stop:
-        processes = [RestartedProcess(name, command) for name, command in commands(pipeline, llm, model)]
+        processes = [RestartedProcess(name, command) for name, command in commands(llm, model, pipeline)]
+        has_heartbeat = any(node.commits_events() for node in graph.nodes.values())
+        Watchdog(settings(), processes, has_heartbeat, stop).start()
         code = supervise(processes, stop, STOP_SECONDS_MAX)
     raise typer.Exit(code)
 
 
-def recovery_options(data_dir: Path) -> list[str]:
-    """Return options for a recovery store in the data dir, made if there is none; a kill leaves a whole one, or none.
+def pipeline_commands(graph: Graph) -> Sequence[str] | Commands:
+    """Return the command line of the pipeline, or what returns those of each worker process: no more than there are cells.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: a cell is misconfigured, or the recovery store cannot be made.
     """
-    store, part = data_dir / "recovery", data_dir / "recovery.part"
-    try:
-        if not store.exists():
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            init_db_dir(part, 1)  # type: ignore[no-untyped-call]
-            part.rename(store)
-    except OSError as error:
-        raise UserError(f"{store}: the recovery store cannot be made: {error.strerror}") from None
-    return ["-r", str(store), "-s", str(SNAPSHOT_SECONDS), "-b", "0"]
+    c, chosen = graph.context, graph.settings.hearthwatch_workers
+    cells = find_cells(c.wanted_cells, c.record_path, c.data_dir, c.base_path)
+    workers = min(len(cells), chosen or len(os.sched_getaffinity(0)))
+    if workers == 1:
+        return PIPELINE
+    options: list[str] = []
+    if graph.needs_recovery_store():
+        make_recovery_store(graph.recovery_store, cells[0].record_path)
+        options = ["-r", str(graph.recovery_store), "-s", str(SNAPSHOT_SECONDS), "-b", "0"]
+    return partial(cluster, [*PIPELINE, *options], workers)
 
 
-def commands(pipeline: list[str], llm: bool, model: str | None) -> Iterator[tuple[str, list[str]]]:
+def cluster(pipeline: Sequence[str], workers: int) -> list[Sequence[str]]:
+    """Return the command lines of so many worker processes, at ports that are free now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(workers)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        addresses = ";".join(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+    return [[*pipeline, "-i", str(worker), "-a", addresses] for worker in range(workers)]
+
+
+def commands(
+    llm: bool, model: str | None, pipeline: Sequence[str] | Commands = PIPELINE
+) -> Iterator[tuple[str, Sequence[str] | Commands]]:
     """Names and command lines of what has to run."""
     yield "pipeline", pipeline
     yield "api", API

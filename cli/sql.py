@@ -58,8 +58,9 @@ def answer(query: str, allow_files: bool = False) -> pa.Table:
     import duckdb
 
     from hearthwatch.record import Record
+    from hearthwatch.record.cells import find_cells
     from hearthwatch.record.lake.export import Lake
-    from hearthwatch.record.lake.views import FILE, export
+    from hearthwatch.record.lake.views import connect, export
 
     data_dir, path = settings().hearthwatch_data_dir, settings().database_path
     if not path.exists():
@@ -68,9 +69,11 @@ def answer(query: str, allow_files: bool = False) -> pa.Table:
         raise UserError(
             f"{found[0]} opens or writes files: with --allow-files a query may; to print rows use --csv or --json"
         )
-    export(Lake(Record(path), data_dir))
+    for cell in reversed(find_cells(settings().hearthwatch_cells, path, data_dir, settings().foscam_base_path)):
+        if cell.record_path.exists():
+            export(Lake(Record(cell.record_path), cell.data_dir))  # cell 0 last: its views read all lakes
     try:
-        with duckdb.connect(data_dir / FILE, read_only=True) as db:
+        with connect(data_dir) as db:
             if (zone := settings().hearthwatch_timezone) is not None:
                 db.execute("SET TimeZone = ?", [zone])
             if not allow_files:
@@ -91,7 +94,7 @@ def answer(query: str, allow_files: bool = False) -> pa.Table:
 
 def _confine(db: duckdb.DuckDBPyConnection, lake: Path) -> None:
     """Let this connection's queries open files of the lake and no others, for good."""
-    db.execute("SET allowed_directories = ?", [[f"{lake.resolve()}/"]])
+    db.execute("SET allowed_directories = ?", [[f"{lake.resolve()}/", f"{lake.resolve().parent}/cells/"]])
     db.execute("SET enable_external_access = false")
     db.execute("SET lock_configuration = true")
 

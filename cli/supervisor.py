@@ -119,30 +119,41 @@ class ChildProcess:
             return self.process.wait()
 
 
-class RestartedProcess:
-    """A process that is restarted when it dies."""
+Commands = Callable[[], list[Sequence[str]]]
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
-        self.name, self.command = name, command
+
+class RestartedProcess:
+    """A process, or several that only work together, restarted when one dies."""
+
+    def __init__(self, name: str, command: Sequence[str] | Commands) -> None:
+        """`command`: of the process, or what returns those of each of several."""
+        self.name = name
+        self.commands: Commands = command if callable(command) else lambda: [command]
         self.done = False
         """It has ended by itself and is not to be restarted."""
         self.code: int | None = None
-        self.child: ChildProcess | None = None
+        self.children: list[ChildProcess] = []
         self._backoff_seconds = BACKOFF_SECONDS
         self._started = self._due = 0.0
 
     def start(self, now: float) -> None:
-        self._started, self.child = now, ChildProcess(self.name, self.command)
-        self._report(f"started, pid {self.child.process.pid}")
+        self._started, self.children = now, [ChildProcess(self.name, command) for command in self.commands()]
+        pids = ", ".join(str(child.process.pid) for child in self.children)
+        self._report(f"started, pid {pids}")
 
     def step(self, now: float) -> None:
         """See whether it still runs; restart it when it is due. `now`: monotonic seconds."""
-        if self.child is None:
+        if not self.children:
             if not self.done and now >= self._due:
                 self.start(now)
-        elif (code := self.child.process.poll()) is not None:
-            self.child, self.code = None, code
-            self._plan_restart(code, now)
+            return
+        codes = [code for child in self.children if (code := child.process.poll()) is not None]
+        if any(codes) or len(codes) == len(self.children):
+            for child in self.children:
+                child.process.kill()  # what was not done by then comes again
+                child.process.wait()
+            self.children, self.code = [], MISUSED if MISUSED in codes else next(filter(None, codes), 0)
+            self._plan_restart(self.code, now)
 
     def _plan_restart(self, code: int, now: float) -> None:
         if code in (0, MISUSED):
@@ -157,17 +168,15 @@ class RestartedProcess:
         self._backoff_seconds = min(self._backoff_seconds * 2, BACKOFF_SECONDS_MAX)
 
     def terminate(self) -> None:
-        if self.child:
-            self.child.process.terminate()
+        for child in self.children:
+            child.process.terminate()
 
     def wait(self, deadline: float) -> bool:
         """Wait until it has ended, kill it at the deadline; whether it ended well."""
-        if self.child is None:
-            return not self.code
-        code = self.child.wait(deadline)
-        if code not in STOPPED:
-            self._report(f"ended with exit code {code}")
-        return code in STOPPED
+        codes = [child.wait(deadline) for child in self.children] or [self.code or 0]
+        if self.children and (bad := [code for code in codes if code not in STOPPED]):
+            self._report(f"ended with exit code {bad[0]}")
+        return all(code in (STOPPED if self.children else (0,)) for code in codes)
 
     def _report(self, words: str) -> None:
         print(f"{self.name} {words}", flush=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hearthwatch.cli.cells import others
 from hearthwatch.schemas.settings import settings
 
 if TYPE_CHECKING:
@@ -29,14 +30,16 @@ def verify() -> None:
 
     s = settings()
     record, data_dir = open_existing(s.database_path), s.hearthwatch_data_dir
+    sharing = [o.record_path for o in others if o.base_path == s.foscam_base_path and o.record_path.exists()]
     parts: dict[str, Callable[[], list[str]]] = {
         "record": partial(checks.find_in_snapshot, record, checks.database),
         "counters": partial(checks.find_in_snapshot, record, checks.counters),
         "rows": partial(checks.find_in_snapshot, record, checks.rows),
         "uploads": lambda: checks.find_persistent(
-            lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()))
+            lambda: checks.uploads(record, uploads(s.foscam_base_path.expanduser()), [*map(open_existing, sharing)])
         ),
         "thumbnails": lambda: checks.find_persistent(lambda: checks.thumbnails(record, data_dir)),
+        "pictures": lambda: checks.find_persistent(lambda: checks.pictures(record, data_dir)),
         "lake": lambda: checks.find_persistent(lambda: checks.lake(record, Lake(record, data_dir))),
         "views": lambda: checks.find_persistent(lambda: problems(data_dir)),
     }
@@ -50,6 +53,7 @@ def verify() -> None:
         if len(found) > LINES_MAX:
             print(f"  … and {len(found) - LINES_MAX} more")
     print(summary(record))
+    print(kept_originals(data_dir))
     if wrong:
         raise typer.Exit(1)
 
@@ -68,6 +72,16 @@ def uploads(base: Path) -> Iterator[UploadedFile]:
             except OSError:
                 continue
             yield UploadedFile(escape(file.path), file.mtime_ns, file.size, changed)
+
+
+def kept_originals(data_dir: Path) -> str:
+    """Count the originals that are kept, and their size, in a line."""
+    from hearthwatch.record.pictures import FOLDER
+    from hearthwatch.record.retention.run import file_sizes
+    from hearthwatch.schemas.text import plural
+
+    sizes = list(file_sizes(data_dir / FOLDER))
+    return f"{plural(len(sizes), 'kept original')}, {sum(sizes) / 1e6:,.1f} MB"
 
 
 def summary(record: Record) -> str:

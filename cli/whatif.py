@@ -29,16 +29,16 @@ from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import WORKING_SET_KIB, Record, open_existing
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.camera_clocks import CameraClocks
-from hearthwatch.record.events import Facts, Judge, Sighting
+from hearthwatch.record.events import Judge
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.migrate import upgrade
 from hearthwatch.record.notifications import DeliveryHistory, Sent, rank
 from hearthwatch.record.read.snapshot import Snapshot
 from hearthwatch.record.suppression import EMPTY_MAX
-from hearthwatch.record.surroundings import Signature, Surroundings
 from hearthwatch.record.units import BOXES_OF_FRAME, DAY, SECOND
 from hearthwatch.schemas import Component
+from hearthwatch.schemas.case import Facts, Sighting, Signature, Surroundings
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
     PER_FRAME,
@@ -56,8 +56,9 @@ from hearthwatch.schemas.messages import IncidentMessage
 from hearthwatch.schemas.zones import parse_zones
 from hearthwatch.sinks.notification_policy import decide
 from hearthwatch.sinks.notifier import IncidentNotifier, Notifier, NotifierWorker
-from hearthwatch.stages.batch import Batch, judge_by_rules
+from hearthwatch.stages.batch import Batch
 from hearthwatch.stages.incident import IncidentGrouping
+from hearthwatch.stages.rules import judge_by_rules
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -72,7 +73,7 @@ DESCRIBED_MAX, SHOWN_MAX = 1000, 30  # differences of each in the JSON, in the t
 REASONS_MAX, FRAMES_EXPLAINED_MAX = 5, 500  # of one difference
 KINDS = "appears vanishes rises falls cut changes".split()
 TERM = re.compile(r"(?:^|, )(.+? [+−]\d+)(?=[,:])")  # of a verdict's reasoning
-TABLES = "meta counters cameras frames detections suppressed spots events event_history feed cursors incidents sqlite_sequence"
+TABLES = "meta counters cameras frames detections suppressed spots events event_history feed cursors incidents alerts cell_members cell_cameras alert_members incident_members sqlite_sequence"
 INDEXES = "events_cut events_open events_incident events_server_time frames_event incidents_open incidents_merged"
 _BOX = "id, frame_id, object_type, confidence, bbox_x, bbox_y, bbox_width, bbox_height, attributes"
 _FRAME = "id, uid, camera_id, path, mtime_ns, size, attempt, captured_at, arrived_at, discovered_at, behind"
@@ -222,7 +223,12 @@ class Run(Batching):
     def __init__(self, graph: Graph, path: Path, zones: Mapping[str, Any], known: dict[Hashable, Any]) -> None:
         """`zones` of cameras instead of those in the record; `known`: answers of judges, which two runs share."""
         self.graph, self.zones, batch, judge = graph, zones, graph.options_of(Batch), judge_by_rules(graph.context)
-        here = graph.settings.hearthwatch_timezone, graph.settings.hearthwatch_location
+        here = (
+            graph.settings.hearthwatch_timezone,
+            graph.settings.hearthwatch_location,
+            batch.rules,
+            batch.built_in_rules,
+        )
 
         def make(s: Surroundings) -> SharedJudge:
             about = here, s.camera_id, s.started_at, s.width, s.height, s.is_grey, s.zones, s.hints, s.before

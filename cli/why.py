@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
-from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -15,15 +16,15 @@ from hearthwatch.record import Record, open_existing
 from hearthwatch.record.baselines import version_at
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.copies import Copy, find_file
+from hearthwatch.record.pictures import kept_path
 from hearthwatch.record.read.events import Row
 from hearthwatch.record.read.lineage import Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.stages.batch import Batch
-from hearthwatch.stages.darkness import darkness
 from hearthwatch.stages.prompt import PROMPTS, question, write_line
-from hearthwatch.stages.rules import RulesJudge
+from hearthwatch.stages.rules import judge_by_rules
 
 PICTURES_MAX = 20  # of a long event the first and the last
 
@@ -38,7 +39,8 @@ def why(
     found = read_lineage(record, event_id)
     copies = {p["id"]: find_file(record, graph.context.base_path, p["id"]) for p in found.frames}
     now = {id: copy for id, copy in copies.items() if copy and copy.id != id}
-    for part in (headline(found, zone), pictures(found, zone, now), window(found, rules, zone)):
+    kept = {p["id"]: path for p in found.frames if (path := _kept(p, graph.context.data_dir)).exists()}
+    for part in (headline(found, zone), pictures(found, zone, now, kept), window(found, rules, zone)):
         print("\n".join(part), end="\n\n")
     if asked := prompt(found, record, graph.context):
         print("\n".join(asked), end="\n\n")
@@ -64,8 +66,14 @@ def headline(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
         yield f"  {'Reviewed' if e['reviewed'] else 'Not reviewed'}. {e['notes'] or ''}".rstrip()
 
 
-def pictures(story: Lineage, zone: tzinfo | None, now: Mapping[int, Copy]) -> Iterator[str]:
-    """Show each picture; `now`: where those are that were moved, or came again."""
+def _kept(picture: Row, data_dir: Path) -> Path:
+    return data_dir / kept_path(picture["id"], picture["captured_at"], picture["path"])
+
+
+def pictures(
+    story: Lineage, zone: tzinfo | None, now: Mapping[int, Copy], kept: Mapping[int, Path] = MappingProxyType({})
+) -> Iterator[str]:
+    """Show each picture; `now`: where those are that were moved, or came again; `kept`: where their originals are kept."""
     n = len(story.frames)
     yield f"Pictures: {n} with something in {'it' if n == 1 else 'them'}"
     half = PICTURES_MAX // 2
@@ -74,6 +82,8 @@ def pictures(story: Lineage, zone: tzinfo | None, now: Mapping[int, Copy]) -> It
             yield from _picture(frame, set(story.evidence), zone)
             if copy := now.get(frame["id"]):
                 yield f"    the same picture came again as frame {copy.id}, {copy.path}"
+            if path := kept.get(frame["id"]):
+                yield f"    its original is kept: {path}, {path.stat().st_size / 1000:,.0f} kB"
         elif i == half:
             yield f"  … {n - PICTURES_MAX} more …"
     if story.evidence:
@@ -126,8 +136,7 @@ def prompt(story: Lineage, record: Record, context: Context) -> list[str]:
         return []
     case = Verdicts(record, context.zone).case(story.event["id"])
     known = "" if version in PROMPTS else ", which this version of Hearthwatch no longer has"
-    judge = partial(RulesJudge, zone=context.zone, darkness=darkness(context))
-    given = [f"  {write_line(question(case, judge, context.zone, version).line)}"]
+    given = [f"  {write_line(question(case, judge_by_rules(context), context.zone, version).line)}"]
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]
 
 

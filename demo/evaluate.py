@@ -13,25 +13,26 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
+from PIL import Image
 
-from hearthwatch.demo.stories import Label, Story, draw_start, sun
+from hearthwatch.demo.stories import Label, Story, draw_picture, draw_start, sun
 from hearthwatch.record import Record
 from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Facts
 from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.notifications import Sent, rank
-from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.units import DAY
 from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.case import Facts, Surroundings
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import (
     RISK_FLOORS,
@@ -48,9 +49,11 @@ from hearthwatch.schemas.items import (
 )
 from hearthwatch.schemas.settings import settings
 from hearthwatch.sinks.notification_policy import Rules, decide
+from hearthwatch.stages.crops import PICTURES_MAX, Reader
 from hearthwatch.stages.darkness import SUN_BELOW, by_picture
 from hearthwatch.stages.incident import IncidentGrouping
-from hearthwatch.stages.prompt import Question, question
+from hearthwatch.stages.picture_verdict import ACTS
+from hearthwatch.stages.prompt import WITHOUT_PICTURES, Question, question
 from hearthwatch.stages.rules import KIND, RulesJudge
 
 if TYPE_CHECKING:
@@ -101,11 +104,15 @@ class StoryResult(NamedTuple):
     verdicts: tuple[Verdict, ...]
     seconds_to_high: float | None
     """From the first sighting to the first revision at high; None: there is none."""
+    seconds_in_sight: float | None
+    """To it from the first sight of a person in its event, or of anything if it has none."""
     notifications: int
     """How many rang."""
     scenario: str
     asked: tuple[Question, ...] = ()
     """What a language model is asked about them, if one is."""
+    read: Reader | None = None
+    """Finds its pictures; None: it has none."""
 
     @property
     def score(self) -> int:
@@ -125,14 +132,15 @@ def read_scenarios(path: Path, key: str) -> list[Scenario]:
     """
     try:
         content = json.loads(path.read_text())
-        return [_read_scenario(row) for row in (content[key] if isinstance(content, dict) else content)]
+        return [_read_scenario(row, path.parent) for row in (content[key] if isinstance(content, dict) else content)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(f"{path}: no file of {key}, as docs/judgement.md describes it: {what}") from None
 
 
-def _read_scenario(row: Mapping[str, Any]) -> Scenario:
-    shots = row["shots"] if "shots" in row else [(second, row["camera"], boxes) for second, boxes in row["frames"]]
+def _read_scenario(row: Mapping[str, Any], folder: Path) -> Scenario:
+    frames = row.get("frames", ())
+    shots = row["shots"] if "shots" in row else [(second, row["camera"], boxes) for second, boxes, *_ in row["frames"]]
     sizes = row["sizes"] if "shots" in row else {row["camera"]: row["size"]}
     if not shots or row.get("label", "odd") not in get_args(Label):
         raise ValueError(f"{row['start']}: {len(shots)} pictures, label {row.get('label')!r}")
@@ -140,7 +148,14 @@ def _read_scenario(row: Mapping[str, Any]) -> Scenario:
         (second, camera, tuple(Detection(kind, sure, tuple(box)) for kind, sure, *box in boxes), tuple(sizes[camera]))
         for second, camera, boxes in sorted(shots, key=lambda shot: float(shot[0]))
     ]
-    return Scenario(datetime.fromisoformat(row["start"]).replace(tzinfo=UTC), tuple(pictures), row)
+    paths = {float(second): folder / path for second, _, *rest in frames for path in rest}
+    about = {**row, "picture": partial(_open, paths)} if paths else row
+    return Scenario(datetime.fromisoformat(row["start"]).replace(tzinfo=UTC), tuple(pictures), about)
+
+
+def _open(paths: Mapping[float, Path], second: float) -> Image.Image | None:
+    path = paths.get(second)
+    return Image.open(path).convert("RGB") if path and path.is_file() else None
 
 
 def from_story(story: Story, *, packages: bool = False) -> Scenario:
@@ -150,6 +165,7 @@ def from_story(story: Story, *, packages: bool = False) -> Scenario:
     pictures = tuple((float(second), name, tuple(boxes), SIZE) for second, boxes in enumerate(kept))
     needs = ["picture"] if "thief" in story.plots and not packages else []
     about = {"label": story.label, "scenario": story.plots[0], "needs": needs, "dark": sun(story.start) < SUN_BELOW}
+    about["picture"] = partial(draw_picture, story)
     return Scenario(story.start.replace(tzinfo=UTC), pictures, about)
 
 
@@ -201,6 +217,8 @@ class Simulation:
         """Of the events, with the second at which each was published."""
         self.alerts: list[tuple[float, RiskLevel]] = []
         """Notifications that rang."""
+        self.seconds = dict[int, float]()
+        """Frame id → the second of its scenario."""
         self.about: Mapping[str, Any] = {}
         """What the file of the scenario that is played says."""
 
@@ -236,6 +254,7 @@ class Simulation:
                 known = json.dumps(zones), self.about.get("notes"), found.camera_id
                 self.record.execute("UPDATE cameras SET zones = ?, notes = ? WHERE id = ?", *known)
             (entry,) = self.ledger.todo(0, 1)
+            self.seconds[entry.frame.id] = second
             self._step(Detected(entry.frame, *size, boxes), second - first, at)
         self._tick_until(float("inf"), zero, first)
 
@@ -270,15 +289,29 @@ def judge_stories(stories: Sequence[Scenario], every: float = 0, *, asks: bool =
         for _, event in simulation.revisions:
             gravest[event.id] = max(event.verdict, gravest.get(event.id, NO_FLOOR), key=lambda v: v.risk_score)
         first = next((second for second, _, boxes, _ in story.pictures if boxes), 0) - story.pictures[0][0]
-        high = next((second for second, event in simulation.revisions if event.verdict.risk_score >= HIGH), None)
         facts = tuple(map(simulation.batching.writer.facts, gravest))
+        raised = ((second, event.id) for second, event in simulation.revisions if event.verdict.risk_score >= HIGH)
+        high, event_id = next(raised, (None, 0))
         cases = map(Verdicts(simulation.record, UTC).case, gravest if asks else ())
-        asked = tuple(question(case, simulation.judge, UTC) for case in cases)
-        wait, rang = None if high is None else high - first, len(simulation.alerts)
+        shows = PICTURES_MAX if "picture" in story.about else 0
+        asked = tuple(question(case, simulation.judge, UTC, pictures=shows) for case in cases)
+        read = partial(_read_picture, story.about["picture"], simulation.seconds) if shows else None
+        wait, sight, rang = None, None, len(simulation.alerts)
+        if high is not None:
+            (boxes,) = (one.sightings for one, event in zip(facts, gravest, strict=True) if event == event_id)
+            seen = min(boxes, key=lambda s: (s.object_type != "person", s.at))
+            wait, sight = high - first, high + story.pictures[0][0] - simulation.seconds[seen.frame_id]
         name = scenario_of(story.about) or str(week)
-        results.append(StoryResult(story.about, facts, tuple(gravest.values()), wait, rang, name, asked))
+        results.append(StoryResult(story.about, facts, tuple(gravest.values()), wait, sight, rang, name, asked, read))
     simulation.record.close()
     return results
+
+
+def _read_picture(
+    draw: Callable[[float], Image.Image | None], seconds: Mapping[int, float], frame: int
+) -> tuple[Image.Image, str] | None:
+    picture = draw(seconds[frame])
+    return (picture, "story") if picture else None
 
 
 def judge_incident(scenario: Scenario, every: float = 0) -> dict[str, Any]:
@@ -302,12 +335,16 @@ def judge_incident(scenario: Scenario, every: float = 0) -> dict[str, Any]:
 def judge_by_model(results: Sequence[StoryResult], url: str) -> list[StoryResult]:
     """Judge the same events by the language model at `url`, without the floor that the rules set.
 
-    Model, timeout and concurrency are those of the settings. An event without a valid answer keeps its verdict.
+    Stories that have pictures are shown to a model that reads them. Model, timeout and concurrency are those of the settings. An event without a valid answer keeps its verdict.
 
     Raises:
         UserError: no server answers there, or it gives no valid verdict at all.
     """
-    events = [asked._replace(floor=0) for result in results for asked in result.asked]
+    events = [
+        (asked._replace(floor=0, ground=asked.ground and asked.ground._replace(floor=0)), result.read)
+        for result in results
+        for asked in result.asked
+    ]
     answers = iter(asyncio.run(_ask(url, events)))
     return [
         result._replace(verdicts=tuple(next(answers) or before for before in result.verdicts)) for result in results
@@ -322,8 +359,8 @@ def apply_floors(results: Sequence[StoryResult]) -> list[StoryResult]:
     ]  # fmt: skip
 
 
-async def _ask(url: str, events: Sequence[Question]) -> list[Verdict | None]:
-    from hearthwatch.stages.llm_client import Client
+async def _ask(url: str, events: Sequence[tuple[Question, Reader | None]]) -> list[Verdict | None]:
+    from hearthwatch.stages.llm_client import READS, Client
 
     given = settings()
     model, n = given.hearthwatch_nemotron_model, given.hearthwatch_nemotron_concurrency
@@ -331,7 +368,12 @@ async def _ask(url: str, events: Sequence[Question]) -> list[Verdict | None]:
     try:
         if not await client.is_alive():
             raise UserError(f"{url}: no language model answers there; `hearthwatch llm` starts one")
-        answers = await asyncio.gather(*(_verdict(client, asked, places) for asked in events))
+        limit = given.hearthwatch_nemotron_pictures
+        reads = await client.reads_pictures() if limit == "auto" else bool(limit)
+        log.info("%s %s", client.name, READS[reads])
+        if not reads:
+            events = [(asked._replace(shots=(), version=WITHOUT_PICTURES), None) for asked, _ in events]
+        answers = await asyncio.gather(*(_verdict(client, asked, read, places) for asked, read in events))
     finally:
         await client.close()
     if not any(answers):
@@ -339,14 +381,14 @@ async def _ask(url: str, events: Sequence[Question]) -> list[Verdict | None]:
     return answers
 
 
-async def _verdict(client: Client, asked: Question, places: asyncio.Semaphore) -> Verdict | None:
+async def _verdict(client: Client, asked: Question, read: Reader | None, places: asyncio.Semaphore) -> Verdict | None:
     from hearthwatch.stages.llm_client import NemotronError
     from hearthwatch.stages.llm_queue import ask_for_verdict
 
     async with places:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await ask_for_verdict(client, asked)
+                return await ask_for_verdict(client, asked, read)
             except NemotronError as error:
                 log.warning("event %d, attempt %d of %d: %s", asked.facts.event_id, attempt, ATTEMPTS, error)
     return None
@@ -359,7 +401,7 @@ def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> dict
     """Compute the figures that `hearthwatch evaluate --json` prints."""
     labels, levels = get_args(Label), get_args(RiskLevel)
     count = Counter((risk_level(r.score), r.about["label"]) for r in results)
-    waits = [r.seconds_to_high for r in results if r.about["label"] == "alarming" and r.seconds_to_high is not None]
+    alarms = [r for r in results if r.about["label"] == "alarming"]
     needs: dict[str, list[bool]] = {}
     for r in results:
         for tag in sorted(r.about.get("needs", ())):
@@ -373,12 +415,35 @@ def report(results: Sequence[StoryResult], analyzer: Analyzer = "rules") -> dict
         **_rates(results),
         "boxes_can_tell": _rates([r for r in results if NOT_BOXES.isdisjoint(r.about.get("needs", ()))]),
         "levels": {level: {label: count[level, label] for label in labels} for level in levels},
-        "seconds_to_high": {f"p{p}": round(float(np.percentile(waits, p)), 1) if waits else None for p in (50, 95)},
+        "seconds_to_high": _waits([r.seconds_to_high for r in alarms]),
+        "seconds_in_sight": _waits([r.seconds_in_sight for r in alarms]),
         "needs": {tag: {"stories": len(wrong), "wrong": sum(wrong)} for tag, wrong in needs.items()},
         "notifications": sum(r.notifications for r in results),
         "evidence": _share([(is_so, "") for is_so in cited]),
         "unanswered": sum(v.analyzer != analyzer for r in results for v in r.verdicts),
     }
+
+
+def picture_figures(results: Sequence[StoryResult]) -> dict[str, Any]:
+    """Say what pictures changed: each verdict, vetoes against stories of which `nothing` is true, acts against the rules'."""
+    judged = [
+        (v, bool(r.about.get("nothing")), asked.ground.acts if asked.ground else frozenset[str]())
+        for r in results
+        for v, asked in zip(r.verdicts, r.asked, strict=False)
+        if v.picture_verdict
+    ]
+    vetoes = [(nothing, "") for v, nothing, _ in judged if v.picture_verdict == "rejected"]
+    acts: dict[str, Counter[str]] = {}
+    for v, _, by_rules in judged:
+        by_model = {act["act"] for act in v.analysis.get("acts", ())}
+        for act, meaning in ACTS.items():
+            by = ("rules", meaning.rules in by_rules), ("model", act in by_model)
+            if who := " and ".join(name for name, saw in by if saw):
+                acts.setdefault(act, Counter({"rules": 0, "model": 0, "rules and model": 0}))[who] += 1
+    return {
+        "events": len(judged), "verdicts": Counter(str(v.picture_verdict) for v, *_ in judged), "veto_precision": _share(vetoes),
+        "veto_recall": _share([(v.picture_verdict == "rejected", "") for v, nothing, _ in judged if nothing]), "acts": acts,
+    }  # fmt: skip
 
 
 def _rates(results: Sequence[StoryResult]) -> dict[str, Any]:
@@ -391,6 +456,11 @@ def _rates(results: Sequence[StoryResult]) -> dict[str, Any]:
         "recall_high": _share(found), "recall_high_low": _end(found, 0.025),
         "false_high": _share(false), "false_high_high": _end(false, 0.975),
     }  # fmt: skip
+
+
+def _waits(seconds: Sequence[float | None]) -> dict[str, float | None]:
+    known = [wait for wait in seconds if wait is not None]
+    return {f"p{p}": round(float(np.percentile(known, p)), 1) if known else None for p in (50, 95)}
 
 
 Marked = Sequence[tuple[float, str]]

@@ -14,7 +14,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 from typing import Literal, NamedTuple, get_args
+
+from PIL import Image
 
 from hearthwatch.schemas.items import Detection
 
@@ -105,6 +108,15 @@ def stories(split: Split) -> tuple[Story, ...]:
     """Return all stories of a split, in a fixed order."""
     lines = files(__package__).joinpath("stories.jsonl").read_text().splitlines()
     return tuple(story for story in map(parse, lines) if story.split == split)
+
+
+def draw_picture(story: Story, second: float) -> Image.Image:
+    """Draw the picture that was taken at this second of a story again, as it was uploaded."""
+    from hearthwatch.demo.scenes import story as play
+
+    # what bench/stories.py asks for by plot and light has seeds from 1000 on
+    asked = (story.plots[0], None if story.plots[0] == "thief" else "night") if story.seed % 1_000_000 >= 1000 else ()
+    return Image.open(BytesIO(play(story.camera, story.seed, *asked).frame(second).jpeg())).convert("RGB")
 
 
 def parse(line: str) -> Story:

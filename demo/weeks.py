@@ -17,8 +17,8 @@ from hearthwatch.demo.evaluate import HIGH, MONDAY, Picture, Scenario, Simulatio
 from hearthwatch.demo.stories import PLACE
 from hearthwatch.record.feedback import write_answer
 from hearthwatch.record.retention.visits import build_baselines
-from hearthwatch.record.surroundings import Signature
 from hearthwatch.record.units import DAY
+from hearthwatch.schemas.case import Signature
 from hearthwatch.schemas.items import RISK_FLOORS, Detection, to_microseconds
 from hearthwatch.stages.darkness import by_sun
 

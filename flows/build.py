@@ -7,8 +7,10 @@ noticed by a part of the one source that polls the record.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,27 +18,31 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream, operator
 from bytewax.inputs import Source as BytewaxSource
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import Sink as BytewaxSink
 
 from hearthwatch.flows.guard import DeclaredTypes, Process, is_for
 from hearthwatch.flows.lifecycle import Lifecycle, StreamObserver
 from hearthwatch.flows.monitor import Monitor
-from hearthwatch.flows.multiplex import Multiplexed
+from hearthwatch.flows.multiplex import Multiplexed, cell_parts
 from hearthwatch.flows.node import FLOW, Node
 from hearthwatch.flows.only import wants
-from hearthwatch.flows.runtime import exit_on_user_error
+from hearthwatch.flows.runtime import exit_on_user_error, is_pipeline
 from hearthwatch.flows.services import ConsumerThread, FeedPoll, JobThread, ServiceThreads
 from hearthwatch.flows.validate import is_durable_edge
 from hearthwatch.record import Lock, Record, RecordError, acquire_lock, now
+from hearthwatch.record.cells import find_cells
 from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.witness import continue_above
-from hearthwatch.schemas import Consumer, Event, Job, Sink, Source, Stage, StageWorker, Upload
+from hearthwatch.schemas import Component, Consumer, Event, Job, Poller, Sink, Source, Stage, StageWorker, Upload
 from hearthwatch.schemas.components import build_worker
-from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.context import PULSE, Cell, Context, DetectorState, InFlight, RecentPictures
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.items import ALERTS
 from hearthwatch.sinks.journal import Journal
+from hearthwatch.sinks.kept_pictures import CURSOR, PictureKeeper
+from hearthwatch.sources.one_partition import OnePartitionSource
 from hearthwatch.sources.pending import PendingEvents
+from hearthwatch.sources.poller import PollerPartition
 
 SOURCES = "0_sources"  # the step that all sources are; no node can be called that
 RECORD = "0_record"  # the hidden source that polls the record for consumers
@@ -48,7 +54,33 @@ def build_dataflow(nodes: Sequence[Node], context: Context, description: object 
 
     Raises UserError where a component builds nonsense.
     """
-    builder = _Builder(context)
+    cells = find_cells(context.wanted_cells, context.record_path, context.data_dir, context.base_path)
+    flow = Dataflow(FLOW)
+    if len(cells) == 1 and cells[0].number == 0:
+        alone = replace(context, record_path=cells[0].record_path, base_path=cells[0].base_path)
+        _build_cell(_Builder(flow, alone), nodes, description)
+        return flow
+    builders = [_Builder(flow, context_of(context, cell, cells)) for cell in cells]
+    lifecycles = [builder.lifecycle for builder in builders]
+    for builder in builders:
+        builder.lifecycle.cells = lifecycles
+        _build_cell(builder, nodes, description)
+    if is_pipeline():
+        lifecycles[0].handle_signals()  # a worker's thread cannot
+    return flow
+
+
+def context_of(context: Context, cell: Cell, cells: tuple[Cell, ...]) -> Context:
+    """Return the context of one of several cells: nothing is shared that knows frames by their number."""
+    return replace(
+        context, cell=cell, cells=cells, record_path=cell.record_path, data_dir=cell.data_dir, base_path=cell.base_path,
+        in_flight=InFlight(), recent=RecentPictures(), detector=DetectorState(), positions={}, wake=threading.Event(),
+        timings=type(context.timings)(),
+    )  # fmt: skip
+
+
+def _build_cell(builder: _Builder, nodes: Sequence[Node], description: object) -> None:
+    context = builder.context
     if any(node.is_store() for node in nodes):
         builder.lifecycle.on_start.append(lambda: _store_description(context, description))
     monitor = Monitor(context, nodes, builder.services)
@@ -61,18 +93,19 @@ def build_dataflow(nodes: Sequence[Node], context: Context, description: object 
         builder.add(node)
     if reads_record:
         builder.lifecycle.on_start.append(monitor.end_start)
-    return builder.flow
 
 
 class _Builder:
     """One dataflow being put together; nodes come in an order in which everything upstream is there already."""
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.flow = Dataflow(FLOW)
+    def __init__(self, flow: Dataflow, context: Context) -> None:
+        self.prefix = f"{context.cell.part}_" if context.cell else ""
         self.lifecycle, self.services = Lifecycle(), ServiceThreads()
-        self.source = Multiplexed(self.lifecycle, context.wake)
-        self.items = op.input(SOURCES, self.flow, self.source)
+        self.source = Multiplexed(self.lifecycle, context.wake, context)
+        self.items = op.input(self.prefix + SOURCES, flow, self.source)
+        self.context = context
+        polls = partial(op.flat_map_batch, f"{self.prefix}0_polls", mapper=_take_of(PULSE))
+        self.pulses = (polls(self.items),) if context.cell else ()
         self.streams: dict[str, Stream[Any]] = {}
         self.nodes: dict[str, Node] = {}
         self.stages: dict[str, Process] = {}
@@ -95,25 +128,45 @@ class _Builder:
             case Consumer() | Job():
                 self._service(node, ups)
 
+    def _step(self, name: str, label: str, build: Callable[..., Stream[Any]], *ups: Stream[Any]) -> Stream[Any]:
+        return _step(self.prefix + name, label, build, *ups)
+
+    def _observer(self, at_end: Callable[[], None], on_items: Callable[[], None] = lambda: None) -> StreamObserver:
+        here = self.lifecycle.is_here
+        return StreamObserver(lambda: at_end() if here() else None, on_items, is_cell=self.context.cell is not None)
+
+    def _sink_here(self, sink: BytewaxSink[Any]) -> BytewaxSink[Any]:
+        """Keep a sink with partitions on the worker that reads the cell."""
+        if self.context.cell and isinstance(sink, FixedPartitionedSink):
+            return CellSink(sink, self.context)
+        return sink
+
     def _port(self, name: str) -> Stream[Any]:
         """Return a node's stream, or what failed in it: a tap that hangs on the first one."""
         if name not in self.streams:
             stage = name.partition(".")[0]
             take = partial(op.flat_map_batch, "take", mapper=self.stages[stage].failures)
-            self.streams[name] = _step(f"{stage}_errors", f"what failed in {stage}", take, self.streams[stage])
+            self.streams[name] = self._step(f"{stage}_errors", f"what failed in {stage}", take, self.streams[stage])
         return self.streams[name]
 
     def _part(self, name: str, source: BytewaxSource[Any], follows: bool) -> Callable[[Stream[Any]], Stream[Any]]:
         """Add a part to the one source; return the step that reads its items."""
         self.source.add(name, source, follows)
 
-        def take(items: list[tuple[str, Any]]) -> list[Any]:
-            return [item for node, item in items if node == name]
+        return partial(op.flat_map_batch, "read", mapper=_take_of(name))
 
-        return partial(op.flat_map_batch, "read", mapper=take)
+    def _build(self, node: Node, component: Component) -> Any:
+        try:
+            return build_worker(component, self.context)
+        except Exception as error:
+            error.add_note(f"{node}: its `build` failed")
+            raise
 
     def _source(self, node: Node, source: Source, ups: tuple[Stream[Any], ...]) -> None:
-        read = self._part(node.name, build_worker(source, self.context), source.follows)
+        built = self._build(node, source)
+        if isinstance(built, Poller):
+            built = OnePartitionSource("all", partial(PollerPartition, node.name, built))
+        read = self._part(node.name, built, source.follows)
         declared = DeclaredTypes(node.name, source.emits)
 
         def build(items: Stream[Any], *ups: Stream[Any]) -> Stream[Any]:
@@ -121,32 +174,44 @@ class _Builder:
                 uploads = op.flat_map_batch(
                     "uploads", _merge(ups), lambda items: [i for i in items if isinstance(i, Upload)]
                 )
-                op.output("inbox", op.key_on("inbox_key", uploads, _one_key), Inbox(self.context))
+                op.output("inbox", op.key_on("inbox_key", uploads, _one_key), self._sink_here(Inbox(self.context)))
             return op.flat_map_batch("declared", read(items), declared)
 
-        self.streams[node.name] = _step(node.name, node.label(), build, self.items, *ups)
+        self.streams[node.name] = self._step(node.name, node.label(), build, self.items, *ups)
 
     def _stage(self, node: Node, stage: Stage, ups: tuple[Stream[Any], ...]) -> None:
-        worker: StageWorker = build_worker(stage, self.context)
+        worker: StageWorker = self._build(node, stage)
+        if self.context.cell and has_own_steps(worker) and not hasattr(worker, "attach_local"):
+            raise UserError(
+                f"`{node.name}` adds Bytewax steps with `attach`, which may send a cell's items to another worker: give it "
+                "`process`, or leave HEARTHWATCH_CELLS=1"
+            )
         self.stages[node.name] = process = Process(node.name, stage, worker)
         self.lifecycle.open_at_start(worker)
+        if node.commits_events() and self.context.keep_pictures != "none":
+            self.lifecycle.on_start.append(lambda: self.services.start(keeper_thread(self.context)))
         queue = self._queue(node) if node.is_judge() else None
         declared = DeclaredTypes(
             node.name, stage.emits, *filter(None, (self.nodes[n].emits() for n in node.upstream() if n in self.nodes))
         )
 
+        pulses = self.pulses if has_own_steps(worker) else ()
+
         def build(*ups: Stream[Any]) -> Stream[Any]:
+            pulse, ups = ups[: len(pulses)], ups[len(pulses) :]
             up = queue(*ups) if queue else _filter(node, _merge(ups))
             if not has_own_steps(worker):
                 out = op.flat_map_batch("process", up, process)
             elif queue:
-                out = _attach(node, worker, up)
+                out = _attach(node, worker, up, *pulse)
             else:
-                out = op.flat_map_batch("declared", _attach(node, worker, up), declared)
-            op.output("close", out, StreamObserver(lambda: self.lifecycle.close(worker)))
+                out = op.flat_map_batch("declared", _attach(node, worker, up, *pulse), declared)
+            op.output("close", out, self._observer(lambda: self.lifecycle.close(worker)))
             return out
 
-        self.streams[node.name] = _step(node.name, node.label(), build, *((self.items,) if queue else ()), *ups)
+        self.streams[node.name] = self._step(
+            node.name, node.label(), build, *pulses, *((self.items,) if queue else ()), *ups
+        )
 
     def _queue(self, node: Node) -> Callable[..., Stream[Any]]:
         """Read the record's queue for a judge, which is polled; nothing is taken from its edge."""
@@ -167,17 +232,17 @@ class _Builder:
             out = _merge((mine, *ups[len(to_write) :])) if to_write else _merge(ups)
             mine = _filter(node, mine, node.accepts())
             if sink.off():
-                op.output("off", mine, StreamObserver(lambda: None))
+                op.output("off", mine, self._observer(lambda: None))
                 return out
-            built = build_worker(sink, self.context)
+            built = self._sink_here(self._build(node, sink))
             keyed = op.key_on("key", mine, _one_key) if isinstance(built, FixedPartitionedSink) else mine
             op.output("write", keyed, built)
             return out
 
         if node.is_store():
-            self.streams[node.name] = _step(node.name, node.label(), build, *to_write, *stored)
+            self.streams[node.name] = self._step(node.name, node.label(), build, *to_write, *stored)
         else:
-            _last_step(node.name, node.label(), build, *to_write, *stored)
+            _last_step(self.prefix + node.name, node.label(), build, *to_write, *stored)
 
     def _service(self, node: Node, ups: tuple[Stream[Any], ...]) -> None:
         """Start a thread with the graph; the stream wakes it, and passes on to wake those behind it."""
@@ -189,20 +254,20 @@ class _Builder:
 
         def build(*ups: Stream[Any]) -> Stream[Any]:
             news = _merge((self._poll(ups[0]), *ups[1:]) if waits and self._poll else ups)
-            op.output("wake", news, StreamObserver(self.services.stop, self.services.wake))
+            op.output("wake", news, self._observer(self.services.stop, self.services.wake))
             return news
 
         inputs = *((self.items,) if waits else ()), *ups
         if node.is_store():
-            self.streams[node.name] = _step(node.name, node.label(), build, *inputs)
+            self.streams[node.name] = self._step(node.name, node.label(), build, *inputs)
         else:
-            _last_step(node.name, node.label(), build, *inputs)
+            _last_step(self.prefix + node.name, node.label(), build, *inputs)
 
     def _thread(self, node: Node) -> ConsumerThread | JobThread:
         if isinstance(node.component, Job):
             return JobThread(node.name, node.component, self.context)
         assert isinstance(node.component, Consumer)
-        worker = build_worker(node.component, self.context)
+        worker = self._build(node, node.component)
         on_news = self.services.wake if node.is_store() else None
         return ConsumerThread(
             node.name, worker, node.only or {}, self.context, node.accepts(), on_news, self._journals(node)
@@ -212,9 +277,17 @@ class _Builder:
         """Return the journals that a consumer is behind."""
         found: set[str] = set()
         for up in (self.nodes[name] for name in node.upstream() if name in self.nodes):
-            found |= {up.component.name} if isinstance(up.component, Journal) else self._journals(up)
-            found |= {ALERTS} if up.commits_events() else set()
+            found |= {up.name} if isinstance(up.component, Journal) else self._journals(up)
         return frozenset(found)
+
+
+def _take_of(name: str) -> Callable[[list[tuple[str, Any]]], list[Any]]:
+    return lambda items: [item for node, item in items if node == name]
+
+
+def keeper_thread(context: Context) -> ConsumerThread:
+    """Make the thread that keeps pictures."""
+    return ConsumerThread(CURSOR, PictureKeeper(context), {}, context)
 
 
 def _store_description(context: Context, description: object) -> None:
@@ -248,8 +321,8 @@ def has_own_steps(worker: StageWorker) -> bool:
     return type(worker).attach is not StageWorker.attach
 
 
-def _attach(node: Node, worker: StageWorker, up: Stream[Any]) -> Stream[Any]:
-    out = worker.attach(node.name, up)
+def _attach(node: Node, worker: Any, up: Stream[Any], *pulse: Stream[Any]) -> Stream[Any]:
+    out = worker.attach_local(node.name, up, *pulse) if pulse else worker.attach(node.name, up)
     if not isinstance(out, Stream):
         raise UserError(f"`{node.name}`: `attach` returned {type(out).__name__}, not a stream")
     return out
@@ -296,6 +369,33 @@ def _last_step(name: str, label: str, build: Callable[..., object], *ups: Stream
 
 def _merge(ups: Sequence[Stream[Any]], step_id: str = "merge") -> Stream[Any]:
     return op.merge(step_id, *ups) if len(ups) > 1 else ups[0]
+
+
+class CellSink(FixedPartitionedSink[Any, Any]):
+    """A sink of one partition that Bytewax puts on the worker that reads the cell: it lists all cells', and builds one."""
+
+    def __init__(self, sink: FixedPartitionedSink[Any, Any], context: Context) -> None:
+        self.sink, self.cell, self.parts = sink, context.cell, cell_parts(context)
+
+    def list_parts(self) -> list[str]:
+        return self.parts
+
+    def part_fn(self, item_key: str) -> int:
+        return self.parts.index(self.cell.part) if self.cell else 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> StatefulSinkPartition[Any, Any]:
+        if self.cell and for_part != self.cell.part:
+            return _NoSinkPart()
+        parts = sorted(self.sink.list_parts())
+        return self.sink.build_part(step_id, parts[self.sink.part_fn(KEY) % len(parts)], resume_state)
+
+
+class _NoSinkPart(StatefulSinkPartition[Any, None]):
+    def write_batch(self, values: list[Any]) -> None:
+        raise AssertionError("these are another cell's")
+
+    def snapshot(self) -> None:
+        return None
 
 
 class Inbox(FixedPartitionedSink[Upload, None]):

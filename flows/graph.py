@@ -19,11 +19,13 @@ from hearthwatch.flows.parse import parse
 from hearthwatch.flows.runtime import has_recovery_store
 from hearthwatch.flows.validate import INCIDENT, find_mistakes, is_durable_edge
 from hearthwatch.record.timings import StepHistograms
-from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage
+from hearthwatch.schemas import Component, Consumer, Job, Sink, Source, Stage, StageWorker
+from hearthwatch.schemas.components import build_worker
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.flow_file import FlowFileError, read_flow_file
 from hearthwatch.schemas.settings import Settings, SettingsError, in_force, load_valid, settings
+from hearthwatch.sinks.notifier import Notifier
 from hearthwatch.sinks.retention import Retention
 from hearthwatch.sources.folder import Folder
 from hearthwatch.stages.batch import Batch
@@ -97,6 +99,10 @@ class Graph:
         with in_force(chosen):
             graph, parsed = cls(chosen=chosen), parse(file)
         graph._mistakes = list(dict.fromkeys([*wrong, *mistakes, *parsed.mistakes]))
+        if (tree := chosen.foscam_base_path).resolve() == chosen.hearthwatch_data_dir.resolve():
+            graph._mistakes.append(
+                f"FOSCAM_BASE_PATH = {tree} is HEARTHWATCH_DATA_DIR, too: set one of them to another folder"
+            )
         for node in parsed.nodes:
             graph._add(node)
         graph.warnings = parsed.warnings
@@ -105,9 +111,12 @@ class Graph:
 
     @property
     def context(self) -> Context:
-        """Return what all nodes share. A language model judges events if a node here asks one, or if the settings name one."""
+        """Return what all nodes share. A language model judges events if a node here asks one, or if the settings name one; rules are those of `batch`."""
         judged = any(node.is_judge() and node.component and not node.off() for node in self.nodes.values())
-        return replace(self._context, analysis=self._context.analysis or judged)
+        batch = self.first(Batch)
+        own = (batch.rules, batch.built_in_rules) if batch else ((), True)
+        analysis = self._context.analysis or judged
+        return replace(self._context, analysis=analysis, rules=own[0], built_in_rules=own[1])
 
     @property
     def run_here(self) -> tuple[str, ...]:
@@ -156,6 +165,7 @@ class Graph:
                     "kind": next(kind.__name__.lower() for kind in kinds if node.is_kind(kind)),
                     "label": node.label(),
                     "off": node.off(),
+                    "notifies": node.is_kind(Notifier),
                 }
                 for node in self.in_order()
             ],
@@ -182,12 +192,21 @@ class Graph:
 
     def needs_recovery_store(self) -> bool:
         """Whether something here has state that only Bytewax keeps: a source with a position, a stage with its own steps."""
-        return any(
-            node.is_kind(Source, Stage)
-            and not getattr(node.kind, "follows", False)
-            and (node.is_kind(Folder) or not (node.kind or Component).__module__.startswith("hearthwatch."))
-            for node in self.nodes.values()
-        )
+        return any(self._is_stateful(self.nodes[name]) for name in self.run_here)
+
+    @property
+    def recovery_store(self) -> Path:
+        """Where Bytewax keeps that state unless `-r` names another one: beside the record, one for the nodes of each process."""
+        return self.context.data_dir / "-".join(["recovery", *self.settings.hearthwatch_nodes])
+
+    def _is_stateful(self, node: Node) -> bool:
+        component = node.component
+        if type(component).__module__.startswith("hearthwatch."):
+            return isinstance(component, Folder)
+        if not isinstance(component, Stage):
+            return isinstance(component, Source)
+        worker = component if type(component).build is Stage.build else build_worker(component, self.context)
+        return type(worker).attach is not StageWorker.attach
 
     def off(self) -> dict[str, str]:
         """Return the nodes that do nothing, and why."""

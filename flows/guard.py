@@ -18,7 +18,7 @@ from hearthwatch.flows.node import name_of, types
 from hearthwatch.flows.runtime import exit_on_user_error
 from hearthwatch.schemas import DeadLetter, Detected, Event, Frame, Reject, Stage, StageWorker, Tick
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.items import find_attribute_error, has_failed
+from hearthwatch.schemas.items import find_alert_error, find_attribute_error, has_failed
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class DeclaredTypes:
 
     def __call__(self, items: list[Any]) -> list[Any]:
         return [
-            check_attributes(self.node, item) if isinstance(item, self.allowed) else self._refuse(item)
-            for item in items
+            check_added(self.node, item) if isinstance(item, self.allowed) else self._refuse(item) for item in items
         ]
 
     def _refuse(self, item: object) -> DeadLetter:
@@ -74,9 +73,11 @@ def is_decided(item: object) -> bool:
     return False
 
 
-def check_attributes(node: str, item: Any) -> Any:
-    """Return the item, with an error if a detection has attributes that cannot be stored."""
+def check_added(node: str, item: Any) -> Any:
+    """Return the item, with an error if it has alerts, or a detection attributes, that cannot be stored."""
     if isinstance(item, Detected):
+        if item.alerts and (reason := find_alert_error(item.alerts)):
+            return _as_failed(item, DeadLetter(node, reason))
         for found in item.detections:
             if found.attributes and (reason := find_attribute_error(found.attributes)):
                 return _as_failed(item, DeadLetter(node, reason))
@@ -108,8 +109,12 @@ class Process:
         out: list[Any] = []
         for wanted, group in groupby(items, self._wants):
             run = list(group)
-            out += self._try(run) if wanted else run
+            out += self._try(run) if wanted else [item for item in run if self._is_own(item)]
         return out
+
+    def _is_own(self, item: object) -> bool:
+        """Whether what passes by may leave: no frame may, where this stage makes something else of frames."""
+        return isinstance(item, (Tick, DeadLetter, self.stage.emits or Tick))
 
     def _wants(self, item: object) -> bool:
         return isinstance(item, self.accepts) and not isinstance(item, Tick) and not is_decided(item)
@@ -143,7 +148,7 @@ class Process:
             )
         if self.one_to_one:
             self._check(items, results)
-            return [check_attributes(self.name, _keep_error(*pair)) for pair in zip(items, results, strict=True)]
+            return [check_added(self.name, _keep_error(*pair)) for pair in zip(items, results, strict=True)]
         return self.declared(list(results))
 
     def _check(self, items: list[Any], results: Sequence[Any]) -> None:

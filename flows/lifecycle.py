@@ -1,8 +1,8 @@
 """Start and stop a graph: locks first, then models, then frames; one stop for all sources; every stage closed.
 
 Bytewax builds every source's partition before it polls the first one for items. So stages are opened at that first poll:
-what a source refuses (a lock that is held) is reported before a model is loaded, and no frame waits for one. One worker: a
-record's order is one line, and each process of a Bytewax cluster would deliver the whole feed again.
+what a source refuses (a lock that is held) is reported before a model is loaded, and no frame waits for one. One worker for
+each cell: a record's order is one line. Where there are several cells, each has its own lifecycle on the worker that reads it.
 The stop budgets stand in `schemas/context.py`: a stop ends within STOP_SECONDS_MAX whatever waits.
 """
 
@@ -36,8 +36,8 @@ def refuse_several_workers(worker_count: int) -> None:
     """Raise UserError if this is one of several workers."""
     if worker_count > 1:
         raise UserError(
-            f"{worker_count} Bytewax workers were asked for (-w, -p or -i), but a record has one: start without, and for more "
-            "cameras, cards or hosts start one pipeline with a separate data folder for each (docs/scale.md)"
+            f"{worker_count} Bytewax workers were asked for (-w, -p or -i), but a cell has one and there is one cell: start without, "
+            f"or set HEARTHWATCH_CELLS={worker_count} (docs/scale.md)"
         )
 
 
@@ -50,6 +50,9 @@ class Lifecycle:
         self.on_end: list[Callable[[], None]] = []
         """Called when the last source has ended."""
         self.stopping = False
+        self.cells = [self]
+        """The lifecycles of all cells of this process: a signal stops all of them."""
+        self._thread: int | None = None
         self._turn = threading.RLock()
         self._partitions: list[SourcePartition] = []
         self._has_leader = self._started = False
@@ -71,12 +74,15 @@ class Lifecycle:
                 self._open.remove(stage)
                 stage.close()
 
+    def is_here(self) -> bool:
+        """Whether this is the worker that reads the cell; streams end on all of them."""
+        return self._thread in (None, threading.get_ident())
+
     def start(self) -> None:
         """Start everything once, at the first poll of any source."""
         with self._turn:
             if not self._started:
                 self._started = True
-                self._handle_signals()  # before the models: loading one takes longer than a stop may take
                 with exit_on_user_error(2):
                     for start in self.on_start:
                         if not self.stopping:
@@ -85,6 +91,7 @@ class Lifecycle:
     def add(self, partition: SourcePartition) -> None:
         with self._turn:
             self._partitions.append(partition)
+            self._thread = threading.get_ident() if len(self.cells) > 1 else None
             self._has_leader |= not partition.follows
 
     def remove(self, partition: SourcePartition) -> None:
@@ -93,9 +100,7 @@ class Lifecycle:
                 self._partitions.remove(partition)
             if not self._partitions:
                 self._has_leader = self._started = self.stopping = False
-                for number, handler in self._handlers.items():
-                    signal.signal(number, handler)
-                self._handlers.clear()
+                self.restore_signals()
                 for end in self.on_end:
                     end()
 
@@ -104,10 +109,21 @@ class Lifecycle:
         followers_only = all(other.follows for other in self._partitions)
         return self.stopping or (partition.follows and self._has_leader and followers_only)
 
-    def _handle_signals(self) -> None:
+    def handle_signals(self) -> None:
         """End every source at SIGTERM and SIGINT, so that a snapshot is taken; a handler set before is called as well."""
-        if threading.current_thread() is threading.main_thread():
+        handled = any(cell._handlers for cell in self.cells)
+        if not handled and threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
+
+    def restore_signals(self) -> None:
+        """Give the signals back to the handlers set before."""
+        others = any(cell._partitions for cell in self.cells if cell is not self)
+        if others or threading.current_thread() is not threading.main_thread():
+            return
+        for cell in self.cells:
+            for number, handler in cell._handlers.items():
+                signal.signal(number, handler)
+            cell._handlers.clear()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self.stopping:
@@ -115,9 +131,10 @@ class Lifecycle:
             exit_after(
                 STOP_SECONDS_MAX, "stopped in the middle of a step: what was in flight comes again at the next start"
             )
-        self.stopping = True
-        for stage in self._open:
-            stage.stop()
+        for cell in self.cells:
+            cell.stopping = True
+            for stage in cell._open:
+                stage.stop()
         before = self._handlers.get(signal.Signals(number))
         if callable(before) and before is not signal.default_int_handler:
             before(number, frame)
@@ -180,12 +197,15 @@ def _read_step() -> float:
 class StreamObserver(DynamicSink[Any], StatelessSinkPartition[Any]):
     """Calls back when items pass and when a stream ends; Bytewax builds it before any source."""
 
-    def __init__(self, at_end: Callable[[], None], on_items: Callable[[], None] = lambda: None) -> None:
-        self.at_end, self.on_items = at_end, on_items
+    def __init__(
+        self, at_end: Callable[[], None], on_items: Callable[[], None] = lambda: None, is_cell: bool = False
+    ) -> None:
+        self.at_end, self.on_items, self.is_cell = at_end, on_items, is_cell
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StreamObserver:
         with exit_on_user_error(2):
-            refuse_several_workers(worker_count)
+            if not self.is_cell:
+                refuse_several_workers(worker_count)
         return self
 
     def write_batch(self, items: list[Any]) -> None:

@@ -31,6 +31,7 @@ from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import SystemKind
 from hearthwatch.schemas.settings import masked
+from hearthwatch.sinks.kept_pictures import CURSOR
 from hearthwatch.sinks.redis import Redis
 from hearthwatch.stages.detect import RtDetr
 
@@ -45,7 +46,7 @@ RESTARTED_SECONDS = 10.0  # a part that was started again is reported for so lon
 JUDGING_SECONDS = 20.0  # a language model that takes longer than this for one event is reported
 WAITING_SECONDS = 5.0  # a remote detector is asked to detect only while others wait for so long
 
-NODE_KINDS = "detector_down lake_down llm_down notifier_down part_restarted redis_down".split()
+NODE_KINDS = "detector_down judge_failed lake_down llm_down notifier_down part_restarted redis_down".split()
 """Their subject is a node of the graph."""
 
 
@@ -92,7 +93,9 @@ class Monitor(SupervisedThread):
         self.context, self.services = context, services
         self.nodes = {node.name: node for node in nodes if not node.off()}
         self.decides = any(node.commits_events() for node in nodes)
-        self.is_starting = True
+        self.leads = self.decides
+        """Whether the graph lives if this process does: it decides frames, or there are none to decide."""
+        self.is_starting, self._began = True, now()
         self._waits = False
         self._asked: dict[int, float] = {}
         """Events that the language model is being asked about, and since when."""
@@ -122,6 +125,7 @@ class Monitor(SupervisedThread):
         try:
             conditions, graph = Conditions(record), read_description(record) or {}
             known = {node["name"] for node in graph.get("nodes", ())} | self.nodes.keys()
+            self.leads = self.decides or not any(node["use"] == "batch" for node in graph.get("nodes", ()))
             while True:
                 self.check(record, conditions, known)
                 if self._stopping.wait(CHECK_SECONDS):
@@ -133,7 +137,7 @@ class Monitor(SupervisedThread):
         """Collect what is wrong, report it, and store what the services answered. `known`: the nodes of the whole graph."""
         at = now()
         problems = [problem for probe in self._probes for problem in probe.problems()]
-        problems += [*self._of_threads(), *self._of_the_judge(), *self._of_the_record()]
+        problems += [*self._of_threads(), *self._of_the_judge(), *self._of_own_functions(), *self._of_the_record()]
         if self.decides:
             oldest = read_waiting(record).oldest
             self._waits = oldest is not None and at - oldest > WAITING_SECONDS * SECOND
@@ -144,7 +148,7 @@ class Monitor(SupervisedThread):
         def covers(kind: str, subject: str) -> bool:
             if kind in NODE_KINDS:
                 return subject in self.nodes or (self.decides and subject not in known)
-            return self.decides
+            return self.leads
 
         conditions.report(at, problems, covers)
         self._store_answers(record, at)
@@ -175,9 +179,18 @@ class Monitor(SupervisedThread):
         if judge and longest > JUDGING_SECONDS:
             yield Problem("llm_down", f"{judge} has had no answer from the language model for {longest:.0f} s", judge)
 
+    def _of_own_functions(self) -> Iterator[Problem]:
+        """Yield that own rules, or an own judge, raised: events have the verdict of the others."""
+        failed = self.context.failures.recent()
+        for name, node in self.nodes.items():
+            functions = *getattr(node.component, "rules", ()), getattr(node.component, "judge", None)
+            if words := [f"{one} failed: {failed[one]}" for one in functions if one in failed]:
+                says = "; ".join(words) + "; the rules' verdict without it stands, correct the function"
+                yield Problem("judge_failed", says, name, at_once=True)
+
     def _kind_of(self, name: str) -> SystemKind:
         component = self.nodes[name].component if name in self.nodes else None
-        if isinstance(component, Job):
+        if isinstance(component, Job) or name == CURSOR:
             return "lake_down"
         return "redis_down" if isinstance(component, Redis) else "notifier_down"
 
@@ -238,6 +251,18 @@ class Monitor(SupervisedThread):
     def _merge(self, record: Record, new: dict[str, Any], at: int) -> None:
         """Write what this process knows; other processes of the graph keep theirs."""
         before = record.meta("services") or {"at": at, "starting": False, "services": {}}
-        after = before | ({"at": at, "starting": self.is_starting} if self.decides else {})
+        after = before | (self._note_start(before, at) if self.leads else {})
         after["services"] = before["services"] | new["services"]
         record.execute("INSERT OR REPLACE INTO meta VALUES ('services', ?)", json.dumps(after))
+
+    def _note_start(self, before: dict[str, Any], at: int) -> dict[str, Any]:
+        """Say whether this process still starts, and how many in a row before it ended before the graph ran."""
+        failed = before.get("failed_starts", 0)
+        if before["starting"] and before.get("began", self._began) != self._began:
+            failed += 1
+        return {
+            "at": at,
+            "starting": self.is_starting,
+            "began": self._began,
+            "failed_starts": failed * self.is_starting,
+        }

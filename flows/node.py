@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hearthwatch.record.verdicts import Case
 from hearthwatch.schemas import Component, Consumer, Event, Job, Stage
+from hearthwatch.schemas.case import Case
 
 FLOW = "hearthwatch"  # the dataflow's id: a recovery store belongs to it, so it never changes
 ERRORS = "errors"  # `from = "detect.errors"`: what failed in a stage

@@ -31,7 +31,7 @@ def wants(only: Mapping[str, Any], item: Event | FeedMessage) -> bool:
     """Whether each field has one of the values asked for; of `object`, whether one was seen.
 
     An incident has several cameras, of which one has to be asked for, and no analyzer. A system message has a type and, some
-    of them, a camera; an item has a type, `item.<journal>`. What else is asked for is about events.
+    of them, a camera; an item has a type, `item.<node>`. What else is asked for is about events.
     """
     if isinstance(item, ItemMessage):
         return item.type in as_tuple(only.get("type", item.type))

@@ -9,13 +9,17 @@ import ctypes
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 
+from hearthwatch.record.connection import BlockedRecordError
 from hearthwatch.schemas import process
 from hearthwatch.schemas.errors import UserError
 
@@ -34,6 +38,8 @@ NOISY = (
     "watchdog",
 )
 
+SNAPSHOT_SECONDS = 1  # what own sources read again after a kill; the journal has it already
+
 _is_ours = False  # whether this process belongs to the pipeline
 
 
@@ -48,6 +54,48 @@ def has_recovery_store() -> bool:
     options = ("-r", "--recovery-directory")
     given = any(argument == option or argument.startswith(f"{option}=") for argument in sys.argv for option in options)
     return is_pipeline() and (given or "BYTEWAX_RECOVERY_DIRECTORY" in os.environ)
+
+
+def keep_recovery_store(store: Path, record: Path) -> bool:
+    """Let `python -m bytewax.run flow` keep snapshots in a store, made if there is none.
+
+    Returns whether it does: not if it was given one, nor in one of several processes, which would need the same one.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    from bytewax.recovery import RecoveryConfig
+
+    options = getattr(sys.modules["__main__"], "kwargs", {})  # parsed before Bytewax imports the graph
+    if not is_pipeline() or has_recovery_store() or options.get("process_id") is not None:
+        return False
+    make_recovery_store(store, record)
+    os.environ["BYTEWAX_RECOVERY_DIRECTORY"] = str(store)
+    config = RecoveryConfig(str(store), timedelta(0))  # type: ignore[no-untyped-call]
+    options |= {"recovery_config": config, "epoch_interval": timedelta(seconds=SNAPSHOT_SECONDS)}
+    return True
+
+
+def make_recovery_store(store: Path, record: Path) -> None:
+    """Make a recovery store where there is none, or none of this record; a kill leaves a whole one, or none.
+
+    The store of a record that was deleted is made again: its positions would leave out what the new record lacks.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    from bytewax.recovery import init_db_dir
+
+    try:
+        if not (store.exists() and record.exists()):
+            shutil.rmtree(store, ignore_errors=True)
+            part = store.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            init_db_dir(part, 1)  # type: ignore[no-untyped-call]
+            part.rename(store)
+    except OSError as error:
+        raise UserError(f"{store}: the recovery store cannot be made: {error.strerror}") from None
 
 
 def prepare_process(debug: bool) -> None:
@@ -66,14 +114,15 @@ def prepare_process(debug: bool) -> None:
 def exit_on_user_error(code: int) -> Iterator[None]:
     """End the pipeline with the text of a `UserError` and this exit code; in other programs it stays an exception.
 
-    A panic of Bytewax would come first otherwise, and a thread that never ends could keep the process.
+    A panic of Bytewax would come first otherwise, and a thread that never ends could keep the process. What another start may
+    find in order, such as a full disk, is code 1: with 2 nothing would start the pipeline again.
     """
     try:
         yield
     except UserError as error:
         if not _is_ours:
             raise
-        exit_with(str(error), code)
+        exit_with(str(error), 1 if isinstance(error, BlockedRecordError) else code)
 
 
 def exit_with(words: str, code: int) -> None:
@@ -97,6 +146,8 @@ def _report_and_exit(kind: type[BaseException], error: BaseException, trace: Tra
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
     ours = next((cause for cause in causes if isinstance(cause, UserError)), None)
+    if ours is None and re.search(r"(Send|Recv) thread panic", str(error)):
+        exit_with("another process of this cluster has ended: start all of them again, nothing is lost", 1)
     words, code = (str(ours), ours.exit_code) if ours else _recovery_store_error(causes)
     exit_with(words or "".join(traceback.format_exception(kind, error, trace)), code)
 

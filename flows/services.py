@@ -13,9 +13,10 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -42,6 +43,7 @@ RESUMED_MAX = 200  # messages passed to a consumer's `resume`
 IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
 BACKOFF_SECONDS_MAX = 30.0
 RETRY_SECONDS = 20.0  # a job that failed runs again after this long, or after its interval if that is shorter
+NEWS = "SELECT coalesce(sum(seq), 0) FROM sqlite_sequence WHERE name IN ('feed', 'alerts', 'changed_members')"
 POLL = timedelta(seconds=0.01)  # an indexed lookup of 10 µs; an alert waits at most so long
 
 
@@ -76,20 +78,28 @@ class ServiceThreads:
 
 
 class FeedPoll(OnePartitionSource[int]):
-    """Emits the feed's newest number whenever it grew: also by what passed no stream (verdicts, edits, other processes)."""
+    """Emits the sum of the newest numbers of the feed and of alerts whenever it grew: also by what passed no stream (verdicts, edits, other processes).
+
+    The first of several cells also counts what changed in the others, which its incidents need.
+    """
 
     def __init__(self, context: Context) -> None:
-        super().__init__("record", lambda _: _FeedPollPartition(Record(context.record_path)))
+        others = context.cells[1:] if context.cell in context.cells[:1] else ()
+        super().__init__("record", lambda _: _FeedPollPartition(context.record_path, [c.record_path for c in others]))
 
 
 class _FeedPollPartition(StatefulSourcePartition[int, None]):
-    def __init__(self, record: Record) -> None:
-        self.record, self.feed = record, Feed(record)
+    def __init__(self, path: Path, others: Sequence[Path]) -> None:
+        self.records, self.others = [Record(path)], list(others)
         self.last, self.due = -1, datetime.now(UTC)
 
     def next_batch(self) -> list[int]:
         self.due = datetime.now(UTC) + POLL
-        before, self.last = self.last, self.feed.last()
+        for path in [path for path in self.others if path.exists()]:
+            with suppress(RecordError):  # it is being upgraded, or its own process reports it
+                self.records.append(Record(path))
+                self.others.remove(path)
+        before, self.last = self.last, sum(record.one(NEWS)[0] for record in self.records)
         return [self.last] if self.last != before else []
 
     def next_awake(self) -> datetime:
@@ -99,7 +109,8 @@ class _FeedPollPartition(StatefulSourcePartition[int, None]):
         return None
 
     def close(self) -> None:
-        self.record.close()
+        for record in self.records:
+            record.close()
 
 
 class SupervisedThread:
@@ -139,7 +150,8 @@ class SupervisedThread:
             except BaseException as error:  # a library that panics, or ends the thread: none may end it in silence
                 deaths += 1
                 self.restarted, self.died_of = math.inf, f"{type(error).__name__}: {error}"
-                log.error("the thread of %s ended (%s); it is started again", self.name, self.died_of, exc_info=True)
+                trace = not isinstance(error, UserError)  # words for people say it all
+                log.error("the thread of %s ended (%s); it is started again", self.name, self.died_of, exc_info=trace)
             if self._stopping.wait(_backoff_seconds(deaths)):
                 return None
             self.restarted = time.monotonic()
@@ -272,7 +284,7 @@ class ConsumerThread(SupervisedThread):
     def _wanted(self, messages: list[FeedMessage]) -> list[FeedMessage]:
         """Leave out what it does not accept, what its `only` excludes, and that itself was down."""
         down = ("notifier_down", self.name), ("redis_down", self.name)
-        mine = (m for m in messages if not isinstance(m, ItemMessage) or m.journal in self.journals)
+        mine = (m for m in messages if not isinstance(m, ItemMessage) or m.node in self.journals)
         accepted = (m for m in mine if isinstance(m, self.accepts) and wants(self.only, m))
         wanted = (bind_picture(m, self.context) if isinstance(m, IncidentMessage) else m for m in accepted)
         return [m for m in wanted if not isinstance(m, SystemMessage) or (m.kind, m.subject) not in down]

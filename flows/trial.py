@@ -14,15 +14,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
-from bytewax.inputs import FixedPartitionedSource
-from bytewax.outputs import FixedPartitionedSink
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from hearthwatch.flows import build, services
@@ -30,8 +30,20 @@ from hearthwatch.flows.faults import FaultPoint
 from hearthwatch.flows.graph import Graph
 from hearthwatch.flows.guard import Process
 from hearthwatch.flows.node import Node
-from hearthwatch.flows.runtime import prepare_process
-from hearthwatch.schemas import Component, Consumer, Detected, Detection, Frame, Job, Sink, Stage, StageWorker
+from hearthwatch.flows.runtime import make_recovery_store, prepare_process
+from hearthwatch.schemas import (
+    Component,
+    Consumer,
+    Detected,
+    Detection,
+    Frame,
+    Job,
+    Poller,
+    Sink,
+    Source,
+    Stage,
+    StageWorker,
+)
 from hearthwatch.schemas.components import build_worker
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.messages import FeedMessage, IncidentMessage, ItemMessage, Message, SystemMessage
@@ -49,12 +61,12 @@ CHECK_SECONDS_MAX = 5.0
 
 
 class Trial(NamedTuple):
-    """A flow file, the folder that it is started in, and the temporary one, which has `input`, `data`, `out`."""
+    """A flow file, the folder that it is started in, the temporary one, which has `input`, `data`, `out`, and the size of portions."""
 
     flow: Path
     home: Path
     folder: Path
-    rows_at_once: int = 5
+    at_once: int = 5
 
 
 class PictureHash(Stage):
@@ -120,12 +132,9 @@ class _Observer:
         build.build_worker = lambda component, context: self.watch(  # type: ignore[attr-defined]
             names.get(id(component), ""), component, build_worker(component, context)
         )
-        before, store = set(threading.enumerate()), self.trial.folder / "recovery"
-        flow, recovery = graph.build(), None
+        before, flow, recovery = set(threading.enumerate()), graph.build(), None
         if graph.needs_recovery_store():
-            if not store.exists():
-                store.mkdir()
-                init_db_dir(store, 1)  # type: ignore[no-untyped-call]
+            make_recovery_store(store := self.trial.folder / "recovery", graph.context.record_path)
             recovery = RecoveryConfig(str(store), timedelta(0))  # type: ignore[no-untyped-call]
         services._backoff_seconds = lambda failures: 0.0
         self.point.install()
@@ -154,48 +163,34 @@ class _Observer:
             return worker
         if isinstance(component, Stage) and not build.has_own_steps(worker):
             self.given[name] = component, []
-            self._time(name, worker, "process", keep=True)
+            _wrap(worker, "process", partial(self._time, name, "process"))
         elif isinstance(component, Consumer):
-            self._cut_off(worker)
-        elif isinstance(worker, FixedPartitionedSink | FixedPartitionedSource):
-            method = "write_batch" if isinstance(worker, FixedPartitionedSink) else "next_batch"
-            made = worker.build_part
-
-            def build_part(*arguments: Any) -> Any:
-                part = made(*arguments)
-                self._time(name, part, method)
-                return part
-
-            object.__setattr__(worker, "build_part", build_part)
+            _wrap(worker, "deliver", self._cut_off)
+        elif isinstance(component, Sink | Source) and not isinstance(worker, Poller):
+            method = "write_batch" if isinstance(component, Sink) else "next_batch"
+            timed = partial(self._time, name, method)
+            made = "build_part" if hasattr(worker, "build_part") else "build"
+            _wrap(worker, made, lambda make, *arguments: _wrap(make(*arguments), method, timed))
         return worker
 
-    def _time(self, name: str, worker: Any, method: str, keep: bool = False) -> None:
-        call = getattr(worker, method)
+    def _time(self, name: str, method: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        if method == "process" and len(kept := self.given[name][1]) < ITEMS_MAX:
+            kept += arguments[0]
+        began = time.monotonic() - time.thread_time()
+        try:
+            done = call(*arguments)
+            if method == "write_batch":  # its input comes again unless the recovery store has it
+                self.point.pass_by("after", f"a batch of {name}")
+            return done
+        finally:
+            if (waited := time.monotonic() - time.thread_time() - began) > WAIT_SECONDS_MAX:
+                words = f"`{method}` waited {waited:.1f} s on the dataflow's thread: nothing else runs meanwhile"
+                self.found.setdefault(name, words)
 
-        def timed(*arguments: Any) -> Any:
-            if keep and len(kept := self.given[name][1]) < ITEMS_MAX:
-                kept += arguments[0]
-            began = time.monotonic() - time.thread_time()
-            try:
-                return call(*arguments)
-            finally:
-                waited = time.monotonic() - time.thread_time() - began
-                if waited > WAIT_SECONDS_MAX:
-                    self.found.setdefault(
-                        name, f"`{method}` waited {waited:.1f} s on the dataflow's thread: nothing else runs meanwhile"
-                    )
-
-        object.__setattr__(worker, method, timed)
-
-    def _cut_off(self, worker: Any) -> None:
-        deliver = worker.deliver
-
-        def cut(messages: Sequence[Any]) -> None:
-            self.point.pass_by("cut", "deliver")
-            deliver(messages)
-            self.point.pass_by("cut", "deliver")
-
-        object.__setattr__(worker, "deliver", cut)
+    def _cut_off(self, deliver: Callable[[Any], None], messages: Any) -> None:
+        self.point.pass_by("cut", "deliver")
+        deliver(messages)
+        self.point.pass_by("cut", "deliver")
 
     def check_threads(self, before: set[threading.Thread]) -> None:
         deadline = time.monotonic() + 1
@@ -206,6 +201,12 @@ class _Observer:
             module = getattr(target, "__module__", "") or type(thread).__module__
             if not module.startswith(("hearthwatch.", "threading")):
                 self.found.setdefault(module, f"leaves a thread behind: {thread.name}")
+
+
+def _wrap(target: Any, method: str, around: Callable[..., Any]) -> Any:
+    """Let `around(call, …)` be called instead of a method; return the target."""
+    object.__setattr__(target, method, partial(around, getattr(target, method)))
+    return target
 
 
 def arrange(graph: Graph, trial: Trial) -> Graph:
@@ -241,11 +242,10 @@ def _harmless(node: Node, trial: Trial) -> Component | None:
     component, is_ours = node.component, type(node.component).__module__.startswith("hearthwatch.")
     assert component is not None
     if isinstance(component, Folder):
-        return component.model_copy(
-            update={"path": trial.folder / "input", "follow": False, "rows_max": trial.rows_at_once}
-        )
+        rows = {"path": trial.folder / "input", "follow": False, "rows_max": trial.at_once}
+        return component.model_copy(update=rows)
     if isinstance(component, Files):
-        quick = {"batch_max": 3, "sweep_seconds": 0.2, "settle_seconds": 0.05, "still_seconds": 0.1}
+        quick = {"batch_max": trial.at_once, "sweep_seconds": 0.2, "settle_seconds": 0.05, "still_seconds": 0.1}
         return component.model_copy(update=quick)
     if isinstance(component, RtDetr):
         return PictureHash()
@@ -271,13 +271,9 @@ def _moved(trial: Trial, node: str, path: Path) -> Path:
 def check_own_stage(name: str, stage: Stage, items: list[Any], context: Context) -> str | None:
     """Return what is wrong with a stage, on items that it was given in a run."""
 
-    def ask(*lists: list[Any], keep: bool = True) -> list[Any]:
-        worker: StageWorker = build_worker(stage, context)
-        worker.open()
-        process = Process(name, stage, worker)
-        out = [result for each in lists for result in process(each)]
-        worker.close()
-        return out
+    def ask(*lists: list[Any]) -> list[Any]:
+        with _opened(name, stage, context) as process:
+            return [result for each in lists for result in process(each)]
 
     began = time.monotonic()
     ask(items)
@@ -293,6 +289,14 @@ def check_own_stage(name: str, stage: Stage, items: list[Any], context: Context)
         if len(out) > len({str(each) for each in out}):
             return f"emits the same twice for one item: {str(out[0])[:100]}"
     return _swallowed(ask, stage, items) or _grows(stage, items, context)
+
+
+@contextmanager
+def _opened(name: str, stage: Stage, context: Context) -> Iterator[Process]:
+    worker: StageWorker = build_worker(stage, context)
+    worker.open()
+    yield Process(name, stage, worker)
+    worker.close()
 
 
 def _swallowed(ask: Callable[..., list[Any]], stage: Stage, items: list[Any]) -> str | None:
@@ -326,20 +330,16 @@ def _grows(stage: Stage, items: list[Any], context: Context) -> str | None:
     import gc
     import tracemalloc
 
-    worker: StageWorker = build_worker(stage, context)
-    worker.open()
-    process, sizes = Process("", stage, worker), []
-    rounds = max(ROUNDS, 4000 // max(1, len(items)))
-    tracemalloc.start()
+    sizes, rounds = [], max(ROUNDS, 4000 // max(1, len(items)))
     until = time.monotonic() + CHECK_SECONDS_MAX
-    for _ in range(3):
-        for _ in range(rounds):
-            if time.monotonic() > until:
-                break  # too slow to be asked so often
-            process([replace(item) if not isinstance(item, dict) else dict(item) for item in items])
-        gc.collect()
-        sizes.append(tracemalloc.get_traced_memory()[0])
-    tracemalloc.stop()
-    worker.close()
+    with _opened("", stage, context) as process:
+        tracemalloc.start()
+        for _ in range(3):
+            for _ in range(rounds):
+                if time.monotonic() < until:  # else too slow to be asked so often
+                    process([replace(item) if not isinstance(item, dict) else dict(item) for item in items])
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
     each = (sizes[2] - sizes[1]) / max(1, rounds * len(items))
     return f"`process` keeps {each:.0f} bytes for each item, without end" if each >= LEAK_BYTES / 2 else None

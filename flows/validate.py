@@ -23,6 +23,7 @@ from hearthwatch.schemas import (
     ItemMessage,
     Job,
     Message,
+    Poller,
     Sink,
     Source,
     Stage,
@@ -30,12 +31,14 @@ from hearthwatch.schemas import (
     Upload,
 )
 from hearthwatch.schemas.text import did_you_mean
+from hearthwatch.sinks.journal import Journal
 from hearthwatch.sinks.notifier import Notifier
 from hearthwatch.stages.incident import IncidentGrouping
 
 Nodes = Mapping[str, Node]
 
 METHODS: dict[type[Component], tuple[str, ...]] = {
+    Poller: ("poll", "build"),
     Source: ("build",),
     Stage: ("process", "attach", "build"),
     Sink: ("build",),
@@ -114,7 +117,7 @@ def _node_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
             f"`{method}`" for method in METHODS[base] if method != "build" or base in (Source, Sink, Job)
         )
         yield f"{node}: the class {kind.__name__} lacks {lacks}"
-    if base is not Source and not kind.accepts:
+    if not issubclass(kind, Source) and not kind.accepts:
         yield f"{node}: the class {kind.__name__} does not say what it `accepts`"
     if base is Stage and kind.emits is None:
         yield f"{node}: the class {kind.__name__} does not say what it `emits`"
@@ -126,7 +129,7 @@ def _node_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:
         yield f"{node}: {kind.__name__} has {odd_types} in `accepts`: each has to be a class"
     if base in (Consumer, Notifier) and (odd := [name_of(a) for a in node.accepts() if a not in MESSAGES]):
         yield f"{node}: {kind.__name__} accepts {' or '.join(odd)}, but a consumer gets messages: {' or '.join(map(name_of, MESSAGES))}"
-    if base is not Source and not node.after and not _may_lack_from(node, nodes):
+    if not issubclass(kind, Source) and not node.after and not _may_lack_from(node, nodes):
         yield f"{node}: `from` is missing: it accepts {_kinds(node)}; which node does it read?"
 
 
@@ -183,6 +186,8 @@ def _type_mistakes(node: Node, edge: str, nodes: Nodes) -> Iterator[str]:
         yield f"{at}: {name_of(node.kind)} reads nothing: remove `from`"
     elif not issubclass(emitted, node.accepts()):
         yield f"{at}: `{node.name}` accepts {_kinds(node)}, but `{edge}` emits {name_of(emitted)}"
+    elif node.is_kind(Journal) and issubclass(emitted, Frame | Detected):
+        yield f"{at}: `{node.name}` keeps what is JSON, and `{edge}` emits {name_of(emitted)}: let a stage of yours make mappings of them"
 
 
 def _only_mistakes(node: Node, nodes: Nodes) -> Iterator[str]:

@@ -23,7 +23,7 @@ from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.batches import BatchRunner, is_device_lost, is_out_of_memory
 from hearthwatch.gpu.boxes import UNIQUE_IOU, DetectionFilter, canonical_label
 from hearthwatch.gpu.decode import size_of
-from hearthwatch.gpu.loading import choose_device, labels_of, load, locate, usable_cpus, user_cache
+from hearthwatch.gpu.loading import choose_device, labels_of, load, locate, require_torch, usable_cpus, user_cache
 from hearthwatch.gpu.model_families import read_preparation
 from hearthwatch.gpu.options import DetectorSwitches, Runtime
 from hearthwatch.gpu.parity import EXACT, FLOAT32_PROBES
@@ -66,6 +66,9 @@ class SubmittedBatch(NamedTuple):
     sizes: list[tuple[int, int]]
 
 
+LABELS_SHOWN = 10  # in a sentence; a model may have hundreds
+
+
 class Detector:
     """A loaded, warmed-up model.
 
@@ -92,9 +95,9 @@ class Detector:
         self.preparation = read_preparation(model, str(folder / "preprocessor_config.json"))
         if size:
             try:
-                width, height = input_size(size)
+                width, height = input_size(size, self.preparation.step)
             except ValueError as error:
-                raise DetectorError(f"size `{size}`: {error}") from None
+                raise DetectorError(f"model `{model}`, size `{size}`: {error}") from None
             self.preparation = replace(self.preparation, width=width, height=height)
         self._notes: dict[str, str] = {}
         rows = batch_max or (BATCH_MAX_CPU if self.device == "cpu" else BATCH_MAX_CUDA)
@@ -124,6 +127,11 @@ class Detector:
         """What the user should know about this model and these options."""
         unknown = sorted(set(self.filter.object_types) - {"*"} - set(self.labels))
         labels = [f"model `{self.model}` has no label {', '.join(unknown)}"] if unknown else []
+        if unknown and len(unknown) == len(self.filter.object_types):  # a slip, or the labels of another model
+            known = ", ".join(sorted(self.labels)[:LABELS_SHOWN])
+            labels = [
+                f"{labels[0]}, so nothing will be detected: HEARTHWATCH_OBJECT_TYPES takes labels such as {known}"
+            ]
         return (*labels, *([self._notes["warning"]] if "warning" in self._notes else []))
 
     def describe(self) -> str:
@@ -208,6 +216,7 @@ class Detector:
         return runner
 
     def _open_torch(self, switches: DetectorSwitches, rows: int) -> ModelRunner:
+        require_torch()
         import torch
 
         from hearthwatch.gpu.runner import ModelRunner

@@ -13,13 +13,14 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.util import find_spec
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hearthwatch.gpu import DetectorError, ModelUnavailableError
 from hearthwatch.gpu.boxes import canonical_label
-from hearthwatch.gpu.model_families import FAMILIES, Preparation, read_preparation
+from hearthwatch.gpu.model_families import FAMILIES, Preparation, read_preparation, side_step
 from hearthwatch.schemas.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def load(model: str) -> tuple[Any, Preparation]:
         DetectorError: it cannot be read, is of another type, or lacks weights.
     """
     folder = locate(model)
+    require_torch()
     os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")  # one `.item()` per decoder layer is a CUDA sync
     import torch
     from safetensors import SafetensorError
@@ -105,6 +107,19 @@ def locate(model: str) -> Path:
             ) from error
         raise _cannot_be_loaded(model, error) from error
     return path.parent
+
+
+def known_step(model: str) -> int | None:
+    """Return what the sides of its input are multiples of; None: it is not on this machine yet, or is none that runs."""
+    path: Any = (YARD if model == "yard" else Path(model).expanduser()) / MODEL_FILES[0]
+    try:
+        if not path.is_file():
+            from huggingface_hub import try_to_load_from_cache
+
+            path = try_to_load_from_cache(model, MODEL_FILES[0])
+        return side_step(json.loads(Path(path).read_text()))
+    except (ImportError, OSError, TypeError, ValueError, KeyError):  # a hub's name, files, JSON
+        return None
 
 
 def _from_hub(model: str, name: str) -> Path:
@@ -170,6 +185,17 @@ def _outage(error: BaseException) -> str | None:
     return None
 
 
+def require_torch() -> None:
+    """Check that torch and transformers are installed.
+
+    Raises:
+        DetectorError: one of them is not.
+    """
+    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+        fix = "run `scripts/setup` (with pip: `hearthwatch[torch]`), or set RTDETR_URL to a service that detects"
+        raise DetectorError(f"{' and '.join(missing)} must be installed to detect on this machine: {fix}")
+
+
 def choose_device(device: str) -> str:
     """Choose a device by name: `auto`, `cpu`, `cuda` or `cuda:N`. Warn if `auto` leaves an NVIDIA card unused.
 
@@ -178,6 +204,7 @@ def choose_device(device: str) -> str:
     """
     if device == "cpu" or (device == "auto" and not any(path.exists() for path in (NVIDIA_DRIVER, *OTHER_DRIVERS))):
         return "cpu"  # without loading torch
+    require_torch()
     import torch
 
     problem = cuda_problem()

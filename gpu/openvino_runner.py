@@ -14,10 +14,12 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,8 @@ from hearthwatch.gpu.options import ON_CPU, DetectorSwitches
 from hearthwatch.gpu.parity import FLOAT32_PROBES, compare, probe_pictures
 
 log = logging.getLogger(__name__)
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # else its import makes a client id in the home folder
 
 EXPORTED = NETWORK, _, REFERENCE, FACTS = "network.xml", "network.bin", "reference.npy", "facts.json"
 DIGEST = "digest"
@@ -79,7 +83,7 @@ class OpenVinoRunner:
             ExportError: OpenVINO is not installed, or cannot run this model.
         """
         try:
-            import openvino
+            core = _core()
         except (ImportError, OSError) as error:
             raise ExportError(f"openvino cannot be loaded ({error})") from error
         made_from = version("hearthwatch"), version("openvino"), preparation, switches
@@ -95,7 +99,7 @@ class OpenVinoRunner:
             "ENABLE_CPU_PINNING": "NO",  # two processes would pin their threads to the same cores
         }
         try:
-            self._compiled = openvino.Core().compile_model(export.model, "CPU", options)
+            self._compiled = core.compile_model(export.model, "CPU", options)
         except RuntimeError as error:
             raise ExportError(_first_line(error)) from error
         self._size, self._free = (preparation.width, preparation.height), list[Any]()
@@ -123,6 +127,20 @@ class OpenVinoRunner:
             request.wait()
         self._free += requests
         return np.concatenate([request.get_output_tensor(0).data for request in requests])
+
+
+@cache
+def _core() -> Any:
+    """Return the only core of this process, which stays: each sets the thread's stack for signal handlers, and deletes it.
+
+    After a second core the thread would have a deleted one, and the next signal, such as SIGTERM, would end the process.
+
+    Raises:
+        ImportError, OSError: OpenVINO is not installed, or cannot be loaded.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches) -> ExportedNetwork:
@@ -155,13 +173,11 @@ def make_export(detr: Any, preparation: Preparation, switches: DetectorSwitches)
 
 def _read(at: Path) -> ExportedNetwork | None:
     """Read an export; None if there is none, or it is broken."""
-    import openvino
-
     try:
         if (at / DIGEST).read_text() != _digest(at):
             raise ValueError("its digest is another")
         facts = json.loads((at / FACTS).read_text())
-        model = openvino.Core().read_model(at / NETWORK)
+        model = _core().read_model(at / NETWORK)
         return ExportedNetwork(model, np.load(at / REFERENCE), facts["labels"], facts["notes"])
     except FileNotFoundError:
         pass

@@ -158,10 +158,12 @@ class RemoteDetector:
                 async with asyncio.timeout(self._timeout):
                     response, body = await self._post(file)
                 status = response.status_code
-                if status == 200:
+                if status == 200 and not body.lstrip().startswith(b"<"):
                     self._report_available()
                     return body
-                if status in BUSY and (seconds := response.headers.get("retry-after", "")).isdigit():
+                if status == 200:  # of a proxy or router before it: the picture is not at fault
+                    self._report_unavailable(f"it answers a web page: {body[:80].decode(errors='replace')!r}")
+                elif status in BUSY and (seconds := response.headers.get("retry-after", "")).isdigit():
                     self._report_available()
                     pause = min(float(seconds), self._pauses[-1], BUSY_SECONDS * 2 ** min(attempt, 16))
                 elif 400 <= status < 500 and status not in NO_PICTURES_FAULT:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import log, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.units import DAY
+from hearthwatch.schemas.case import Usual
+from hearthwatch.schemas.items import from_microseconds, iso
 
 WATCHED_DAYS_MIN = 7
 OTHER_DAYS = 0.25  # what a day off says about a workday, and the other way round
@@ -39,15 +41,6 @@ class BaselineRow(NamedTuple):
     seen: float = 0.0
     seen_days: int = 0
     minutes: float = 0.0
-
-
-class Usual(NamedTuple):
-    """How usual a kind of object is at an hour: on how many of the watched days it was seen, and what that is worth."""
-
-    visits: int
-    of_days: int
-    words: str
-    points: int
 
 
 class Baseline(NamedTuple):
@@ -104,6 +97,26 @@ def read_baseline(record: Record, camera: str, started_at: int) -> Baseline:
         "FROM baselines WHERE as_of = ?1 AND camera_id = '' GROUP BY kind"
     )
     return Baseline(list(map(BaselineRow._make, record.rows(sql, version, camera))), dict(record.rows(means, version)))
+
+
+def summarize_baselines(record: Record) -> list[dict[str, Any]]:
+    """Read the newest version for people: per camera, how long it was watched and how often each kind is seen on a day."""
+    (version,) = record.one("SELECT max(as_of) FROM baselines")
+    ours = "FROM baselines WHERE as_of = ? AND camera_id <> '' AND place = ''"
+    days = record.rows(
+        f"SELECT camera_id, max(n), sum(watched) / 24 FROM (SELECT camera_id, sum(watched_days) AS n, sum(watched) AS watched {ours} "
+        "AND kind = '' GROUP BY camera_id, hour) GROUP BY 1", version,
+    )  # fmt: skip
+    seen = record.rows(
+        f"SELECT camera_id, kind, sum(seen) {ours} AND kind <> '' GROUP BY 1, 2 ORDER BY 3 DESC", version
+    )
+    return [
+        {
+            "camera_id": id, "days": n, "as_of": iso(from_microseconds(version)),
+            "per_day": {kind: round(count / watched, 2) for camera, kind, count in seen if camera == id and watched},
+        }
+        for id, n, watched in days
+    ]  # fmt: skip
 
 
 def write_baselines(record: Record, at: int, rows: Iterable[BaselineRow]) -> int:

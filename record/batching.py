@@ -18,16 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from hearthwatch.record import Record
+from hearthwatch.record import Record, alerts
 from hearthwatch.record.camera_clocks import LATE_MAX, CameraClocks
-from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter, Sighting
-from hearthwatch.record.journal import append_new, entry_of
+from hearthwatch.record.events import EVENT_AGAIN, EVENT_NEW, Judge, RevisionWriter
 from hearthwatch.record.suppression import Stillness, Suppression
-from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import BACKLOG, NEVER, SECOND, box_ids
+from hearthwatch.schemas.case import Sighting, Surroundings
 from hearthwatch.schemas.items import (
-    ALERTS,
     PER_FRAME,
     Detected,
     Detection,
@@ -180,7 +178,11 @@ class Batching:
                 self._close_by_tick(item)
             elif found := undecided.pop(item.frame.id, None):
                 if found.camera_id != item.frame.camera_id:  # merged into another one while the frame was in flight
-                    item = replace(item, frame=replace(item.frame, camera_id=found.camera_id))
+                    own = [
+                        replace(a, camera=found.camera_id) if a.camera == item.frame.camera_id else a
+                        for a in item.alerts
+                    ]
+                    item = replace(item, frame=replace(item.frame, camera_id=found.camera_id), alerts=tuple(own))
                 self._decide(item, found, counts)
         self.suppression.flush()
         self.record.count(discovered=-counts["settled"] - counts["quarantined"], events=self.writer.born, **counts)
@@ -210,7 +212,7 @@ class Batching:
         kept = self._unsuppressed(item, captured, boxes) if boxes else []
         counts["detections"] += len(kept)
         if item.alerts and not has_failed(error):
-            append_new(self.record, ALERTS, [entry_of(alert) for alert in item.alerts], self._decided or arrived)
+            alerts.append_new(self.record, item.alerts, arrived, self.clocks.offset)
         opened = frame.opened
         event_id = self._place(frame.id, frame.camera_id, captured, arrived, behind) if kept else None
         thumbnail = None if has_failed(error) or not item.detections else thumbnail_path(frame.id, captured)
@@ -354,11 +356,17 @@ class Batching:
 
     def _join(self, event: int, camera: str, first: int, last: int, arrival: int, at: int, behind: int) -> int:
         close_at = self.rules.close_at(first, last, arrival, behind)
-        self.record.execute(
-            "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
-            "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
-            first, last, self._delay(camera, at, arrival), close_at, close_at, event,
+        delay = self._delay(camera, at, arrival)
+        grown = self.record.execute(  # leaves the columns alone that indexes and triggers wait for
+            "UPDATE events SET last_at = ?, frame_count = frame_count + 1, delay = ?, close_at = max(close_at, ?) "
+            "WHERE id = ? AND status = 'open' AND started_at = ?", last, delay, close_at, event, first,
         )  # fmt: skip
+        if not grown.rowcount:  # it begins earlier now, or was closed
+            self.record.execute(
+                "UPDATE events SET started_at = ?, last_at = ?, ended_at = NULL, frame_count = frame_count + 1, delay = ?, "
+                "close_at = CASE status WHEN 'open' THEN max(close_at, ?) ELSE ? END, status = 'open' WHERE id = ?",
+                first, last, delay, close_at, close_at, event,
+            )  # fmt: skip
         self._note_due(camera, close_at, first, last)
         return event
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hearthwatch.record import Record, now
+from hearthwatch.record.alerts import delete_alerts, move_alerts
 from hearthwatch.record.events import delete_events
+from hearthwatch.record.pictures import kept_path
 from hearthwatch.record.units import DAY, QUARTER, SECOND, box_ids
 
 EVENTS_AT_ONCE = 500  # in one transaction: tens of milliseconds for which the pipeline waits
@@ -58,22 +60,24 @@ def remove_camera(record: Record, id: str, data_dir: Path) -> bool:
     """Delete a camera and all that was detected by it; False if there is none. A second call finishes what a kill cut short."""
     if record.one("SELECT 1 FROM cameras WHERE id = ?", id) is None:
         return False
-    while (thumbnails := record.transact(lambda: _delete_some_events(record, id))) is not None:
-        for path in thumbnails:
+    while (files := record.transact(lambda: _delete_some_events(record, id))) is not None:
+        for path in files:
             (data_dir / path).unlink(missing_ok=True)
     record.transact(lambda: _delete_camera(record, id))
     return True
 
 
 def _delete_some_events(record: Record, camera: str) -> list[str] | None:
-    """Delete some of a camera's events; the thumbnails of their frames, None if there were no events."""
+    """Delete some of a camera's events; the thumbnails and kept originals of their frames, None if there were no events."""
     events = [i for (i,) in record.rows("SELECT id FROM events WHERE camera_id = ? LIMIT ?", camera, EVENTS_AT_ONCE)]
     if not events:
         return None
     marks = ",".join("?" * len(events))
-    frames = record.rows(f"SELECT id, thumbnail_path FROM frames WHERE event_id IN ({marks})", *events)
-    delete_events(record, events, [i for i, _ in frames])
-    return [path for _, path in frames if path]
+    frames = record.rows(
+        f"SELECT id, captured_at, path, thumbnail_path FROM frames WHERE event_id IN ({marks})", *events
+    )
+    delete_events(record, events, [i for i, *_ in frames])
+    return [path for *picture, thumbnail in frames for path in (thumbnail, kept_path(*picture)) if path]
 
 
 def _delete_camera(record: Record, camera: str) -> None:
@@ -85,6 +89,8 @@ def _delete_camera(record: Record, camera: str) -> None:
             f"WHERE state = '{state}' AND camera_id = ?", REMOVED, camera,
         ).rowcount  # fmt: skip
         record.count(settled=n, **{state: -n})
+    while delete_alerts(record, "camera_id = ?", camera):
+        pass
     for table in ("suppressed", "spots", "baselines"):
         record.execute(f"DELETE FROM {table} WHERE camera_id = ?", camera)
     record.execute("DELETE FROM feedback WHERE json_extract(signature, '$.camera_id') = ?", camera)
@@ -145,6 +151,7 @@ def _finish_merge(record: Record, id: str, into: str) -> None:
     while _move_some(record, id, into):  # what the pipeline decided meanwhile
         pass
     record.execute("UPDATE spots SET camera_id = ? WHERE camera_id = ?", into, id)
+    move_alerts(record, id, into)
     signature = "json_set(signature, '$.camera_id', ?)"
     record.execute(
         f"UPDATE feedback SET signature = {signature} WHERE json_extract(signature, '$.camera_id') = ?", into, id

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.feed import append
+from hearthwatch.record.read.over_cells import merge_pages
 from hearthwatch.record.units import NEVER
 from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.messages import Severity, SystemKind, SystemMessage
@@ -35,6 +36,7 @@ RECOVERED: dict[SystemKind, str] = {
     "detector_down": "The detector works again",
     "disk_low": "There is enough free space again",
     "files_unreadable": "All files can be read again",
+    "judge_failed": "Judges again",
     "lake_down": "Works again",
     "llm_down": "The language model responds again",
     "notifier_down": "Delivers again",
@@ -47,6 +49,7 @@ RECOVERED: dict[SystemKind, str] = {
     "uploads_missing": "The upload folder is there again",
     "watch_off": "New pictures are found at once again",
     "zones_invalid": "The zones can be used again",
+    "neighbours_invalid": "The neighbours can be used again",
 }
 
 
@@ -137,12 +140,14 @@ def worst_first(found: list[Problem]) -> list[Problem]:
     return sorted(found, key=lambda problem: SEVERITIES.index(problem.severity or "warning"))
 
 
-def read_messages(record: Record, limit: int, before: int = NEVER) -> list[dict[str, Any]]:
-    """Read the system messages of the feed as they were published, newest first, older than number `before`."""
-    rows = record.rows(
-        "SELECT payload FROM feed WHERE kind = 'system' AND +seq < ? ORDER BY +seq DESC LIMIT ?", before, limit
-    )  # `+`: they are few, and found by the index of kinds
-    return [json.loads(payload) for (payload,) in rows]
+def read_messages(
+    record: Record, limit: int, before: tuple[int, int] = (NEVER, NEVER)
+) -> list[tuple[int, int, dict[str, Any]]]:
+    """Read the system messages of the feed as they were published, newest first, as (when, number, message), from behind `before`."""
+    sql = "SELECT at, seq, payload FROM feed WHERE kind = 'system' AND (+at, +seq) < (?, ?) ORDER BY +at DESC, +seq DESC LIMIT ? OFFSET ?"
+    # `+`: they are few, and found by the index of kinds
+    rows = merge_pages(record, lambda cell, *page: cell.execute(sql, *before, *page), limit)
+    return [(at, seq, json.loads(payload)) for at, seq, payload in rows]
 
 
 def delete_old(record: Record, before: int) -> None:

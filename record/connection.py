@@ -45,6 +45,10 @@ class RecordError(UserError):
     """The record cannot be used: the message says what, which file, and what to do."""
 
 
+class BlockedRecordError(RecordError):
+    """The record was locked, or its disk full, for too long: it may work at the next start."""
+
+
 class OlderRecordError(RecordError):
     """The record was written by an older version, and the pipeline has not upgraded it yet."""
 
@@ -61,6 +65,15 @@ def now() -> int:
 
 class Record:
     """One connection to the record at `path`; created as needed. It holds up to `cache_kib` KiB of pages."""
+
+    schemas: tuple[str, ...] = ("main",)
+    """What SQLite calls the record, and those of further cells that are read with it."""
+
+    number = 0
+    """Of its cell."""
+
+    cells: tuple[Record, ...] = ()
+    """Where several are read as one: each alone."""
 
     def __init__(self, path: Path | str, cache_kib: int = CACHE_KIB, *, upgrade: bool = False) -> None:
         """Connect; upgrade an older record only if `upgrade`.
@@ -272,7 +285,7 @@ def _retry(work: Callable[[], T], path: Path) -> T:
                 raise RecordError(f"{path}: {_reason(error)}") from error
             waited = time.monotonic() - began
             if waited > BUSY_SECONDS_MAX:
-                raise RecordError(
+                raise BlockedRecordError(
                     f"{path}: {_reason(error)}; gave up after {waited:.0f} s. Nothing is lost: uploads stay on disk, start again when it is fixed"
                 ) from error
             if not is_warned and waited > 1:

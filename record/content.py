@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.units import ALERT_IDS
 
 DIFFERENCES_MAX = 5  # enough to see what is wrong
 CHARACTERS_MAX = 800  # of one of them
@@ -20,7 +21,7 @@ IDS_AND_CLOCKS = {
     *("arrived_at", "close_at", "behind"),  # a backlog arrives when it is taken in
     *("detect_ms", "starts"),  # what a machine measured, how often it died
 }
-INCIDENT = ("risk_score", "gravest_event_id", "cameras", "objects", "event_count")
+INCIDENT = ("risk_score", "gravest_event_id", "cameras", "objects", "event_count", "alert_counts")
 
 
 class Content(NamedTuple):
@@ -34,6 +35,7 @@ class Content(NamedTuple):
     feed: Rows
     incidents: Rows
     journal: Rows = {}  # noqa: RUF012  (never changed)
+    alerts: Rows = {}  # noqa: RUF012
 
     def is_that_of(self, expected: Content) -> None:
         """Raise AssertionError, in a few lines, if it is not."""
@@ -55,10 +57,11 @@ class Content(NamedTuple):
 
 
 def content(record: Record) -> Content:
-    """Return frames, detections, events, each event's messages and journals, by path and content (CONTRACT §4)."""
+    """Return frames, detections, events, each event's messages, journals and alerts, by path and content (CONTRACT §4)."""
     frames, events = table(record, "frames"), table(record, "events")
     key = {f["id"]: (f["path"], f["mtime_ns"], f["size"], f["attempt"]) for f in frames}
-    batch = {e["id"]: e["batch_id"] for e in events}
+    alerts = {ALERT_IDS + a["id"]: a for a in table(record, "alerts")}
+    batch = {e["id"]: e["batch_id"] for e in events} | {id: a["content_hash"] for id, a in alerts.items()}
 
     def same(row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with what ids stand for instead of the ids."""
@@ -68,8 +71,12 @@ def content(record: Record) -> Content:
         for name in {"thumbnail_path", "thumbnail"} & row.keys():
             found = re.search(r"(\d+)_thumb", row[name] or "")
             out[name] = key[int(found[1])] if found else row[name]
-        if row.get("evidence"):
+        if row.get("evidence") and "kind" not in row:
             out["evidence"] = sorted((key[i // 512], i % 512) for i in json.loads(row["evidence"]))
+        if row.get("handover"):
+            out["handover"] = [
+                [key[b[0] // 512], b[0] % 512, *b[1:], *more] for b, *more in json.loads(row["handover"])
+            ]
         if row.get("error_stage") == "duplicate":
             out["error"] = key[int(row["error"].rpartition(" ")[2])]
         return out
@@ -87,14 +94,15 @@ def content(record: Record) -> Content:
         {e["batch_id"]: same(e) for e in events},
         feed,
         {
-            batch[i["id"]]: same({k: i[k] for k in INCIDENT})
+            batch.get(i["id"], i["id"]): same({k: i[k] for k in INCIDENT})  # another cell's event
             for i in table(record, "incidents")
             if i["merged_into"] is None
         },
         {
-            (i["journal"], i["kind"], i["item"] if i["error"] is None else i["error"]): 1
+            (i["node"], i["kind"], i["payload"] if i["error"] is None else i["error"]): 1
             for i in table(record, "journal")
         },
+        {a["content_hash"]: same(a) for a in alerts.values()},
     )
 
 

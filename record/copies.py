@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
-from hearthwatch.record.paths import file_version, unescape
+from hearthwatch.record.paths import unescape
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.items import DUPLICATE, from_microseconds
 
@@ -106,15 +106,6 @@ def find_file(record: Record, base: Path, frame: int) -> Copy | None:
         return None
     same = copies(record, row[0]) if row[0] else []
     return next((copy for copy in (*same, Copy(*row[1:])) if copy.has_file(base)), None)
-
-
-def find_moved(record: Record, base: Path, path: str, version: str | None) -> Copy | None:
-    """Return the newest row whose file is there of what was uploaded to this path, in this version or last."""
-    uploads = record.rows("SELECT id, mtime_ns, size FROM frames WHERE path = ? ORDER BY id DESC", path)
-    for frame, mtime_ns, size in uploads:
-        if version in (None, file_version(mtime_ns, size)):
-            return find_file(record, base, frame)
-    return None
 
 
 def repeating_cameras(record: Record) -> list[tuple[str, Copy]]:

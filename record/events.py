@@ -16,18 +16,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import append
 from hearthwatch.record.incidents import release_events
-from hearthwatch.record.surroundings import Signature, Surroundings, previous_event, read_surroundings
+from hearthwatch.record.surroundings import previous_event, read_surroundings
 from hearthwatch.record.thumbnails import path, url
 from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
 from hearthwatch.record.witness import Restored, last_restore
+from hearthwatch.schemas.case import Facts, Sighting, Signature, Surroundings
 from hearthwatch.schemas.items import (
     ATTRIBUTES_MAX,
-    PER_FRAME,
     RISK_FLOORS,
     AnalysisStatus,
     Attribute,
@@ -40,51 +40,6 @@ from hearthwatch.schemas.items import (
 from hearthwatch.schemas.messages import Message
 
 BATCHES = uuid.UUID("6f1f5a0e-8f0b-5c5e-9d1c-2b6a4a3f7d10")  # name space of batch ids: UUIDv5 of the first frame's uid
-
-
-class Sighting(NamedTuple):
-    """One detection of an event: its id, when it was captured (microseconds), what and where."""
-
-    id: int
-    at: int
-    object_type: str
-    confidence: float
-    x: int
-    y: int
-    width: int
-    height: int
-    attributes_json: str | None = None
-
-    @property
-    def frame_id(self) -> int:
-        return self.id // PER_FRAME
-
-    @property
-    def attributes(self) -> dict[str, Attribute]:
-        """What stages found out about it, by name."""
-        return dict(json.loads(self.attributes_json)) if self.attributes_json else {}
-
-
-class Facts(NamedTuple):
-    """What a judge is given about an event. Times in microseconds UTC, pixels of a picture of `width` x `height`."""
-
-    event_id: int
-    camera_id: str
-    camera_name: str
-    started_at: int
-    last_at: int
-    frame_count: int
-    width: int
-    height: int
-    sightings: tuple[Sighting, ...]
-
-    @property
-    def objects(self) -> dict[str, int]:
-        """Return the most of each kind in one frame, the surest count that still pictures give."""
-        most: Counter[str] = Counter()
-        for (_, kind), n in Counter([(s.id // PER_FRAME, s.object_type) for s in self.sightings]).items():
-            most[kind] = max(most[kind], n)
-        return dict(sorted(most.items()))
 
 
 class Judge(Protocol):
@@ -132,7 +87,7 @@ VALUES (?,?,?,?,?,?,?,?,?,'open')"""
 
 _ROW = (
     "id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, risk_score, summary, reasoning, "
-    "evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident_id"
+    "evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident_id, picture_verdict"
 )
 
 
@@ -197,6 +152,8 @@ class RevisionWriter:
         """Judge this event again at the next `flush`, because a re-cut changed its frames."""
         if judged := self._judged.pop(event, None):
             self._forget_later(judged.camera, judged.started_at)
+        sql = "UPDATE events SET analysis = json_remove(analysis, '$.frames') WHERE id = ?"  # of other pictures
+        self.record.execute(sql, event)
         self._later.append(lambda: self._judge_again(event))
 
     def _judge_again(self, event: int, boxes: Sequence[Sighting] = ()) -> None:
@@ -213,7 +170,11 @@ class RevisionWriter:
             judged.judge.add(boxes[0].at, Counter(s.object_type for s in boxes), lambda: boxes)
             judged.last = boxes[0].at, boxes[0].frame_id
             self._forget_later(judged.camera, judged.started_at)
-        if _floor(judged.judge.score()) > judged.floor:
+        floor, sql = (
+            _floor(judged.judge.score()),
+            "SELECT analyzer = 'nemotron' AND risk_score >= ? FROM events WHERE id = ?",
+        )
+        if floor > judged.floor and not self.record.one(sql, floor, event)[0]:
             facts = self.facts(event)
             self._publish(facts, "event.raised", judged.judge.verdict(facts), "analysis_status = ?", self.verdict_due)
 
@@ -233,7 +194,10 @@ class RevisionWriter:
         judge = self.judge(surroundings)
         for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
             judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
-        (score,) = self.record.one("SELECT coalesce(risk_score, 0) FROM events WHERE id = ?", event)
+        by_rules = self.record.one(
+            "SELECT risk_score FROM event_history WHERE event_id = ? AND NOT shadow AND analyzer = 'rules' ORDER BY revision DESC", event
+        )  # fmt: skip
+        score = by_rules[0] if by_rules else 0
         self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score), camera, started_at)
         self._newest[camera] = max(started_at, self._newest.get(camera, started_at))
         return judged
@@ -257,26 +221,32 @@ class RevisionWriter:
         """
         if self.record.one("SELECT opened_at FROM events WHERE id = ?", event)[0] is None:
             self._opened(event)
-        analyzer = self.record.one("SELECT analyzer FROM events WHERE id = ?", event)[0]
+        sql = "SELECT analyzer, analysis_status = 'done' AND json_extract(analysis, '$.frames') = frame_count FROM events WHERE id = ?"
+        analyzer, is_judged = self.record.one(sql, event)
         keep = analyzer == "nemotron" and self.verdict_due == "pending"  # judged before: kept until judged again
         facts, rules = self.facts(event), (self._judged.get(event) or self._read_judged(event)).judge
         self._publish(
             facts, "event.closed", None if keep else rules.verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
             "retry_at = 0, carries = max(carries, ?), handover = ?, signature = ?",
-            seal, now(), self.verdict_due, rules.score() >= RISK_FLOORS["medium"], rules.handover() or None,
+            seal, now(), "done" if keep and is_judged else self.verdict_due, rules.score() >= RISK_FLOORS["medium"], rules.handover() or None,
             json.dumps(rules.signature()._asdict()),
         )  # fmt: skip
         self._judged.pop(event, None)
+        if keep and is_judged:
+            from hearthwatch.record.feedback import note_ghosts  # it needs the names above
+
+            note_ghosts(self.record, event, self.revisions[-1].verdict.picture_verdict, now())
 
     def analyzed(self, event: int, verdict: Verdict) -> None:
         """Publish the language model's verdict."""
         changes = "analysis_status = 'done', analyzed_at = ?, attempts = attempts + 1"
         self._publish(self.facts(event), "event.analyzed", verdict, changes, now())
 
-    def failed(self, event: int) -> None:
-        """Publish that the language model gave no verdict: the current one is final."""
-        self._publish(self.facts(event), "event.failed", None, "analysis_status = 'failed'")
+    def failed(self, event: int, *, unverified: bool = False) -> None:
+        """Publish that the language model gave no verdict: the current one is final. `unverified`: pictures were asked about."""
+        changes = "analysis_status = 'failed', picture_verdict = iif(?, 'unverified', picture_verdict)"
+        self._publish(self.facts(event), "event.failed", None, changes, unverified)
 
     def _opened(self, event: int) -> None:
         facts, changes = self.facts(event), "opened_at = ?, analysis_status = ?"
@@ -346,10 +316,10 @@ class RevisionWriter:
         self.record.execute(
             "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
             "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?), "
-            "signature = coalesce(?, signature) WHERE id = ?",
+            "picture_verdict = ?, analysis = ?, signature = coalesce(?, signature) WHERE id = ?",
             _floor(v.risk_score), v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
             v.analyzer, v.model, v.prompt_version, v.analyzer == "rules" and v.risk_score >= RISK_FLOORS["medium"],
-            signature, event,
+            v.picture_verdict, dump_analysis(v), signature, event,
         )  # fmt: skip
 
     def _append(self, e: Event) -> None:
@@ -357,9 +327,10 @@ class RevisionWriter:
         append(self.record, "event", e.id, e.revision, at, lambda seq: Message(seq, e.type, e.delay_seconds, e))
         self.record.execute(
             "INSERT INTO event_history(event_id, revision, type, risk_score, risk_level, summary, reasoning, evidence, analyzer, "
-            "model, prompt_version, analysis_status, frame_count, latency_ms, at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "model, prompt_version, analysis_status, frame_count, latency_ms, at, picture_verdict, analysis) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             e.id, e.revision, e.type, v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)), v.analyzer,
-            v.model, v.prompt_version, e.analysis_status, e.frame_count, v.latency_ms, at,
+            v.model, v.prompt_version, e.analysis_status, e.frame_count, v.latency_ms, at, v.picture_verdict, dump_analysis(v),
         )  # fmt: skip
 
 
@@ -388,6 +359,11 @@ def delete_events(record: Record, events: Sequence[int], frames: Sequence[int], 
     record.many("DELETE FROM events WHERE id = ?", keys)
     release_events(record, [i for (i,) in incidents])
     record.count(detections=-max(0, boxes), events=merged - len(events))
+
+
+def dump_analysis(verdict: Verdict) -> str | None:
+    """Return the JSON of what was shown, seen and used."""
+    return json.dumps(dict(verdict.analysis), ensure_ascii=False) if verdict.analysis else None
 
 
 def _floor(score: int) -> int:
@@ -427,9 +403,16 @@ def _event(
     row: tuple[Any, ...], type: EventType, name: str, sightings: Sequence[Sighting], verdict: Verdict | None
 ) -> Event:
     (id, batch_id, camera_id, revision, started_at, ended_at, status, frame_count, objects, score, summary, reasoning,
-     evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident) = row  # fmt: skip
+     evidence, analyzer, model, prompt_version, analysis_status, merged_into, delay, incident, seen) = row  # fmt: skip
     current = verdict or Verdict(
-        score, summary, reasoning, tuple(json.loads(evidence or "[]")), analyzer, model, prompt_version
+        score,
+        summary,
+        reasoning,
+        tuple(json.loads(evidence or "[]")),
+        analyzer,
+        model,
+        prompt_version,
+        picture_verdict=seen,
     )
     return Event(
         id, batch_id, camera_id, type, revision, from_microseconds(started_at),

@@ -61,9 +61,9 @@ class Feed:
     def __init__(self, record: Record) -> None:
         self.record = record
 
-    def last(self) -> int:
+    def last(self, schema: str = "main") -> int:
         """Return the newest `seq` ever given; it never moves back, whatever is deleted. 0 on a new feed."""
-        return int(self.record.one(f"SELECT {END}")[0])
+        return int(self.record.one(f"SELECT {END.replace('sqlite', f'{schema}.sqlite')}")[0])
 
     def after(self, seq: int, limit: int) -> list[FeedMessage]:
         """Read the messages behind `seq`, oldest first. `event.detection_ids` are those of the event as it is now."""
@@ -121,6 +121,7 @@ class Feed:
             model,
             prompt_version,
             latency_ms,
+            picture_verdict=p.get("picture_verdict"),
         )
         ids = self.record.rows(_BOXES, p["event_id"])
         event = Event(
@@ -148,14 +149,16 @@ def parse_incident(payload: str) -> IncidentMessage:
         p["incident_id"], p["type"], p["revision"], p["status"], datetime.fromisoformat(p["started_at"]),
         datetime.fromisoformat(p["last_at"]), None if p["ended_at"] is None else datetime.fromisoformat(p["ended_at"]),
         p["risk_score"], p["summary"], tuple(p["cameras"]), tuple(p["camera_names"]), tuple(p["events"]), p["event_count"],
-        p["frame_count"], p["objects"], p["gravest_event_id"], p["thumbnail"], p["delay_seconds"], p["merged_into"],
+        p["frame_count"], p["objects"], p["gravest_event_id"], p["thumbnail"], p["delay_seconds"], p["merged_into"], p.get("alert_counts", {}),
     )  # fmt: skip
     return IncidentMessage(p["seq"], p["type"], incident)
 
 
 def _item_message(payload: str) -> ItemMessage:
     p: dict[str, Any] = json.loads(payload)
-    return ItemMessage(p["seq"], p["journal"], p["key"], p["kind"], datetime.fromisoformat(p["at"]), p["item"])
+    return ItemMessage(
+        p["seq"], p["node"], p["id"], p["content_hash"], p["kind"], datetime.fromisoformat(p["at"]), p["payload"]
+    )
 
 
 _NOT_EVENTS: dict[str, Callable[[str], IncidentMessage | SystemMessage | ItemMessage]] = {

@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from hearthwatch.record import Record
 from hearthwatch.record.suppression import STRAY_IOU, iou
-from hearthwatch.record.surroundings import Signature, Term
 from hearthwatch.record.units import BOXES_OF_FRAME, DAY
+from hearthwatch.schemas.case import Signature, Term
 from hearthwatch.schemas.items import from_microseconds, iso
 
 Answer = Literal["fine", "nothing_there", "right"]
 
 DAYS = 90  # after which an answer has expired
+GHOST_DAYS = 14  # after which a place where a vision model saw nothing counts again
 PRIOR = 2.5  # answers of each kind that are assumed: a Beta(2.5, 2.5), which is even
 SCALE = 72  # points from even to certain: one `fine` gives −6, five −18
 POINTS_MIN, POINTS_MAX = -25, 10
@@ -28,6 +29,7 @@ BOXES_MAX = 1000  # of an event, the surest, say where nothing was: 60 ms at mos
 
 _STANDING = "at <= ?1 AND expires_at > ?1 AND coalesce(revoked_at > ?1, 1)"
 """An answer that holds for an event that started at this time."""
+_OWN = "AND source = 'owner'"
 
 
 class FeedbackError(Exception):
@@ -52,7 +54,9 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
         row = record.one(f"SELECT signature FROM events WHERE {published}", event)
         if row is None:
             return None
-        given = record.rows("SELECT answer, revoked_at FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
+        given = record.rows(
+            f"SELECT answer, revoked_at FROM feedback WHERE event_id = ? {_OWN} ORDER BY id DESC", event
+        )
         if given and (once or given[0] == (answer, None)):
             raise FeedbackError(f"event {event} is answered already: {given[0][0].replace('_', ' ')}")
         if row[0] is None:
@@ -68,6 +72,24 @@ def write_answer(record: Record, event: int, answer: Answer, at: int, *, once: b
         return id
 
     return record.transact(write)
+
+
+def note_ghosts(record: Record, event: int, verdict: str | None, at: int) -> None:
+    """Hold back boxes where a vision model saw nothing, instead of where it did before in this event; inside a transaction.
+
+    An answer of the owner about the event stands, or comes to stand, above it.
+    """
+    sql = "UPDATE feedback SET revoked_at = ? WHERE event_id = ? AND source = 'pictures' AND revoked_at IS NULL"
+    record.execute(sql, at, event)
+    signature, last = record.one("SELECT signature, last_at FROM events WHERE id = ?", event)
+    is_old = last + GHOST_DAYS * DAY <= at
+    if verdict != "rejected" or signature is None or is_old or last_answer(record, event):
+        return
+    if places := _find_places(record, event, json.loads(signature)["kind"]):
+        record.execute(
+            "INSERT INTO feedback(event_id, at, answer, signature, expires_at, box, source) VALUES (?,?,'nothing_there',?,?,?,'pictures')",
+            event, at, signature, min(at, last) + GHOST_DAYS * DAY, json.dumps(places),
+        )  # fmt: skip
 
 
 def _find_places(record: Record, event: int, kind: str) -> list[list[float]]:
@@ -96,7 +118,7 @@ def _find_places(record: Record, event: int, kind: str) -> list[list[float]]:
 
 def last_answer(record: Record, event: int, *, stands: bool = True) -> str | None:
     """Return the last answer about an event, unless it `stands` no more; None: there is none."""
-    row = record.one("SELECT answer, revoked_at FROM feedback WHERE event_id = ? ORDER BY id DESC", event)
+    row = record.one(f"SELECT answer, revoked_at FROM feedback WHERE event_id = ? {_OWN} ORDER BY id DESC", event)
     return str(row[0]) if row and not (stands and row[1]) else None
 
 
@@ -143,7 +165,7 @@ def _is_alike(a: Signature, b: Signature) -> bool:
 def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[str, Any]]:
     """Read the answers that stand at `at`, the newest first, each with the term that such an event would get now."""
     rows = record.dicts(
-        f"SELECT id, event_id, answer, signature, expires_at FROM feedback WHERE {_STANDING} AND id = coalesce(?2, id) "
+        f"SELECT id, event_id, answer, signature, expires_at, source FROM feedback WHERE {_STANDING} AND id = coalesce(?2, id) "
         "ORDER BY id DESC", at, id,
     )  # fmt: skip
     names, of_camera = dict(record.rows("SELECT id, name FROM cameras")), lru_cache(partial(learned_at, record, at=at))
@@ -156,7 +178,8 @@ def list_answers(record: Record, at: int, id: int | None = None) -> list[dict[st
             "why": term and term.why,
             "expires_at": iso(from_microseconds(row["expires_at"])),
         }
-        row["signature"] = f"{signature.kind} at {name}, where nothing was" if is_ghost else describe(signature, name)
+        who = "the pictures showed nothing" if row["source"] == "pictures" else "nothing was"
+        row["signature"] = f"{signature.kind} at {name}, where {who}" if is_ghost else describe(signature, name)
     return rows
 
 

@@ -1,20 +1,21 @@
-"""Group events into incidents: what a person would call one visit.
+"""Group events, and alerts of stages, into incidents: what a person would call one visit.
 
-Which events are one incident is a function of the events in the record (camera, times, `carries`) and of what was deleted,
+An alert counts like an event of one moment. Which events are one incident is a function of the events in the record (camera, times, `carries`) and of what was deleted,
 not of the order in which they came, of how they are read or of restarts. Links, rows, the cursor on the feed and the messages
-share a transaction.
+share a transaction. Events of other cells are members like its own, by a copy of their rows (`cell_members`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.feed import Feed, append
-from hearthwatch.record.units import LEVEL_OF_SCORE, LEVELS, NEVER, SECOND
+from hearthwatch.record.surroundings import neighbours_of
+from hearthwatch.record.units import ALERT_IDS, CELL_BITS, LEVEL_OF_SCORE, LEVELS, NEVER, SECOND
 from hearthwatch.record.witness import last_restore
 from hearthwatch.schemas.items import INCIDENT_EVENTS_MAX, Incident, IncidentType, from_microseconds
 from hearthwatch.schemas.messages import IncidentMessage
@@ -97,6 +98,15 @@ def connect(events: Iterable[Activity], reach: Reach) -> list[list[Activity]]:
     return list(_distinct(group))
 
 
+def number_of(group: Iterable[Activity]) -> int:
+    """Return the smallest id that events of an incident ever had; of several cells' the one that started first."""
+    firsts: dict[int, tuple[int, int]] = {}
+    for e in group:
+        for id, start in ((e.id, e.start), *([(e.kept, 0)] if e.kept else [])):  # whose first event is gone
+            firsts[id >> CELL_BITS] = min(firsts.get(id >> CELL_BITS, (id, start)), (id, start))
+    return min(firsts.values(), key=lambda first: (first[1], first[0]))[0]
+
+
 def pairs_within(events: Iterable[Activity], reach: Reach) -> Iterator[tuple[int, Activity, Activity]]:
     """Yield (gap, earlier, later) of all events within reach of each other of which one carries at least."""
     recent: list[Activity] = []
@@ -127,23 +137,32 @@ _START, _END = (f"{column} + coalesce(clock_offset_ms, 0) * 1000" for column in 
 _IDS = "IN (SELECT value FROM json_each(?))"
 _EVENTS = f"""
 SELECT id, camera_id, {_START}, {_END}, carries, (SELECT id FROM incidents WHERE id = incident_id AND kept), merged_into, incident_id
-FROM events WHERE revision > 0 AND """
-_MEMBERS = "FROM events e WHERE incident_id = ?1 AND status <> 'merged'"
+FROM {{}} WHERE revision > 0 AND {{}}"""
+_OF_INCIDENT = "e WHERE incident_id = ?1 AND status <> 'merged'"
+_MEMBERS = f"FROM incident_members {_OF_INCIDENT}"
+_CAMERAS = "(SELECT id, name, neighbours FROM cameras UNION ALL SELECT id, name, neighbours FROM cell_cameras)"
+_WAITING = f"SELECT {ALERT_IDS} + id FROM alerts WHERE incident_id IS NULL LIMIT ?"
 # of a backlog's event, whose `close_at` is no time, when its last picture arrived
 _DESCRIBE = f"""
 UPDATE incidents SET
   (started_at, last_at, event_count, frame_count, reviewed, close_at) = (
-    SELECT min({_START}), max({_END}), count(*), sum(frame_count), min(reviewed), CASE WHEN max(status = 'open') THEN {NEVER}
+    SELECT min({_START}), max({_END}), count(frame_count), total(frame_count), min(reviewed), CASE WHEN max(status = 'open') THEN {NEVER}
       ELSE max(CASE close_at WHEN {NEVER} THEN (SELECT max(arrived_at) FROM frames WHERE event_id = e.id) ELSE close_at END) END
     {_MEMBERS}),
-  (risk_score, risk_level, summary, gravest_event_id) = (
-    SELECT risk_score, {LEVEL_OF_SCORE}, summary, id {_MEMBERS} ORDER BY risk_score DESC, id LIMIT 1),
+  (risk_score, risk_level, summary) = (
+    SELECT risk_score, {LEVEL_OF_SCORE}, summary {_MEMBERS} ORDER BY risk_score DESC, {_START}, camera_id, id LIMIT 1),
+  gravest_event_id = (SELECT id {_MEMBERS} AND kind IS NULL ORDER BY risk_score DESC, {_START}, camera_id, id LIMIT 1),
   cameras = (SELECT json_group_array(camera_id) FROM (
-    SELECT camera_id {_MEMBERS} GROUP BY 1 ORDER BY min({_START}), min(id))),
+    SELECT camera_id {_MEMBERS} GROUP BY 1 ORDER BY min({_START}), camera_id)),
   objects = (SELECT json_group_object(key, n) FROM (
     SELECT key, max(value) AS n FROM (SELECT objects {_MEMBERS}), json_each(coalesce(objects, '{{}}')) GROUP BY 1 ORDER BY 1)),
+  alert_counts = (SELECT json_group_object(kind, n) FROM (
+    SELECT kind, count(*) AS n {_MEMBERS} AND kind IS NOT NULL GROUP BY 1 ORDER BY 1)),
   kept = max(kept, ?2)
 WHERE id = ?1"""
+
+_TABLES = "events", "alert_members", "cell_members"
+_LINK = 7  # the column `incident_id` of `cell_members`
 
 Row = dict[str, Any]
 
@@ -154,14 +173,14 @@ class Incidents:
     def __init__(self, record: Record, reach: Reach | None = None) -> None:
         self.record, self.reach, self.feed = record, reach or Reach(), Feed(record)
         self.feed.cursor(CURSOR)
-        (longest,) = record.one("SELECT coalesce(max(last_at - started_at), 0) FROM events")
+        (longest,) = record.one("SELECT coalesce(max(last_at - started_at), 0) FROM incident_members")
         self._longest, self._restored = max(LONGEST_MIN, longest), last_restore(record)
         self._linked: dict[int, Activity] = {}
         """Events as they were when they were linked: a cache, for `_find_incident`."""
 
     def is_behind(self) -> bool:
-        """Whether the feed has messages that were not read."""
-        return self.feed.cursor(CURSOR) < self.feed.last()
+        """Whether the feed has messages that were not read, or an alert waits."""
+        return self.feed.cursor(CURSOR) < self.feed.last() or self.record.one(_WAITING, 1) is not None
 
     def update(self, limit: int = ROWS_AT_ONCE) -> list[IncidentMessage]:
         """Take in the next messages of the feed, in one transaction; return what was published."""
@@ -169,12 +188,36 @@ class Incidents:
         def take() -> list[IncidentMessage]:
             sql = "SELECT seq, kind, subject_id FROM feed WHERE seq > ? ORDER BY seq LIMIT ?"
             rows = self.record.rows(sql, self.feed.cursor(CURSOR), limit)
-            messages = self._link({id for _, kind, id in rows if kind == "event"})
+            alerts = {id for (id,) in self.record.rows(_WAITING, limit)}
+            messages = self._link({id for _, kind, id in rows if kind == "event"} | alerts)
             end = self.feed.last() if len(rows) < limit else rows[-1][0]  # behind the messages that were just added
             self.record.execute("UPDATE cursors SET seq = max(seq, ?) WHERE name = ?", end, CURSOR)
             return messages
 
         return self._transact(take) if self.is_behind() else []
+
+    def take_in(
+        self, ids: Collection[int], members: Sequence[tuple[Any, ...]], *, old_news: bool = False
+    ) -> list[IncidentMessage]:
+        """Write events and alerts of another cell as they are now, in one transaction; return what was published.
+
+        `members`: the rows of its `own_members` that have these ids. Those without one were deleted.
+        """
+
+        def take() -> list[IncidentMessage]:
+            gone = json.dumps([*({*ids} - {id for id, *_ in members})])
+            of = self.record.rows(
+                f"SELECT DISTINCT incident_id FROM cell_members WHERE id {_IDS} AND status <> 'merged'", gone
+            )
+            self.record.execute(f"DELETE FROM cell_members WHERE id {_IDS}", gone)
+            release_events(self.record, [id for (id,) in of if id])
+            linked = "(SELECT incident_id FROM cell_members WHERE id = ?1)"
+            for row in members:
+                marks = ",".join(linked if n == _LINK else f"?{n + 1}" for n in range(len(row)))
+                self.record.execute(f"INSERT OR REPLACE INTO cell_members VALUES ({marks})", *row)
+            return self._link([id for id, *_ in members], old_news=old_news)
+
+        return self._transact(take)
 
     def close_due(self, clock: int) -> list[IncidentMessage]:
         """Close incidents whose time has come by the arrival clock, `clock`; return what was published."""
@@ -211,8 +254,9 @@ class Incidents:
 
     def _link(self, ids: Collection[int], *, old_news: bool = False) -> list[IncidentMessage]:
         """Bring the incidents of these events up to date, and those that they joined, left or divided."""
-        named = self.record.rows("SELECT id, neighbours FROM cameras WHERE neighbours IS NOT NULL")
-        reach = self.reach._replace(neighbours={camera: json.loads(names) for camera, names in named})
+        named = self.record.rows(f"SELECT id, neighbours FROM {_CAMERAS} WHERE neighbours IS NOT NULL")
+        known = {camera: names for camera, text in named if (names := neighbours_of(text)) is not None}
+        reach = self.reach._replace(neighbours=known)
         if old_news or reach != self.reach or len(self._linked) > LINKED_MAX:
             self._linked.clear()
         self.reach = reach
@@ -224,7 +268,7 @@ class Incidents:
                 rest.add(e.id)
                 continue
             if e.incident_id != into:
-                self.record.execute("UPDATE events SET incident_id = ? WHERE id = ?", into, e.id)
+                self._write_links([(into, e.id)])
                 e.incident_id = into
             self._linked[e.id] = e
             joined.add(into)
@@ -261,12 +305,16 @@ class Incidents:
                 (carrying if o.carries else low).add(o.incident_id)
         into = min((id for id in carrying if id), default=e.id)
         is_clear = len(carrying) <= 1 and not (e.carries and low - carrying)
-        return into if is_clear and into <= e.id and e.incident_id in (None, into) else None
+        if not is_clear or e.incident_id not in (None, into):
+            return None
+        first = e.id >> CELL_BITS << CELL_BITS
+        earlier = "SELECT 1 FROM incident_members WHERE incident_id = ? AND id >= ? AND id < ?"
+        return into if into == e.id or first <= into < e.id or self.record.one(earlier, into, first, e.id) else None
 
     def _link_anew(self, ids: set[int], old_news: bool) -> tuple[set[int], list[IncidentMessage]]:
         """Connect these events and all that depends on them by definition; return which incidents that concerned, and the news."""
         events, groups = self._find_affected(ids)
-        incidents = {min(min(e.id, e.kept or e.id) for e in group): group for group in groups}
+        incidents = {number_of(group): group for group in groups}
         link = {e.id: incident for incident, group in incidents.items() for e in group}
         for e in events.values():
             into = e
@@ -274,7 +322,7 @@ class Incidents:
                 into = events[into.merged_into]
             link |= {e.id: link[into.id]} if into.id in link else {}
         moved = [(new, id) for id, new in link.items() if events[id].incident_id != new]
-        self.record.many("UPDATE events SET incident_id = ? WHERE id = ?", moved)
+        self._write_links(moved)
         were = {was for id in link if (was := events[id].incident_id)} | incidents.keys()
         rows = self.record.dicts(f"SELECT * FROM incidents WHERE id {_IDS}", json.dumps([*were]))
         old, out = {row["id"]: row for row in rows}, list[IncidentMessage]()
@@ -345,12 +393,21 @@ class Incidents:
         return ids
 
     def _add(self, events: dict[int, Activity], where: str, *args: Any) -> set[int]:
-        found = {row[0]: Activity(*row) for row in self.record.rows(_EVENTS + where, *args)}
+        sql = " UNION ALL ".join(_EVENTS.format(members, where) for members in _TABLES)
+        found = {row[0]: Activity(*row) for row in self.record.rows(sql, *args * len(_TABLES))}
         events.update(found)
         self._longest = max([self._longest, *(e.end - e.start for e in found.values())])
         return set(found)
 
     # -- rows and messages
+
+    def _write_links(self, links: Iterable[tuple[int, int]]) -> None:
+        """Write which incident each member belongs to: (incident, member)."""
+        for incident, id in links:
+            table, own = ("alerts", id - ALERT_IDS) if id & ALERT_IDS else ("events", id)
+            for name, row in ((table, own), ("cell_members", id)):
+                if self.record.execute(f"UPDATE {name} SET incident_id = ? WHERE id = ?", incident, row).rowcount:
+                    break
 
     def _set(self, id: int, status: str, news: IncidentType | None, into: int | None = None) -> list[IncidentMessage]:
         """Set the status of an incident; if that or something else is news, append its next revision to the feed."""
@@ -358,22 +415,25 @@ class Incidents:
         self.record.execute(sql, status, into, id)
         if news is None:
             return []
-        restored = self._restored.revision if id <= self._restored.frame else 0
+        is_known = id <= self._restored.frame or id >> CELL_BITS != self._restored.frame >> CELL_BITS
+        restored = self._restored.revision if is_known else 0
         sql = "UPDATE incidents SET revision = max(revision, ?) + 1, published_at = last_at WHERE id = ?"
         self.record.execute(sql, restored, id)
         (row,) = self.record.dicts("SELECT * FROM incidents WHERE id = ?", id)
         cameras = json.loads(row["cameras"])
-        names = dict(self.record.rows(f"SELECT id, name FROM cameras WHERE id {_IDS}", row["cameras"]))
-        events = self.record.rows(f"SELECT id, delay {_MEMBERS} ORDER BY {_START}, id", id)
+        names = dict(self.record.rows(f"SELECT id, name FROM {_CAMERAS} WHERE id {_IDS}", row["cameras"]))
+        members = self.record.rows(f"SELECT id, delay {_MEMBERS} ORDER BY {_START}, id", id)
+        events = [member for member, _ in members if not member & ALERT_IDS]
         sql = "SELECT json_extract(payload, '$.thumbnail') FROM feed WHERE kind = 'event' AND subject_id = ? ORDER BY revision DESC"
-        thumbnail = self.record.one(sql, row["gravest_event_id"])
+        copied = "SELECT thumbnail FROM cell_members WHERE id = ?"
+        thumbnail = self.record.one(sql, row["gravest_event_id"]) or self.record.one(copied, row["gravest_event_id"])
         ended = None if row["ended_at"] is None else from_microseconds(row["ended_at"])
         incident = Incident(
             id, news, row["revision"], row["status"], from_microseconds(row["started_at"]), from_microseconds(row["last_at"]),
             ended, row["risk_score"], row["summary"], tuple(cameras), tuple(names.get(c, c) for c in cameras),
-            tuple(event for event, _ in events[-INCIDENT_EVENTS_MAX:]), row["event_count"], row["frame_count"],
+            tuple(events[-INCIDENT_EVENTS_MAX:]), row["event_count"], row["frame_count"],
             json.loads(row["objects"]), row["gravest_event_id"], thumbnail and thumbnail[0],
-            events[-1][1] / 1e6 if events else 0.0, into,
+            members[-1][1] / 1e6 if members else 0.0, into, json.loads(row["alert_counts"]),
         )  # fmt: skip
         return [
             append(self.record, "incident", id, row["revision"], now(), lambda n: IncidentMessage(n, news, incident))
@@ -388,7 +448,9 @@ def _news(old: Row | None, new: Row) -> IncidentType | None:
     is_news = (
         rise < 0
         or (new["status"] == "open" and old["status"] != "open")
-        or any(not set(json.loads(new[key])) <= set(json.loads(old[key])) for key in ("cameras", "objects"))
+        or any(
+            not set(json.loads(new[key])) <= set(json.loads(old[key])) for key in ("cameras", "objects", "alert_counts")
+        )
         or new["last_at"] >= old["published_at"] + UPDATED_EVERY
     )
     return "incident.raised" if rise > 0 else "incident.updated" if is_news else None
@@ -401,9 +463,9 @@ def read_arrival_clock(record: Record) -> int:
 
 
 def release_events(record: Record, incidents: Iterable[int]) -> None:
-    """Bring incidents up to date of which events were deleted, inside that transaction: they are never divided again.
+    """Bring incidents up to date of which events or alerts were deleted, inside that transaction: they are never divided again.
 
-    One that has no events left is deleted with its messages, and so are those that were merged into it.
+    One that has none left is deleted with its messages, and so are those that were merged into it.
     """
     for id in incidents:
         if record.one(f"SELECT 1 {_MEMBERS} LIMIT 1", id):
@@ -413,4 +475,5 @@ def release_events(record: Record, incidents: Iterable[int]) -> None:
         record.many("DELETE FROM feed WHERE kind = 'incident' AND subject_id = ?", gone)
         record.many("DELETE FROM notifications WHERE incident_id = ?", gone)
         record.many("DELETE FROM incidents WHERE id = ?", gone)
-        record.execute("UPDATE events SET incident_id = NULL WHERE incident_id = ?", id)
+        for table in ("events", "cell_members"):
+            record.execute(f"UPDATE {table} SET incident_id = NULL WHERE incident_id = ?", id)

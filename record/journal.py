@@ -1,7 +1,7 @@
 """Keep items of any graph: each once, by its content, in the order of arrival, each with a message in the feed.
 
 A journal is to a graph's own items what `batch` is to pictures: what is behind it may be slow, down or killed, and misses nothing.
-A source that reads something again after a kill changes nothing: the same item has the same key.
+A source that reads something again after a kill changes nothing: the same item has the same hash.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from hearthwatch.record import Record
 from hearthwatch.record.feed import append
+from hearthwatch.record.read.over_cells import add, over_cells
 from hearthwatch.record.units import NEVER
 from hearthwatch.schemas.items import DeadLetter, from_microseconds, iso
 from hearthwatch.schemas.messages import ItemMessage
 
-KEY_BYTES = 16
+HASH_BYTES = 16
 ITEM_BYTES_MAX = 256 * 1024  # a message of the feed is held in memory, 100 at a time, and sent to every client
 FAILED = "failed"
 """The kind of a row about something that could not be written, or failed before it came here."""
@@ -29,9 +30,9 @@ FAILED = "failed"
 class JournalRow(NamedTuple):
     """An item as it is written."""
 
-    key: str
+    content_hash: str
     kind: str
-    item: str
+    payload: str
     """JSON."""
     error: str | None = None
 
@@ -60,29 +61,29 @@ def entry_of(item: object, key: Sequence[str] = ()) -> JournalRow:
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
         wrong = next((name for name, value in values.items() if not _is_jsonable(value)), "")
         return _failed({"kind": kind, "item": repr(values)[:200]}, f"{kind}{wrong and f', field `{wrong}`'}: {error}")
-    return JournalRow(_key(own), kind, body.decode())
+    return JournalRow(_hash(own), kind, body.decode())
 
 
-def write(record: Record, journal: str, entries: Sequence[JournalRow], at: int) -> int:
+def write(record: Record, node: str, entries: Sequence[JournalRow], at: int) -> int:
     """Append those that the journal does not hold, in one transaction; return how many."""
-    return record.transact(lambda: append_new(record, journal, entries, at))
+    return record.transact(lambda: append_new(record, node, entries, at))
 
 
-def append_new(record: Record, journal: str, entries: Sequence[JournalRow], at: int) -> int:
+def append_new(record: Record, node: str, entries: Sequence[JournalRow], at: int) -> int:
     """Append those that the journal does not hold, inside a transaction; return how many."""
-    sql = "INSERT OR IGNORE INTO journal(journal, key, kind, item, at, error) VALUES (?,?,?,?,?,?)"
+    sql = "INSERT OR IGNORE INTO journal(node, content_hash, kind, payload, at, error) VALUES (?,?,?,?,?,?)"
     written = 0
     for entry in entries:
-        cursor = record.execute(sql, journal, entry.key, entry.kind, entry.item, at, entry.error)
+        cursor = record.execute(sql, node, entry.content_hash, entry.kind, entry.payload, at, entry.error)
         written += cursor.rowcount
         if cursor.rowcount and entry.error is None:
-            _append(record, int(cursor.lastrowid or 0), journal, entry, at)
+            _append(record, int(cursor.lastrowid or 0), node, entry, at)
     return written
 
 
-def _append(record: Record, id: int, journal: str, entry: JournalRow, at: int) -> None:
-    item, written_at = json.loads(entry.item), from_microseconds(at)
-    append(record, "item", id, 1, at, lambda seq: ItemMessage(seq, journal, entry.key, entry.kind, written_at, item))
+def _append(record: Record, id: int, node: str, entry: JournalRow, at: int) -> None:
+    payload, written_at, hash, kind = json.loads(entry.payload), from_microseconds(at), entry.content_hash, entry.kind
+    append(record, "item", id, 1, at, lambda seq: ItemMessage(seq, node, id, hash, kind, written_at, payload))
 
 
 def delete_old(record: Record, before: int, limit: int = 1000) -> int:
@@ -100,6 +101,7 @@ def delete_old(record: Record, before: int, limit: int = 1000) -> int:
     return deleted
 
 
+@over_cells(add)
 def read_journals(record: Record) -> dict[str, dict[str, Any]]:
     """Return by journal how many items it holds, how many failed, and when the last one was written (ISO 8601, UTC)."""
     rows = record.dicts("SELECT name, items, failed, last_at FROM journals")
@@ -107,18 +109,18 @@ def read_journals(record: Record) -> dict[str, dict[str, Any]]:
 
 
 def read_items(
-    record: Record, limit: int, before: int = NEVER, journal: str | None = None, failed: bool = False
+    record: Record, limit: int, before: int = NEVER, node: str | None = None, failed: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the newest items with ids below `before`: id, journal, key, kind, at, item, error."""
-    more = f"{'AND journal = ? ' if journal else ''}{'AND error IS NOT NULL ' if failed else ''}"
-    sql = f"SELECT id, journal, key, kind, at, item, error FROM journal WHERE id < ? {more}ORDER BY id DESC LIMIT ?"
-    rows = record.dicts(sql, before, *([journal] if journal else []), limit)
-    return [row | {"at": iso(from_microseconds(row["at"])), "item": json.loads(row["item"])} for row in rows]
+    """Return the newest items with ids below `before`: id, node, content_hash, kind, at, payload, error."""
+    more = f"{'AND node = ? ' if node else ''}{'AND error IS NOT NULL ' if failed else ''}"
+    sql = f"SELECT id, node, content_hash, kind, at, payload, error FROM journal WHERE id < ? {more}ORDER BY id DESC LIMIT ?"
+    rows = record.dicts(sql, before, *([node] if node else []), limit)
+    return [row | {"at": iso(from_microseconds(row["at"])), "payload": json.loads(row["payload"])} for row in rows]
 
 
 def _failed(item: Mapping[str, Any], error: str) -> JournalRow:
     body = to_json(item)
-    return JournalRow(_key(to_json([FAILED, error]) + body), FAILED, body.decode(), error)
+    return JournalRow(_hash(to_json([FAILED, error]) + body), FAILED, body.decode(), error)
 
 
 def _in_order(body: bytes) -> str:
@@ -126,8 +128,8 @@ def _in_order(body: bytes) -> str:
     return json.dumps(json.loads(body), sort_keys=True)
 
 
-def _key(own: bytes) -> str:
-    return hashlib.blake2b(own, digest_size=KEY_BYTES).hexdigest()
+def _hash(own: bytes) -> str:
+    return hashlib.blake2b(own, digest_size=HASH_BYTES).hexdigest()
 
 
 def _is_jsonable(value: object) -> bool:

@@ -19,6 +19,7 @@ from hearthwatch.schemas.messages import IncidentMessage
 
 LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 SENDING = "sending "  # `Sent.held` of what is in flight starts with this, and ends with how it is sent
+JUDGE = "judge"  # `Sent.held` of what waits for a verdict of the language model
 HELD_MAX = 1000  # in one digest: 2 MB of messages
 
 
@@ -47,7 +48,12 @@ class Sent:
 
     def hold(self, message: IncidentMessage, why: str, now: datetime) -> Sent:
         """Return the row while `message` waits."""
-        return replace(self, held=why, held_at=now, message=message)
+        since = self.held_at if why == self.held == JUDGE else now
+        return replace(self, held=why, held_at=since, message=message)
+
+    def waits(self, seconds: float, now: datetime) -> bool:
+        """Whether it has not waited for a verdict for so long yet."""
+        return self.held != JUDGE or self.held_at is None or abs((now - self.held_at).total_seconds()) < seconds
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Sent))
@@ -71,7 +77,8 @@ class DeliveryHistory:
 
     def camera_levels(self) -> Mapping[str, RiskLevel]:
         """Read the levels of cameras that have their own."""
-        return dict(self.record.rows("SELECT id, notify_level FROM cameras WHERE notify_level IS NOT NULL"))
+        cameras = "(SELECT id, notify_level FROM cell_cameras UNION ALL SELECT id, notify_level FROM cameras)"
+        return dict(self.record.rows(f"SELECT * FROM {cameras} WHERE notify_level IS NOT NULL"))
 
     def waited(self, message: IncidentMessage, now: datetime) -> float:
         """Return for how many seconds a message has waited, at most. A step of the wall clock makes nothing old."""

@@ -57,13 +57,13 @@ def is_below(path: str, folder: str) -> bool:
     return folder == "." or path == folder or path.startswith(f"{folder}/")
 
 
-def upload_url(camera_id: str, folder: str, path: str, mtime_ns: int, size: int) -> str | None:
-    """Return where the API serves an upload; it changes when the file does, so it may be cached for ever. None: outside the tree.
+def picture_url(camera_id: str, folder: str, id: int, path: str, mtime_ns: int, size: int) -> str:
+    """Return where the API serves a frame's picture; it changes when the file does, so it may be cached for ever.
 
     `folder` is the camera's: as many of the path's folders are left out, whatever they were called when it was uploaded.
     """
     if path.startswith("/"):
-        return None
+        return f"/api/media/frames/{id}"  # outside the upload tree
     depth = 0 if folder == "." else folder.count("/") + 1
     below = "/".join(path.split("/")[depth:])
     return f"/api/media/cameras/{quote(camera_id, safe='')}/{quote(below)}?v={file_version(mtime_ns, size)}"

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from hearthwatch.record import Record
 from hearthwatch.record.conditions import Problem
 from hearthwatch.record.copies import repeating_cameras
+from hearthwatch.record.read.over_cells import over_cells
 from hearthwatch.record.retention.age_clock import doubted_clock
+from hearthwatch.record.surroundings import parse_neighbours
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas.text import plural
 from hearthwatch.schemas.zones import parse_zones
@@ -32,6 +34,9 @@ class Waiting(NamedTuple):
     oldest: int | None
 
 
+@over_cells(
+    lambda parts: Waiting(sum(p.pictures for p in parts), min((p.oldest for p in parts if p.oldest), default=None))
+)
 def read_waiting(record: Record, notes: Mapping[str, Any] | None = None) -> Waiting:
     """Read what waits in the ledger, and on disk for its place there."""
     notes = (record.meta("discovery") or {}) if notes is None else notes
@@ -126,6 +131,14 @@ def _of_cameras(record: Record, at: int) -> Iterator[Problem]:
         except ValueError as error:
             words = f"the zones of {camera} are invalid, so none of them counts: {error}; draw them again on the page"
             yield Problem("zones_invalid", f"{words}, or correct `cameras.zones`", camera, camera)
+    for camera, names in record.rows("SELECT id, neighbours FROM cameras WHERE neighbours IS NOT NULL"):
+        try:
+            parse_neighbours(names)
+        except ValueError as error:
+            words = (
+                f"the neighbours of {camera} are invalid, so all cameras are: {error}; choose them again on the page"
+            )
+            yield Problem("neighbours_invalid", f"{words}, or correct `cameras.neighbours`", camera, camera)
     rows = record.rows("SELECT id, status, last_seen_at, clock_offset_ms FROM cameras WHERE last_seen_at IS NOT NULL")
     for camera, status, seen, offset in rows:
         if status == "offline":

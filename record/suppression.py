@@ -10,7 +10,7 @@ that was left for it (its object moved: `moved_at`), else it starts a new spot. 
 has been the same for a minute, but a person who was seen to move there counts for an hour, and while one that moved was
 last seen close to a spot and is seen no more, it may be standing right there: then the box of the spot counts.
 
-A ghost is a place where the owner saw nothing (table `feedback`, from the answer until it expires or is revoked, by time of capture):
+A ghost is a place where the owner, or a vision model, saw nothing (table `feedback`, from the answer until it expires or is revoked, by time of capture):
 boxes of that kind there are held back from the first one on, unless an object moved there, or may be standing there.
 """
 
@@ -137,8 +137,11 @@ class Suppression:
         spots = self._read_spots(camera, kind)
         known = list(spots.values())
         unused = [spot for spot in known if self._is_gone(spot, kind, at)]
-        same = self._match([spot for spot in known if spot not in unused], boxes, at)
-        empty = [spot for spot in known if spot not in unused and spot not in same.values()]
+        gone = {spot.id for spot in unused}
+        there = [spot for spot in known if spot.id not in gone] if gone else known
+        same = self._match(there, boxes, at)
+        taken = {spot.id for spot in same.values()}
+        empty = [spot for spot in there if spot.id not in taken]
         room = max(0, SPOTS_MAX - len(known))  # two cameras that were merged may have more
         strays: dict[int, Spot] = {}
         came = {i for i, spot in same.items() if spot.moved_at is not None}
@@ -222,9 +225,11 @@ class Suppression:
             if (overlap := iou(spot.box, box)) >= SAME_IOU
         ]
         found: dict[int, Spot] = {}
+        taken = set[int | None]()
         for _, _, i, spot in sorted(pairs, reverse=True):
-            if -i not in found and spot not in found.values():
+            if -i not in found and spot.id not in taken:
                 found[-i] = spot
+                taken.add(spot.id)
         return found
 
     def _is_gone(self, spot: Spot, kind: str, at: int) -> bool:
@@ -232,8 +237,11 @@ class Suppression:
 
         Otherwise a second visitor who stands where the first one stood would not count. A vehicle is the same vehicle.
         """
+        empty = abs(at - spot.last_at)
+        if empty <= self.stillness.microseconds and empty <= EMPTY_MAX:
+            return False  # most
         taken = EMPTY_MAX if kind in VEHICLES else max(self.stillness.microseconds, spot.last_at - spot.first_at)
-        return abs(at - spot.last_at) > min(EMPTY_MAX, taken)
+        return empty > min(EMPTY_MAX, taken)
 
     def _is_still(self, spot: Spot, at: int) -> bool:
         return spot.frames >= self.stillness.frames and at - spot.first_at >= self.stillness.microseconds
@@ -250,7 +258,7 @@ class Suppression:
         """Whether a box in a new place may be the object of this spot. What was only seen in one place stays there."""
         if overlap > LEFT_IOU:
             return spot.moved_at is not None
-        if self._is_anchored(spot) or not 0 <= at - spot.last_at <= GAP:
+        if not 0 <= at - spot.last_at <= GAP or self._is_anchored(spot):
             return False
         return _distance(spot.box, box) <= STRIDE * max(1.0, (at - spot.last_at) / SECOND) + SLACK
 

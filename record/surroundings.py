@@ -5,76 +5,27 @@ Everything here is in the record and chosen by the time at which the event start
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 from hearthwatch.record import Record
 from hearthwatch.record.baselines import Baseline, read_baseline, version_at
 from hearthwatch.record.units import SECOND
-from hearthwatch.schemas.zones import Zone, ZoneKind, parse_zones
+from hearthwatch.schemas.case import Signature, Surroundings, Term
+from hearthwatch.schemas.zones import Zone, parse_zones
 
 log = logging.getLogger(__name__)
 
-HANDOVER_MAX = 120 * SECOND  # between two events; a person seen after a longer time counts as another one
-
-
-class Term(NamedTuple):
-    """A number of the score, and its reason in words."""
-
-    points: int
-    why: str
-    is_hard: bool = False
-    """A sign that neither what is normal, nor the owner's answers, nor a language model can cancel."""
-
-
-class Signature(NamedTuple):
-    """What makes two events alike to their owner."""
-
-    camera_id: str
-    place: ZoneKind | None
-    """The gravest place that the object was in; None: in no zone."""
-    kind: str
-    """Of the gravest object."""
-    from_own_door: bool
-    hour: int
-    workday: bool
-
-
-def _nothing(_: Signature) -> Term | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Of one event. Times in microseconds UTC; the size is that of its first picture, in pixels."""
-
-    camera_id: str
-    started_at: int
-    width: int = 0
-    height: int = 0
-    is_grey: bool | None = None
-    """Whether its first picture has no colour, as infrared light gives at night; None: not known."""
-    zones: tuple[Zone, ...] = ()
-    """Those that mean something to a judge: all but `ignore`."""
-    normal: Callable[[Signature], Term | None] = _nothing
-    """The term for what is normal for such an event at this hour; None: not known, or neither rare nor usual."""
-    learned: Callable[[Signature], Term | None] = _nothing
-    """The term for what the owner answered about such events; None: nothing."""
-    hints: Hashable = None
-    """What `normal` and `learned` are made of: where it is the same, so are they."""
-    before: str = ""
-    """Who was there at the end of the camera's last event, if that was just before: what its judge handed over."""
+HANDOVER_MAX = 300 * SECOND  # between two events
 
 
 def read_surroundings(record: Record, event: int) -> Surroundings:
     """Read those of an event that has a frame."""
     from hearthwatch.record.feedback import learned_at  # it needs the names above
 
-    camera, started_at, width, height, is_grey, zones = record.one(
-        "SELECT e.camera_id, f.captured_at, f.width, f.height, f.is_grey, c.zones FROM events e "
+    camera, started_at, width, height, is_grey, zones, name = record.one(
+        "SELECT e.camera_id, f.captured_at, f.width, f.height, f.is_grey, c.zones, c.name FROM events e "
         "JOIN frames f ON f.event_id = e.id LEFT JOIN cameras c ON c.id = e.camera_id "
         "WHERE e.id = ? ORDER BY f.captured_at, f.id LIMIT 1", event,
     )  # fmt: skip
@@ -82,7 +33,7 @@ def read_surroundings(record: Record, event: int) -> Surroundings:
     return Surroundings(
         camera, started_at, width or 0, height or 0, None if is_grey is None else bool(is_grey),
         tuple(zone for zone in zones_of(camera, zones) if zone.kind != "ignore"),
-        partial(_normal, baseline), learned, hints=(version_at(record, started_at), *learned.args),
+        partial(_normal, baseline), learned, hints=(version_at(record, started_at), *learned.args), camera_name=name or camera,
         before=(previous_event(record, camera, started_at) or ("", "", ""))[2],
     )  # fmt: skip
 
@@ -109,3 +60,23 @@ def zones_of(camera: str, text: str | None) -> tuple[Zone, ...]:
     except ValueError as error:
         log.warning("camera %s: %s; no zone of it counts", camera, error)
         return ()
+
+
+def parse_neighbours(text: str | None) -> tuple[str, ...] | None:
+    """Parse `cameras.neighbours`, a JSON list of ids of cameras; None: all are.
+
+    Raises:
+        ValueError: it is not; the text says what is wrong.
+    """
+    names = None if text is None else json.loads(text)
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"neighbours are a list of ids of cameras, not {names!r:.80}")
+    return None if names is None else tuple(names)
+
+
+def neighbours_of(text: str | None) -> tuple[str, ...] | None:
+    """Parse a camera's neighbours; what is wrong is a problem of the health page, and all cameras are neighbours."""
+    try:
+        return parse_neighbours(text)
+    except ValueError:
+        return None

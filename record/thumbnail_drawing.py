@@ -43,10 +43,26 @@ def draw(picture: Image.Image, detections: Sequence[Detection], size: tuple[int,
     return out.getvalue()
 
 
+def cut_borders(thumbnail: bytes, width: int, height: int) -> bytes:
+    """Return a thumbnail of a picture of this size without its black borders."""
+    with Image.open(BytesIO(thumbnail)) as image:
+        _, inner_width, inner_height, left, top = _fit(width, height, image.size)
+        out = BytesIO()
+        image.crop((left, top, left + inner_width, top + inner_height)).save(
+            out, "JPEG", quality=QUALITY, subsampling=0
+        )
+        return out.getvalue()
+
+
+def _fit(width: int, height: int, size: tuple[int, int]) -> tuple[float, int, int, int, int]:
+    """Return scale, width, height, left and top of a picture fitted into this size."""
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    return scale, *inner, (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+
+
 def _fitted(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, float, int, int]:
-    scale = min(size[0] / picture.width, size[1] / picture.height)
-    width, height = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    scale, width, height, left, top = _fit(*picture.size, size)
     canvas = Image.new("RGB", size)
     canvas.paste(picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0), (left, top))
     return canvas, scale, left, top

@@ -19,10 +19,10 @@ from pathlib import Path
 from PIL import Image
 
 from hearthwatch.record import Record, RecordError
-from hearthwatch.record.copies import find_file
 from hearthwatch.record.paths import unescape
+from hearthwatch.record.pictures import read_original
 from hearthwatch.record.thumbnail_drawing import draw
-from hearthwatch.record.units import box_ids
+from hearthwatch.record.units import CELL_BITS, box_ids
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Detection, from_microseconds
 from hearthwatch.schemas.messages import IncidentMessage
@@ -49,21 +49,37 @@ def url(path: str) -> str:
 
 
 def find(record: Record, data_dir: Path, base: Path, frame_id: int) -> Path:
-    """Return the thumbnail of this frame; draw it from its upload below `base`, wherever that is now, if it is missing or torn.
+    """Return the thumbnail of this frame; draw it from its original, wherever that is now, if it is missing or torn.
 
     Raises:
         ThumbnailError: there is none and it cannot be drawn.
     """
-    row = record.one("SELECT thumbnail_path, path, mtime_ns, size FROM frames WHERE id = ?", frame_id)
+    row = record.one("SELECT thumbnail_path, path FROM frames WHERE id = ?", frame_id)
     if row is None or row[0] is None:
         raise ThumbnailError(f"frame {frame_id} {'does not exist' if row is None else 'has no detections'}")
     there = data_dir / str(row[0])
     if not is_whole(there):
-        there_now = find_file(record, base, frame_id)
-        path, mtime_ns, size = (there_now.path, there_now.mtime_ns, there_now.size) if there_now else row[1:]
-        picture = _upload(base / os.fsdecode(unescape(path)), mtime_ns, size)
-        write(there, draw(picture, detections(record, frame_id)))
+        upload = base / os.fsdecode(unescape(row[1]))
+        data = read_original(record, base, data_dir, frame_id)
+        if data is None and upload.is_file():
+            raise ThumbnailError(f"{upload} was replaced by a newer upload, or cannot be read")
+        write(there, draw(_decode(upload, data), detections(record, frame_id)))
     return there
+
+
+def read_picture(context: Context, frame_id: int) -> tuple[Image.Image, str] | None:
+    """Read a frame's picture for a model: `original`, else its `thumbnail` without black margins; None: both are gone."""
+    with closing(Record(context.record_path)) as record, suppress(RecordError, OSError, ValueError):
+        row = record.one("SELECT thumbnail_path, width, height, path FROM frames WHERE id = ?", frame_id)
+        if data := read_original(record, context.base_path, context.data_dir, frame_id):
+            return _decode(Path(row[3]), data), "original"
+        if row and row[0] and is_whole(context.data_dir / row[0]):
+            with Image.open(context.data_dir / row[0]) as image:
+                scale = min(image.width / row[1], image.height / row[2])
+                left, top = (image.width - row[1] * scale) / 2, (image.height - row[2] * scale) / 2
+                edges = round(left), round(top), round(image.width - left), round(image.height - top)
+                return image.convert("RGB").crop(edges), "thumbnail"
+    return None
 
 
 def detections(record: Record, frame_id: int) -> list[Detection]:
@@ -84,13 +100,16 @@ def bind_picture(message: IncidentMessage, context: Context) -> IncidentMessage:
 
 def read_url(context: Context, url: str) -> bytes | None:
     """Read the thumbnail of this URL; wait for the node that draws it, else draw it here. None: that cannot be done."""
+    frame = Path(url).name.partition("_")[0]
+    if cell := next((cell for cell in context.cells if cell.number == int(frame) >> CELL_BITS), None):
+        context = replace(context, record_path=cell.record_path, data_dir=cell.data_dir, base_path=cell.base_path)
     there, until = context.data_dir / url.removeprefix(MEDIA), time.monotonic() + WAIT_SECONDS
     while not is_whole(there) and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
     with suppress(ThumbnailError, OSError):
         if not is_whole(there):
             with closing(Record(context.record_path)) as record:
-                find(record, context.data_dir, context.base_path, int(there.name.partition("_")[0]))
+                find(record, context.data_dir, context.base_path, int(frame))
         return there.read_bytes()
     return None
 
@@ -127,16 +146,12 @@ def _sum(rest: bytes) -> bytes:
     return zlib.crc32(rest).to_bytes(4, "big")
 
 
-def _upload(path: Path, mtime_ns: int, size: int) -> Image.Image:
-    """Open the picture as it was uploaded, not a file that replaced it."""
+def _decode(upload: Path, data: bytes | None) -> Image.Image:
+    """Decode the picture that was uploaded here, upright."""
     try:
-        with path.open("rb") as file:
-            now = os.fstat(file.fileno())
-            if (now.st_mtime_ns, now.st_size) != (mtime_ns, size):
-                raise ThumbnailError(f"{path} was replaced by a newer upload")
-            data = BytesIO(file.read() + JPEG.end)  # it may have been cut short
-            with Image.open(data, formats=[known.name for known in PICTURE_FORMATS]) as image:
-                picture, turn = image.convert("RGB"), find_turn(image.info.get("exif"))
-                return picture.transpose(Image.Transpose[turn]) if turn else picture
+        with Image.open(BytesIO((data or b"") + JPEG.end), formats=[known.name for known in PICTURE_FORMATS]) as image:
+            picture, turn = image.convert("RGB"), find_turn(image.info.get("exif"))  # it may have been cut short
+            return picture.transpose(Image.Transpose[turn]) if turn else picture
     except OSError as error:
-        raise ThumbnailError(f"{path}: {error.strerror or error}: the upload is gone or cannot be read") from None
+        reason = error.strerror or error if data else "No such file or directory"
+        raise ThumbnailError(f"{upload}: {reason}: the upload is gone or cannot be read") from None

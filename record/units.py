@@ -11,6 +11,9 @@ DAY = 24 * HOUR
 BACKLOG = 2  # `frames.behind` of a picture that waited on disk behind live ones; 1: a live one of such a camera
 NEVER = 1 << 62  # later than any time, larger than any id
 
+CELL_BITS = 36  # an id is `cell << CELL_BITS | n`
+ALERT_IDS = 1 << 35  # alert n is member ALERT_IDS + n of an incident: no event's id has this bit
+
 LEVELS: tuple[str, ...] = tuple(RISK_FLOORS)
 ALARMING = RISK_FLOORS["high"]
 ALARMING_LEVELS = "('high', 'critical')"

@@ -1,6 +1,6 @@
 """Queue events for the language model, and write its verdicts.
 
-The queue is the record itself (closed, pending, due), so it survives a kill. A verdict applies only to the revision it was
+The queue is the record itself (closed, or open for long enough; pending, due), so it survives a kill. A verdict applies only to the revision it was
 asked for; of two, the first wins. Failed attempts are counted and capped; then the rules' verdict is final.
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
-from typing import NamedTuple
 
 from hearthwatch.record import Record, now
-from hearthwatch.record.baselines import Usual, read_baseline
-from hearthwatch.record.events import Facts, Judge, RevisionWriter, current_revision
-from hearthwatch.record.surroundings import Surroundings, read_surroundings
+from hearthwatch.record.baselines import read_baseline
+from hearthwatch.record.events import Judge, RevisionWriter, current_revision, dump_analysis
+from hearthwatch.record.feedback import note_ghosts
+from hearthwatch.record.surroundings import read_surroundings
 from hearthwatch.record.units import SECOND
-from hearthwatch.schemas.items import DeadLetter, Event, Verdict, from_microseconds
+from hearthwatch.schemas.case import Case, EarlierEvent, Facts, Surroundings, Usual
+from hearthwatch.schemas.items import RISK_FLOORS, DeadLetter, Event, from_microseconds
 
 OFF = "NEMOTRON_URL is not set: rules alone judge"
 PAGE = 50  # cases read at once when all are judged again: a few MB
@@ -32,35 +33,11 @@ JOIN events b ON b.incident_id = e.incident_id AND b.status <> 'merged' AND (b.s
 LEFT JOIN cameras c ON c.id = b.camera_id WHERE e.id = ? ORDER BY b.started_at DESC, b.id DESC LIMIT ?"""
 
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
-
-
-class EarlierEvent(NamedTuple):
-    """An event of the same incident that began before. Times in microseconds."""
-
-    camera: str
-    started_at: int
-    last_at: int
-    level: str
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An event to be judged, with all that the judge is given."""
-
-    event: Event
-    facts: Facts
-    attempts: int = 0
-    notes: str = ""
-    usual: Usual | None = None
-    """How usual a person, else what it has most of, is at this hour; None: not known."""
-    surroundings: Surroundings | None = None
-    before: tuple[EarlierEvent, ...] = ()
-    """The incident so far, the newest last."""
-
-    def with_verdict(self, verdict: Verdict) -> Event:
-        """Return the revision that this verdict makes, if the event is unchanged."""
-        e = self.event
-        return replace(e, type="event.analyzed", revision=e.revision + 1, verdict=verdict, analysis_status="done")
+EARLY_FRAMES, EARLY_AGE = 3, 4 * SECOND  # pictures or age of an open event at medium or above that is worth a look
+_EARLY = (
+    f"FROM events WHERE status = 'open' AND analysis_status = 'pending' AND risk_score >= {RISK_FLOORS['medium']} AND opened_at > 0 "
+    f"AND (frame_count >= {EARLY_FRAMES} OR last_at - started_at >= {EARLY_AGE} OR opened_at NOT BETWEEN ?1 - {EARLY_AGE} AND ?1)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +48,10 @@ class FailedAttempt(DeadLetter):
     revision: int
     final: bool
     wait_seconds: float = 0.0
+    pictures: bool = False
+    """Whether its pictures were asked about."""
+    status: str = "closed"
+    """Of the event when it was asked about."""
 
 
 class Verdicts:
@@ -82,14 +63,22 @@ class Verdicts:
 
     # -- cases
 
-    def due(self, limit: int, taken: Collection[int] = ()) -> list[Case]:
-        """Read up to `limit` cases that are not `taken`: the oldest first, or the newest when far behind."""
+    def due(self, limit: int, taken: Collection[int] = (), *, early: bool = False) -> list[Case]:
+        """Read up to `limit` cases that are not `taken`: the oldest first, or the newest when far behind.
+
+        `early`: first the open events that may alarm.
+        """
         order = "started_at DESC" if self.waiting(FAR_BEHIND + 1) > FAR_BEHIND else "id"
         sql = f"SELECT id {_PENDING} AND NOT retry_at BETWEEN ? AND ? ORDER BY {order} LIMIT ?"
         at = now()
         with self._snapshot():
-            ids = [i for (i,) in self.record.rows(sql, at + 1, at + WAIT_MAX, limit + len(taken)) if i not in taken]
-            return [self.case(i) for i in ids[:limit]]
+            rows = self.record.rows(sql, at + 1, at + WAIT_MAX, limit + len(taken))
+            if early:
+                waits = (
+                    f"SELECT id {_EARLY} AND NOT retry_at BETWEEN ?1 + 1 AND ?1 + {WAIT_MAX} ORDER BY close_at LIMIT ?2"
+                )
+                rows = [*self.record.rows(waits, at, limit + len(taken)), *rows]
+            return [self.case(i) for i in [i for (i,) in rows if i not in taken][:limit]]
 
     def waiting(self, limit: int = 1_000_000) -> int:
         """Count the events that wait for a verdict, due or not, up to `limit`."""
@@ -145,16 +134,20 @@ class Verdicts:
         self.writer.begin()
         for item in items:
             if isinstance(item, Event) and item.type == "event.analyzed":
-                if self._is_unchanged(item.id, item.revision - 1):
+                if self._is_unchanged(item.id, item.revision - 1, item.status):
                     self.writer.analyzed(item.id, item.verdict)
-            elif isinstance(item, FailedAttempt) and self._is_unchanged(item.event_id, item.revision, pending=True):
+                    if item.status == "closed":
+                        note_ghosts(self.record, item.id, item.verdict.picture_verdict, now())
+            elif isinstance(item, FailedAttempt) and self._is_unchanged(
+                item.event_id, item.revision, item.status, pending=True
+            ):
                 self._count_attempt(item)
         return self.writer.revisions
 
-    def _is_unchanged(self, event: int, revision: int, *, pending: bool = False) -> bool:
+    def _is_unchanged(self, event: int, revision: int, status: str, *, pending: bool = False) -> bool:
         """Check that the event is as it was when the model was asked. A late frame opens it again: then it is not."""
-        sql = "SELECT status = 'closed' AND revision = ? AND (NOT ? OR analysis_status = 'pending') FROM events WHERE id = ?"
-        row = self.record.one(sql, revision, pending, event)
+        sql = "SELECT status = ? AND revision = ? AND (NOT ? OR analysis_status = 'pending') FROM events WHERE id = ?"
+        row = self.record.one(sql, status, revision, pending, event)
         return bool(row and row[0])
 
     def _count_attempt(self, item: FailedAttempt) -> None:
@@ -163,7 +156,7 @@ class Verdicts:
             "UPDATE events SET attempts = attempts + 1, retry_at = ? WHERE id = ?", retry_at, item.event_id
         )
         if item.final:
-            self.writer.failed(item.event_id)
+            self.writer.failed(item.event_id, unverified=item.pictures)
 
     def shadow(self, event: Event) -> None:
         """Write a shadow verdict: into the history only, the event stays as it is and nothing is published."""
@@ -171,9 +164,11 @@ class Verdicts:
         self.record.transact(
             lambda: self.record.execute(
                 "INSERT INTO event_history(event_id, revision, type, shadow, risk_score, risk_level, summary, reasoning, evidence, "
-                "analyzer, model, prompt_version, analysis_status, frame_count, latency_ms, at) VALUES (?,?,?,1,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "analyzer, model, prompt_version, analysis_status, frame_count, latency_ms, at, picture_verdict, analysis) "
+                "VALUES (?,?,?,1,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 event.id, event.revision - 1, event.type, v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
                 v.analyzer, v.model, v.prompt_version, event.analysis_status, event.frame_count, v.latency_ms, at,
+                v.picture_verdict, dump_analysis(v),
             )
         )  # fmt: skip
 

@@ -18,6 +18,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hearthwatch.schemas.items import ALERTS_MAX
+
 if TYPE_CHECKING:
     from hearthwatch.record.connection import Record
 
@@ -149,7 +151,9 @@ def continue_above(record: Record, now: int) -> None:
 
 
 def _restart(record: Record, own: Numbers, start: Numbers, now: int, file: str, why: str) -> None:
-    for name, seq in (("frames", start.frame), ("feed", start.seq)):
+    (alert,) = record.one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'alerts'")
+    alert += ALERTS_MAX * (start.frame - own.frame)  # the lost state may have stored so many
+    for name, seq in (("frames", start.frame), ("feed", start.seq), ("alerts", alert)):
         record.execute("DELETE FROM sqlite_sequence WHERE name = ?", name)
         record.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", name, seq)
     revision = last_restore(record).revision + REVISIONS_SKIPPED

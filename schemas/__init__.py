@@ -3,6 +3,7 @@
 if __name__ != "hearthwatch.schemas":
     raise ImportError("import hearthwatch.schemas: the rooms of Hearthwatch are imported by this name only")
 
+from hearthwatch.schemas.case import Case, Facts, Surroundings, Term
 from hearthwatch.schemas.components import (
     Component,
     Consumer,
@@ -10,6 +11,7 @@ from hearthwatch.schemas.components import (
     Job,
     JobWorker,
     Mirror,
+    Poller,
     Sink,
     Source,
     Stage,
@@ -37,6 +39,7 @@ from hearthwatch.schemas.messages import IncidentMessage, ItemMessage, Message, 
 __all__ = [
     "DUPLICATE",
     "Alert",
+    "Case",
     "Component",
     "Consumer",
     "ConsumerWorker",
@@ -45,6 +48,7 @@ __all__ = [
     "Detected",
     "Detection",
     "Event",
+    "Facts",
     "Frame",
     "Incident",
     "IncidentMessage",
@@ -53,13 +57,16 @@ __all__ = [
     "JobWorker",
     "Message",
     "Mirror",
+    "Poller",
     "Reject",
     "RiskLevel",
     "Sink",
     "Source",
     "Stage",
     "StageWorker",
+    "Surroundings",
     "SystemMessage",
+    "Term",
     "Tick",
     "Upload",
     "Verdict",

@@ -71,6 +71,24 @@ class Source(Component):
         )
 
 
+class Poller(Source):
+    """A source that is asked for items, on a thread, so it may wait for a network: implement `poll`."""
+
+    seconds: float = 10
+    """Between two questions when there was nothing new."""
+
+    def poll(self, position: Any) -> tuple[Sequence[Any], Any]:
+        """Return what is new behind this position (None: at first), and the new position, which is kept over restarts.
+
+        Raise to be asked again later; StopIteration: there is no more, ever.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is a poller: it needs `poll(position) -> items, position`")
+
+    def build(self, context: Context) -> Any:
+        """Make what is asked in one graph; by default a copy of the poller."""
+        return self.copy_fresh()
+
+
 class StageWorker:
     """What a stage's `build` returns. Implement `process` (simple), or `attach` (anything Bytewax can do)."""
 

@@ -6,17 +6,21 @@ Made once from the settings (those of the flow file's `[settings]` table include
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from hearthwatch.schemas.path_rules import PathRules
 
 if TYPE_CHECKING:
     from hearthwatch.schemas.settings import Settings
+
+T = TypeVar("T")
 
 STOP_SECONDS_MAX = 4.5  # a clean stop of the whole graph; then the process ends all the same
 CONSUMERS_STOP_SECONDS_MAX = 2.0  # of it, for all consumers together
@@ -25,6 +29,10 @@ QUESTIONS_STOP_SECONDS_MAX = 2.0  # for questions to the language model
 THUMBNAILS_STOP_SECONDS_MAX = 1.0  # for thumbnails that wait: some hundred pictures
 SAMPLES_STOP_SECONDS_MAX = 0.5  # for the graphics card's driver
 
+PULSE, PULSE_END = "poll", "end"  # what a cell's source adds to its items, and the last one
+
+RECENT_BYTES_MAX = 32 * 1024 * 1024  # of uploads in memory until it is known whether they are kept: 160 of 200 kB
+FAILURE_SECONDS = 60.0  # after it did not fail for so long, an own function is no problem any more
 CASES_MAX = 8  # in flight before the node that asks says how many
 FRAMES_MAX = 256  # at a detector that keeps up: as many as the source hands out at most
 
@@ -53,6 +61,8 @@ class InFlight:
 
     ids: set[int] = field(default_factory=set)
     limit: Callable[[], int] = lambda: CASES_MAX
+    asks_early: Callable[[], bool] = lambda: False
+    """Whether it is asked about open events, too."""
 
     def room(self) -> int:
         """How many more may be asked about now."""
@@ -77,6 +87,81 @@ class DetectorState(InFlight):
         return {"status": self.status, "reason": self.reason, "waiting": len(self.ids)}
 
 
+class Failures:
+    """What functions of the graph's author raised last, by name, for a minute. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, str]] = {}
+
+    def add(self, name: str, words: str) -> None:
+        """Note what a function raised."""
+        self._last[name] = time.monotonic(), words
+
+    def recent(self) -> dict[str, str]:
+        """Return what was raised in the last minute."""
+        at = time.monotonic()
+        return {name: words for name, (since, words) in self._last.copy().items() if at - since < FAILURE_SECONDS}
+
+
+class RecentPictures:
+    """Uploads with detections that were processed last, by frame: a camera may replace its file at once. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._data: OrderedDict[int, bytes] = OrderedDict()
+        self._bytes, self._turn = 0, threading.Lock()
+
+    def add(self, frame: int, data: bytes) -> None:
+        """Hold the bytes of this frame; the oldest are dropped."""
+        with self._turn:
+            self._bytes += len(data) - len(self._data.pop(frame, b""))
+            self._data[frame] = data
+            while self._bytes > RECENT_BYTES_MAX:
+                self._bytes -= len(self._data.popitem(last=False)[1])
+
+    def get(self, frame: int) -> bytes | None:
+        """Return its bytes if they are still here."""
+        with self._turn:
+            return self._data.get(frame)
+
+
+class Cell(NamedTuple):
+    """One record and what belongs to it."""
+
+    number: int
+    name: str
+    record_path: Path
+    data_dir: Path
+    base_path: Path
+
+    @property
+    def part(self) -> str:
+        """Return the name of its partition in Bytewax: in the order of the numbers, which spreads cells over workers."""
+        return f"{self.number:03}"
+
+
+class SharedParts:
+    """Parts of a process that several cells use, such as a model: made for the first one, closed by the last one. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Hashable, tuple[Any, int]] = {}
+        self._turn = threading.Lock()
+
+    def take(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the part, made if there is none."""
+        with self._turn:
+            part, users = self._parts[key] if key in self._parts else (make(), 0)
+            self._parts[key] = part, users + 1
+            return part
+
+    def release(self, key: Hashable) -> bool:
+        """Return whether none uses it any more: the caller closes it."""
+        with self._turn:
+            part, users = self._parts.pop(key)
+            if users > 1:
+                self._parts[key] = part, users - 1
+            return users == 1
+
+
 @dataclass(frozen=True)
 class Context:
     """What the nodes of one graph share."""
@@ -99,7 +184,25 @@ class Context:
     """What is ignored in the upload tree, whose a picture is, what its path says about time."""
     location: tuple[float, float] | None = None
     """Latitude and longitude of the cameras in degrees; None: not known."""
+    rules: tuple[str, ...] = ()
+    """Functions of the graph's author that judge events, as `module:function`."""
+    built_in_rules: bool = True
+    """Whether our rules judge, too."""
+    failures: Failures = field(default_factory=Failures, compare=False, repr=False)
+    keep_pictures: Literal["evidence", "all", "none"] = "evidence"
+    """Which originals of an event are kept in the data dir."""
+    recent: RecentPictures = field(default_factory=RecentPictures, compare=False, repr=False)
     detector: DetectorState = field(default_factory=DetectorState, compare=False)
+    wanted_cells: str = "1"
+    """The cells of the data dir, as HEARTHWATCH_CELLS says it."""
+    cells: tuple[Cell, ...] = ()
+    """All cells of the data dir, `cell` included; none if there is only one."""
+    cell: Cell | None = None
+    """Which of several cells this is of; None: the only one."""
+    positions: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Where there are several cells, what their steps remember in the snapshot of the cell's source."""
+    shared: SharedParts = field(default_factory=SharedParts, compare=False, repr=False)
+    """What all cells of this process share."""
     wake: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     """Set it from any thread when there is work for the dataflow's: it ends a wait that may last 10 ms."""
 
@@ -112,4 +215,7 @@ class Context:
         zone = ZoneInfo(s.hearthwatch_timezone) if s.hearthwatch_timezone else None
         folders = s.database_path, s.hearthwatch_data_dir, s.foscam_base_path
         where = s.hearthwatch_location
-        return cls(*folders, zone, s.analysis, timings=timings or NoTimings(), paths=s.path_rules, location=where)
+        return cls(
+            *folders, zone, s.analysis, timings=timings or NoTimings(), paths=s.path_rules, location=where,
+            keep_pictures=s.hearthwatch_keep_pictures, wanted_cells=s.hearthwatch_cells,
+        )  # fmt: skip

@@ -58,7 +58,9 @@ def read_flow_file(source: Path | str) -> FlowFile:
     is_text = isinstance(source, str) and "\n" in source
     name = "" if is_text else str(source)
     try:
-        text = str(source) if is_text else Path(source).read_text(encoding="utf-8")
+        text = (
+            str(source) if is_text else Path(source).read_text(encoding="utf-8-sig")
+        )  # Notepad begins with a byte order mark
         tables = tomllib.loads(text)
         if _is_deep(tables):
             raise RecursionError  # as tomllib does for brackets

@@ -5,6 +5,7 @@ Times are aware UTC datetimes; pixels are those of the original picture; scores 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ ATTRIBUTES_MAX, ATTRIBUTE_LENGTH_MAX = 16, 200
 """Of one detection: names, and characters of a name or a text."""
 Attribute = str | float | bool
 
-ALERTS = "alerts"
-"""The journal of alerts."""
+ALERTS_MAX = 8  # of one picture
+EVIDENCE_BYTES_MAX = 16 * 1024  # of an alert, as JSON
 
 INCIDENT_EVENTS_MAX = 100
 """Events that a message of an incident lists: 1 kB."""
@@ -44,6 +45,7 @@ IncidentType = Literal["incident.opened", "incident.raised", "incident.updated",
 EventStatus = Literal["open", "closed", "merged"]
 Analyzer = Literal["rules", "nemotron"]
 AnalysisStatus = Literal["pending", "done", "failed", "disabled"]
+PictureVerdict = Literal["confirmed", "rejected", "unclear", "unverified"]
 
 
 def to_microseconds(when: datetime) -> int:
@@ -156,6 +158,28 @@ def find_attribute_error(attributes: object) -> str | None:
     return None
 
 
+def find_alert_error(alerts: tuple[Alert, ...]) -> str | None:
+    """Return what is wrong with the alerts of a picture, in words that name the field; None: nothing."""
+    if len(alerts) > ALERTS_MAX:
+        return f"there are {len(alerts)} alerts, and {ALERTS_MAX} may be"
+    for alert in alerts:
+        if not isinstance(alert, Alert):
+            return f"an alert is a {type(alert).__name__}: write Alert(camera, at, kind, score, summary)"
+        for name in ("camera", "kind", "summary"):
+            if not isinstance(text := getattr(alert, name), str) or not text or not _is_storable(text):
+                return f"`{name}` of an alert is {text!r:.60}: it has to be a text of 1 to {ATTRIBUTE_LENGTH_MAX} characters"
+        if not isinstance(alert.at, datetime) or alert.at.tzinfo is None:
+            return f"`at` of an alert is {alert.at!r}: it has to be a time with its zone"
+        if type(alert.score) is not int or not 0 <= alert.score <= 100:
+            return f"`score` of an alert is {alert.score!r}: it has to be an int from 0 to 100"
+        try:
+            if len(json.dumps(dict(alert.evidence), allow_nan=False).encode()) > EVIDENCE_BYTES_MAX:
+                return f"`evidence` of an alert may have {EVIDENCE_BYTES_MAX} bytes of JSON: keep large things in files"
+        except (TypeError, ValueError, RecursionError) as error:
+            return f"`evidence` of an alert: {error}"
+    return None
+
+
 def _is_storable(value: str | float) -> bool:
     """Whether JSON and every reader of it can hold this text or number."""
     try:
@@ -169,7 +193,7 @@ def _is_storable(value: str | float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What an own stage found in a picture and no rule judges. Its content is its identity: the same alert is stored once."""
+    """What an own stage found in a picture and no rule judges; incidents count it like an event. The same alert is stored once."""
 
     camera: str
     at: datetime
@@ -179,7 +203,7 @@ class Alert:
     summary: str
     """One sentence for people."""
     evidence: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Whatever supports it, JSON types only."""
+    """Whatever supports it, JSON types only; 16 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +220,7 @@ class Detected:
     is_grey: bool | None = field(default=None, kw_only=True)
     """Whether the picture has no colour, as infrared light gives at night; None: not known."""
     alerts: tuple[Alert, ...] = field(default=(), kw_only=True)
-    """What own stages report; `batch` writes them to the journal `alerts` together with the picture's state."""
+    """What own stages report, at most `ALERTS_MAX`; `batch` writes them to the record together with the picture's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +246,10 @@ class Verdict:
     model: str | None = None
     prompt_version: str | None = None
     latency_ms: float | None = None
+    picture_verdict: PictureVerdict | None = field(default=None, kw_only=True)
+    """Whether the pictures show what the boxes claim; None: no pictures were asked about."""
+    analysis: Mapping[str, Any] = field(default_factory=dict, hash=False, kw_only=True)
+    """Which pictures a model was shown, what it saw of each track, and how many tokens that took. JSON types only."""
 
     @property
     def risk_level(self) -> RiskLevel:
@@ -269,9 +297,9 @@ class Incident:
     ended_at: datetime | None
     """None while it is open."""
     risk_score: int
-    """The greatest of its events' standing verdicts."""
+    """The greatest of its events' standing verdicts and of its alerts."""
     summary: str
-    """That of the gravest event."""
+    """That of the gravest event or alert."""
     cameras: tuple[str, ...]
     """Ids, in order of their first event."""
     camera_names: tuple[str, ...]
@@ -286,6 +314,8 @@ class Incident:
     delay_seconds: float
     """How old the newest news of it is."""
     merged_into: int | None = None
+    alert_counts: Mapping[str, int] = field(default_factory=dict)
+    """Kind of alert → how many."""
 
     @property
     def risk_level(self) -> RiskLevel:

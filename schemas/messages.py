@@ -11,8 +11,8 @@ from hearthwatch.schemas.items import Event, EventType, Incident, IncidentType, 
 
 Severity = Literal["info", "warning", "error"]
 SystemKind = Literal[
-    "behind", "camera_clock", "camera_silent", "clock_stepped", "detector_down", "disk_low", "files_unreadable", "lake_down",
-    "llm_down", "notifier_down", "part_restarted", "quarantine", "record_locked", "record_restored", "redis_down",
+    "behind", "camera_clock", "camera_silent", "clock_stepped", "detector_down", "disk_low", "files_unreadable", "judge_failed",
+    "lake_down", "llm_down", "neighbours_invalid", "notifier_down", "part_restarted", "quarantine", "record_locked", "record_restored", "redis_down",
     "same_picture", "uploads_missing", "watch_off", "zones_invalid",
 ]  # fmt: skip
 
@@ -51,6 +51,7 @@ class Message:
             "merged_into": event.merged_into,
             "thumbnail": event.thumbnail,
             "incident_id": event.incident_id,
+            "picture_verdict": verdict.picture_verdict,
             **({"attributes": {k: list(v) for k, v in event.attributes.items()}} if event.attributes else {}),
         }
 
@@ -116,6 +117,7 @@ class IncidentMessage:
             "merged_into": incident.merged_into,
             "delay_seconds": incident.delay_seconds,
             "thumbnail": incident.thumbnail,
+            **({"alert_counts": dict(incident.alert_counts)} if incident.alert_counts else {}),
             **({"notification": asdict(sent) | {"incidents": list(sent.incidents)}} if sent else {}),
         }
 
@@ -161,23 +163,25 @@ class SystemMessage:
 
 @dataclass(frozen=True, slots=True)
 class ItemMessage:
-    """An item that a `journal` wrote. At least once, in order of `seq`; (`journal`, `key`) is unique."""
+    """An item that a `journal` wrote. At least once, in order of `seq`; (`node`, `id`) is unique."""
 
     seq: int
-    journal: str
-    """The name of the journal."""
-    key: str
-    """Made of its content: the same for the same item."""
+    node: str
+    """The journal's name in the graph."""
+    id: int
+    """Its number in the record."""
+    content_hash: str
+    """The same for the same item, or of the fields that are its `key`."""
     kind: str
     """The item's class; `dict` for a mapping."""
     at: datetime
     """When it was written."""
-    item: Mapping[str, Any]
+    payload: Mapping[str, Any]
     """Its fields, JSON types only."""
 
     @property
     def type(self) -> str:
-        return f"item.{self.journal}"
+        return f"item.{self.node}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the message as it is published: schema `hearthwatch.item.v1`, JSON types only."""
@@ -185,11 +189,12 @@ class ItemMessage:
             "schema": "hearthwatch.item.v1",
             "seq": self.seq,
             "type": self.type,
-            "journal": self.journal,
-            "key": self.key,
+            "node": self.node,
+            "id": self.id,
+            "content_hash": self.content_hash,
             "kind": self.kind,
             "at": iso(self.at),
-            "item": dict(self.item),
+            "payload": dict(self.payload),
         }
 
 

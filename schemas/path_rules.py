@@ -121,6 +121,8 @@ class PathRules:
     ignore: tuple[str, ...] = ()
     camera: CameraPattern = field(default_factory=CameraPattern)
     time_formats: tuple[TimeFormat, ...] = ()
+    data_dir: bytes = b""
+    """The data dir, if it lies below the tree: thumbnails and kept pictures there are no uploads."""
 
     @cached_property
     def _ignored(self) -> tuple[re.Pattern[bytes], tuple[str, ...]]:
@@ -131,6 +133,8 @@ class PathRules:
 
     def ignored_by(self, path: bytes) -> str | None:
         """Return the glob that this path, or a folder above it, matches; `hidden` for a name that begins with a dot."""
+        if self.data_dir and (path + b"/").startswith(self.data_dir + b"/"):
+            return "data dir"
         regex, names = self._ignored
         if not (self.ignore or _MARKS.search(path)):
             return None

@@ -16,12 +16,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import time
 from functools import cache
+from io import StringIO
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from hearthwatch.schemas.flow_file import SETTINGS, FlowFile, FlowFileError, read_flow_file
@@ -79,6 +82,14 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"there is no home folder `{path.parts[0]}`") from None
 
 
+def _no_file(path: Path) -> Path:
+    """Refuse a folder that cannot be made: a file stands in its place, or in that of one above it."""
+    above = next((part for part in (path, *path.parents) if os.path.lexists(part)), path)
+    if above.is_file():
+        raise ValueError(f"{above} is a file")
+    return path
+
+
 def _url(*schemes: str, path: str = "") -> AfterValidator:
     """Check a URL; its path has to match the pattern `path`."""
 
@@ -98,19 +109,58 @@ def _url(*schemes: str, path: str = "") -> AfterValidator:
     return AfterValidator(check)
 
 
-def input_size(text: str) -> tuple[int, int]:
-    """Read `640` or `640x384` as width and height of a detector's input. Raises ValueError."""
+CELLS_MAX = 255  # an id has eight bits for the cell's number, and a browser's numbers 53 in all
+
+
+def _cells(text: str) -> str:
+    """Check a number of cells, or their names and upload trees."""
+    pairs = [re.fullmatch(r"\s*([a-z0-9_-]+)\s*=\s*\S.*", part, re.S) for part in text.split(";") if part.strip()]
+    names = [pair and pair[1] for pair in pairs]
+    is_number = text.isdecimal() and 1 <= int(text) <= CELLS_MAX
+    if not is_number and not (names and all(names) and len(set(names)) == len(names) <= CELLS_MAX):
+        raise ValueError
+    trees = (
+        [] if is_number else sorted({Path(part.partition("=")[2].strip()) for part in text.split(";") if part.strip()})
+    )
+    if inner := next(((one, two) for one in trees for two in trees if one in two.parents), None):
+        raise ValueError(f"{inner[1]} lies in {inner[0]}, so its pictures would be processed twice")
+    return text
+
+
+REDIS_OPTIONS = (
+    "db", "username", "password", "protocol", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname",
+)  # fmt: skip
+
+
+def _redis_options(url: str | None) -> str | None:
+    """Check what comes after the `?` of a Redis URL, and that it is one server."""
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:
+        return url  # the next check says so
+    if found := re.search("sentinel|cluster", parts.scheme):
+        raise ValueError(f"Redis {found[0].title()} is not supported: give one server's address")
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise ValueError("several servers are not supported: give one server's address")
+    for name in parse_qs(parts.query, keep_blank_values=True):
+        if name not in REDIS_OPTIONS:
+            raise ValueError(f"no option {name}{did_you_mean(name, REDIS_OPTIONS)}")
+    return url
+
+
+def input_size(text: str, step: int = 1) -> tuple[int, int]:
+    """Read `640` or `640x384` as width and height of a detector's input, multiples of `step`. Raises ValueError."""
     sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not sides:
         raise ValueError("a side, such as 640, or width x height, such as 640x384")
     width, height = int(sides[1]), int(sides[2] or sides[1])
+    lowest, highest = -(-SIDE_MIN // step) * step, SIDE_MAX // step * step
     for side in (width, height):
-        fitting = sorted({max(SIDE_MIN, min(SIDE_MAX, side + more)) // 32 * 32 for more in (0, 31)})
+        fitting = sorted({max(lowest, min(highest, (side + more) // step * step)) for more in (0, step - 1)})
         if side not in fitting:
+            what = "" if step == 1 else f"a multiple of {step} "
             nearest = " and ".join(map(str, fitting))
-            raise ValueError(
-                f"{side} pixels are not a multiple of 32 from {SIDE_MIN} to {SIDE_MAX}: {nearest} would fit"
-            )
+            raise ValueError(f"{side} pixels are not {what}from {SIDE_MIN} to {SIDE_MAX}: {nearest} would fit")
     return width, height
 
 
@@ -174,6 +224,24 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network)  # a ValueError names what is wrong with it
+    return networks
+
+
+def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9_.-]+", name):
+            raise ValueError(f"{name} is not a host name")
+    return names
+
+
+def _ancestors(ancestors: tuple[str, ...]) -> tuple[str, ...]:
+    _origins(tuple(ancestor for ancestor in ancestors if ancestor != "self"))
+    return ancestors
+
+
 Seconds = Annotated[
     float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False), Allowed("seconds, a number greater than 0")
 ]
@@ -184,7 +252,7 @@ HttpUrl = Annotated[
 InputSize = Annotated[
     str | None,
     AfterValidator(_input_size),
-    Allowed("a multiple of 32, such as 480, or width x height, such as 640x384"),
+    Allowed(f"{SIDE_MIN} to {SIDE_MAX} pixels, such as 480, or width x height, such as 640x384"),
 ]
 
 
@@ -210,6 +278,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True)
     _given: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     foscam_base_path: Folder = Path("/export/foscam")
     """The upload tree: `<base>/<camera folder>/**/<picture>`."""
@@ -223,6 +292,7 @@ class Settings(BaseModel):
     redis_url: Annotated[
         str | None,
         Field(repr=False),
+        AfterValidator(_redis_options),
         _url("redis", "rediss", "unix"),
         Allowed("redis://host:port/number, rediss:// or unix://, or nothing"),
     ] = None
@@ -242,7 +312,7 @@ class Settings(BaseModel):
     debug: Annotated[bool, Allowed("true or false")] = False
     """Log in detail."""
 
-    hearthwatch_data_dir: Folder = Path("data")
+    hearthwatch_data_dir: Annotated[Folder, AfterValidator(_no_file)] = Path("data")
     """Where the record, thumbnails, lake and `analytics.duckdb` live."""
     hearthwatch_flow: Annotated[Path | None, Allowed("a TOML file")] = None
     """A flow file instead of the built-in one."""
@@ -250,6 +320,14 @@ class Settings(BaseModel):
         tuple[str, ...], BeforeValidator(_items), Allowed("names with commas between them")
     ] = ()
     """Run these nodes of the graph only, with commas between them; the others run in another process. Empty: all."""
+    hearthwatch_cells: Annotated[
+        str, AfterValidator(_cells), Allowed(f"a number of cells, 1 to {CELLS_MAX}, or name=folder;name=folder")
+    ] = "1"
+    """Divide cameras among so many cells, each with its own record, or give each an upload tree: `north=/srv/north;south=/srv/south`; Bytewax's workers share the cells."""
+    hearthwatch_workers: Annotated[
+        int | None, Field(ge=1, le=CELLS_MAX), Allowed("a number, 1 or more, or nothing")
+    ] = None
+    """Worker processes that `hearthwatch run` starts, no more than there are cells; unset: one for each CPU that it may use."""
     hearthwatch_detector_model: Annotated[str, Allowed("a hub id, a folder or yard")] = "PekingU/rtdetr_v2_r18vd"
     """RT-DETRv2 to detect with: a hub id, a folder with `config.json`, `model.safetensors` and
     `preprocessor_config.json`, or `yard`, the packaged model of the demo."""
@@ -262,8 +340,8 @@ class Settings(BaseModel):
     ] = "auto"
     """What runs the model: `auto` is OpenVINO on a CPU where it finds the same boxes as torch, else torch."""
     hearthwatch_detector_size: InputSize = None
-    """Resize pictures to this many pixels for the detector, such as 480 or 640x384 (width x height), multiples of 32:
-    smaller is faster and overlooks small objects. Unset: what the model was trained with."""
+    """Resize pictures to this many pixels for the detector, such as 480 or 640x384 (width x height): smaller
+    is faster and overlooks small objects. Multiples of 32, or of what the model needs. Unset: what it was trained with."""
     hearthwatch_detect_batch_max: Annotated[
         int | None, Field(ge=1, le=BATCH_MAX), Allowed(f"a whole number, 1 to {BATCH_MAX}")
     ] = None
@@ -292,6 +370,12 @@ class Settings(BaseModel):
     ] = 5
     """Attempts per event before the analysis counts as failed and the rules' verdict stays; an unreachable server is not
     an attempt."""
+    hearthwatch_nemotron_pictures: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=0, le=6)], Allowed("auto, or a whole number, 0 to 6")
+    ] = "auto"
+    """Pictures of an event that the model is shown at most; 0: none; `auto`: 6 if the served model can read pictures."""
+    hearthwatch_hold_seconds: Annotated[float, Field(ge=0, le=8), Allowed("0 to 8")] = 0
+    """How long a notification below critical may wait for a language model's verdict on its event; 0: an alert waits for nothing."""
     hearthwatch_redis_channel: Annotated[str, Field(pattern=r"^\S+$"), Allowed("a name without spaces")] = (
         "security_events"
     )
@@ -373,9 +457,17 @@ class Settings(BaseModel):
     """Delete the oldest events and frames when the data dir exceeds this many gigabytes; unset: only days count."""
     hearthwatch_retention_originals: Annotated[bool, Allowed("true or false")] = False
     """Delete the uploaded files of deleted frames, too; otherwise uploads are never touched."""
-    hearthwatch_api_host: Annotated[str, Field(pattern=r"^[^\s/@]+$"), Allowed("a host name or an address")] = (
-        "127.0.0.1"
+    hearthwatch_keep_pictures: Annotated[Literal["evidence", "all", "none"], Allowed("evidence, all or none")] = (
+        "evidence"
     )
+    """Originals that are kept in the data dir until retention deletes their event, whatever becomes of the uploads: `evidence`,
+    those that the verdict rests on; `all` of an event; `none`."""
+    hearthwatch_api_host: Annotated[
+        str,
+        Field(pattern=r"^[^\s/@]+$"),
+        AfterValidator(lambda host: host.strip("[]")),
+        Allowed("a host name or an address"),
+    ] = "127.0.0.1"
     """Address that the API and the page listen on; any but a loopback address needs HEARTHWATCH_API_TOKEN."""
     hearthwatch_api_port: Annotated[int, Field(ge=1, le=65_535), Allowed("a port, 1 to 65535")] = 8000
     """Port of the API and the page."""
@@ -387,6 +479,30 @@ class Settings(BaseModel):
         str | None, Field(repr=False, pattern=r"^[A-Za-z0-9._~-]+$"), Allowed("letters, digits and . _ ~ -, or nothing")
     ] = None
     """Token that clients of `hearthwatch detector` send (`RTDETR_URL=http://TOKEN@host:8001`); unset: no token is needed. At least 16 characters where it listens on another address than loopback."""
+    hearthwatch_api_names: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_items),
+        AfterValidator(_labels),
+        AfterValidator(_host_names),
+        Allowed("host names with commas between them, or nothing"),
+    ] = ()
+    """Names by which browsers call this server, beside its own and its addresses, such as cameras.home.example; with
+    HEARTHWATCH_API_TOKEN any name is accepted."""
+    hearthwatch_api_forwarded: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_items),
+        AfterValidator(_networks),
+        Allowed("addresses or networks such as 10.0.0.0/8 with commas between them, or nothing"),
+    ] = ()
+    """Addresses of proxies whose `X-Forwarded-For`, `-Proto` and `-Host` count, such as 127.0.0.1; unset: none."""
+    hearthwatch_frame_ancestors: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_items),
+        AfterValidator(_labels),
+        AfterValidator(_ancestors),
+        Allowed("self or http://host:port, with commas between them, or nothing"),
+    ] = ()
+    """Origins of web pages that may show this one in a frame, such as http://homeassistant.local:8123, or self; unset: none."""
     hearthwatch_cors_origins: Annotated[
         tuple[str, ...],
         BeforeValidator(_items),
@@ -405,7 +521,9 @@ class Settings(BaseModel):
     def path_rules(self) -> PathRules:
         """What is ignored in the upload tree, whose a picture is, what its path says about time."""
         formats = tuple(map(TimeFormat, self.hearthwatch_time_format))
-        return PathRules(self.hearthwatch_ignore, CameraPattern(self.hearthwatch_camera), formats)
+        data_dir, tree = self.hearthwatch_data_dir.resolve(), self.foscam_base_path.resolve()
+        own = os.fsencode(data_dir.relative_to(tree)) if tree in data_dir.parents else b""
+        return PathRules(self.hearthwatch_ignore, CameraPattern(self.hearthwatch_camera), formats, own)
 
     @property
     def analysis(self) -> bool:
@@ -453,7 +571,12 @@ def load_valid(
         lines = [where.get(name, "") + _mistake(name, item, given) for name, item in wrong] + lines
         names = {name for name, _ in wrong}
         loaded = Settings.model_validate({name: value for name, value in values.items() if name not in names})
-    loaded._given = given
+        given = {
+            name: value for name, value in given.items() if name.lower() not in names
+        }  # `${VAR}` in flow files, too
+    loaded._given, environment = given, _read(None, environ)
+    files = {name: where[name.lower()].rstrip(": ") for name in given if name.lower() in where}
+    loaded._sources = {name: "environment" if name in environment else str(env_file) for name in given} | files
     return loaded, lines
 
 
@@ -556,6 +679,28 @@ def variables() -> list[Variable]:
     ]
 
 
+class ChosenValue(NamedTuple):
+    """One setting in force: `value` as written, no secret in it, None if it is unset; `source`: what sets it."""
+
+    name: str
+    value: str | None
+    source: str
+    meaning: str
+    allowed: str
+
+
+def values(chosen: Settings) -> list[ChosenValue]:
+    """List these settings in the order of `variables`; `source` is `environment`, the `.env` file, a line of the flow file or `default`."""
+    rows = []
+    for name, default, meaning, allowed in variables():
+        given = chosen._given.get(name)
+        shown = default if given is None else masked(name, given)
+        if given is not None and shown == given and not name.endswith("_URL") and not _FIELDS[name.lower()].repr:
+            shown = "***"
+        rows.append(ChosenValue(name, shown, chosen._sources.get(name, "default"), meaning, allowed))
+    return rows
+
+
 def warnings() -> list[str]:
     """List variables that are probably misspelt: unknown `HEARTHWATCH_` ones, near misses of the others in `.env`."""
     known = [name.upper() for name in _FIELDS]
@@ -601,6 +746,12 @@ def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str,
         file = dotenv_values(env_file, encoding="utf-8-sig") if env_file and env_file.exists() else {}
     except (OSError, UnicodeError) as error:
         raise SettingsError([f"{env_file} cannot be read: {error}"]) from None
+    if env_file and env_file.exists():
+        for line in parse_stream(StringIO(env_file.read_text(encoding="utf-8-sig"))):
+            name = re.match(r"\s*(?:export\s+)?(\w+)\s*=", line.original.string)
+            if line.error and name and name[1].lower() in _FIELDS:
+                at = f"{env_file}:{line.original.line}: {name[1]}"
+                raise SettingsError([f"{at}: its value cannot be read: close its quote, or leave out what is after it"])
     both = {**_spelled(file), **_spelled(os.environ if environ is None else environ)}
     return {name: value.strip() for name, value in both.items() if value and value.strip()}
 

@@ -23,6 +23,7 @@ from hearthwatch.schemas.components import (
     Consumer,
     Job,
     Mirror,
+    Poller,
     Sink,
     Source,
     Stage,
@@ -163,6 +164,11 @@ def check_source(component: Source, batches_max: int = BATCHES_MAX, context: Con
         with temporary_context() as context:
             return check_source(component, batches_max, context)
     built = build_worker(component, context)
+    if isinstance(built, Poller):
+        items, position = built.poll(None)
+        _check_emitted(component, items)
+        pickle.dumps(position)
+        return list(items)
     if isinstance(built, DynamicSource):
         return _emitted(component, built.build("flow.source", 0, 1), batches_max)
     assert isinstance(built, FixedPartitionedSource), (
@@ -297,13 +303,17 @@ def _found(item: Any) -> Any:
     return (item.frame.id, item.detections, item.error) if isinstance(item, Detected) else item
 
 
+def _check_emitted(source: Source, items: Sequence[Any]) -> None:
+    wrong = [item for item in items if not isinstance(item, (source.emits or (), Tick))]
+    assert not wrong, f"{_name(source)} emits {source.emits}, but handed out {wrong[:1]}"
+
+
 def _emitted(source: Source, part: Any, batches_max: int, close: bool = True) -> list[Any]:
     items: list[Any] = []
     try:
         for _ in range(batches_max):
             batch = list(part.next_batch())
-            wrong = [item for item in batch if not isinstance(item, (source.emits or (), Tick))]
-            assert not wrong, f"{_name(source)} emits {source.emits}, but handed out {wrong[:1]}"
+            _check_emitted(source, batch)
             items += batch
             due = part.next_awake()
             time.sleep(min(0.05, max(0.0, (due - datetime.now(UTC)).total_seconds())) if due else 0)

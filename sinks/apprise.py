@@ -7,6 +7,7 @@ cannot replace it, so silent updates are left out unless `updates` is set; diges
 from __future__ import annotations
 
 import logging
+import socket
 from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
@@ -15,7 +16,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import AnyMessage, IncidentMessage, SystemMessage
+from hearthwatch.schemas.probe import PROBE_SECONDS
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, title
 
 TYPES = {
@@ -43,6 +46,25 @@ class Apprise(IncidentNotifier):
     """Services as Apprise writes them, such as `tgram://token/chat`; all of them get everything."""
     updates: bool = False
     """Whether to send also what is meant to be silent: that an incident grows, or has ended."""
+
+    def ask(self) -> str | None:
+        """Connect to the host of each service that names one."""
+        asked: list[str] = []
+        for url in self.urls:
+            service = import_module("apprise").Apprise.instantiate(url)
+            fixed = urlsplit(str(getattr(service, "notify_url", "") or ""))
+            host = fixed.hostname or getattr(service, "smtp_host", None) or getattr(service, "host", None)
+            if not host:
+                continue
+            port = getattr(service, "port", None) or fixed.port or (443 if fixed.hostname or service.secure else 80)
+            try:
+                socket.create_connection((host, port), PROBE_SECONDS).close()
+            except OSError as error:
+                raise UserError(
+                    f"{urlsplit(url).scheme}: {host}:{port} cannot be reached: {error}: correct `urls`"
+                ) from None
+            asked.append(str(host))
+        return f"{', '.join(asked)} accept connections" if asked else None
 
     def build(self, context: Context) -> AppriseWorker:
         return AppriseWorker(self, context)

@@ -1,16 +1,15 @@
 """Write items of any graph to the record, each once, so that consumers and jobs may read behind them.
 
-Exactly once in effect: an item has a key by its content, so one that comes again after a kill is there already. With a recovery
+Exactly once in effect: an item has a hash of its content, so one that comes again after a kill is there already. With a recovery
 store (`hearthwatch run` keeps one) a source continues behind what was written; without one it reads again.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from pydantic import Field
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.journal import entry_of, write
@@ -27,13 +26,8 @@ class Journal(Sink):
     emits: ClassVar[type | None] = ItemMessage
     durable = True
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "items"
-    """What its items are called in the record and in messages: `item.<name>`."""
     key: tuple[str, ...] = ()
     """Fields that make an item itself: of those with the same values only the first counts; unset: all its fields."""
-
-    def label(self) -> str:
-        return f"journal of {self.name}"
 
     def build(self, context: Context) -> FixedPartitionedSink[Any, None]:
         return _Journal(self, context)
@@ -47,19 +41,20 @@ class _Journal(FixedPartitionedSink[Any, None]):
         return ["record"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _JournalPart:
-        return _JournalPart(self.options, Record(self.context.record_path))
+        node = step_id.split(".")[-2]  # flow.node.write
+        return _JournalPart(node, self.options.key, Record(self.context.record_path))
 
 
 class _JournalPart(StatefulSinkPartition[Any, None]):
-    def __init__(self, options: Journal, record: Record) -> None:
-        self.options, self.record = options, record
+    def __init__(self, node: str, key: tuple[str, ...], record: Record) -> None:
+        self.node, self.key, self.record = node, key, record
 
     def write_batch(self, values: list[Any]) -> None:
-        entries = [entry_of(value, self.options.key) for value in values]
-        write(self.record, self.options.name, entries, now())
+        entries = [entry_of(value, self.key) for value in values]
+        write(self.record, self.node, entries, now())
         for entry in entries:
             if entry.error:
-                log.error("%s: %s (it is in the journal as `failed`)", self.options.name, entry.error)
+                log.error("%s: %s (it is in the journal as `failed`)", self.node, entry.error)
 
     def snapshot(self) -> None:
         return None

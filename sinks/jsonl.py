@@ -24,13 +24,14 @@ class Jsonl(Consumer):
     accepts: ClassVar[type | tuple[type, ...]] = (ItemMessage, Message, IncidentMessage, SystemMessage)
 
     path: Path
-    """The file; its folder is made."""
+    """The file; its folder is made. Of a further cell `x`, `events.jsonl` is `events.x.jsonl`."""
 
     def label(self) -> str:
         return self.path.name
 
     def build(self, context: Context) -> JsonlWorker:
-        return JsonlWorker(self.path)
+        cell, path = context.cell, self.path
+        return JsonlWorker(path.with_name(f"{path.stem}.{cell.name}{path.suffix}") if cell and cell.number else path)
 
 
 class JsonlWorker(ConsumerWorker):

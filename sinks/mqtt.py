@@ -39,6 +39,7 @@ from hearthwatch.record.notifications import LEVELS
 from hearthwatch.record.suppression import VEHICLES
 from hearthwatch.schemas import IncidentMessage, ItemMessage, Message
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.messages import FeedMessage, SystemMessage
 from hearthwatch.schemas.text import product_version
 from hearthwatch.sinks.notifier import DeliveryError, IncidentNotifier, NotifierWorker, is_old
@@ -99,6 +100,13 @@ class Mqtt(IncidentNotifier):
     def label(self) -> str:
         return f"MQTT at {urlsplit(self.url).hostname}"
 
+    def ask(self) -> str:
+        try:
+            BrokerConnection(self, None).close()
+        except DeliveryError as error:
+            raise UserError(f"{error}: correct `url`, or start the broker") from None
+        return f"the broker at {urlsplit(self.url).hostname} accepts us"
+
     def build(self, context: Context) -> MqttWorker:
         return MqttWorker(self, context)
 
@@ -115,6 +123,8 @@ class MqttWorker(NotifierWorker):
         """Topic → payload that the broker holds."""
         self._names: dict[str, str] = {}
         """Camera id → its name."""
+        self._others: dict[str, str] = {}
+        """Camera of another cell, whose worker publishes the rest of it → the start of that record's id."""
         self._occupied: dict[str, set[int]] = {}
         """Camera id → its open events."""
         self._incidents: dict[str, IncidentMessage] = {}
@@ -185,7 +195,7 @@ class MqttWorker(NotifierWorker):
         for message in messages:
             if isinstance(message, IncidentMessage) and message.incident.merged_into is None:
                 is_fresh = message.incident.delay_seconds <= self.options.delay_seconds_max
-                for camera in self._names.keys() & message.incident.cameras if is_fresh else ():
+                for camera in {*self._names, *self._others}.intersection(message.incident.cameras) if is_fresh else ():
                     last = self._incidents.get(camera, message).incident
                     if message.incident.last_at >= last.last_at:  # else an older one has ended
                         self._incidents[camera] = changed[camera] = message
@@ -199,6 +209,7 @@ class MqttWorker(NotifierWorker):
         on = "SELECT camera_id, message FROM conditions WHERE state = 'on' ORDER BY since, id"
         with closing(Record(self.context.record_path)) as record:
             before, self._names = self._names, dict(record.rows("SELECT id, name FROM cameras ORDER BY id"))
+            self._others = dict(record.rows("SELECT id, substr(store_id, 1, 8) FROM cell_cameras"))
             wrong: dict[str | None, list[str]] = {camera: [] for camera in (None, *self._names)}
             for camera, words in record.rows(on):
                 wrong[camera if camera in self._names else None].append(words)
@@ -231,7 +242,8 @@ class MqttWorker(NotifierWorker):
 
     def _at(self, camera: str | None = None) -> str:
         """Return what the topics of a camera, or those of no camera, start with."""
-        return f"{self.options.topic}/{self.store}" + (f"/{camera}" if camera else "")
+        store = self._others.get(camera or "", self.store)
+        return f"{self.options.topic}/{store}" + (f"/{camera}" if camera else "")
 
     def _retain(self, topic: str, payload: str | bytes) -> None:
         if self._retained.get(topic) != payload:
@@ -262,18 +274,24 @@ class MqttWorker(NotifierWorker):
 class BrokerConnection:
     """One connection to one broker. `publish` returns when the broker has taken it; any failure ends the connection."""
 
-    def __init__(self, options: Mqtt, store: str) -> None:
-        """Connect as the client of this store; the broker disconnects the first of two with one name. Raises `DeliveryError`."""
+    def __init__(self, options: Mqtt, store: str | None) -> None:
+        """Connect as the client of this store; the broker disconnects the first of two with one name. Raises `DeliveryError`.
+
+        Without a store it has no name, publishes nothing and subscribes to nothing.
+        """
         parts, topic = urlsplit(options.url), options.topic
         self.host, self.available = str(parts.hostname), (available := f"{topic}/{store}/available")
         self.found: deque[str] = deque()
         """Topics that show which cameras the broker retains something of, as they come in."""
         self._answered, self._reason = threading.Event(), ""
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=f"hearthwatch-{store}", reconnect_on_failure=False)
+        self.store = store
+        name = f"hearthwatch-{store}" if store else ""
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
         self._client.connect_timeout = CONNECT_SECONDS
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
-        self._client.will_set(available, "offline", 1, retain=True)
+        if store:
+            self._client.will_set(available, "offline", 1, retain=True)
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         try:
@@ -290,8 +308,9 @@ class BrokerConnection:
         if not self._answered.wait(ANSWER_SECONDS) or self._reason:
             self.close()
             raise DeliveryError(f"the broker at {self.host} {self._reason or 'does not answer'}")
-        self.publish(available, "online", True)
-        self._client.subscribe([(f"{topic}/{store}/+/problem", 1), (f"{topic}/+/occupancy", 1)])
+        if store:
+            self.publish(available, "online", True)
+            self._client.subscribe([(f"{topic}/{store}/+/problem", 1), (f"{topic}/+/occupancy", 1)])
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._reason = f"refuses us: {reason}" if reason.is_failure else ""
@@ -323,7 +342,7 @@ class BrokerConnection:
 
     def close(self) -> None:
         """Publish `offline`; where the connection is gone, the broker does."""
-        if self.is_alive:
+        if self.store and self.is_alive:
             self._is_acknowledged(self._client.publish(self.available, "offline", 1, True))
         self._client.disconnect()
         self._client.loop_stop()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple, Protocol
 
-from hearthwatch.record.notifications import SENDING, Sent, rank
+from hearthwatch.record.notifications import JUDGE, SENDING, Sent, rank
 from hearthwatch.schemas.items import RiskLevel
 from hearthwatch.schemas.messages import IncidentMessage, Notification
 from hearthwatch.schemas.settings import parse_hours
@@ -39,6 +39,8 @@ class Rules:
     quiet_below: RiskLevel = "high"
     delay_seconds_max: float = 60
     zone: tzinfo | None = None
+    hold_seconds: float = 0.0
+    """How long what is below critical waits for a verdict of the language model."""
 
     def is_reached(self, message: IncidentMessage) -> bool:
         """Whether the incident is at the level of one of its cameras."""
@@ -80,11 +82,12 @@ def decide(
     rung: int | None = None,
     newcomer: bool = False,
     graver_place: bool = False,
+    waits: bool = False,
 ) -> Decision:
     """Decide about one message, which has waited so many seconds for its delivery.
 
     `rung`: the highest rank that rang already of all that waited for the end of an outage; only what is graver rings, too.
-    `newcomer`, `graver_place`: a new person appeared; a place of more weight was reached.
+    `newcomer`, `graver_place`: a new person appeared; a place of more weight was reached. `waits`: its event is being judged.
     """
     incident, before = message.incident, history.get(message.incident.id) or Sent(message.incident.id)
     is_reached, at, after = rules.is_reached(message), incident.last_at, replace(before, revision=incident.revision)
@@ -94,23 +97,31 @@ def decide(
         return _merge(before, after, history.get(incident.merged_into) or Sent(incident.merged_into))
     if is_reached:
         after = replace(after, news_at=max(at, before.news_at or at))
+    elif before.held == JUDGE:  # the verdict lowered it before it rang
+        return Decision(
+            "nothing", (replace(after, news_at=before.rang and before.news_at, held=None, held_at=None, message=None),)
+        )
     is_gap = before.news_at is not None and at - before.news_at >= AGAIN
     is_paused = before.loud_at is not None and at - before.loud_at < timedelta(seconds=rules.pause_seconds)
     again = not is_paused and (is_gap or graver_place or (newcomer and risk(message) >= rank("high")))
-    rings = is_reached and message.type != "incident.closed" and (risk(message) > rank(before.rang) or again)
+    rises = risk(message) > rank(before.rang)
+    rings = is_reached and (message.type != "incident.closed" or before.held == JUDGE) and (rises or again)
     is_fresh, highest = rules.is_fresh(message, waited), max(before.rang, incident.risk_level, key=rank)
     is_quiet = rules.is_quiet(rank(highest), now)
     if rings and is_fresh and not is_quiet:
         if rung is not None and risk(message) <= rung:
             return Decision("hold", (after.hold(message, "outage", now),))
+        if waits and rises and risk(message) < rank("critical") and before.waits(rules.hold_seconds, now):
+            return Decision("hold", (after.hold(message, JUDGE, now),))
         return Decision("loud", (replace(after.cover(message), rang=highest, loud_at=at),))
     is_news = before.held or message.type == "incident.raised" or not {*incident.events} <= {*before.events}
     if not is_news and (is_quiet or before.loud_at is None):
         return Decision("nothing", (after,))
     if not is_quiet and (before.loud_at or (is_fresh and not before.held)):
         return Decision("update", (after.cover(message),))
+    waiting = None if before.held == JUDGE else before.held
     old = "old" if incident.delay_seconds > rules.delay_seconds_max else "outage"
-    return Decision("hold", (after.hold(message, "quiet" if is_quiet else before.held or old, now),))
+    return Decision("hold", (after.hold(message, "quiet" if is_quiet else waiting or old, now),))
 
 
 def _merge(before: Sent, after: Sent, into: Sent) -> Decision:
@@ -131,7 +142,11 @@ def due(held: Iterable[Sent], rules: Rules, now: datetime) -> list[Sent]:
     rows = sorted((row for row in held if row.held), key=lambda row: (-risk(row.message), row.incident_id))
     if begun := sorted(str(row.held) for row in rows if str(row.held).startswith(DIGEST)):
         return [row for row in rows if row.held == begun[0]]
-    rows = [row for row in rows if not (str(row.held).startswith(SENDING) or rules.is_quiet(risk(row.message), now))]
+    rows = [
+        row
+        for row in rows
+        if row.held != JUDGE and not (str(row.held).startswith(SENDING) or rules.is_quiet(risk(row.message), now))
+    ]
     is_over = [row.held != "old" or row.held_at is None or abs(now - row.held_at) >= DIGEST_WAIT for row in rows]
     if all(row.held == "old" for row in rows) and not all(is_over):
         return []

@@ -19,13 +19,15 @@ from pydantic import AfterValidator, Field
 
 from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.notifications import SENDING, DeliveryHistory, Sent, rank
+from hearthwatch.record.notifications import JUDGE, SENDING, DeliveryHistory, Sent, rank
 from hearthwatch.record.signed_links import answer_paths
 from hearthwatch.record.thumbnails import bind_picture
 from hearthwatch.schemas import Consumer, ConsumerWorker, IncidentMessage, Message
 from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import RiskLevel, to_microseconds
 from hearthwatch.schemas.messages import AnyMessage, FeedMessage, ItemMessage, SystemMessage
+from hearthwatch.schemas.probe import probe_http
 from hearthwatch.schemas.settings import QuietHours, Seconds, from_settings
 from hearthwatch.sinks.notification_policy import Rules, announce, decide, digest, due, risk
 
@@ -57,12 +59,22 @@ class Notifier(Consumer):
     """What reaches this level is sent in quiet hours, too."""
     pause_seconds: Annotated[float, Field(ge=0)] = 300
     """An incident rings again so long after it rang at the earliest, unless its level rises."""
+    hold_seconds: Annotated[float, Field(ge=0, le=8)] = from_settings("hearthwatch_hold_seconds")
+    """How long what is below critical waits for the language model, if its event is being judged; 0: not at all."""
     delay_seconds_max: Annotated[float, Field(gt=0)] = 60
     """What is decided or delivered later than this after it happened does not ring: it is in the next digest."""
 
     def notify(self, message: Any) -> bool | None:
         """Send this one, of the types that it `accepts`. Raise to be called again after a while; False: it was refused for good."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
+
+    def ask(self) -> str | None:
+        """Ask the receiver, for `doctor`, and send it nothing: what it answers; None: it cannot be asked.
+
+        Raises:
+            UserError: it does not respond, or refuses us; the text says what to do.
+        """
+        return None
 
     def build(self, context: Context) -> ConsumerWorker:
         if type(self).deliver is not Consumer.deliver:
@@ -94,7 +106,7 @@ class NotifierWorker(ConsumerWorker):
     def rules(self) -> Rules:
         o, own = self.options, self.history.camera_levels()
         times = o.quiet_hours, o.quiet_below, o.delay_seconds_max, self.context.zone
-        return Rules(o.level, own, o.pause_seconds, *times)
+        return Rules(o.level, own, o.pause_seconds, *times, o.hold_seconds if self.context.analysis else 0.0)
 
     def notify(self, message: Any) -> bool | None:
         """Send this one. Raise to be called again after a while; False: it was refused for good."""
@@ -139,6 +151,9 @@ class NotifierWorker(ConsumerWorker):
     def send_digest(self) -> None:
         """Send what was held back, if that is over."""
         self._repeat()
+        for row in self.history.held(JUDGE):
+            if row.message and (self._is_judged(row.message) or not row.waits(self.rules.hold_seconds, self.clock())):
+                self._deliver_incident(row.message, held=row)
         held = self.history.held()
         if rows := due(held, self.rules, self.clock()):
             ids = {row.incident_id for row in rows}
@@ -164,10 +179,23 @@ class NotifierWorker(ConsumerWorker):
             self.history.save(before)
             raise
 
-    def _deliver_incident(self, message: IncidentMessage, rung: int | None = None) -> int:
-        """Do what the policy decides; return the rank of what rang, else -1."""
+    def _is_judged(self, message: IncidentMessage) -> bool:
+        """Whether no verdict of a model that reads pictures is awaited that could lower this; the incident follows its event."""
+        row = self.history.record.one(
+            "SELECT analysis_status = 'pending', risk_level FROM (SELECT id, analysis_status, risk_level FROM events "
+            "UNION ALL SELECT id, analysis_status, risk_level FROM cell_members) WHERE id = ? AND EXISTS "
+            "(SELECT 1 FROM heartbeat WHERE chain = 'judge' AND counters ->> 'pictures')", message.incident.gravest_event_id,
+        )  # fmt: skip
+        return not row or not (row[0] or rank(row[1]) < risk(message))
+
+    def _deliver_incident(self, message: IncidentMessage, rung: int | None = None, *, held: Sent | None = None) -> int:
+        """Do what the policy decides; return the rank of what rang, else -1. `held`: it has waited for a verdict."""
         now, before = self.clock(), self.history.get(message.incident.id)
-        made = decide(message, self.history, self.rules, now, self.history.waited(message, now), rung=rung)
+        waited, known = self.history.waited(message, now), self.history
+        if held:
+            waited, known = 0.0, {message.incident.id: replace(held, revision=message.incident.revision - 1)}  # type: ignore[assignment]
+        waits = not held and bool(self.rules.hold_seconds) and not self._is_judged(message)
+        made = decide(message, known, self.rules, now, waited, rung=rung, waits=waits)
         if made.action in ("loud", "update"):
             begun = made.rows[0].hold(message, SENDING + made.action, now)
             self._send(
@@ -225,7 +253,8 @@ def title(message: AnyMessage) -> str:
         level, objects, where = event.verdict.risk_level, event.objects, event.camera_name or event.camera_id
     else:
         incident = message.incident
-        level, objects, where = incident.risk_level, incident.objects, ", ".join(incident.camera_names)
+        objects = {**incident.objects, **incident.alert_counts}
+        level, where = incident.risk_level, ", ".join(incident.camera_names)
         sent = message.notification
         if sent and len(sent.incidents) > 1:
             where = f"{where}, and {len(sent.incidents) - 1} more"
@@ -273,6 +302,22 @@ class HttpNotifier(IncidentNotifier):
 
     timeout_seconds: Seconds = 10
     """How long connecting, and each wait for the other side, may take."""
+
+    def ask_url(self, method: str, url: str, token: str | None) -> str:
+        """Send a request that is no notification; any answer below 502 counts, but for a refusal.
+
+        Raises:
+            UserError: there is none.
+        """
+        host = urlsplit(url).hostname  # the rest of a URL is often a secret
+        try:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            status = probe_http(method, url, 502, headers=headers).status_code
+        except UserError as error:
+            raise UserError(f"{host}: {error}: correct the address, or start the server") from None
+        if status in (401, 403):
+            raise UserError(f"{host} refuses us ({status}): correct the token")
+        return f"{host} answers"
 
 
 class HttpWorker(NotifierWorker):

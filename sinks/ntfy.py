@@ -40,6 +40,11 @@ class Ntfy(HttpNotifier):
     def label(self) -> str:
         return f"ntfy at {urlsplit(self.server).hostname}"
 
+    def ask(self) -> str:
+        server = self.server.rstrip("/")
+        answer = self.ask_url("GET", f"{server}/v1/health", None)
+        return self.ask_url("GET", f"{server}/v1/account", self.token) if self.token else answer
+
     def build(self, context: Context) -> NtfyWorker:
         return NtfyWorker(self, context)
 

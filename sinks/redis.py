@@ -3,7 +3,7 @@
 At least once, in order of `seq`; dedupe by (`schema`, id, `revision`). The stream holds each row once, because its entry
 ids are the feed's numbers, and it holds about the last 10,000. It is a mirror that resumes from the stream's own
 last id, so whatever Redis lost (a crash, a restart, FLUSHALL) is filled in again from the feed. A Redis that is down,
-hung or slow delays messages and nothing else. One pipeline per stream.
+hung or slow delays messages and nothing else. One stream for each cell, and one channel for all.
 The message is `Message.as_dict` in `schemas/messages.py`, the same for every receiver.
 """
 
@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from hearthwatch.record import Record, now
 from hearthwatch.schemas import Consumer, Mirror
-from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.context import Cell, Context
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import from_settings, masked
 
@@ -46,7 +46,20 @@ if redis.call('EXISTS', stream) == 1 then
   end
 end
 if redis.call('GET', owner) ~= ours or last == refused then
-  replaced, last = redis.call('DEL', stream), 0
+  replaced, last = redis.call('EXISTS', stream), 0
+  local groups = replaced == 1 and redis.call('XINFO', 'GROUPS', stream) or {}
+  if #groups == 0 then
+    redis.call('DEL', stream)
+  else  -- a group would be lost with its key: it reads on from the beginning
+    redis.call('XTRIM', stream, 'MAXLEN', 0)
+    local reset = redis.pcall('XSETID', stream, '0-0', 'ENTRIESADDED', 0, 'MAXDELETEDID', '0-0')
+    if type(reset) == 'table' and reset.err then redis.call('XSETID', stream, '0-0') end  -- before Redis 7
+    for _, group in ipairs(groups) do
+      for i = 1, #group, 2 do
+        if group[i] == 'name' then redis.call('XGROUP', 'SETID', stream, group[i + 1], '0') end
+      end
+    end
+  end
   redis.call('SET', owner, ours)
 end
 if last ~= expected then return {last, replaced} end
@@ -59,6 +72,22 @@ return {last, replaced}
 """
 
 
+# Which of the commands above this user may not call; Redis 7 and later can say so.
+REFUSED = """
+local refused = {}
+if redis.acl_check_cmd then
+  local stream, owner, channel = KEYS[1], KEYS[2], ARGV[1]
+  for _, cmd in ipairs({{'exists', stream}, {'xinfo', 'stream', stream}, {'xinfo', 'groups', stream}, {'get', owner}, {'set', owner, ''},
+      {'del', stream}, {'xtrim', stream, 'maxlen', 0}, {'xsetid', stream, '0-0'}, {'xgroup', 'setid', stream, 'g', '0'},
+      {'xadd', stream, '*', 'data', ''}, {'publish', channel, ''}}) do
+    if not redis.acl_check_cmd(unpack(cmd)) then table.insert(refused, string.upper(cmd[1])) end
+  end
+end
+return refused
+"""
+CLIENT_NAME = "hearthwatch"
+
+
 class Redis(Consumer):
     """Publish each message of the feed, of events, incidents and the system, to a Redis channel and stream."""
 
@@ -67,7 +96,7 @@ class Redis(Consumer):
     url: Annotated[str | None, Field(repr=False)] = from_settings("redis_url")
     """Where Redis is, such as `redis://localhost:6379/0`; unset: nothing is published."""
     channel: str = from_settings("hearthwatch_redis_channel")
-    """Pub/sub channel; the stream is `<channel>:stream`."""
+    """Pub/sub channel; the stream is `<channel>:stream`, of a further cell `<channel>:<cell>:stream`."""
 
     def label(self) -> str:
         return f"{self.channel} at {urlsplit(self.url).hostname or 'a socket'}" if self.url else self.channel
@@ -80,7 +109,17 @@ class Redis(Consumer):
         name = masked("REDIS_URL", self.url)
         try:
             with connect(self.url) as client:
-                return f"{name}: Redis {client.info('server')['redis_version']}"
+                server = client.info("server")
+                mode = server.get("redis_mode") or server.get("server_mode", "standalone")  # Valkey has the second
+                if mode != "standalone":
+                    raise UserError(f"{name} is a {mode}, which is not supported: give one server's address")
+                keys = (f"{self.channel}:stream", f"{self.channel}:stream:store_id")
+                if refused := client.eval(REFUSED, 2, *keys, self.channel):
+                    names = ", ".join(dict.fromkeys(command.decode() for command in refused))
+                    raise UserError(
+                        f"{name}: this user may not call {names} for {self.channel}: docs/redis.md has its ACL"
+                    )
+                return f"{name}: Redis {server['redis_version']}"
         except (redis.RedisError, OSError, ValueError) as error:
             raise UserError(f"{name}: {error}: start Redis, fix REDIS_URL, or unset it") from None
 
@@ -91,7 +130,14 @@ class Redis(Consumer):
 def connect(url: str) -> redis.Redis:
     """Make a client that does not retry."""
     retry = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(url, retry=retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS)
+    return redis.Redis.from_url(
+        url, retry=retry, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, client_name=CLIENT_NAME
+    )
+
+
+def stream_of(channel: str, cell: Cell | None) -> str:
+    """Return what a cell's stream is called after: that of cell 0 is the one of a data dir with one cell."""
+    return f"{channel}:{cell.name}" if cell and cell.number else channel
 
 
 class RedisMirror(Mirror):
@@ -99,7 +145,8 @@ class RedisMirror(Mirror):
 
     def __init__(self, options: Redis, context: Context) -> None:
         self.options, self.context = options, context
-        self.channel, self.stream = options.channel, f"{options.channel}:stream"
+        channel = stream_of(options.channel, context.cell)
+        self.channel, self.stream = options.channel, f"{channel}:stream"
         self.last = 0
 
     def open(self) -> None:

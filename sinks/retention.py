@@ -36,7 +36,7 @@ class Retention(Job):
     days: Annotated[int, Field(ge=1, le=DAYS_MAX)] = from_settings("retention_days")
     """What was discovered longer ago than this is deleted."""
     gigabytes: Annotated[float | None, Field(gt=0)] = from_settings("hearthwatch_retention_gb")
-    """The most that the data dir may take (10^9 bytes); unset: HEARTHWATCH_RETENTION_GB, else as much as there is."""
+    """The most that the data dir may take (10^9 bytes), each of several cells its share; unset: HEARTHWATCH_RETENTION_GB, else as much as there is."""
     originals: bool = from_settings("hearthwatch_retention_originals")
     """Whether uploads are deleted, too."""
     unreviewed: bool = False
@@ -68,9 +68,10 @@ class RetentionWorker(JobWorker):
 
         self.zone = context.zone
         self._ran_at: float | None = None
-        self.retention = RetentionRun(
-            Record(context.record_path), context.data_dir, context.base_path, options.policy()
-        )
+        policy = options.policy()
+        if policy.bytes_max and context.cells:
+            policy = policy._replace(bytes_max=policy.bytes_max // len(context.cells))
+        self.retention = RetentionRun(Record(context.record_path), context.data_dir, context.base_path, policy)
 
     def finish(self, now: datetime, stop: Callable[[], bool]) -> None:
         self.retention.record.close()

@@ -1,7 +1,7 @@
 """POST notifications to a URL, signed if a secret is set.
 
 At least once; dedupe by the header `Idempotency-Key` (incident id and revision, the id of a digest, the number of a system
-message, or journal and key of an item). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
+message, or node and hash of an item). A server that is down delays messages and nothing else. The body is the message as it is published everywhere
 (`hearthwatch.incident.v1` with `notification`, `hearthwatch.event.v1`, `hearthwatch.system.v1`).
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.context import Cell, Context
 from hearthwatch.schemas.messages import FeedMessage, IncidentMessage, ItemMessage, Message, SystemMessage
 from hearthwatch.sinks.notifier import EndpointUrl, HttpNotifier, HttpWorker
 
@@ -40,6 +40,9 @@ class Webhook(HttpNotifier):
     def label(self) -> str:
         return f"webhook at {urlsplit(self.url).hostname}"
 
+    def ask(self) -> str:
+        return self.ask_url("HEAD", self.url, self.token)
+
     def build(self, context: Context) -> WebhookWorker:
         return WebhookWorker(self, context)
 
@@ -56,7 +59,7 @@ class WebhookWorker(HttpWorker):
         if self.options.picture and isinstance(message, IncidentMessage) and (jpeg := message.picture()):
             fields["picture"] = b64encode(jpeg).decode()
         body = json.dumps(fields, ensure_ascii=False).encode()
-        headers = {"Idempotency-Key": _key(message)}
+        headers = {"Idempotency-Key": _key(message, self.context.cell)}
         if self.options.secret:
             headers[SIGNATURE] = signature(self.options.secret, body)
         if self.options.token:
@@ -64,11 +67,11 @@ class WebhookWorker(HttpWorker):
         return self.send(self.options.url, body, headers)
 
 
-def _key(message: FeedMessage) -> str:
-    if isinstance(message, SystemMessage):
-        return f"system-{message.seq}"
+def _key(message: FeedMessage, cell: Cell | None = None) -> str:
+    if isinstance(message, SystemMessage):  # each cell numbers its own
+        return f"system-{cell.name}-{message.seq}" if cell and cell.number else f"system-{message.seq}"
     if isinstance(message, ItemMessage):
-        return f"{message.type}-{message.key}"
+        return f"{message.type}-{message.content_hash}"
     if isinstance(message, IncidentMessage):
         return (
             message.notification.id

@@ -138,6 +138,8 @@ class Discovery(threading.Thread):
         self.failure: BaseException | None = None
         self.read_early: Callable[[list[File]], None] = lambda files: None
         """Called with files that get their row now."""
+        self.is_mine: Callable[[str], bool] | None = None
+        """Whether this cell takes in pictures of a camera, where several share the tree."""
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
         self._new_folders: deque[bytes] = deque()
@@ -292,7 +294,7 @@ class Discovery(threading.Thread):
             path = os.path.join(folder, name)[len(self.base) + 1 :]
             if is_folder:
                 self._new_folders.append(path)
-            elif file := self._tree.find(path):
+            elif (file := self._tree.find(path)) and self._takes(file):
                 if not moved and len(self._written) < HINTS_MAX:
                     self._written[path] = time.time_ns()
                 if moved or is_complete(self._tree.path(path), file.size):
@@ -391,8 +393,12 @@ class Discovery(threading.Thread):
         """Return those of a folder's files that are not in the ledger."""
         keys = {file: (escape(file.path), file.mtime_ns, file.size) for file in files if file not in self._backlog}
         known = self.ledger.find_known(list(keys.values()))
-        self._tree.mark_known(folder, [file for file in keys if keys[file] in known])
-        return [file for file in keys if keys[file] not in known]
+        unknown = {file for file in keys if keys[file] not in known and self._takes(file)}
+        self._tree.mark_known(folder, [file for file in keys if file not in unknown])
+        return [file for file in keys if file in unknown]
+
+    def _takes(self, file: File) -> bool:
+        return self.is_mine is None or self.is_mine(self.intake.camera_of(file.path))
 
     def _mark_unreadable_cameras(self) -> None:
         """Mark cameras whose folder cannot be read `error`; once it can, they are `offline` until their next picture."""

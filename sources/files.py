@@ -24,6 +24,7 @@ from pydantic import Field
 
 from hearthwatch.gpu.decode import VANISHED, DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
+from hearthwatch.record.cells import Placement
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.retention.age_clock import note_last_sign_of_life
@@ -104,6 +105,8 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         )
         self.prefetcher = Prefetcher(base, options.decode_threads, context.timings, context.wake)
         self.discovery.wake = context.wake
+        if context.cell:
+            self.discovery.is_mine = Placement(context.cell, context.cells, context.wanted_cells).is_mine
         self.discovery.read_early = self.prefetcher.read_early
         self.detector = context.detector
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -25,6 +26,9 @@ from hearthwatch.sources.one_partition import OnePartitionSource
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # between two looks for new rows
+HOLD_SECONDS = (
+    10.0  # a file that cannot be read holds back those behind it for so long: order is kept when a disk fails once
+)
 ROWS_MAX = 500  # at a time; the rest of the graph runs in between
 ROW_BYTES_MAX = 1 << 20
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
@@ -67,15 +71,22 @@ class _FolderPartition(StatefulSourcePartition[Any, State]):
     def __init__(self, options: Folder, resumed: State | None) -> None:
         self.options, self.read = options, dict(resumed or {})
         self.awake: datetime | None = None
+        self.unreadable = False
+        """Whether a file could not be read at the last look: it is tried again."""
+        self.since: float | None = None
+        """Since when, in monotonic seconds."""
 
     def next_batch(self) -> list[Any]:
         rows: list[Any] = []
+        self.unreadable = False
         for path in sorted(self.options.path.rglob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
                 rows += self._read(path, self.options.rows_max - len(rows))
-            if len(rows) >= self.options.rows_max:
+            is_held = self.since is not None and time.monotonic() - self.since < HOLD_SECONDS
+            if len(rows) >= self.options.rows_max or (self.unreadable and is_held):
                 break
-        if not rows and not self.options.follow:
+        self.since = self.since if self.unreadable else None
+        if not rows and not self.options.follow and not self.unreadable:
             raise StopIteration
         self.awake = None if rows else datetime.now(UTC) + timedelta(seconds=POLL_SECONDS)
         return rows
@@ -110,6 +121,7 @@ class _FolderPartition(StatefulSourcePartition[Any, State]):
                         break
         except OSError as error:
             log.warning("%s cannot be read: %s; trying again", path, error.strerror)
+            self.unreadable, self.since = True, self.since or time.monotonic()
             return []
         self.read[name] = at
         return rows

@@ -1,7 +1,7 @@
 """Read the events that wait for a verdict of the language model: the queue is the record.
 
-An event comes out as a `Case` once it is closed, pending and due, and not in flight in this process already; so nothing
-is remembered and nothing to snapshot. The oldest first, so that each is judged in turn; the newest when far behind. Emits
+An event comes out as a `Case` once it is pending and due, closed or (for a model that reads pictures) worth it while it is open,
+and not in flight in this process already; so nothing is remembered and nothing to snapshot. The oldest first, so that each is judged in turn; the newest when far behind. Emits
 only as many as may be in flight: while the server is unavailable that is none, and the events wait in the record.
 """
 
@@ -14,7 +14,8 @@ from bytewax.inputs import StatefulSourcePartition
 
 from hearthwatch.record import Record, acquire_lock
 from hearthwatch.record.timings import write_heartbeat
-from hearthwatch.record.verdicts import Case, Verdicts
+from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.case import Case
 from hearthwatch.schemas.context import Context
 from hearthwatch.sources.one_partition import OnePartitionSource
 
@@ -44,7 +45,8 @@ class PendingPartition(StatefulSourcePartition[Case, None]):
         if time.monotonic() >= self.heartbeat_due:
             self._write_heartbeat()
         room = self.in_flight.room()
-        cases = self.verdicts.due(room, self.in_flight.ids) if room else []
+        early = self.in_flight.asks_early()
+        cases = self.verdicts.due(room, self.in_flight.ids, early=early) if room else []
         self.in_flight.ids.update(case.event.id for case in cases)
         return cases
 
@@ -62,5 +64,6 @@ class PendingPartition(StatefulSourcePartition[Case, None]):
     def _write_heartbeat(self) -> None:
         waiting, in_flight = self.verdicts.waiting(), len(self.in_flight.ids)
         counters = {"waiting": waiting, "in_flight": in_flight, "places": self.in_flight.limit()}
+        counters["pictures"] = int(self.in_flight.asks_early())
         write_heartbeat(self.verdicts.record, "judge", self.timings, counters)
         self.heartbeat_due = time.monotonic() + HEARTBEAT_SECONDS

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from hearthwatch.record.events import Sighting
-from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.schemas.case import Sighting, Surroundings
 from hearthwatch.schemas.zones import Zone, foot_point
 from hearthwatch.stages.tracks import FAMILIES, STAND_SECONDS, Stop, Track, Tracker, distance, foot, ids, size
 
@@ -38,6 +37,7 @@ LIE_SECONDS, LIE_PICTURES = 6.0, 3
 BESIDE_REACH, BESIDE_SPEED = 0.3, 0.6  # sizes of the person, sizes a second
 BESIDE_SECONDS = 3.0
 STEP_SECONDS = 6.0  # a longer time between two pictures counts as so long
+RIDES, RIDDEN = 0.3, 1.0  # of a cycle that never stood, with a person: sizes a second, sizes
 NEW_PICTURES = 4  # without it before: a vehicle came
 MOVED_AWAY = 0.6  # sizes of the thing
 GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
@@ -47,9 +47,11 @@ GONE_PICTURES, GONE_SECONDS, GONE_CHANCE = (
 )  # an open view of the place so often, for so long; by misses alone
 EDGE = 0.2  # sizes: so near to public ground counts as public
 DRIVES, BEHIND_SECONDS = 0.15, 6.0  # sizes a second of a vehicle
+FIRST_PICTURES, WALKS = 4, 0.3  # of a person who was first seen near the door; sizes a second
 DOORWARD = 0.8  # cosine of the angle between a person's way and that to the door
 AWAY_SECONDS = 4.0  # unseen for so long at a border or door: it left
 RETURN_SECONDS = 300.0
+HIDDEN_SECONDS, RETURN_NEAR = 30.0, 1.5  # away from the border: unseen for so long; sizes from where it was seen last
 RUSH_SECONDS, TOGETHER_SECONDS = 5.0, 8.0
 STREAK = 5.5  # height by width: a body is no rain drop
 SURE, FAINT, STILL = 0.72, 0.62, 0.3  # confidences of one box that is a body, and of all that are none; sizes
@@ -61,6 +63,7 @@ BEFORE_NEAR, BEFORE_SPEED, BEFORE_MAX = (
     0.5,
     5.0,
 )  # sizes, sizes a second, sizes: who was there in the last event, and may be here now
+BEFORE_SECONDS = 120  # a person seen after a longer time counts as another one
 BEFORE_PEOPLE = 12
 ENTITIES_MAX, ACTS_MAX, FACTS_MAX = 128, 20, 10
 
@@ -96,6 +99,7 @@ class Before(NamedTuple):
     entered: str
     by_car: bool
     near_door: bool
+    visited: bool = False  # whether it came nearer or stopped off public ground, and was last seen elsewhere
 
 
 class Entity:
@@ -126,6 +130,8 @@ class Entity:
         self.run_since: Sighting | None = None
         self.followed = False
         """Whether it came onto own ground behind a vehicle."""
+        self.cycle = ""
+        """The kind of the cycle that it came with."""
         self.alone = 0
         """A thing: pictures of it, at rest, without a person beside it before one came."""
         self.near: tuple[int, Entity] | None = None
@@ -174,7 +180,8 @@ class Entity:
 
     @property
     def is_from_car(self) -> bool:
-        return bool((self.before and self.before.by_car) or self.did("gets out of"))
+        """Whether it arrived by a vehicle or cycle."""
+        return bool((self.before and self.before.by_car) or self.did("gets out of") or self.cycle)
 
     @property
     def is_doubtful(self) -> bool:
@@ -202,6 +209,10 @@ class Entities:
         self.pictures = 0
         self.together: Counter[int] = Counter()
         """How many people off public ground, at once → in how many pictures."""
+        self.is_flicker = False
+        """Whether most objects were seen once: rain, leaves, a spider."""
+        self.is_house_out = False
+        """Whether a person came from the own door or from near it."""
         self._at = 0
         self._drove_at = -1 << 62
         zones = surroundings.zones
@@ -228,6 +239,7 @@ class Entities:
         seen, compared = self.tracker.add(at, boxes)
         present = [self._observe(track) for track in seen]
         people = [a for a in present if a.track.family == "person"]
+        self._sum_up()
         things = [
             self.all[t.number]
             for t in self.tracker.live
@@ -242,7 +254,13 @@ class Entities:
         self._at = at
         if len(self.all) > ENTITIES_MAX:
             self._forget()
+            self._sum_up()
         return compared + len(things) * len(people)
+
+    def _sum_up(self) -> None:
+        single = sum(a.track.seen == 1 for a in self.all.values())
+        self.is_flicker = single >= FLICKERS and 2 * single > len(self.all)
+        self.is_house_out = any(p.is_of_house for p in self.people())
 
     @property
     def has_public(self) -> bool:
@@ -253,14 +271,12 @@ class Entities:
         """Check whether a person is one, and no spider, rain or shadow."""
         if not a.is_plausible or a.track.surest.confidence >= BODY:
             return a.is_plausible
-        single = sum(other.track.seen == 1 for other in self.all.values())
-        is_flicker = single >= FLICKERS and 2 * single > len(self.all)
         height = self.surroundings.height
-        return not is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
+        return not self.is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
 
     def is_at_home(self, a: Entity) -> bool:
         """Check whether a person came from the own door or from near it, or joins such a person."""
-        return a.is_of_house or (a.entered == "middle" and any(p.is_of_house for p in self.people() if p is not a))
+        return a.is_of_house or (a.entered == "middle" and self.is_house_out)
 
     def people(self) -> Iterator[Entity]:
         return (a for a in self.all.values() if a.track.family == "person")
@@ -320,7 +336,7 @@ class Entities:
     def _trace_back(self, a: Entity) -> None:
         """Note that a person's way leads back to an own door."""
         t, known = a.track, self.surroundings
-        if t.family != "person" or t.speed < 0.3 or not self._doors:
+        if t.family != "person" or t.speed < WALKS or not self._doors:
             return
         (x, y), (vx, vy) = foot(t.first), t.velocity
         for step in (0.5, 1.0):
@@ -336,18 +352,18 @@ class Entities:
         """Check whether a person who came over public ground goes straight to an own door, is there, or goes away from it."""
         if not self._public or not self._doors:
             return False
-        s, (vx, vy) = a.track.last, a.track.velocity
-        if self.is_near_door(s, OUT_OF_DOOR):
+        if self.is_near_door(a.track.last, OUT_OF_DOOR):
             return True
-        x, y = foot(s)
+        return any(along >= DOORWARD or (a.at_door and along <= -DOORWARD) for along in self._headings(a.track))
+
+    def _headings(self, track: Track) -> Iterator[float]:
+        """Yield the cosine of the angle between its way and that to each own door."""
+        (x, y), (vx, vy) = foot(track.last), track.velocity
         width, height = self.surroundings.width, self.surroundings.height
         for left, top, right, bottom in self._doors:
             dx = min(max(x, left * width), right * width) - x
             dy = min(max(y, top * height), bottom * height) - y
-            along = (vx * dx + vy * dy) / max(1e-6, math.hypot(vx, vy) * math.hypot(dx, dy))
-            if along >= DOORWARD or (a.at_door and along <= -DOORWARD):
-                return True
-        return False
+            yield (vx * dx + vy * dy) / max(1e-6, math.hypot(vx, vy) * math.hypot(dx, dy))
 
     def border_of(self, s: Sighting) -> str:
         """Return which border of the picture cuts it, or ""."""
@@ -373,9 +389,13 @@ class Entities:
         )[:FACTS_MAX]  # fmt: skip
         return tuple(self._facts(a) for a in chosen)
 
+    def has_left(self, a: Entity) -> bool:
+        """Check that it was not seen in the last picture."""
+        return a.track.last.at < self._at
+
     def left(self, a: Entity) -> str:
         """Return the door or border at which it was seen last, if it is not there any more."""
-        if a.track.last.at >= self._at:
+        if not self.has_left(a):
             return ""
         return "own_door" if self.is_near_door(a.track.last, AT_DOOR) else self.border_of(a.track.last)
 
@@ -400,6 +420,8 @@ class Entities:
             self._trace_back(a)
         if track.family == "person":
             a.at_door = a.at_door or self.is_near_door(s, AT_DOOR)
+            if a.near_door and track.seen <= FIRST_PICTURES and track.speed > WALKS:
+                a.near_door = max(self._headings(track), default=0.0) < DOORWARD  # else it goes to the door
             a.ways["own_door" if place == "private" and self._is_doorward(a) else place] += 1
         if track.family == "vehicle" and track.speed > DRIVES and place != "public":
             self._drove_at = s.at
@@ -412,6 +434,8 @@ class Entities:
         if before := self._was_before(track):
             a = Entity(track, before.entered, before)
             a.is_new = track.family == "vehicle"
+            if before.visited and self._is_return(before.last, s, self.border_of(s)):
+                a.act("returns", self.border_of(s) or "middle", before.last, s)
             return a
         border = self.border_of(s)
         is_out = self.is_near_door(s, AT_DOOR if border else OUT_OF_DOOR)
@@ -433,29 +457,40 @@ class Entities:
             (gap, n)
             for n, b in enumerate(self._before)
             if track.family == FAMILIES.get(b.last.object_type)
+            and s.at - b.last.at <= BEFORE_SECONDS * 1e6
             and (gap := distance(b.last, s)) <= min(BEFORE_MAX, BEFORE_NEAR + speed * (s.at - b.last.at) / 1e6)
         ]
         return self._before.pop(min(far)[1]) if far else None
 
     def handover(self) -> str:
         """Return the people, and the vehicles that arrived, who may be in the camera's next event, too."""
-        there = (a for a in self.all.values() if a.is_plausible and (a.track.family == "person" or a.has_arrived))
-        people = sorted(there, key=lambda a: -a.track.last.at)
-        return json.dumps([(a.track.last, a.entered, a.is_from_car, a.near_door) for a in people[:BEFORE_PEOPLE]])
+        known = (a for a in self.all.values() if a.is_plausible or a.before)
+        there = (a for a in known if a.track.family == "person" or a.has_arrived)
+        people = [Before(a.track.last, a.entered, a.is_from_car, a.near_door, self._visited(a)) for a in there]
+        people += [b for b in self._before if b.visited and b.last.at >= self._at - RETURN_SECONDS * 1e6]
+        return json.dumps(sorted(people, key=lambda b: -b.last.at)[:BEFORE_PEOPLE])
+
+    def _visited(self, a: Entity) -> bool:
+        """Check that it is a visitor that came nearer or stopped off public ground, and was last seen away from the door."""
+        came = a.did("approaches") or any(place != "public" for place, _ in a.stops)
+        return bool(came and not (a.is_of_house or a.is_from_car)) and not self.is_near_door(a.track.last, AT_DOOR)
 
     def _recognise_return(self, a: Entity, border: str) -> None:
         """Note that a person comes from where one went away before."""
-        s = a.track.first
-        for before in self.people():
-            gone = (s.at - before.track.last.at) / 1e6
-            if (
-                border
-                and AWAY_SECONDS <= gone <= RETURN_SECONDS
-                and before.is_plausible
-                and self.left(before) == border
-            ):
-                a.act("returns", border, before.track.last, s)
+        others = [p for p in self.people() if p.is_plausible]
+        went = [p.track.last for p in others if border and self.left(p) == border]
+        visited = [p.track.last for p in others if self._visited(p)]
+        for last in [*went, *visited, *(b.last for b in self._before if b.visited)]:
+            if self._is_return(last, a.track.first, border):
+                a.act("returns", border or "middle", last, a.track.first)
                 return
+
+    def _is_return(self, last: Sighting, s: Sighting, border: str) -> bool:
+        """Check that who is first seen now may be who was last seen there."""
+        gone = (s.at - last.at) / 1e6
+        if border and self.border_of(last) == border:
+            return AWAY_SECONDS <= gone <= RETURN_SECONDS
+        return HIDDEN_SECONDS <= gone <= RETURN_SECONDS and distance(last, s) <= RETURN_NEAR
 
     def _watch(self, a: Entity, s: Sighting) -> None:
         """Note what a person does alone."""
@@ -528,6 +563,8 @@ class Entities:
             and is_beside(person.first, t)
         ):
             p.act("gets out of", t.kind, t.last, person.last)
+        if t.family == "cycle" and not t.stops and t.speed > RIDES and min(t.moved, person.moved) > RIDDEN:
+            p.cycle = t.kind
         if person.seen > 1 and person.speed < BESIDE_SPEED and t.speed < BESIDE_SPEED:
             before = p.beside[key]
             p.beside[key] += seconds  # type: ignore[assignment]

@@ -20,15 +20,14 @@ from hearthwatch.record.batching import Batching, Cut
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.suppression import Stillness
-from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.record.timings import write_heartbeat
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Event, Message, Stage, StageWorker, Tick
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.settings import from_settings
-from hearthwatch.stages.darkness import darkness
-from hearthwatch.stages.rules import RulesJudge
+from hearthwatch.stages.own_rules import OwnFunction
+from hearthwatch.stages.rules import judge_by_rules
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
@@ -58,6 +57,11 @@ class Batch(Stage):
     still_seconds: Annotated[float, Field(ge=0)] = 60
     """… the first of them at least this many seconds of capture time ago."""
 
+    rules: tuple[OwnFunction, ...] = ()
+    """Functions `(Facts, Surroundings) -> terms` of yours, as `module:function`, that add to the score."""
+    built_in_rules: bool = True
+    """Whether our rules judge, too; false: only yours do."""
+
     def label(self) -> str:
         return f"{self.window_seconds:g} s window, {self.idle_timeout_seconds:g} s idle"
 
@@ -80,8 +84,9 @@ class BatchWorker(StageWorker):
     """The Bytewax steps of one batch node."""
 
     def __init__(self, options: Batch, context: Context) -> None:
-        self.writer = partial(BatchWriter, options, context)
+        self.writer, self.context = partial(BatchWriter, options, context), context
         self.records: list[Record] = []
+        self._local: BatchWriter | None = None
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -90,9 +95,26 @@ class BatchWorker(StageWorker):
         placed = op.stateful_batch(f"{step_id}_place", keyed, self._logic())
         return op.map(f"{step_id}_events", placed, lambda pair: pair[1])
 
+    def attach_local(self, step_id: str, up: Stream[Any], pulse: Stream[Any]) -> Stream[Any]:
+        """Do the same on the worker that reads the cell."""
+        import bytewax.operators as op
+
+        return op.flat_map_batch(f"{step_id}_place", up, self._write)
+
     def close(self) -> None:
+        self._local = None
         while self.records:
             self.records.pop().close()
+
+    def _write(self, items: list[Any]) -> list[Event]:
+        """Write these, where there are several cells; the cell's source remembers how far sinks behind it have come."""
+        positions = self.context.positions
+        if self._local is None:
+            self._local = self.writer(positions.get("batch"))
+            self.records.append(self._local.record)
+        events = self._local.write(items)
+        positions["batch"] = self._local.seq
+        return events
 
     def _logic(self) -> Callable[[int | None], Any]:
         from bytewax.operators import StatefulBatchLogic
@@ -113,16 +135,12 @@ class BatchWorker(StageWorker):
         return Logic
 
 
-def judge_by_rules(context: Context) -> Callable[[Surroundings], RulesJudge]:
-    """Return what makes the judge of an event."""
-    return partial(RulesJudge, zone=context.zone, darkness=darkness(context))
-
-
 class BatchWriter:
     """Writes what comes down the stream to the record; knows no Bytewax."""
 
     def __init__(self, options: Batch, context: Context, resumed: int | None) -> None:
         self.timings, self.detector = context.timings, context.detector
+        self.recent = None if context.keep_pictures == "none" else context.recent
         self.record = Record(context.record_path, WORKING_SET_KIB)
         rules, still = judge_by_rules(context), options.stillness()
         self.batching = Batching(self.record, rules, options.cut(), analysis=context.analysis, stillness=still, now=now)
@@ -135,6 +153,10 @@ class BatchWriter:
     def write(self, items: list[Detected | Tick]) -> list[Event]:
         """Write these; return the revisions that sinks behind this stage have not seen, oldest first."""
         missed = self._read_missed() if self.is_behind else []
+        if self.recent:
+            for item in items:
+                if isinstance(item, Detected) and item.detections and (data := getattr(item.frame.opened, "data", b"")):
+                    self.recent.add(item.frame.id, data)
         began = time.perf_counter()
         events = self.batching.write(items)
         if events:

@@ -17,21 +17,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hearthwatch.gpu import StoppedError
 from hearthwatch.gpu.batch_queue import BatchQueue
 from hearthwatch.gpu.boxes import UNIQUE_IOU
 from hearthwatch.gpu.detector import Detector, InferenceResult
-from hearthwatch.gpu.loading import BackgroundLoader
+from hearthwatch.gpu.loading import BackgroundLoader, known_step
 from hearthwatch.gpu.options import DetectorSwitches, Runtime
 from hearthwatch.gpu.remote import REQUESTS_MAX, RemoteDetector, probe_detector
 from hearthwatch.schemas.components import AT_ONCE, Stage, StageWorker
 from hearthwatch.schemas.context import FRAMES_MAX, STOP_SECONDS_MAX, Context
 from hearthwatch.schemas.items import DeadLetter, Detected, Frame, Tick, has_failed
-from hearthwatch.schemas.settings import BATCH_MAX, HttpUrl, InputSize, from_settings, masked
+from hearthwatch.schemas.settings import BATCH_MAX, HttpUrl, InputSize, from_settings, input_size, masked
+from hearthwatch.stages.local import attach_here
 
 if TYPE_CHECKING:
     from bytewax.dataflow import Stream
@@ -76,6 +77,15 @@ class RtDetr(Stage):
     switches: DetectorSwitches = DetectorSwitches()
     """What makes the detector fast, each with an off switch: docs/detector.md."""
 
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if self.size and not self.url and (step := known_step(self.model)):
+            try:
+                input_size(self.size, step)
+            except ValueError as error:
+                raise ValueError(f"`size` = {self.size!r}, model `{self.model}`: {error}") from None
+        return self
+
     def label(self) -> str:
         """Name model and device, or the service."""
         if self.url:
@@ -107,9 +117,10 @@ class DetectWorker(StageWorker):
     def __init__(self, options: RtDetr, context: Context) -> None:
         self.options, self.state, self._wake = options, context.detector, context.wake
         self._cache = context.data_dir / "detector"
+        self._shared, self._uses_shared = context.shared, False
         self.backend: BatchQueue | RemoteDetector | None = None
         self._model = ""
-        self._loader: BackgroundLoader[list[Detector]] | None = None
+        self._loader: BackgroundLoader[BatchQueue] | None = None
         self._held: deque[HeldItem] = deque()
         self._stopped = False
 
@@ -122,11 +133,14 @@ class DetectWorker(StageWorker):
             remote = RemoteDetector(o.url, o.confidence, o.object_types, o.unique_iou, o.requests_max)
             self._use(remote, [remote], o.requests_max)
         else:
-            how = o.confidence, o.object_types, o.unique_iou, o.batch_max, o.switches, o.runtime, o.size
-            self._loader = BackgroundLoader(
-                lambda: [Detector(o.model, device, *how, cache=self._cache) for device in o.devices()]
-            )
+            self._loader = self._shared.take(o, lambda: BackgroundLoader(self._load))
+            self._uses_shared = True
         self._report()
+
+    def _load(self) -> BatchQueue:
+        o = self.options
+        how = o.confidence, o.object_types, o.unique_iou, o.batch_max, o.switches, o.runtime, o.size
+        return BatchQueue([Detector(o.model, device, *how, cache=self._cache) for device in o.devices()])
 
     def attach(self, step_id: str, up: Stream[Any]) -> Stream[Any]:
         import bytewax.operators as op
@@ -137,6 +151,10 @@ class DetectWorker(StageWorker):
             f"{step_id}_detected", detected, lambda pairs: [item for _, items in pairs for item in items]
         )
 
+    def attach_local(self, step_id: str, up: Stream[Any], pulse: Stream[Any]) -> Stream[Any]:
+        """Do the same on the worker that reads the cell."""
+        return attach_here(f"{step_id}_frames", up, pulse, self.take, self.finish)
+
     def take(self, items: list[Any]) -> list[Any]:
         """Take these in and return what can leave: what has its result and nothing before it, and every tick.
 
@@ -144,8 +162,8 @@ class DetectWorker(StageWorker):
             DetectorError: the model cannot be loaded, or no longer used.
         """
         if self._loader and self._loader.loaded.done():
-            detectors = self._loader.loaded.result()
-            self._use(BatchQueue(detectors), detectors, len(detectors))
+            queue = self._loader.loaded.result()
+            self._use(queue, queue.detectors, len(queue.detectors))
         out: list[Any] = []
         held = iter(self._hold([item for item in items if not isinstance(item, Tick)]))
         for item in items:
@@ -187,11 +205,13 @@ class DetectWorker(StageWorker):
 
     def close(self) -> None:
         """Release the model or the connections."""
-        if self._loader:
+        is_ours = self._uses_shared and self._shared.release(self.options)
+        self._uses_shared = False
+        if self._loader and is_ours:
             self._loader.close(STOP_SECONDS_MAX)
         if isinstance(self.backend, RemoteDetector):
             self.backend.close()
-        elif self.backend:
+        elif self.backend and is_ours:
             self.backend.stop()
             if self.backend.join(STOP_SECONDS_MAX):  # a thread that computes needs its model
                 for detector in self.backend.detectors:

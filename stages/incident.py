@@ -1,6 +1,7 @@
 """Group events into incidents, on a thread behind a durable cursor; the dataflow never waits for it.
 
-Exactly once in effect: rows, cursor and messages share a transaction. One process at a time per record.
+Exactly once in effect: rows, cursor and messages share a transaction. One process at a time per record. Where there are several
+cells, the worker of the first one groups the events of all, and those of the others do nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Annotated
 from pydantic import Field
 
 from hearthwatch.record import Record
-from hearthwatch.record.incidents import CURSOR, Incidents, Reach, read_arrival_clock
+from hearthwatch.record.cell_incidents import CellIncidents, take_over
+from hearthwatch.record.incidents import CURSOR, Incidents, Reach
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Consumer, Mirror
 from hearthwatch.schemas.context import Context
@@ -39,22 +41,36 @@ class IncidentGrouping(Consumer):
 
 
 class IncidentWorker(Mirror):
-    """Follows the feed of one record."""
+    """Follows the feed of one record, and what changes in those of other cells."""
 
     def __init__(self, options: IncidentGrouping, context: Context) -> None:
         self.reach, self.path = options.reach(), context.record_path
+        self.is_first, self.others = context.cell in (None, *context.cells[:1]), context.cells[1:]
 
     def open(self) -> None:
         self.record = Record(self.path)
+        if self.is_first:
+            take_over(self.record)
         self.incidents = Incidents(self.record, self.reach)
+        self.cells = CellIncidents(self.incidents, self.others if self.is_first else ())
 
     def catch_up(self) -> int:
-        clock = read_arrival_clock(self.record)  # before the messages: what was decided by then is among them
-        while self.incidents.is_behind():
-            self.incidents.update()
+        if not self.is_first:
+            feed, last = self.incidents.feed, self.incidents.feed.last()
+            if feed.cursor(CURSOR) < last:
+                feed.advance(CURSOR, last)
+            return last
+        is_behind = True
+        while is_behind:
+            clock = self.cells.arrival_clock()  # before the messages: what was decided by then is among them
+            is_behind = self.cells.take_in()
+            while self.incidents.is_behind():
+                self.incidents.update()
+            self.cells.write_links()
         self.incidents.close_due(clock)
         self.incidents.link_waiting()  # one step a second, so that live work does not wait for it
         return self.incidents.feed.cursor(CURSOR)
 
     def close(self) -> None:
+        self.cells.close()
         self.record.close()

@@ -12,18 +12,31 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hearthwatch.record.verdicts import Case, FailedAttempt
+from hearthwatch.record.verdicts import FailedAttempt
+from hearthwatch.schemas.case import Case, Surroundings
 from hearthwatch.schemas.context import QUESTIONS_STOP_SECONDS_MAX
 from hearthwatch.schemas.items import Event, Verdict
 from hearthwatch.stages import prompt
-from hearthwatch.stages.darkness import Darkness
-from hearthwatch.stages.llm_client import Breaker, Client, NemotronError, Permanent, Unavailable, Wrong
+from hearthwatch.stages.crops import PICTURES_MAX, Drawn, Reader, draw
+from hearthwatch.stages.llm_client import (
+    ANSWER_TOKENS_MAX,
+    PICTURES_TOKENS_MAX,
+    READS,
+    Breaker,
+    Client,
+    NemotronError,
+    Permanent,
+    Unavailable,
+    Wrong,
+)
 from hearthwatch.stages.rules import RulesJudge
 
 if TYPE_CHECKING:
@@ -35,25 +48,81 @@ PROBE_PAUSE_SECONDS, PROBE_PAUSE_SECONDS_MAX = 0.5, 8.0  # between probes, doubl
 SILENT_SECONDS = 10.0  # questions in flight and no answer for so long: probe the server
 SILENT_PROBES = 2  # so many probes without an answer and it is down: the questions would wait for their whole time-out
 RETRY_SECONDS_MAX = 60.0
+DRAW_SECONDS_MAX = 5.0  # six pictures take 0.1 s; a disk that hangs takes longer
+DRAWING = threading.BoundedSemaphore(
+    64
+)  # threads that may be stuck there: then no more are started until one comes back
+PROBE_AGAIN_SECONDS = 60.0  # after a picture probe without an answer
 
 Finished = tuple[Case, Event | FailedAttempt | None]
 """A case with its verdict, with a failed attempt, or with nothing: it was not asked, submit it again."""
 
 
-async def ask_for_verdict(client: Client, asked: prompt.Question) -> Verdict:
-    """Ask about one event.
+async def ask_for_verdict(client: Client, asked: prompt.Question, read: Reader | None = None) -> Verdict:
+    """Ask about one event, with its pictures as far as `read` finds them and the server takes them.
 
     Raises:
         NemotronError: there is no verdict.
     """
     began = time.perf_counter()
-    answer = await client.ask(prompt.messages(asked), prompt.schema(asked.facts))
+    if asked.shots and read:
+        asked = asked._replace(drawn=await _draw(asked, read))
+    tokens_max = PICTURES_TOKENS_MAX if asked.drawn else ANSWER_TOKENS_MAX
+    try:
+        answer = await client.ask(prompt.messages(asked), prompt.schema(asked), tokens_max)
+    except Permanent as error:
+        if not asked.drawn:
+            raise
+        log.warning("event %d is judged without pictures: %s", asked.facts.event_id, error)
+        asked = asked._replace(drawn=())
+        answer = await client.ask(prompt.messages(asked), prompt.schema(asked))
     try:
         verdict = prompt.verdict(answer, asked)
     except ValueError as error:
         raise Wrong(f"the answer is no verdict: {error}") from None
-    took = (time.perf_counter() - began) * 1e3
-    return replace(verdict, model=client.model, prompt_version=asked.version, latency_ms=round(took, 1))
+    took = round((time.perf_counter() - began) * 1e3, 1)
+    used = {"tokens": answer.usage} if answer.usage else {}
+    analysis = {**verdict.analysis, **used, "frames": asked.facts.frame_count}
+    return replace(verdict, model=client.model, prompt_version=asked.version, latency_ms=took, analysis=analysis)
+
+
+async def _draw(asked: prompt.Question, read: Reader) -> tuple[Drawn, ...]:
+    """Draw its pictures on a new thread, within seconds; none if that takes longer, on a disk that hangs."""
+    drawn: Future[tuple[Drawn, ...]] = Future()
+    drawn.set_running_or_notify_cancel()  # the question may be cancelled, the drawing cannot
+
+    def work() -> None:
+        try:
+            drawn.set_result(tuple(draw(asked.shots, asked.facts, read)))
+        except BaseException as error:
+            drawn.set_exception(error)
+        finally:
+            DRAWING.release()
+
+    if DRAWING.acquire(blocking=False):
+        threading.Thread(target=work, name=f"pictures of event {asked.facts.event_id}", daemon=True).start()
+        waiting = asyncio.wrap_future(drawn)
+        try:
+            await asyncio.wait([waiting], timeout=DRAW_SECONDS_MAX)
+            if waiting.done():
+                return waiting.result()
+        finally:
+            waiting.cancel()
+    log.warning("event %d: its pictures could not be read in %.0f s", asked.facts.event_id, DRAW_SECONDS_MAX)
+    return ()
+
+
+def failed_attempt(
+    options: Nemotron, stage: str, case: Case, words: str, final: bool = False, pictures: bool = False
+) -> FailedAttempt:
+    """Return and log an attempt that gave no verdict."""
+    attempt = case.attempts + 1
+    final = final or attempt >= options.attempts
+    pause = random.uniform(0, min(RETRY_SECONDS_MAX, 2.0**case.attempts))
+    then = "the rules' verdict stays" if final else f"again in {pause:.1f} s"
+    log.warning("event %d: attempt %d of %d: %s; %s", case.event.id, attempt, options.attempts, words, then)
+    event = case.event
+    return FailedAttempt(stage, words, event.id, event.revision, final, pause, pictures, event.status)
 
 
 class LlmQueue:
@@ -64,13 +133,21 @@ class LlmQueue:
         options: Nemotron,
         zone: tzinfo | None = None,
         stage: str = "analyze",
-        darkness: Darkness | None = None,
+        rules: Callable[[Surroundings], RulesJudge] | None = None,
+        read: Reader | None = None,
     ) -> None:
+        """`read` finds the pictures of events; None: none are shown."""
         assert options.url
         self.options, self.zone, self.stage = options, zone, stage
-        self.rules = partial(RulesJudge, zone=zone, darkness=darkness)
+        self.rules = rules or partial(RulesJudge, zone=zone)
         self.client = Client(options.url, options.model, options.timeout_seconds, options.concurrency)
         self.breaker = Breaker()
+        self.read = read if options.pictures else None
+        self.pictures = PICTURES_MAX if options.pictures == "auto" else options.pictures
+        self.reads_pictures = None if options.pictures == "auto" else bool(options.pictures)
+        """Whether the model is shown pictures; None: that has to be probed."""
+        self._probing, self._probe_due = asyncio.Lock(), 0.0
+        self._learning: asyncio.Task[None] | None = None
         self._questions: dict[int, tuple[Case, Future[Verdict]]] = {}
         self._down_since = 0.0
         self._tasks: set[asyncio.Task[Verdict]] = set()  # these three belong to the loop
@@ -88,14 +165,24 @@ class LlmQueue:
     def is_busy(self) -> bool:
         return bool(self._questions)
 
+    def asks_early(self) -> bool:
+        """Whether open events are worth a question: only pictures show more than the rules know by then."""
+        return self.read is not None and self.reads_pictures is True
+
     def room(self) -> int:
         return max(0, self.capacity() - len(self._questions))
 
     def submit(self, case: Case) -> None:
         """Ask about this one, unless it is asked about already."""
         if case.event.id not in self._questions:
-            asked = prompt.question(case, self.rules, self.zone, self.options.prompt)
+            pictures = self.pictures if self.read and self.reads_pictures is not False else 0
+            asked = prompt.question(case, self.rules, self.zone, self.options.prompt, pictures)
             self._questions[case.event.id] = case, asyncio.run_coroutine_threadsafe(self._judge(asked), self._loop)
+
+    def probe_pictures(self) -> None:
+        """Find out now whether the model reads pictures; a server that cannot be asked is probed with the first question."""
+        with suppress(NemotronError):
+            asyncio.run_coroutine_threadsafe(self._takes_pictures(), self._loop).result()
 
     def wait(self, seconds: float) -> None:
         """Wait until a question is finished, for so long at most."""
@@ -126,15 +213,8 @@ class LlmQueue:
         except (CancelledError, Unavailable):
             return None
         except NemotronError as error:
-            return self._failed_attempt(case, error)
-
-    def _failed_attempt(self, case: Case, error: NemotronError) -> FailedAttempt:
-        attempt = case.attempts + 1
-        final = isinstance(error, Permanent) or attempt >= self.options.attempts
-        pause = random.uniform(0, min(RETRY_SECONDS_MAX, 2.0**case.attempts))
-        then = "the rules' verdict stays" if final else f"again in {pause:.1f} s"
-        log.warning("event %d: attempt %d of %d: %s; %s", case.event.id, attempt, self.options.attempts, error, then)
-        return FailedAttempt(self.stage, str(error), case.event.id, case.event.revision, final, pause)
+            final, pictures = isinstance(error, Permanent), bool(self.reads_pictures)
+            return failed_attempt(self.options, self.stage, case, str(error), final, pictures)
 
     # -- on the loop
 
@@ -145,7 +225,9 @@ class LlmQueue:
             self._last_answer = self._loop.time()
         self._tasks.add(task)
         try:
-            verdict = await ask_for_verdict(self.client, asked)
+            if asked.shots and not await self._takes_pictures():
+                asked = asked._replace(shots=(), version=prompt.WITHOUT_PICTURES)
+            verdict = await ask_for_verdict(self.client, asked, self.read)
         except NemotronError as error:
             self.breaker.record_failure(error)
             self._report_recovery() if isinstance(error, Wrong) else self._report_outage(error)
@@ -157,10 +239,34 @@ class LlmQueue:
         self._report_recovery()
         return verdict
 
+    async def _takes_pictures(self) -> bool:
+        """Probe once, and again after an outage: another model may be served then."""
+        async with self._probing:
+            if self.reads_pictures is None and self._loop.time() >= self._probe_due:
+                self.reads_pictures = await self.client.reads_pictures()
+                self._probe_due = self._loop.time() + PROBE_AGAIN_SECONDS
+                log.info("%s %s", self.client.name, READS[self.reads_pictures])
+        return bool(self.reads_pictures)
+
+    async def _learn(self) -> None:
+        """Find out before there is a question: open events are asked about only once it is known."""
+        try:
+            await self._takes_pictures()
+        except NemotronError as error:
+            self.breaker.record_failure(error)
+            self._report_outage(error)
+        else:
+            if self.reads_pictures is not None:
+                self.breaker.record_success()
+                self._report_recovery()
+
     async def _watch(self) -> None:
         while True:
             patience = min(PROBE_PAUSE_SECONDS_MAX, PROBE_PAUSE_SECONDS * 2.0**self.breaker.trips)
             await asyncio.sleep(random.uniform(patience / 2, patience))
+            is_unknown = self.read and self.reads_pictures is None and self.breaker.state != "open"
+            if is_unknown and (self._learning is None or self._learning.done()):
+                self._learning = asyncio.create_task(self._learn())
             if self.breaker.state == "open":
                 self.breaker.record_probe(await self.client.is_alive())
             elif self._tasks and self._loop.time() - self._last_answer > SILENT_SECONDS:
@@ -180,6 +286,8 @@ class LlmQueue:
     def _report_outage(self, error: NemotronError) -> None:
         if self.breaker.state == "open" and not self._down_since:
             self._down_since = self._loop.time()
+            if self.options.pictures == "auto":
+                self.reads_pictures, self._probe_due = None, 0.0
             log.warning("%s; until it works again, events wait with the rules' verdict", error)
 
     def _report_recovery(self) -> None:

@@ -13,16 +13,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.surroundings import Surroundings
-from hearthwatch.record.verdicts import Case
+from hearthwatch.schemas.case import Case, Facts, Sighting, Surroundings
 from hearthwatch.schemas.items import RISK_FLOORS, Verdict, from_microseconds
+from hearthwatch.stages import picture_verdict
 from hearthwatch.stages.acts import TrackFacts
 from hearthwatch.stages.claims import check
+from hearthwatch.stages.crops import Drawn, Exposure, Shown, as_dict, choose, describe_tracks
+from hearthwatch.stages.picture_verdict import Ground
 from hearthwatch.stages.rules import RulesJudge, replay, surroundings_of
 
 NAME_MAX, NOTES_MAX = 60, 400  # characters
@@ -47,7 +49,8 @@ PROMPTS = {
     file.stem: file.read_text(encoding="utf-8").removesuffix("\n")
     for file in sorted(Path(__file__).with_name("prompts").glob("*.txt"))
 }
-LATEST = "v2"
+LATEST, WITHOUT_PICTURES = "v3", "v2"
+"""`v3` shows pictures; where there are none, and to a model that takes none, the question is that of `v2`."""
 V1_KEYS = frozenset("camera from to seconds part_of_day frames objects usual owner_notes".split())
 
 POSITIONS = (("top", "middle", "bottom"), ("left", "centre", "right"))
@@ -68,15 +71,48 @@ class Question(NamedTuple):
     floor: int
     """The lowest score that is stored."""
     version: str = LATEST
+    shots: tuple[Exposure, ...] = ()
+    """Pictures to draw for it."""
+    shown: tuple[Shown, ...] = ()
+    """The tracks that the level rests on."""
+    ground: Ground | None = None
+    drawn: tuple[Drawn, ...] = ()
+    """Pictures that are sent."""
+
+    def picture_numbers(self) -> dict[int, list[int]]:
+        """Return for each track that is shown the numbers of its pictures: its crops, else the scene."""
+        numbers: dict[int, list[int]] = {}
+        for n, drawn in enumerate(self.drawn, 1):
+            if drawn.shot.track:
+                numbers.setdefault(drawn.shot.track, []).append(n)
+        scene = next((d.shot.boxes for d in self.drawn if not d.shot.track), ())
+        for track, _ in scene[:1] if not numbers else ():
+            numbers[track] = [1]
+        return numbers
 
 
-def question(case: Case, rules: Callable[[Surroundings], RulesJudge], zone: tzinfo | None = None, version: str = LATEST) -> Question:  # fmt: skip
-    """Judge an event by the rules, and describe it; `rules` makes their judge, as for the pipeline."""
-    judge = replay(case.facts, rules(case.surroundings or surroundings_of(case.facts)))
+def question(
+    case: Case, rules: Callable[[Surroundings], RulesJudge], zone: tzinfo | None = None, version: str = LATEST, pictures: int = 0
+) -> Question:  # fmt: skip
+    """Judge an event by the rules, and describe it; `rules` makes their judge, as for the pipeline.
+
+    `pictures`: how many may be shown.
+    """
+    paths: dict[int, list[Sighting]] = {}
+    judge = replay(case.facts, rules(case.surroundings or surroundings_of(case.facts)), paths)
     line, verdict = describe(case, judge, zone), judge.verdict(case.facts)
     if version == "v1":
         line = {key: value for key, value in line.items() if key in V1_KEYS}
-    return Question(case.facts, line, verdict, floor(case, judge, verdict), version)
+    asked = Question(case.facts, line, verdict, floor(case, judge, verdict), version)
+    if version != LATEST or not pictures:
+        return asked._replace(version=min(version, WITHOUT_PICTURES))
+    tracks, terms = judge.tracks(), judge.terms()
+    ground = Ground(
+        verdict.risk_score, asked.floor, any(term.is_hard for term in terms), frozenset(a.what for t in tracks for a in t.acts),
+        judge.signature().place or "", judge.is_dark, bool(case.usual and case.usual.points < 0),
+    )  # fmt: skip
+    shots, shown = choose(case.facts, paths, tracks, pictures), describe_tracks(paths, tracks)
+    return asked._replace(shots=shots, shown=shown, ground=ground)
 
 
 def floor(case: Case, judge: RulesJudge, rules: Verdict) -> int:
@@ -91,9 +127,22 @@ def floor(case: Case, judge: RulesJudge, rules: Verdict) -> int:
     return RISK_FLOORS[LEVELS[max(0, LEVELS.index(rules.risk_level) - below)]]
 
 
-def messages(asked: Question) -> list[dict[str, str]]:
-    """Return the static text, then the line of ASCII."""
-    return [{"role": "system", "content": PROMPTS[asked.version]}, {"role": "user", "content": write_line(asked.line)}]
+def messages(asked: Question) -> list[dict[str, Any]]:
+    """Return the static text, then the line of ASCII, then each picture behind its note."""
+    text = PROMPTS[asked.version if asked.drawn else min(asked.version, WITHOUT_PICTURES)]
+    content: Any = write_line(asked.line)
+    if asked.drawn:
+        content = [_text(content)]
+        for n, drawn in enumerate(asked.drawn, 1):
+            content += [
+                _text(f"Picture {n}: {drawn.shot.note}"),
+                {"type": "image_url", "image_url": {"url": drawn.url()}},
+            ]
+    return [{"role": "system", "content": text}, {"role": "user", "content": content}]
+
+
+def _text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
 
 
 def write_line(line: dict[str, Any]) -> str:
@@ -206,12 +255,14 @@ def size(s: Sighting, facts: Facts) -> str:
 # -- the answer
 
 
-def schema(facts: Facts) -> dict[str, Any]:
+def schema(asked: Question) -> dict[str, Any]:
     """Return the JSON schema of an answer, in the order in which it is written: reasons first, the score last.
 
     Only detections in the line can be cited. What a grammar cannot promise is checked again in `verdict`.
     """
-    ids = citable_ids(facts)
+    if asked.drawn:
+        return picture_verdict.schema(asked.picture_numbers(), SUMMARY_MAX)
+    ids = citable_ids(asked.facts)
     return {
         "type": "object",
         "properties": {
@@ -241,6 +292,16 @@ def verdict(answer: dict[str, Any], asked: Question) -> Verdict:
     Raises:
         ValueError: the answer is no verdict.
     """
+    if asked.drawn:
+        return _with_pictures(answer, asked)
+    verdict = _by_boxes(answer, asked)
+    if asked.version == LATEST:  # pictures were wanted
+        words = f"{verdict.reasoning} (No picture of it was left: judged by its boxes.)"
+        verdict = replace(verdict, reasoning=words, picture_verdict="unverified")
+    return verdict
+
+
+def _by_boxes(answer: dict[str, Any], asked: Question) -> Verdict:
     score, reasoning, summary = answer.get("risk_score"), answer.get("reasoning"), answer.get("summary")
     if type(score) is not int or not 0 <= score <= 100:
         raise ValueError(f"risk_score = {_short(score)} is no whole number from 0 to 100")
@@ -263,6 +324,37 @@ def verdict(answer: dict[str, Any], asked: Question) -> Verdict:
     if score < asked.floor:
         kept += f" (Raised from {score} to {asked.floor}: the rules say {asked.rules.risk_level}, and no text lowers what they rest on.)"
     return Verdict(max(score, asked.floor), sentence, kept, cited, analyzer="nemotron")
+
+
+def _with_pictures(answer: dict[str, Any], asked: Question) -> Verdict:
+    """Read an answer about pictures: the score is computed, what the model writes is quoted as far as the boxes support it."""
+    assert asked.ground
+    score, numbers = answer.get("risk_score"), asked.picture_numbers()
+    if type(score) is not int or not 0 <= score <= 100:
+        raise ValueError(f"risk_score = {_short(score)} is no whole number from 0 to 100")
+    if not isinstance(answer.get("summary"), str) or not (sentence := plain(answer["summary"], SUMMARY_MAX)):
+        raise ValueError("there is no summary")
+    picture_verdict.check_answer(answer, numbers)
+    outcome = picture_verdict.judge(answer, asked.shown, asked.ground, bool(ORDERS.search(answer["writing"])))
+    tracks = {str(n): answer["tracks"][str(n)] for n in numbers}
+    for track in tracks.values():
+        track["because"] = plain(track["because"], picture_verdict.BECAUSE_MAX)
+    if outcome.raised_by:
+        sentence = f"{asked.rules.summary}: {', '.join(outcome.raised_by)}"[:SUMMARY_MAX]
+    elif outcome.verdict == "rejected" or check(sentence, asked.line)[1]:
+        sentence = asked.rules.summary
+    seen = "; ".join(f"track {n} is {given['is']}" for n, given in tracks.items())
+    against = check(plain(answer["against"], picture_verdict.AGAINST_MAX), asked.line)[0]
+    reasons = f"{outcome.words}: {outcome.score} of 100. Pictures: {outcome.verdict} ({seen}). {against}".rstrip()
+    cited = {asked.drawn[n - 1].shot.detection for n in outcome.cited or range(1, len(asked.drawn) + 1)}
+    kept = {
+        "shown": as_dict(asked.drawn), "tracks": tracks, "acts": answer["acts"], "writing": plain(answer["writing"], NAME_MAX),
+        "resident_likely": answer["resident_likely"], "cue": plain(answer["cue"], picture_verdict.CUE_MAX),
+    }  # fmt: skip
+    return Verdict(
+        outcome.score, sentence, reasons, evidence(sorted(cited), asked.facts), analyzer="nemotron",
+        picture_verdict=outcome.verdict, analysis=kept,
+    )  # fmt: skip
 
 
 def _short(value: object) -> str:

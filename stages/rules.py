@@ -14,14 +14,15 @@ from datetime import datetime, tzinfo
 from functools import partial
 from heapq import nsmallest
 from itertools import groupby
-from typing import get_args
+from typing import NamedTuple, get_args
 
-from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.surroundings import Signature, Surroundings, Term
+from hearthwatch.schemas.case import Facts, Sighting, Signature, Surroundings, Term
+from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, from_microseconds
 from hearthwatch.schemas.zones import ZoneKind
 from hearthwatch.stages.acts import RUSH_SECONDS, TOGETHER_SECONDS, Act, Entities, Entity, TrackFacts
-from hearthwatch.stages.darkness import Darkness, by_picture
+from hearthwatch.stages.darkness import Darkness, by_picture, darkness
+from hearthwatch.stages.own_rules import OwnRule
 
 KIND = {
     "person": 20, "car": 10, "truck": 10, "bus": 8, "motorcycle": 12, "bicycle": 8, "package": 10, "backpack": 8,
@@ -72,11 +73,34 @@ def judge(
     return replay(facts, RulesJudge(surroundings or surroundings_of(facts), zone, darkness)).verdict(facts)
 
 
-def replay(facts: Facts, rules: RulesJudge) -> RulesJudge:
-    """Let a judge take in all pictures of an event."""
+def judge_by_rules(context: Context) -> Callable[[Surroundings], RulesJudge]:
+    """Return what makes the judge of an event."""
+    own = [OwnRule(name, context.failures) for name in context.rules]
+    return partial(
+        RulesJudge, zone=context.zone, darkness=darkness(context), own=own, is_built_in=context.built_in_rules
+    )
+
+
+def replay(facts: Facts, rules: RulesJudge, paths: dict[int, list[Sighting]] | None = None) -> RulesJudge:
+    """Let a judge take in all pictures of an event; note in `paths` the boxes of each track by its number."""
     for picture in [list(boxes) for _, boxes in groupby(facts.sightings, key=lambda s: s.frame_id)]:
         rules.add(picture[0].at, Counter(s.object_type for s in picture), lambda: picture)  # noqa: B023 (called at once)
+        if paths is not None:
+            for track in rules.entities.tracker.live:
+                if track.last.frame_id == picture[0].frame_id:
+                    paths.setdefault(track.number, []).append(track.last)
     return rules
+
+
+class _Person(NamedTuple):
+    """The terms of one person, and what they depend on that changes from picture to picture."""
+
+    entity: Entity
+    place: str
+    is_body: bool
+    terms: list[Term]
+    order: tuple[int, int, int]
+    state: tuple[object, ...]
 
 
 def surroundings_of(facts: Facts) -> Surroundings:
@@ -91,14 +115,25 @@ class RulesJudge:
     """
 
     def __init__(
-        self, surroundings: Surroundings, zone: tzinfo | None = None, darkness: Darkness | None = None
+        self,
+        surroundings: Surroundings,
+        zone: tzinfo | None = None,
+        darkness: Darkness | None = None,
+        own: Sequence[OwnRule] = (),
+        is_built_in: bool = True,
     ) -> None:
         self.surroundings, self.zone = surroundings, zone
+        self.own, self.is_built_in = own, is_built_in
+        self._taken: list[Sighting] = []
+        self._pictures = 0
+        self._own_terms: tuple[int, list[Term]] = (0, [])
+        """After how many pictures, and the terms of own rules."""
         self.darkness = darkness or partial(by_picture, zone=zone)
         self.objects: dict[str, int] = {}
         self.entities = Entities(surroundings)
         self._paid_until = 0
         self._hints: dict[Signature, list[Term]] = {}
+        self._people: dict[int, _Person] = {}
 
     def add(self, at: int, objects: Mapping[str, int], boxes: Callable[[], Sequence[Sighting]]) -> None:
         """Take in the next picture; of a crowd all are counted, and some are followed."""
@@ -107,11 +142,15 @@ class RulesJudge:
             self.hour, self.is_workday = moment.hour, moment.weekday() < 5
             self.is_deep = is_between(self.hour, ASLEEP_FROM, ASLEEP_UNTIL)
             self.is_dark = self.darkness(at, self.surroundings.is_grey)
+        self._pictures += 1
         for kind, n in objects.items():
             self.objects[kind] = max(n, self.objects.get(kind, 0))
         if at < self._paid_until:
             return
-        pairs = self.entities.add(at, boxes())
+        seen = boxes()
+        if self.own:
+            self._taken += seen
+        pairs = self.entities.add(at, seen)
         paid = max(self._paid_until, at - CREDIT_MICROSECONDS)
         self._paid_until = paid + (PICTURE_PAIRS + pairs) * PAIR_MICROSECONDS
 
@@ -147,7 +186,7 @@ class RulesJudge:
         return Verdict(
             score,
             summary(facts.objects, seconds / 1e6, facts.camera_name, start, taken),
-            f"{listed}: {score} of 100, by the rules",
+            f"{listed or 'nothing'}: {score} of 100, by the rules",
             evidence(facts.sightings, decisive),
         )
 
@@ -155,26 +194,37 @@ class RulesJudge:
 
     def _judged(self) -> tuple[Entity | None, list[Term], Signature]:
         """Return the gravest object, the terms, and what such events have in common."""
-        people = [(a, [*self._person(a)]) for a in self.entities.people()]
-        gravest, terms = max(
-            people,
-            key=lambda pair: (total(pair[1]), points(pair[1]), -pair[0].track.number),
-            default=(None, [Term(0, "")]),
-        )
-        kind, other = self._others()
-        if gravest is None or (kind != "person" and total(terms) <= total(other)):
-            gravest, terms = None, other
-        else:
-            terms += self._group(people)
-        place = _gravest(gravest) if gravest else ""
+        people = [self._judged_person(a) for a in self.entities.people()]
+        self._people = {p.entity.track.number: p for p in people}
+        first = max(people, key=lambda person: person.order, default=None)
+        kind, terms = self._others()
+        gravest, place = None, ""
+        if first and not (kind != "person" and first.order[0] <= total(terms)):
+            gravest, place, terms = first.entity, first.place, [*first.terms, *self._group(people)]
         signature = Signature(
             self.surroundings.camera_id, place if place in get_args(ZoneKind) else None,  # type: ignore[arg-type]
             "person" if gravest else kind, bool(gravest and gravest.entered == "own_door"), self.hour, self.is_workday,
         )  # fmt: skip
-        terms = [term for term in [*terms, *self._hint(signature)] if term.points]
-        if (above := min(points(terms), 100) - SOFT) > 0 and not any(term.is_hard for term in terms):
+        terms = [term for term in [*terms, *self._hint(signature)] if term.points] if self.is_built_in else []
+        terms += self._judge_by_own()
+        if (
+            self.is_built_in
+            and (above := min(points(terms), 100) - SOFT) > 0
+            and not any(term.is_hard for term in terms)
+        ):
             terms.append(Term(min(100, points(terms)) - points(terms) - above * 4 // 5, "without a hard sign"))
         return gravest, terms, signature
+
+    def _judge_by_own(self) -> list[Term]:
+        """Return the terms of own rules, which are asked once for each picture."""
+        if self.own and self._own_terms[0] != self._pictures:
+            s, taken = self.surroundings, tuple(self._taken)
+            facts = Facts(
+                min(one.frame_id for one in taken), s.camera_id, s.camera_name or s.camera_id, s.started_at, taken[-1].at,
+                self._pictures, s.width, s.height, taken,
+            )  # fmt: skip
+            self._own_terms = self._pictures, [term for rule in self.own for term in rule(facts, s)]
+        return self._own_terms[1]
 
     def _hint(self, signature: Signature) -> list[Term]:
         """Return the terms of what is normal here, and of what the owner answered."""
@@ -188,17 +238,28 @@ class RulesJudge:
         kinds = self.objects if self.objects.keys() <= {"person"} else self.objects.keys() - {"person"}
         kind = max(kinds, key=lambda kind: (KIND.get(kind, OTHER), kind))
         terms = [Term(KIND.get(kind, OTHER), kind, kind == "bear")]
-        wheels = [a for a in self.entities.all.values() if a.track.family == "vehicle" and a.is_plausible]
-        private = [a for a in wheels if _gravest(a) not in ("public", "") and a.track.moved > 0.3]
+        wheels = [a for a in self.entities.all.values() if a.track.family == "vehicle" and a.track.moved > 0.3]
+        private = [a for a in wheels if a.is_plausible and _gravest(a) not in ("public", "")]
         if kind != "person" and private and self.is_dark:
             terms.append(Term(14 if self.is_deep else 6, "a vehicle on own ground in the dark"))
         return kind, terms
 
-    def _person(self, a: Entity) -> Iterator[Term]:
+    def _judged_person(self, a: Entity) -> _Person:
+        """Return the terms of one person; those of the picture before if nothing changed that they depend on."""
+        there, t = self.entities, a.track
+        state = (t.seen, len(a.acts), there.has_left(a), there.is_flicker, there.is_house_out)
+        known = self._people.get(t.number)
+        if known and known.state == state and not a.beside:  # things change without it
+            return known
+        place, is_body = _gravest(a), there.is_body(a)
+        terms = [*self._person(a, place, is_body)]
+        return _Person(a, place, is_body, terms, (total(terms), points(terms), -t.number), state)
+
+    def _person(self, a: Entity, place: str, is_body: bool) -> Iterator[Term]:
         """Yield the terms of one person."""
-        place, dark = _gravest(a), self.is_dark
+        dark = self.is_dark
         yield Term(KIND["person"], "person")
-        if a.track.seen >= 3 and not self.entities.is_body(a):
+        if a.track.seen >= 3 and not is_body:
             yield Term(-12, "does not look or move like a person")
             return
         doubt = a.is_doubtful
@@ -213,18 +274,18 @@ class RulesJudge:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
         else:
             yield Term(PUBLIC, "on public ground by day")
-        yield from self._residents(a)
+        yield from self._residents(a, place)
         if own and not doubt:
             yield from self._movement(a)
         yield from self._handling(a)
 
-    def _residents(self, a: Entity) -> Iterator[Term]:
+    def _residents(self, a: Entity, place: str) -> Iterator[Term]:
         if a.entered == "own_door":
             yield Term(-32, "comes from the own door")
-        elif a.near_door and _gravest(a) != "public":
+        elif a.near_door and place != "public":
             yield Term(-18, "comes from near the own door")
         elif a.is_from_car:
-            yield Term(-14, "arrives by car")
+            yield Term(-14, f"arrives by {a.cycle or 'car'}")
         elif self.entities.is_at_home(a):
             yield Term(-14, "joins people of the house")
         if a.entered != "own_door" and self.entities.left(a) == "own_door" and a.track.seconds < 40:
@@ -250,6 +311,8 @@ class RulesJudge:
             yield Term(4 if a.did("approaches") else 0, "comes nearer")
             yield Term(10 if a.did("returns") else 0, "returns")
             yield Term(6 if stops else 0, "stops")
+        if a.at_door and any(where == "window" for where, _ in a.stops):
+            yield Term(10 if dark else 30, "at the door and at a window")
         # where it stood when the camera's last event was cut is no other place
         places = stops - (a.before is not None)
         if places > 1:
@@ -270,19 +333,20 @@ class RulesJudge:
             night = self.is_dark and self.is_deep
             yield Term(40 if night else 15, f"at {len(wheels)} vehicles", night)
 
-    def _group(self, people: Sequence[tuple[Entity, list[Term]]]) -> Iterator[Term]:
+    def _group(self, people: Sequence[_Person]) -> Iterator[Term]:
         """Yield what several people at once say."""
-        bodies = [a for a, _ in people if self.entities.is_body(a) and _gravest(a) != "public"]
+        bodies = [p for p in people if p.place != "public" and p.is_body]
         n = self.entities.at_once()
         if n >= GATHERING:
             yield Term(-15, f"a gathering of {n} people")
         if self.objects.get("person", 0) >= GATHERING:
             return
-        near = [a.did("approaches") for a in bodies if not self.entities.is_at_home(a) and _gravest(a) != "own_door"]
+        comers = [p.entity for p in bodies if p.place != "own_door" and not self.entities.is_at_home(p.entity)]
+        near = [a.did("approaches") for a in comers]
         n = most_within([act.at for act in near if act], TOGETHER_SECONDS)
         if n > 2 and self.is_dark:
             yield Term(25, f"{n} people come nearer together")
-        rush = most_within([a.run_at for a in bodies if a.run_at is not None], RUSH_SECONDS)
+        rush = most_within([p.entity.run_at for p in bodies if p.entity.run_at is not None], RUSH_SECONDS)
         if rush > 1 and self.is_dark:
             yield Term(20, f"{rush} people run together", True)
 
@@ -307,9 +371,10 @@ def _gravest(a: Entity) -> str:
     """Return the gravest place that it was at in at least two pictures, or in half of them."""
     least = min(2, (a.track.seen + 1) // 2)
     where = a.ways if a.track.family == "person" else a.places
-    if where["own_door"] and any(place == "private" and stop.seconds >= PAUSE_SECONDS for place, stop in a.stops):
+    found = next((place for place in GRAVITY if where[place] >= least), a.place)
+    if found == "own_door" and any(place == "private" and stop.seconds >= PAUSE_SECONDS for place, stop in a.stops):
         return "private"  # who only goes to the door does not stand about on the way
-    return next((place for place in GRAVITY if where[place] >= least), a.place)
+    return found
 
 
 def is_between(hour: int, start: int, until: int) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
 
-from hearthwatch.record.events import Sighting
+from hearthwatch.schemas.case import Sighting
 
 FAMILIES = {
     "person": "person", "car": "vehicle", "truck": "vehicle", "bus": "vehicle", "bicycle": "cycle", "motorcycle": "cycle",
@@ -190,11 +190,9 @@ class Tracker:
 
     def _match(self, at: int, live: Sequence[Track], boxes: Sequence[Sighting]) -> list[Track]:
         pairs = []
+        measured = [(*foot(s), size(s), s.object_type) for s in boxes]
         for i, t in enumerate(live):
-            for j, s in enumerate(boxes):
-                cost = _cost(t, s, at)
-                if cost is not None:
-                    pairs.append((cost, t.number, i, j))
+            pairs += [(cost, t.number, i, j) for j, cost in _costs(t, measured, at)]
         seen: dict[int, Track] = {}
         used = set[int]()
         for _, _, i, j in sorted(pairs):
@@ -209,20 +207,21 @@ class Tracker:
         return [seen[j] for j in range(len(boxes))]
 
 
-def _cost(t: Track, s: Sighting, at: int) -> float | None:
-    """Return how ill a box fits an object, 0 is best; None: they cannot be one."""
-    seconds = max(0.2, (at - t.last.at) / 1e6)
-    was, now = size(t.last), size(s)
-    ratio = max(was, now) / max(1, min(was, now))
-    if ratio > SIZE_RATIO ** max(1.0, min(seconds, 4.0)) * 1.15:
-        return None
-    (x, y), (ex, ey), (lx, ly) = foot(s), t.expected(at), foot(t.last)
-    largest = max(was, now, 1)
-    near = math.hypot(x - lx, y - ly) / largest
-    if near > min(SPEED_MAX.get(t.family, 3.0) * seconds + SLACK, REACH_MAX):
-        return None
-    ahead = math.hypot(x - ex, y - ey) / largest
-    return 0.6 * ahead + 0.4 * near + 0.8 * math.log(ratio) + (0 if s.object_type == t.last.object_type else 0.15)
+def _costs(t: Track, boxes: Sequence[tuple[float, float, int, str]], at: int) -> Iterator[tuple[int, float]]:
+    """Yield how ill each box fits an object, 0 is best, for those that may be it; boxes are where they stand, size and kind."""
+    seconds, was = max(0.2, (at - t.last.at) / 1e6), size(t.last)
+    (ex, ey), (lx, ly) = t.expected(at), foot(t.last)
+    ratio_max = SIZE_RATIO ** max(1.0, min(seconds, 4.0)) * 1.15
+    reach = min(SPEED_MAX.get(t.family, 3.0) * seconds + SLACK, REACH_MAX)
+    for j, (x, y, now, kind) in enumerate(boxes):
+        largest = max(was, now, 1)
+        if abs(x - lx) > reach * largest:
+            continue  # most pairs
+        near, ratio = math.hypot(x - lx, y - ly) / largest, max(was, now) / max(1, min(was, now))
+        if near > reach or ratio > ratio_max:
+            continue
+        ahead = math.hypot(x - ex, y - ey) / largest
+        yield j, 0.6 * ahead + 0.4 * near + 0.8 * math.log(ratio) + (0 if kind == t.last.object_type else 0.15)
 
 
 def tallest(boxes: Sequence[Sighting]) -> list[Sighting]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, ours and our processes': workers share the cores
+
+# Python's own caches of compiled files, where the environment forbids them: a worker would compile every test, a process the product.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 SETTINGS = {variable.name for variable in variables()}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith("BYTEWAX_")]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +12,17 @@ from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
-from hearthwatch.api.file_serving import REVALIDATE, FileRefused, open_file, parse_filename, serve_file
+from hearthwatch.api.file_serving import REVALIDATE, open_original, serve_file
 from hearthwatch.api.params import CameraName
 from hearthwatch.record import Record, now
 from hearthwatch.record import cameras as stored
-from hearthwatch.record.copies import Copy, find_moved
 from hearthwatch.record.paths import camera_id, escape, unescape
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read import zone_suggestions
 from hearthwatch.record.read.events import iso
 from hearthwatch.record.surroundings import zones_of
+from hearthwatch.record.thumbnail_drawing import cut_borders
+from hearthwatch.record.thumbnails import ThumbnailError, find
 from hearthwatch.record.units import LEVELS, QUARTER, SECOND
 from hearthwatch.schemas.zones import ZONES_MAX
 
@@ -56,7 +58,9 @@ def add_camera(state: State, body: models.CameraCreate) -> Response:
     id, name = camera_id(folder), body.name or folder
     if other := _merged_into(state, id):
         raise HTTPException(409, f"Camera {id} was merged into {other}, to which its folder delivers")
-    if not state.write(lambda record: stored.add_camera(record, id, name, folder, body.status, body.notes)):
+    with state.reader.snapshot() as record:
+        is_known = record.one("SELECT 1 FROM cameras WHERE id = ?", id)
+    if is_known or not state.write(lambda r: stored.add_camera(r, id, name, folder, body.status, body.notes), 0):
         raise HTTPException(409, f"Camera with id {id} already exists")
     return json_response(_camera(state, id), 201)
 
@@ -105,8 +109,12 @@ def preview_zones(
         }
         for row in report["differences"]["events"][:PREVIEWED_MAX]
     ]
+    totals = {
+        side: {name: report[side][name] for name in models.PreviewTotals.model_fields} for side in ("before", "after")
+    }
     return json_response(
         {"since": report["since"], "frames": report["frames"], "counts": report["counts"]["events"], "events": rows}
+        | totals
     )
 
 
@@ -114,8 +122,8 @@ def preview_zones(
 @run_on_slow_threads
 def suggest_zones(state: State, camera_id: CameraName) -> Response:
     """Suggest zones from where people were first seen and where they passed in the last 30 days."""
-    drawn = zones_of(camera_id, json.dumps(_camera(state, camera_id)["zones"]))
-    with state.reader.snapshot() as record:
+    drawn = zones_of(camera_id, json.dumps(_camera(state, camera_id)["zones"] or []))
+    with state.reader.snapshot(camera_id) as record:
         return json_response({"zones": zone_suggestions.suggest(record, camera_id, drawn, now())})
 
 
@@ -123,7 +131,7 @@ def suggest_zones(state: State, camera_id: CameraName) -> Response:
 def remove_camera(state: State, camera_id: CameraName) -> Response:
     """Delete a camera with its detections and events. Uploads stay and are not processed again; a new one creates it again."""
     _camera(state, camera_id)
-    if not state.write(lambda record: stored.remove_camera(record, camera_id, state.settings.hearthwatch_data_dir)):
+    if not state.write(lambda record: stored.remove_camera(record, camera_id, state.data_dir_of(record))):
         raise _not_found(camera_id)
     return Response(status_code=204)
 
@@ -153,17 +161,22 @@ def merge_camera(state: State, camera_id: CameraName, body: models.CameraMerge) 
 @router.get("/cameras/{camera_id}/snapshot", response_class=Response, responses=models.JPEG_OR_NOT_FOUND)
 @run_on_slow_threads
 def snapshot(state: State, camera_id: CameraName, request: Request) -> Response:
-    """Get the newest picture of the camera."""
+    """Get the newest picture of the camera; if all originals are gone, the newest thumbnail."""
     _camera(state, camera_id)
-    base = state.settings.foscam_base_path
     with state.reader.snapshot() as record:
-        for picture in queries.newest_pictures(record, camera_id, SNAPSHOTS_TRIED):
-            path = (find_moved(record, base, picture["path"], None) or Copy(0, "", **picture, captured_at=0)).path
-            try:
-                file = open_file(base, parse_filename(path), path)
-            except FileRefused:
-                continue  # deleted: the one before may exist
-            return serve_file(file, request, REVALIDATE)
+        newest = [picture["id"] for picture in queries.newest_pictures(record, camera_id, SNAPSHOTS_TRIED)]
+        sql = "SELECT frame_id FROM detections WHERE camera_id = ? ORDER BY detected_at DESC LIMIT ?"
+        seen = [frame for (frame,) in record.rows(sql, camera_id, SNAPSHOTS_TRIED)]
+        for frame in dict.fromkeys((*newest, *seen)):
+            base, data_dir = state.folders_of(frame)
+            if file := open_original(record, base, data_dir, frame, camera_id):
+                return serve_file(file, request, REVALIDATE)
+        for frame in dict.fromkeys(seen):
+            with suppress(ThumbnailError, OSError):
+                size = record.one("SELECT width, height FROM frames WHERE id = ?", frame)
+                base, data_dir = state.folders_of(frame)
+                picture = cut_borders(find(record, data_dir, base, frame).read_bytes(), *size)
+                return Response(picture, 200, {"cache-control": REVALIDATE}, "image/jpeg")
     raise HTTPException(404, f"Camera {camera_id} has no picture")
 
 

@@ -54,7 +54,7 @@ def detection_image(state: State, detection_id: DetectionId, request: Request) -
     with state.reader.snapshot() as record:
         if not 0 <= detection_id < 1 << 63 or queries.detection(record, detection_id) is None:
             raise HTTPException(404, f"Detection with id {detection_id} not found")
-        data, base = state.settings.hearthwatch_data_dir, state.settings.foscam_base_path
+        base, data = state.folders_of(detection_id // PER_FRAME)
         try:
             path = thumbnails.find(record, data, base, detection_id // PER_FRAME)
         except thumbnails.ThumbnailError as error:

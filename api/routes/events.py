@@ -59,7 +59,7 @@ def _page(record: Record, f: Filter, page: Paging) -> dict[str, Any]:
 @router.patch("", response_model=models.ReviewResult, responses=models.INVALID)
 def review_events(state: State, body: models.ReviewRequest) -> Response:
     """Mark all events of a level, or those with these ids; `ids` in the response are those that changed."""
-    ids = state.write(lambda record: reviews.review(record, body.reviewed, body.ids, body.risk_level, body.camera_id))
+    ids = state.review(body.reviewed, body.ids, body.risk_level, body.camera_id)
     return json_response({"count": len(ids), "ids": ids})
 
 
@@ -120,7 +120,7 @@ def format_cell(value: object) -> str:
 @router.get("/{event_id}", response_model=models.EventDetail, responses=models.EVENT_NOT_FOUND)
 def get_event(state: State, event_id: EventId) -> Response:
     """Get one event with its history, pictures and how long each step took. 404 for a merged one, with `merged_into`."""
-    with state.reader.snapshot() as record:
+    with state.reader.snapshot(event_id) as record:
         found = in_range(event_id) and queries.event(record, event_id)
         if not found:
             return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
@@ -138,16 +138,18 @@ def edit_event(state: State, event_id: EventId, body: models.EventUpdate) -> Res
     if changes.get("reviewed", False) is None:
         del changes["reviewed"]
     if not in_range(event_id) or not state.write(lambda record: reviews.edit_event(record, event_id, changes)):
-        with state.reader.snapshot() as record:
+        with state.reader.snapshot(event_id) as record:
             return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
-    with state.reader.snapshot() as record:
+    if "reviewed" in changes and len(state.cells) > 1:
+        state.mark_copies(changes["reviewed"], [event_id])
+    with state.reader.snapshot(event_id) as record:
         return json_response(queries.event(record, event_id))
 
 
 @router.get("/{event_id}/detections", response_model=models.DetectionPage, responses=models.EVENT_NOT_FOUND)
 def event_detections(state: State, event_id: EventId, limit: Limit = 1000, offset: Offset = 0) -> Response:
     """List the event's boxes in order of capture."""
-    with state.reader.snapshot() as record:
+    with state.reader.snapshot(event_id) as record:
         if not in_range(event_id) or queries.event(record, event_id) is None:
             return not_found("Event", event_id, in_range(event_id) and lineage.merged_into(record, event_id))
         found = detections.detections_of_event(record, event_id)

@@ -13,6 +13,7 @@ from hearthwatch.api.dependencies import State, json_response
 from hearthwatch.api.params import EventId
 from hearthwatch.api.routes.events import ID_MAX, in_range, not_found
 from hearthwatch.record import feedback, now
+from hearthwatch.record.baselines import summarize_baselines
 from hearthwatch.record.read import events, lineage
 from hearthwatch.record.signed_links import read_token
 
@@ -27,7 +28,7 @@ def answer_event(state: State, event_id: EventId, body: models.FeedbackRequest) 
     """Answer what an event was. It replaces the event's earlier answer, marks it as reviewed, and holds for such events that start later."""
     at = now()
     try:
-        id = in_range(event_id) and state.write(lambda r: feedback.write_answer(r, event_id, body.answer, at))
+        id = in_range(event_id) and state.answer(event_id, body.answer, at)
     except feedback.FeedbackError as refused:
         raise HTTPException(409, str(refused)) from None
     with state.reader.snapshot() as record:
@@ -43,6 +44,13 @@ def list_feedback(state: State) -> Response:
         return json_response({"feedback": feedback.list_answers(record, now())})
 
 
+@router.get("/api/baselines", response_model=models.Baselines)
+def list_baselines(state: State) -> Response:
+    """List what is normal for each camera, as it was counted last."""
+    with state.reader.snapshot() as record:
+        return json_response({"baselines": summarize_baselines(record)})
+
+
 @router.delete("/api/feedback/{feedback_id}", status_code=204, responses=models.NOT_FOUND)
 def revoke_feedback(
     state: State, feedback_id: Annotated[int, Path(description="The answer's id.", ge=0, lt=ID_MAX, examples=[3])]
@@ -56,10 +64,19 @@ def revoke_feedback(
 # -- signed links of notifications
 
 Token = Annotated[str, Path(description="The signed part of a notification's link.", max_length=200)]
-LINK_ERRORS = models.NOT_FOUND | models.CONFLICT | {410: {"description": "The link has expired."}}
+_PAGE, _ERROR = (
+    {"content": {kind: {"schema": schema}}}
+    for kind, schema in (("text/html", {"type": "string"}), ("application/json", {"$ref": "#/components/schemas/ErrorResponse"}))
+)  # fmt: skip
+_ERRORS = models.COMMON_ERRORS | models.INVALID
+LINK_ERRORS: models.Responses = {code: _ERROR | {"description": _ERRORS[code]["description"]} for code in _ERRORS} | {
+    404: _PAGE | {"description": "Not genuine."},
+    409: _PAGE | {"description": "Answered already."},
+    410: _PAGE | {"description": "The link has expired."},
+}
 
 
-@router.get("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
+@router.get("/api/feedback/{token}", name="show_answer_link", response_class=HTMLResponse, responses=LINK_ERRORS)
 @router.post("/api/feedback/{token}", response_class=HTMLResponse, responses=LINK_ERRORS)
 def follow_answer_link(state: State, token: Token, request: Request) -> HTMLResponse:
     """Answer as the link says, once; no API token is needed. GET only shows a button: messengers open links to preview them."""
@@ -71,7 +88,7 @@ def follow_answer_link(state: State, token: Token, request: Request) -> HTMLResp
     if is_expired:
         return _page(410, "This link has expired: answer on the page.")
     try:
-        if request.method == "POST" and state.write(lambda r: feedback.write_answer(r, event, answer, at, once=True)):
+        if request.method == "POST" and state.answer(event, answer, at, once=True):
             return _page(201, f"Answered: {answer.replace('_', ' ')}. Thank you.")
     except feedback.FeedbackError as error:
         return _page(409, f"{error}.")

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from hearthwatch.api import models
-from hearthwatch.api.dependencies import State, json_response
+from hearthwatch.api.dependencies import State, json_response, run_on_slow_threads
 from hearthwatch.api.params import IncidentFilter, IncidentId, Page, Paging
 from hearthwatch.api.routes.events import in_range, not_found
-from hearthwatch.record import Record, reviews
+from hearthwatch.record import Record
 from hearthwatch.record.read import incidents as queries
 from hearthwatch.record.read import lineage
 from hearthwatch.record.read.events import FIRST_PAGE, Filter
@@ -42,6 +42,16 @@ def _page(record: Record, f: Filter, status: str | None, page: Paging) -> dict[s
     }  # fmt: skip
 
 
+@router.patch("", response_model=models.ReviewResult, responses=models.INVALID)
+@run_on_slow_threads
+def review_incidents(state: State, filter: IncidentFilter, body: models.ReviewMatching) -> Response:
+    """Mark all incidents that match, with all of their events; `ids` in the response are the events that changed."""
+    with state.reader.snapshot() as record:
+        found = queries.matching(record, filter)
+    ids = state.review(body.reviewed, incidents=found)
+    return json_response({"count": len(ids), "ids": ids})
+
+
 @router.get("/{incident_id}", response_model=models.IncidentDetail, responses=models.EVENT_NOT_FOUND)
 def get_incident(state: State, incident_id: IncidentId) -> Response:
     """Get one incident with its events. 404 for a merged one, with `merged_into`."""
@@ -55,5 +65,5 @@ def get_incident(state: State, incident_id: IncidentId) -> Response:
 def edit_incident(state: State, incident_id: IncidentId, body: models.IncidentUpdate) -> Response:
     """Mark an incident and all of its events; an absent key changes nothing."""
     if in_range(incident_id) and (reviewed := body.reviewed) is not None:
-        state.write(lambda record: reviews.review(record, reviewed, None, None, None, incident_id))
+        state.review(reviewed, incidents=[incident_id])
     return get_incident(state, incident_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, HTTPException, Query, Response, WebSocket
 
 from hearthwatch.api import models
 from hearthwatch.api.dependencies import AppState, State
-from hearthwatch.api.feed_hub import POSITION
+from hearthwatch.api.feed_hub import POSITION, Seqs
 from hearthwatch.api.transports import EventStream, serve_websocket
 
 router = APIRouter(tags=["live"])
@@ -52,6 +52,6 @@ async def status(state: State) -> Response:
     return await state.cached_response("status", state.status_line, time_dependent=True)
 
 
-def _resume(state: AppState, *given: str | None) -> int | None:
+def _resume(state: AppState, *given: str | None) -> Seqs | None:
     found = (state.hub.parse_position(text) for text in given)
     return next((seq for seq in found if seq is not None), None)

@@ -18,14 +18,15 @@ from hearthwatch.api.file_serving import (
     FileRefused,
     OpenFile,
     open_file,
+    open_original,
     parse_filename,
     serve_file,
 )
-from hearthwatch.api.params import CameraName, FilePath, ThumbnailPath
+from hearthwatch.api.params import CameraName, FilePath, FrameId, ThumbnailPath
 from hearthwatch.api.routes.cameras import camera_folders
 from hearthwatch.record import thumbnails
-from hearthwatch.record.copies import find_moved
-from hearthwatch.record.paths import escape, unescape
+from hearthwatch.record.paths import escape
+from hearthwatch.record.pictures import frame_of
 
 router = APIRouter(prefix="/api/media", tags=["media"])
 
@@ -73,10 +74,16 @@ def upload(
 
 
 def _upload(state: AppState, camera_id: str, name: bytes, shown: str, version: str | None) -> OpenFile:
-    """Open it where it was uploaded; or, if it was moved or replaced, where the same bytes are now."""
-    base, refused = state.settings.foscam_base_path, FileRefused(404, "there is no such file", shown)
+    """Open it where it was uploaded; or, if it was moved, replaced or deleted, where the same bytes are now."""
+    refused, frame = FileRefused(404, "there is no such file", shown), None
     with state.reader.snapshot() as record:
         folders = camera_folders(record, camera_id)
+        uploads = (frame_of(record, escape(os.path.normpath(folder + b"/" + name)), version) for folder in folders)
+        frame = next((upload for upload in uploads if upload is not None), None)
+        sql = "SELECT id FROM frames WHERE camera_id = ? AND state = 'settled' LIMIT 1"
+        base, data_dir = state.folders_of(frame or (record.one(sql, camera_id) or (0,))[0])
+        if version and frame is not None and (original := open_original(record, base, data_dir, frame, shown)):
+            return original
     for folder in folders:
         try:
             file = open_file(base / os.fsdecode(folder), name, shown)
@@ -84,15 +91,28 @@ def _upload(state: AppState, camera_id: str, name: bytes, shown: str, version: s
             if error.status_code != 404:
                 raise
             continue
-        if version in (None, file.version):
+        if version is None or (version == file.version and frame is None):
             return file
         os.close(file.descriptor)
         refused = FileRefused(404, "a newer upload replaced this file", shown)
-    with state.reader.snapshot() as record:
-        for folder in folders:
-            if moved := find_moved(record, base, escape(os.path.normpath(folder + b"/" + name)), version):
-                return open_file(base, unescape(moved.path), shown)
+    if version is None and frame is not None:
+        with state.reader.snapshot() as record:
+            if original := open_original(record, base, data_dir, frame, shown):
+                return original
     raise refused
+
+
+@router.get("/frames/{frame_id}", response_class=Response, responses=RESPONSES)
+@run_on_slow_threads
+def frame_picture(state: State, frame_id: FrameId, request: Request) -> Response:
+    """Get a picture by its frame, also one that was never in the upload tree: from its file, else as it was kept."""
+    shown = str(frame_id)
+    with state.reader.snapshot() as record:
+        base, data_dir = state.folders_of(frame_id)
+        file = open_original(record, base, data_dir, frame_id, shown) if 0 <= frame_id < 1 << 63 else None
+    if file is None:
+        raise FileRefused(404, "there is no such file", shown)
+    return serve_file(file, request, FOREVER.replace("public", "private"))
 
 
 @router.get("/thumbnails/{filename:any_path}", response_class=Response, responses=RESPONSES)
@@ -105,8 +125,9 @@ def thumbnail(state: State, filename: ThumbnailPath, request: Request) -> Respon
 def _thumbnail(state: AppState, name: bytes, shown: str) -> OpenFile:
     if match := _DETECTION.fullmatch(name):
         name = _thumbnail_of_detection(state, int(match[1]), shown)
-    folder = state.settings.hearthwatch_data_dir / "thumbnails"
-    if match := _THUMBNAIL.fullmatch(name):
+    match = _THUMBNAIL.fullmatch(name)
+    folder = state.folders_of(int(match[2]) if match else 0)[1] / "thumbnails"
+    if match:
         _draw_if_missing(state, folder, name, int(match[2]), shown)
     return open_file(folder, name, shown)
 
@@ -129,7 +150,7 @@ def _draw_if_missing(state: AppState, folder: Path, name: bytes, frame_id: int, 
         if row is None or row[0] != f"thumbnails/{name.decode()}":
             return
         try:
-            thumbnails.find(record, state.settings.hearthwatch_data_dir, state.settings.foscam_base_path, frame_id)
+            thumbnails.find(record, folder.parent, state.folders_of(frame_id)[0], frame_id)
         except thumbnails.ThumbnailError as error:
             raise FileRefused(404, str(error), shown) from None
         except OSError as error:

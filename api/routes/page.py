@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import html
 import time
+from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -17,7 +19,7 @@ from starlette.types import Scope
 from hearthwatch.api import models
 from hearthwatch.api.connections import client_address
 from hearthwatch.api.dependencies import State
-from hearthwatch.api.security import COOKIE, SESSION_SECONDS, Session
+from hearthwatch.api.security import COOKIE, SESSION_SECONDS, SIGNED_SECONDS, Session
 
 router = APIRouter()
 
@@ -34,6 +36,8 @@ class Static(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         response.headers.update(NO_CACHE)
+        if path == "offline.js":  # it may answer for the page, which is above its folder
+            response.headers["service-worker-allowed"] = "../"
         return response
 
 
@@ -69,16 +73,33 @@ async def begin_session(state: State, body: models.SessionRequest, request: Requ
         raise HTTPException(401, "the token is wrong", {"www-authenticate": "Bearer"})
     attempts.succeeded(client)
     response = JSONResponse({"status": "ok"})
+    is_secure = request.url.scheme == "https"
+    # a page of another site that shows this one in a frame: browsers send no other cookie there, and none without TLS
+    is_framed = is_secure and bool(state.settings.hearthwatch_frame_ancestors)
     if session.token is not None:
         response.set_cookie(
             COOKIE,
             session.cookie(time.time()),
             SESSION_SECONDS,
             httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
+            samesite="none" if is_framed else "strict",
+            secure=is_secure,
         )
+        if is_framed:  # `partitioned=` needs Python 3.14
+            response.headers["set-cookie"] += "; Partitioned"
     return response
+
+
+@router.post(
+    "/api/session/signed-url", tags=["system"], response_model=models.SignedUrl, responses=models.INVALID,
+)  # fmt: skip
+async def sign_url(state: State, body: models.SignedUrlRequest) -> Response:
+    """Sign a path of this API for a quarter of an hour, for what cannot send a token: a browser's live feed, a picture, a player."""
+    signature, now = Session(state.settings.hearthwatch_api_token), time.time()
+    ends = datetime.fromtimestamp(int(now) + SIGNED_SECONDS, UTC)
+    return JSONResponse(
+        {"url": f"{body.path}?{signature.sign(unquote(body.path), now)}", "ends_at": f"{ends:%Y-%m-%dT%H:%M:%SZ}"}
+    )
 
 
 @router.delete("/api/session", tags=["system"], status_code=204)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import Path as PathParameter
 
 from hearthwatch.api import metrics, models
 from hearthwatch.api.dependencies import AppState, State, json_response, run_on_slow_threads
-from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_message_cursor, parse_message_cursor
+from hearthwatch.api.params import FrameId, Limit, Offset, Start, format_cursor, parse_cursor
+from hearthwatch.api.security import lan_address
 from hearthwatch.record import Record, now
 from hearthwatch.record.conditions import read_messages
 from hearthwatch.record.graph_description import read_description
@@ -19,13 +22,15 @@ from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.problems import read_waiting
 from hearthwatch.record.read import status as queries
 from hearthwatch.record.read.events import iso
+from hearthwatch.record.retention.run import file_sizes
 from hearthwatch.record.units import DAY, QUARTER, SECOND
+from hearthwatch.schemas.settings import values
 from hearthwatch.schemas.text import product_version
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/api/system/health", response_model=models.SystemHealth)
+@router.get("/api/system/health", name="system_health", response_model=models.SystemHealth)
 @run_on_slow_threads
 def health(state: State) -> Response:
     """Get the status of every service and what is wrong; always 200. Only a failing database makes the whole unhealthy."""
@@ -39,11 +44,11 @@ def messages(
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
 ) -> Response:
     """List what began to be wrong and what ended, newest first: the feed's system messages."""
-    before = parse_message_cursor(cursor)
+    at, seq = parse_cursor("s", 2, cursor)
     with state.reader.snapshot() as record:
-        found = read_messages(record, limit + 1, before)
-    more = format_message_cursor(found[limit - 1]["seq"]) if len(found) > limit else None
-    return json_response({"messages": found[:limit], "limit": limit, "next_cursor": more})
+        found = read_messages(record, limit + 1, (at, seq))
+    more = format_cursor("s", *found[limit - 1][:2]) if len(found) > limit else None
+    return json_response({"messages": [message for *_, message in found[:limit]], "limit": limit, "next_cursor": more})
 
 
 @router.get("/api/system/gpu", response_model=models.Gpu)
@@ -71,6 +76,32 @@ def config(state: State) -> Response:
     return json_response(
         {"app_name": "Hearthwatch", "version": product_version(), "detection_confidence_threshold": least} | options
     )
+
+
+@router.get("/api/system/settings", response_model=models.SettingsInForce)
+@run_on_slow_threads
+def settings_in_force(state: State) -> Response:
+    """Get every setting with its value, no secret in it, and what sets it."""
+    chosen = state.settings
+    return json_response({
+        "settings": [value._asdict() for value in values(chosen)], "folder": str(Path.cwd()), "address": lan_address(),
+        "flow": chosen.hearthwatch_flow and str(chosen.hearthwatch_flow),
+        "data_bytes": sum(file_sizes(chosen.hearthwatch_data_dir, chosen.foscam_base_path.resolve())),
+    })  # fmt: skip
+
+
+@router.post("/api/system/notifiers/{name}/test", response_model=models.NotifierTest, responses=models.NOT_FOUND)
+@run_on_slow_threads
+def send_test_notification(
+    state: State,
+    name: Annotated[str, PathParameter(description="The notifier's name in the graph.", examples=["ntfy"])],
+) -> Response:
+    """Send a test notification through this notifier, as `hearthwatch notify --test` does. 404: the graph that runs has no such notifier."""
+    with state.reader.snapshot() as record:
+        nodes = (read_description(record) or {}).get("nodes", ())
+    if not any(node["name"] == name and node.get("notifies") for node in nodes):
+        raise HTTPException(404, f"there is no notifier {name} in the graph that runs")
+    return json_response(state.test_notifier(name))
 
 
 @router.get("/api/system/graph", response_model=models.GraphDescription)
@@ -157,7 +188,7 @@ def retry(state: State, frame_id: FrameId) -> Response:
     if row[0] != "quarantined" or row[1] is None:
         why = "is not in a camera's folder: move the picture into one" if row[0] == "quarantined" else f"is {row[0]}"
         raise HTTPException(409, f"Frame {frame_id} {why}: only a quarantined one can be retried")
-    new = state.write(lambda record: Ledger(record).retry(frame_id, now()))
+    new = state.write(lambda record: Ledger(record).retry(frame_id, now()), frame_id)
     return json_response({"frame_id": new, "retry_of": frame_id})
 
 
@@ -173,12 +204,12 @@ def journal_items(
     state: State,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
-    journal: Annotated[str | None, Query(description="The items of one journal.", examples=["bursts"])] = None,
+    node: Annotated[str | None, Query(description="The items of one journal.", examples=["bursts"])] = None,
     failed: Annotated[bool, Query(description="Only what could not be written, or failed before it.")] = False,
 ) -> Response:
     """List the items of journals, newest first."""
-    before = parse_message_cursor(cursor)
+    (before,) = parse_cursor("s", 1, cursor)
     with state.reader.snapshot() as record:
-        found = read_items(record, limit + 1, before, journal, failed)
-    more = format_message_cursor(found[limit - 1]["id"]) if len(found) > limit else None
+        found = read_items(record, limit + 1, before, node, failed)
+    more = format_cursor("s", found[limit - 1]["id"]) if len(found) > limit else None
     return json_response({"items": found[:limit], "limit": limit, "next_cursor": more})

@@ -4,7 +4,7 @@ import { capital, setClock } from "./text.js";
 
 const TIMEOUT_MS = 15_000; // then the server counts as unavailable
 
-/** Send a request; returns JSON, or throws an Error to show, with `status` (undefined: no response) and `body`. */
+/** Send a request; returns JSON, or throws an Error to show, with `status` (undefined: no response), `body`, and `unsent` if it may be sent again. */
 export async function request(method, path, body, timeout = TIMEOUT_MS) {
   let response;
   try {
@@ -12,12 +12,16 @@ export async function request(method, path, body, timeout = TIMEOUT_MS) {
       method, signal: AbortSignal.timeout(timeout), headers: { Accept: "application/json", ...body && { "Content-Type": "application/json" } },
       body: body && JSON.stringify(body), keepalive: method === "PATCH", // a mark is sent even if the tab is closed right after
     });
-  } catch { throw new Error("The server does not respond."); }
+  } catch { throw Object.assign(new Error("The server does not respond."), { unsent: { method, path, body } }); }
   if (response.status === 401) { await signIn(); return request(method, path, body, timeout); }
   setClock(Date.parse(response.headers.get("Date")) + 500); // whole seconds, half a second late on average
-  const content = await response.json().catch(() => null);
-  if (!response.ok) throw Object.assign(new Error(errorText(content, response)), { status: response.status, body: content });
+  const content = parse(await response.text().catch(() => ""));
+  if (!response.ok) throw Object.assign(new Error(errorText(content, response)), { status: response.status, body: content, ...response.status >= 500 && { unsent: { method, path, body } } });
   return content;
+}
+/** Parse JSON, or give null; paths of pictures become relative, so that they are found below any path that a proxy has. */
+function parse(text) {
+  try { return JSON.parse(text, (name, value) => name.endsWith("_url") && typeof value === "string" ? value.replace(/^\//, "") : value); } catch { return null; }
 }
 function errorText(content, response) {
   const invalid = Array.isArray(content?.detail) && content.detail.map((d) => `${d.loc?.at(-1)}: ${d.msg}`).join("; ");
@@ -59,12 +63,15 @@ export function live(on) {
 }
 
 export const getStatus = () => request("GET", "api/status");
-export const getCameras = async () => (await request("GET", "api/cameras")).cameras;
+/** Cameras by name, Camera 2 before Camera 10. */
+export const getCameras = async () => byName((await request("GET", "api/cameras")).cameras, "name");
+export const byName = (cameras, name) => cameras.sort((a, b) => a[name].localeCompare(b[name], "en", { numeric: true }));
 export const getIncidents = (query) => request("GET", `api/incidents?${query}`);
 export const getIncident = (id) => request("GET", `api/incidents/${id}`);
 /** Change an event by its key, `5`, or an incident, `i5`. */
 export const patch = (key, changes) => request("PATCH", key[0] === "i" ? `api/incidents/${key.slice(1)}` : `api/events/${key}`, changes);
 export const patchEvents = (changes) => request("PATCH", "api/events", changes);
+export const reviewMatching = (query) => request("PATCH", `api/incidents?${query}`, { reviewed: true });
 export const retry = (frame) => request("POST", `api/system/quarantine/${frame}/retry`);
 
 export const getEvent = (id) => request("GET", `api/events/${id}`);

@@ -1,17 +1,21 @@
 // The page: load what the URL asks for, receive live events, draw. Each part of the screen is one module.
-import { onChange, toast } from "./actions.js";
+import { onChange, sendMarks, toast } from "./actions.js";
 import { getIncident, getIncidents, getStatus, live, request } from "./api.js";
+import { openAdd, openCamera, waits } from "./camera.js";
 import { drawCameras, loadCameras } from "./cameras.js";
 import { drawDetail, openEvent } from "./detail.js";
+import { $ } from "./dom.js";
 import { drawFilters, listen as listenToFilters } from "./filters.js";
 import { drawHeat, loadHeat } from "./heat.js";
 import { openHealth } from "./health.js";
-import { drawInbox, select } from "./inbox.js";
+import { loadPast, listen as listenToHistory } from "./history.js";
+import { LIMIT_MAX, MORE, drawInbox, select } from "./inbox.js";
 import { listen as listenToInput } from "./keys.js";
+import { openSettings } from "./settings.js";
 import { PAGE, applyMarks, key, sorted, state } from "./state.js";
 import { drawFunnel, drawStatus } from "./status.js";
 import { now, tick } from "./text.js";
-import { eventQuery, go, onRoute, param } from "./url.js";
+import { eventQuery, go, has, onRoute, param } from "./url.js";
 
 const DEBOUNCE_MS = 250; // events that arrive closer together are shown together
 const REFRESH_MS = 1000; // at most one refresh in this time, however many events arrive
@@ -51,9 +55,11 @@ async function follow(name, work) {
 }
 function receiveStatus(status) {
   const first = state.status?.cameras_total === 0 && status.cameras_total > 0;
-  Object.assign(state, { status, statusAt: now() });
+  Object.assign(state, { status, statusAt: now(), welcome: state.welcome || first });
   drawStatus();
   drawFunnel();
+  if (first) withErrors(loadCameras).then(drawInbox);
+  else if (waits()) withErrors(async () => { await loadCameras(); if (state.cameras.some((c) => c.id === param("camera") && c.last_seen_at)) await openSetup(); });
   if (first || state.lost) scheduleRefresh();
 }
 const loadStatus = async () => receiveStatus(await getStatus());
@@ -63,9 +69,18 @@ async function route() {
   const query = eventQuery().toString(), incident = param("incident"), span = param("span"), event = Number(param("event")) || null, before = shown;
   shown = { query, incident, span };
   drawFilters();
-  if (query !== before.query) { state.limit = PAGE; drawCameras(); drawHeat(); }
-  await Promise.all([(query !== before.query || incident !== before.incident) && loadInbox(), span !== before.span && loadHeat()]);
-  await open(event);
+  if (has("health")) openHealth(); else $("health").close();
+  if (query !== before.query) { if (before.query !== undefined) state.limit = PAGE; drawCameras(); drawHeat(); }
+  await Promise.all([(query !== before.query || incident !== before.incident) && loadInbox(), span !== before.span && loadHeat(), loadPast()]);
+  await Promise.all([open(event), openSetup()]);
+}
+/** Show a page that takes the place of inbox and side; none: those. */
+async function openSetup() {
+  const camera = param("camera"), shows = Boolean(camera || param("settings") || param("add")), box = $("setup");
+  if (shows) await (camera ? openCamera(camera) : param("add") ? openAdd() : openSettings()).catch((error) => { go({ camera: "", settings: "", add: "" }, true); throw error; });
+  document.body.classList.toggle("setting", shows);
+  if (shows && state.welcome) leaveFirstRun();
+  if (box.hidden === shows) { box.hidden = !shows; scrollTo(0, 0); }
 }
 const open = (event) => follow("event", () => openEvent(event));
 
@@ -73,14 +88,15 @@ const open = (event) => follow("event", () => openEvent(event));
 const start = () => withErrors(async () => {
   state.missing.clear();
   await loadStatus();
+  await sendMarks();
   await loadCameras();
   shown = {};
   await route();
-  if (new URL(location.href).searchParams.has("health")) await openHealth();
 });
 /** Load again what is shown. */
 const refresh = () => withErrors(async () => {
-  await Promise.all([loadInbox(), loadStatus(), state.event && open(state.event.id)]);
+  await sendMarks();
+  await Promise.all([loadInbox(), loadPast(true), loadStatus(), state.event && open(state.event.id)]);
   if (performance.now() - sideAt > SIDE_MS) await loadSide();
 });
 let sideAt = -SIDE_MS, refreshedAt = -REFRESH_MS, refreshing = false, again = false;
@@ -111,10 +127,17 @@ async function withErrors(work) {
   return drawStatus();
 }
 
+function leaveFirstRun() {
+  state.welcome = false;
+  drawInbox();
+  drawStatus();
+}
+$("health").addEventListener("close", () => has("health") && go({ health: "" }, true));
 onChange(scheduleRefresh);
 onRoute(() => withErrors(route));
 listenToFilters();
-listenToInput({ start, more: () => { state.limit += 40; return loadInbox(); } });
+listenToHistory();
+listenToInput({ start, inbox: leaveFirstRun, more: () => { state.limit = Math.min(LIMIT_MAX, state.limit + MORE); return loadInbox(); } });
 setInterval(() => { tick(); drawStatus(); }, 1000);
 setInterval(() => {
   if (document.hidden || state.lost || !state.status) return;
@@ -127,3 +150,7 @@ live({
   error: () => { if (connected) withErrors(loadStatus); },
 });
 start();
+
+// The page opens without the server, too, and says so; browsers allow this over TLS and on this machine.
+const policy = globalThis.trustedTypes?.createPolicy("hearthwatch", { createScriptURL: (url) => url }) ?? { createScriptURL: (url) => url };
+navigator.serviceWorker?.register(policy.createScriptURL("static/offline.js"), { scope: "./" }).catch(() => {}); // without it the page is as before

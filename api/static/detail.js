@@ -1,17 +1,21 @@
 // One event: its pictures with boxes, the verdict and its reasons, how the score changed, how long each step took.
 import { getEvent } from "./api.js";
 import { $, h, put } from "./dom.js";
-import { order, picture, select } from "./inbox.js";
-import { ANSWERS } from "./learned.js";
+import { order, select } from "./inbox.js";
+import { answerButtons } from "./learned.js";
 import { WIDE, applyMarks, cameraName, listed, state } from "./state.js";
 import { LEVELS, badges, capital, clock, dayName, plural, provisional, risk, seconds, things } from "./text.js";
 import { param } from "./url.js";
+import { full, stage, view } from "./viewer.js";
 
 /** Show this event, or none. Throws the API's error. */
 export async function openEvent(id) {
+  if ((Number(param("event")) || null) !== id) return; // another one was opened meanwhile: it stays selected
   const box = $("detail"), changed = (state.event?.id ?? null) !== id;
   if (id === null) {
     state.event = null;
+    $("toast").style.bottom = "";
+    if (view.full) full(false);
     box.hidden = true;
     document.body.classList.remove("detailed");
     return;
@@ -53,47 +57,40 @@ export function drawDetail() {
       h("span.nth", !e.reviewed && nth >= 0 && `${nth + 1} of ${state.incidents.unreviewed} to review`),
       arrow("prev", i <= 0, "Previous event", "↑", "k"), arrow("next", i === keys.length - 1, "Next event", "↓", "j"),
       h("button.quiet.esc", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc"))),
-    h("figure", { id: "stage" }, stage(e)),
+    h("figure", { id: "stage", class: view.full && "full" }, stage(e)),
     h("div.verdict", risk(e), h("div", h("h2", e.summary || "Objects were detected."),
       h("ul.chips", things(e.objects), badges(e), !provisional(e) && h("li.plain", `revision ${e.revision}, judged by ${e.analyzer === "nemotron" ? "the language model" : "rules"}`)))),
     h("div.facts",
       h("section.why", h("h3", "Reasoning"), h("p", e.reasoning || "None given.")),
       h("section", h("h3", "Score"), scores(e)),
+      e.picture_verdict && h("section.shown", h("h3", "Pictures"), shown(e)),
       h("section.path", h("h3", "From file to verdict"), h("ol", steps(e).map(([name, s]) =>
         h("li", { class: s === null && "wait" }, h("span", name), " ", h("b", s === 0 ? "0" : seconds(s)))))),
       h("section.meta", h("h3", "Verdict by"), h("dl", h("dt", "Model"), h("dd", e.model ?? ANALYZER[e.analyzer]), h("dt", "Prompt"), h("dd", e.prompt_version ?? "–"),
         h("dt", "Event"), h("dd", `${e.id}, ${plural(e.frame_count, "frame")}`), h("dt", "Batch"), h("dd", e.batch_id)))),
     h("div.acts", { data: { key: `acts${e.id}` } },
       h("button.main", { type: "button", data: { do: "review", id: e.id } }, e.reviewed ? "Reviewed ✓ " : "Mark reviewed ", h("kbd", e.reviewed ? "u" : "r")),
-      h("span.answers", { role: "group", "aria-label": "Your answer" }, Object.entries(ANSWERS).map(([answer, text]) =>
-        h("button.quiet", { type: "button", data: { do: "answer", answer }, "aria-pressed": String(e.answer === answer) }, text))),
+      answerButtons(String(e.id), e.answer),
       h("label.note", h("span.sr", "Note"), h("input", { id: "note", name: "note", placeholder: "Add a note", value: e.notes ?? "", maxlength: 2000, autocomplete: "off" })),
       h("button.quiet", { type: "button", data: { do: "copy", text: `${location.origin}${location.pathname}?event=${e.id}` } }, "Copy link")));
+  $("toast").style.bottom = `${document.querySelector("#detail .acts").offsetHeight + 12}px`; // above the buttons
 }
 
-function stage(e) {
-  const f = e.frames[state.frame];
-  if (!f) return h("p.none", "Its pictures were deleted.");
-  const what = f.detections.map((d) => d.object_type).join(", ") || "no objects", start = new Date(e.frames[0].captured_at);
-  for (const near of [e.frames[state.frame + 1], e.frames[state.frame - 1]]) if (near?.image_url) new Image().src = near.image_url;
-  return [
-    h("div.shot", { style: { "--ratio": ((f.width || 16) / (f.height || 9)).toFixed(4) } },
-      picture(f.image_url, f.width, f.height, { alt: `${cameraName(e.camera_id)} at ${clock(f.captured_at, true)}: ${what}`, decoding: "sync", data: { key: f.image_url } }),
-      h("div.boxes", { hidden: !state.boxes, "aria-hidden": "true" }, f.detections.map((d) => box(d, f, e.evidence ?? []))),
-      h("button.quiet", { type: "button", data: { do: "boxes" }, "aria-pressed": String(state.boxes) }, "Boxes ", h("kbd", "b"))),
-    h("figcaption.sr", `Frame ${state.frame + 1} of ${e.frames.length}`),
-    h("ol.strip", { data: { key: `strip${e.id}` } }, e.frames.map((g, i) => h("li", h("button", {
-      type: "button", data: { do: "frame", i }, "aria-current": i === state.frame && "true", class: !g.detections.length && "none" },
-    picture(g.thumbnail_url ?? g.image_url, 100, 56, { alt: `Frame ${i + 1}, ${plural(g.detections.length, "object")}`, loading: "lazy" }),
-    h("span", `+${Math.round((new Date(g.captured_at) - start) / 1000)} s`))))),
-  ];
+const SAW = { confirmed: "they show what the boxes claim", rejected: "they show nothing of what the boxes claim", unclear: "they neither show it nor rule it out",
+  unverified: "no model has judged them" };
+/** The pictures that the model was shown, cut as it saw them, each with what it saw there; then what it made of each track. */
+function shown(e) {
+  const { shown: pictures = [], tracks = {}, acts = [], writing, cue } = e.analysis;
+  return [h("p", h("strong", capital(e.picture_verdict)), `: ${SAW[e.picture_verdict]}.`),
+    h("ol", pictures.map((p) => h("li", crop(e, p), h("span", h("b", capital(tracks[p.track]?.sees?.[p.picture] ?? (p.track ? "" : "scene"))), " ", p.note)))),
+    h("ul", Object.entries(tracks).map(([n, t]) => h("li", h("b", `Track ${n}: ${t.is}.`), " ", t.because)),
+      acts.map((a) => h("li", h("b", capital(a.act)), ` in picture ${a.picture}`)),
+      writing && h("li", h("b", "Reads:"), ` “${writing}”`), cue && h("li", h("b", "Expected:"), ` ${cue}`))];
 }
-/** Placed in per cent of the picture, so that it fits every size; its label is placed where there is room. */
-function box(d, f, evidence) {
-  const part = (n, of) => `${(100 * n / of).toFixed(4)}%`;
-  const side = [d.bbox_y < 0.06 * f.height && "low", d.bbox_x > 0.8 * f.width && "right", evidence.includes(d.id) && "cited"].filter(Boolean).join(" ");
-  return h("div.box", { class: side, data: { key: `b${d.id}` }, style: { left: part(d.bbox_x, f.width), top: part(d.bbox_y, f.height),
-    width: part(d.bbox_width, f.width), height: part(d.bbox_height, f.height) } }, h("span", [`${d.object_type} ${d.confidence.toFixed(2)}`, ...Object.entries(d.attributes).map(([name, v]) => `${name} ${v}`)].join(" · ")));
+function crop(e, { frame_id, region, note }) {
+  const f = e.frames.find((x) => x.id === frame_id), url = [f?.image_url, f?.thumbnail_url].find((u) => u && !state.missing.has(u));
+  // A thumbnail has black bars; `slice` cuts them off again.
+  return h("svg", { viewBox: region.join(" "), role: "img", "aria-label": note }, url && h("image", { href: url, width: f.width, height: f.height, preserveAspectRatio: "xMidYMid slice" }));
 }
 
 /** The verdicts in order, without those that changed nothing. */

@@ -1,7 +1,7 @@
 // Create elements, and update the page without flicker.
 // Text becomes text nodes and attributes only: no string is ever parsed as HTML.
 
-const SVG = new Set(["svg", "g", "rect", "circle", "path", "polyline", "text", "title"]);
+const SVG = new Set(["svg", "g", "image", "rect", "circle", "path", "polyline", "text", "title"]);
 
 export const $ = (id) => document.getElementById(id);
 
@@ -33,6 +33,10 @@ function add(el, children) {
   }
 }
 
+/** A child with this id that is made only if it is new or what it is made of changed: of a long list most are as they were. */
+export const lazy = (id, content, make) => Object.assign(h("li", { data: { id, lazy: "" } }), { content, make });
+const made = ({ content, make }) => Object.assign(make(), { content });
+
 /** Replace the children of `el`, keeping nodes that do not change: pictures, focus and typed text stay. */
 export function put(el, ...children) {
   const fresh = document.createElement("template").content, focused = document.activeElement;
@@ -53,9 +57,11 @@ function align(parent, fresh) {
   let at = parent.firstChild;
   for (const node of fresh) {
     const old = key(node) ? keyed.get(key(node)) : at && !key(at) ? at : null;
-    if (old?.nodeName !== node.nodeName) { parent.insertBefore(node, at); continue; }
+    if (old?.nodeName !== node.nodeName) { parent.insertBefore(node, at); for (const some of node.querySelectorAll?.("[data-lazy]") ?? []) some.replaceWith(made(some)); if (node.make) node.replaceWith(made(node)); continue; }
     if (old === at) at = at.nextSibling; else parent.insertBefore(old, at);
-    update(old, node);
+    if (node.make && old.content === node.content) continue;
+    update(old, node.make ? node.make() : node);
+    old.content = node.content;
   }
   while (at) { const next = at.nextSibling; at.remove(); at = next; }
 }
@@ -64,6 +70,7 @@ function update(old, node) {
   if (old.nodeType !== Node.ELEMENT_NODE) { if (old.data !== node.data) old.data = node.data; return; }
   for (const { name } of [...old.attributes]) if (name !== "style" && !node.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of node.attributes) if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  if (old.type === "range") old.value = node.value; // the attribute alone moves nothing once it was moved by hand
   if (old.style.cssText !== node.style.cssText) old.style.cssText = node.style.cssText; // an attribute would be inline style to the CSP
   align(old, [...node.childNodes]);
 }

@@ -48,7 +48,7 @@ let typed;
 export function listen() {
   $("filters").addEventListener("input", ({ target }) => {
     clearTimeout(typed);
-    typed = setTimeout(() => go({ [target.name]: target.value, ...target.name === "day" && { from: "", to: "" } }, target.name === "q"), target.name === "q" ? TYPING_MS : 0);
+    typed = setTimeout(() => go({ [target.name]: target.value, ...target.name === "day" && { from: "", to: "" }, ...["q", "day"].includes(target.name) && { past: "", hours: "", show: "" } }, target.name === "q"), target.name === "q" ? TYPING_MS : 0);
   });
   $("filters").addEventListener("submit", (ev) => ev.preventDefault());
 }

@@ -26,9 +26,12 @@ async function loadHealth() {
 const top = (at) => h("header", h("h2", { id: "health-title" }, "Health"), at && h("p", ago(at)),
   h("button.quiet", { type: "button", data: { do: "close" } }, h("span.sr", "Close"), h("kbd", { "aria-hidden": "true" }, "Esc")));
 
-function conditions({ status, conditions: all }) {
-  return h("section", h("h3", "Problems"), all.length ? h("ul.conditions", all.map((c) => h("li", { class: c.severity !== "info" && "warn", data: { key: `${c.kind}/${c.subject}` } },
-    h("span", c.message), " ", h("small", "for ", ago(c.since, ""))))) : h("p", status === "healthy" ? "All is well." : "None is known."));
+/** What is wrong; a service that is bad for a reason that is no condition is listed with it, so that the two never contradict. */
+function conditions({ conditions: all, services }) {
+  const list = Object.entries(services), bad = list.filter(([, s]) => ["degraded", "unhealthy"].includes(s.status) && !all.some((c) => s.message.startsWith(c.message))), whys = Map.groupBy(bad, ([, s]) => s.message);
+  return h("section", h("h3", "Problems"), all.length || bad.length ? h("ul.conditions", all.map((c) => h("li", { class: c.severity !== "info" && "warn", data: { key: `${c.kind}/${c.subject}` } },
+    h("span", c.message), " ", h("small", "for ", ago(c.since, "")))), [...whys].map(([why, some]) => h("li.warn", { data: { key: why } }, h("span", `${some.map(([name]) => name).join(", ")}: ${why}`))))
+    : h("p", list.some(([, s]) => s.status === "starting") ? "None so far: the pipeline is starting." : "All is well."));
 }
 /** A table of what there is several of: a row for each name, a column for each head. */
 function table(title, heads, rows) {

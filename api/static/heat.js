@@ -1,5 +1,5 @@
 // The heat strip: events and highest risk per camera and hour. An hour without pictures is hatched: it is not a quiet hour.
-import { request } from "./api.js";
+import { byName, request } from "./api.js";
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
 import { clock, dayName, localDay, plural } from "./text.js";
@@ -8,6 +8,7 @@ import { filters, param } from "./url.js";
 export async function loadHeat() {
   const week = param("span") === "7d";
   state.heat = await request("GET", `api/timeline?hours=${week ? 168 : 24}&step=${week ? 21600 : 3600}&tz_offset_minutes=${-new Date().getTimezoneOffset()}`);
+  byName(state.heat.cameras, "camera_name");
   drawHeat();
 }
 
@@ -48,7 +49,7 @@ export function moveFocus(button, key) {
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
   if (!way) return false;
   const td = button.parentElement, rows = td.closest("tbody").rows;
-  const to = rows[td.parentElement.sectionRowIndex + way[1]]?.cells[td.cellIndex + way[0]]?.querySelector("[data-cell]");
+  const to = rows[td.parentElement.sectionRowIndex + way[1]]?.cells[td.cellIndex + way[0]]?.querySelector("[data-cell], a");
   if (to) { button.tabIndex = -1; to.tabIndex = 0; to.focus(); }
   return true;
 }

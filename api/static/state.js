@@ -6,7 +6,9 @@ export const PAGE = WIDE.matches ? 40 : 15; // events requested at once
 export const state = {
   status: null, cameras: [], incidents: null, heat: null,
   event: null, incident: null, // the open event; the unfolded incident, with its events
+  past: null, // the day, month or search that is looked back at
   selected: null, frame: 0, boxes: true, limit: PAGE,
+  welcome: false,     // the first camera sent its first picture, and nothing was opened since
   lost: null,         // why the server is unavailable
   statusAt: 0,        // server time of the last status, ms
   missing: new Set(), // URLs of pictures that could not be loaded
@@ -17,6 +19,8 @@ export const state = {
 
 export const cameraName = (id) => state.cameras.find((c) => c.id === id)?.name ?? id;
 /** Of an event, `5`, or incident, `i5`. */
+/** Whether an incident has more to show than one event. */
+export const isSeveral = (i) => i.event_count > 1 || Object.keys(i.alert_counts).length > 0;
 export const key = (x) => "event_count" in x ? `i${x.id}` : String(x.id);
 /** Apply marks: a response may be older than a mark, which holds until a request was sent after it was stored. */
 export function applyMarks(items, turn = 0) {

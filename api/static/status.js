@@ -2,7 +2,7 @@
 // "live" is the pipeline's heartbeat (`at`), not that the web server responds.
 import { $, h, put } from "./dom.js";
 import { cameraName, state } from "./state.js";
-import { age, ago, capital, clock, glyph, now, number, plural, span } from "./text.js";
+import { age, ago, capital, clock, dayName, glyph, now, number, plural, span } from "./text.js";
 import { href } from "./url.js";
 
 const STALE_MS = 15_000; // the heartbeat comes every second or two, the status every two
@@ -22,7 +22,7 @@ function stale() {
 export function drawStatus() {
   const s = state.status, old = stale();
   document.body.classList.toggle("stale", Boolean(old));
-  document.body.classList.toggle("bare", !s || s.cameras_total === 0);
+  document.body.classList.toggle("bare", !s || s.cameras_total === 0 || state.welcome);
   drawBanner(old);
   if (!s) {
     put($("status"), old ? h("li.head.off", h("i.dot"), "No connection") : h("li.head", "Connecting…"));
@@ -40,11 +40,17 @@ export function drawStatus() {
       h("b", number(s.to_review)), s.to_review === 1 ? " event to review" : " events to review")),
     h("li", { class: silent.length && "warn" }, h("a", { href: "#cameras", title: silent.map((c) => `${c.name} is silent`).join(", ") || null },
       h("b", `${s.cameras_online}/${s.cameras_total}`), " cameras", silent.length > 0 && h("span.sr", `, silent: ${silent.map((c) => c.name).join(", ")}`))),
-    h("li", { class: (s.stalled || s.behind_seconds > BEHIND) && "warn" }, "backlog ", h("b", number(s.backlog),
-      s.stalled ? ", stalled" : s.behind_seconds > BEHIND && `, ${span(s.behind_seconds)} behind`)),
+    h("li", { class: (s.stalled || (s.behind_seconds > BEHIND && !s.importing_since)) && "warn" }, s.importing_since && !s.stalled ? [`importing: events ${when(s.importing_since)} are being judged, `, h("b", number(s.backlog)), " pictures left"] : ["backlog ", h("b", number(s.backlog),
+      s.stalled ? ", stalled" : s.behind_seconds > BEHIND && `, ${span(s.behind_seconds)} behind`)]),
     part("detector", s.detector), part("LLM", s.llm)],
     s.gpu_percent !== null && s.gpu_percent !== undefined && h("li", "GPU ", h("b", `${Math.round(s.gpu_percent)} %`)),
     h("li.live", old ? old.since ? h("b", `${age(old.since)} old`) : h("b", "not live") : [h("i.pulse"), "live"]));
+}
+/** From when on pictures are imported: `of last night`, `of yesterday`, `from Monday, 23 Nov on`. */
+function when(at) {
+  const hour = new Date(at).getHours(), day = dayName(at), hours = (now() - new Date(at)) / 36e5;
+  if (hours < 20 && (hour >= 20 || hour < 5)) return "of last night";
+  return day === "Today" ? "of today" : day === "Yesterday" ? "of yesterday" : `from ${day} on`;
 }
 /** The worst problem in words, and how many there are. */
 function problem(count, { message }) {

@@ -47,6 +47,8 @@ export const tick = () => {
   }
 };
 
+export const level = (score) => LEVELS[[30, 60, 85].filter((n) => score >= n).length];
+
 /** One to three bars, or a filled square with a mark: the level without colour. */
 export function glyph(level) {
   const n = LEVELS.indexOf(level), at = { viewBox: "0 0 14 12", "aria-hidden": "true" };

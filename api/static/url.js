@@ -1,10 +1,11 @@
-// The state in the URL: filters, open event, span of the heat strip. Names are the API's; `day`, `from` and `to` are
-// local times.
+// The state in the URL: filters, open event, span of the heat strip. Names are the API's; `day`, `from`, `to`,
+// `past` (a day or month to look back at) and `hours` are local times.
 
-export const FILTERS = ["q", "camera_id", "risk_level", "object_type", "day", "from", "to", "reviewed"];
+export const FILTERS = ["q", "camera_id", "risk_level", "object_type", "day", "from", "to", "reviewed", "past", "hours", "show"];
 
 const query = () => new URL(location.href).searchParams;
 export const param = (name) => query().get(name) ?? "";
+export const has = (name) => query().has(name);
 export const filters = () => new Map(FILTERS.map((name) => [name, param(name)]).filter(([, value]) => value));
 
 export function href(changes) {
@@ -23,10 +24,10 @@ export function go(changes, replace = false) {
   return route();
 }
 
-/** The filters as query parameters of the API. */
+/** The filters as query parameters of the API; without words, which are searched for apart. */
 export function eventQuery() {
   const q = new URLSearchParams({ sort: "inbox" }), on = filters();
-  for (const name of ["q", "camera_id", "risk_level", "object_type", "reviewed"]) if (on.has(name)) q.set(name, on.get(name));
+  for (const name of ["camera_id", "risk_level", "object_type", "reviewed"]) if (on.has(name)) q.set(name, on.get(name));
   const [from, to] = on.has("from") ? [on.get("from"), on.get("to")] : on.has("day") ? day(on.get("day")) : [];
   for (const [name, at] of [["start_date", from], ["end_date", to]]) if (at && !Number.isNaN(+new Date(at))) q.set(name, new Date(at).toISOString());
   return q;

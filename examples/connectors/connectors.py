@@ -17,7 +17,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from hearthwatch.schemas import Context, Source, Stage, Upload
+from hearthwatch.schemas import Context, Poller, Source, Stage, Upload
 
 
 class Kafka(Source):
@@ -47,40 +47,17 @@ class Arrivals(Stage):
         return [Upload(one["camera"], one["path"], None) for one in found]
 
 
-class Api(Source):
+class Api(Poller):
     """Rows of an HTTP API that returns `[{"id": 17, …}, …]` behind `?after=16`, oldest first."""
 
     emits = dict
 
     url: str
     """Where to ask."""
-    seconds: float = 10
-    """Between two questions when there was nothing new."""
 
-    def build(self, context: Context) -> OnePart:
-        return OnePart(lambda after: ApiPart(self, after or 0))
-
-
-class ApiPart(StatefulSourcePartition[dict[str, Any], int]):
-    """Its state is the last id."""
-
-    def __init__(self, options: Api, after: int) -> None:
-        self.options, self.after, self.due = options, after, datetime.now(UTC)
-
-    def next_batch(self) -> list[dict[str, Any]]:
-        try:
-            rows = httpx.get(self.options.url, params={"after": self.after}, timeout=5).raise_for_status().json()
-        except httpx.HTTPError:
-            rows = []  # it comes again
-        self.after = max([self.after, *(row["id"] for row in rows)])
-        self.due = datetime.now(UTC) + timedelta(seconds=0 if rows else self.options.seconds)
-        return rows
-
-    def next_awake(self) -> datetime:
-        return self.due
-
-    def snapshot(self) -> int:
-        return self.after
+    def poll(self, after: int | None) -> tuple[list[dict], int]:
+        rows = httpx.get(self.url, params={"after": after or 0}, timeout=5).raise_for_status().json()
+        return rows, max([after or 0, *(row["id"] for row in rows)])
 
 
 class Mqtt(Source):

@@ -47,7 +47,7 @@ class Loud(Stage):
 
 
 class Bursts(Stage):
-    """Join loud levels of a door into bursts. Its state is Bytewax's: a kill loses nothing."""
+    """Join loud levels of a door into bursts. One that may grow is state, which Bytewax keeps: a kill or a stop loses nothing."""
 
     accepts = Level
     emits = Burst
@@ -75,9 +75,6 @@ class Bursts(Stage):
                 else:
                     yield from [self.burst] if self.burst else []
                     self.burst = Burst(level.door, level.at, level.at, level.db)
-
-            def on_eof(self) -> tuple[list[object], bool]:
-                return [self.burst] if self.burst else [], False
 
             def snapshot(self) -> Burst | None:
                 return self.burst

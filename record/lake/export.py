@@ -38,6 +38,7 @@ KINDS = {
     "baselines": ("baselines",),
     "feedback": ("feedback",),
     "journal": ("journal",),
+    "alerts": ("alerts",),
 }
 """Kinds of rows in `dirty_hours`, and the tables that are rewritten for each."""
 TIMES = {
@@ -48,6 +49,7 @@ TIMES = {
     "baselines": "as_of",
     "feedback": "at",
     "journal": "at",
+    "alerts": "at",
 }
 """The column that says which hour a row of a kind belongs to."""
 
@@ -65,6 +67,7 @@ _ROWS = {
     "baselines": "SELECT {} FROM baselines t WHERE as_of >= ? AND as_of < ? ORDER BY as_of, id",
     "feedback": "SELECT {} FROM (SELECT *, at AS answered_at FROM feedback) t WHERE answered_at >= ? AND answered_at < ? ORDER BY id",
     "journal": "SELECT {} FROM (SELECT *, at AS written_at FROM journal) t WHERE written_at >= ? AND written_at < ? ORDER BY id",
+    "alerts": "SELECT {} FROM (SELECT *, at AS raised_at FROM alerts) t WHERE raised_at >= ? AND raised_at < ? ORDER BY id",
 }
 
 

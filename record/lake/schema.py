@@ -53,7 +53,7 @@ EVENTS = pa.schema(
         "analyzer": pa.string(), "model": pa.string(), "prompt_version": pa.string(), "analysis_status": pa.string(),
         "attempts": pa.int32(), "revision": pa.int32(), "opened_at": TIME, "closed_at": TIME, "analyzed_at": TIME,
         "reviewed": pa.bool_(), "notes": pa.string(), "objects": pa.map_(pa.string(), pa.int32()),
-        "history": pa.list_(VERDICT), "incident_id": pa.int64(),
+        "history": pa.list_(VERDICT), "incident_id": pa.int64(), "picture_verdict": pa.string(), "analysis": pa.string(),
     }
 )  # fmt: skip
 
@@ -63,6 +63,7 @@ INCIDENTS = pa.schema(
         "merged_into": pa.int64(), "risk_score": pa.int32(), "risk_level": pa.string(), "summary": pa.string(),
         "gravest_event_id": pa.int64(), "cameras": pa.list_(pa.string()), "objects": pa.map_(pa.string(), pa.int32()),
         "event_count": pa.int32(), "frame_count": pa.int32(), "reviewed": pa.bool_(),
+        "alert_counts": pa.map_(pa.string(), pa.int32()),
     }
 )  # fmt: skip
 
@@ -83,13 +84,20 @@ BASELINES = pa.schema(
 FEEDBACK = pa.schema(
     {
         "id": pa.int64(), "event_id": pa.int64(), "answered_at": TIME, "answer": pa.string(), "signature": pa.string(), "expires_at": TIME,
-        "revoked_at": TIME, "box": pa.string(),
+        "revoked_at": TIME, "box": pa.string(), "source": pa.string(),
     }
 )  # fmt: skip
 
 JOURNAL = pa.schema(
     {
-        "id": pa.int64(), "written_at": TIME, "journal": pa.string(), "kind": pa.string(), "item": pa.string(), "error": pa.string(),
+        "id": pa.int64(), "written_at": TIME, "node": pa.string(), "content_hash": pa.string(), "kind": pa.string(), "payload": pa.string(), "error": pa.string(),
+    }
+)  # fmt: skip
+
+ALERTS = pa.schema(
+    {
+        "id": pa.int64(), "camera_id": pa.string(), "raised_at": TIME, "kind": pa.string(), "score": pa.int32(), "summary": pa.string(),
+        "evidence": pa.string(), "incident_id": pa.int64(), "reviewed": pa.bool_(), "arrived_at": TIME, "content_hash": pa.string(),
     }
 )  # fmt: skip
 
@@ -110,5 +118,6 @@ TABLES = {
     "baselines": BASELINES,
     "feedback": FEEDBACK,
     "journal": JOURNAL,
+    "alerts": ALERTS,
 }
 """The tables that are cut into hours."""

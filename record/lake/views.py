@@ -1,7 +1,8 @@
-"""Write `analytics.duckdb`: views over the lake and nothing else, for any DuckDB from 1.5 on.
+"""Write `analytics.duckdb`: views over the lake and nothing else, for any DuckDB from 1.1 on.
 
 It holds no rows, so it need not follow the record: it is written when the views or the lake's place change, and replaced
-atomically. A reader that has the old one open keeps reading it.
+atomically. A reader that has the old one open keeps reading it. The file cannot be written to, so that a tool that opens it as its
+default has it, for writing, does not shut out the others. Where the folder was moved since, `SET VARIABLE lake = '…/lake'` says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from hearthwatch.record.lock import wait_for_lock
 from hearthwatch.record.units import ALARMING, QUARTER, SECOND
 
 FILE = "analytics.duckdb"
-STORAGE = "v1.5.0"  # DuckDB 2 would write a file that 1.5 cannot open
+CELLS = "cells/*/lake/cameras.parquet"  # written last: the other tables have files then
+STORAGE = "v1.0.0"  # DuckDB 2 would write a file that 1.1 cannot open
 
 USUAL_DAYS = 28  # the same hour of the day, this many days back
 USUAL_DAYS_MIN = 7  # fewer say too little
@@ -101,6 +103,7 @@ def write_catalogue(data_dir: Path) -> bool:
         return False
     (data_dir / f"{FILE}.wal").unlink(missing_ok=True)  # of a process that wrote into the old one and was killed
     replace_file(catalogue, _catalogue(data_dir, script))
+    catalogue.chmod(catalogue.stat().st_mode & 0o444)
     replace_file(stamp, wanted)
     return True
 
@@ -115,7 +118,7 @@ def _catalogue(data_dir: Path, script: list[str]) -> bytes:
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(prefix=prefix) as folder, duckdb.connect() as db:
         part = Path(folder) / FILE
-        db.execute(f"ATTACH {quote_path(part)} AS made (STORAGE_VERSION '{STORAGE}')")
+        db.execute(f"ATTACH {quote_path(part, as_glob=False)} AS made (STORAGE_VERSION '{STORAGE}')")
         db.execute("USE made")
         db.execute("BEGIN")
         for statement in script:
@@ -126,25 +129,43 @@ def _catalogue(data_dir: Path, script: list[str]) -> bytes:
         return part.read_bytes()
 
 
+def connect(data_dir: Path) -> duckdb.DuckDBPyConnection:
+    """Open the views for reading, also while another tool has the catalogue open for writing; a copy in memory does then."""
+    try:
+        return duckdb.connect(data_dir / FILE, read_only=True)
+    except duckdb.IOException as error:
+        if "lock" not in str(error):
+            raise
+    db = duckdb.connect()
+    for statement in statements(data_dir / "lake"):
+        db.execute(statement)
+    return db
+
+
 def statements(lake: Path) -> list[str]:
-    """Return SQL that creates the views of the lake in this folder, which they name by its absolute path."""
-    folder = lake.resolve()
+    """Return SQL that creates the views of the lake in this folder, which they name by its absolute path or the variable `lake`.
+
+    The lakes of further cells, which lie beside it, are read with it.
+    """
+    folder = f"coalesce(getvariable('lake'), {quote_path(lake.resolve())})"
+    roots = [folder, *([f"{folder} || '/../cells/*/lake'"] if any(lake.parent.glob(CELLS)) else [])]
     tables = {
-        name: f"SELECT {', '.join(schema.names)}, date FROM read_parquet({quote_path(folder / name, 'date=*/[0-9][0-9].parquet')}, union_by_name = true, "
-        "hive_partitioning = true, hive_types = {'date': DATE})"
+        name: f"SELECT {', '.join(schema.names)}, date FROM read_parquet({_files(roots, f'{name}/date=*/[0-9][0-9].parquet')}, "
+        "union_by_name = true, hive_partitioning = true, hive_types = {'date': DATE})"
         for name, schema in TABLES.items()
     }
-    cameras = {
-        "cameras": f"SELECT {', '.join(CAMERAS.names)} FROM read_parquet({quote_path(folder, 'cameras.parquet')})"
-    }
+    cameras = {"cameras": f"SELECT {', '.join(CAMERAS.names)} FROM read_parquet({_files(roots, 'cameras.parquet')})"}
     return [f"CREATE VIEW {name} AS {body.strip()}" for name, body in (tables | cameras | VIEWS).items()]
 
 
-def quote_path(folder: Path, pattern: str = "") -> str:
-    """Quote a path as an SQL string; wildcards in the folder's name are escaped."""
-    name = str(folder)
-    if pattern:
-        name = "".join(f"[{c}]" if c in "*?[" else c for c in name) + f"/{pattern}"
+def _files(roots: list[str], pattern: str) -> str:
+    names = [f"{root} || '/{pattern}'" for root in roots]
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+
+
+def quote_path(path: Path, *, as_glob: bool = True) -> str:
+    """Quote a path as an SQL string; in one that is part of a glob, wildcards of its name are escaped."""
+    name = "".join(f"[{c}]" if as_glob and c in "*?[" else c for c in str(path))
     return "'" + name.replace("'", "''") + "'"
 
 
@@ -154,7 +175,7 @@ def problems(data_dir: Path) -> list[str]:
     if not there.exists():
         return []
     try:
-        with duckdb.connect(there, read_only=True) as db:
+        with connect(data_dir) as db:
             for name in (*TABLES, "cameras", *VIEWS):
                 db.execute(f"SELECT count(*) FROM {name}").fetchall()
     except duckdb.Error as error:

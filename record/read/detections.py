@@ -11,6 +11,7 @@ from typing import Any
 
 from hearthwatch.record import Record
 from hearthwatch.record.read.events import Filter, Row, iso
+from hearthwatch.record.read.over_cells import add, merge_pages, over_cells
 from hearthwatch.record.units import box_ids
 
 LOOKUPS_MAX = 1 / 7  # of all rows: reading one by an index takes seven times as long as reading it in a scan
@@ -50,15 +51,19 @@ def detections_of_event(record: Record, event_id: int) -> list[Row]:
 def list_detections(record: Record, f: Filter, confidence: float, limit: int, offset: int) -> list[Row]:
     """Boxes by time, newest first."""
     same, args = _boxes(f, confidence)
-    return _rows(
-        record, f"detected_at >= ? AND detected_at < ?{same} ORDER BY detected_at DESC, id DESC LIMIT ? OFFSET ?",
-        f.start, f.end, *args, limit, offset,
-    )  # fmt: skip
+    where = f"detected_at >= ? AND detected_at < ?{same} ORDER BY detected_at DESC, id DESC LIMIT ? OFFSET ?"
+    read = lambda cell, *page: _rows(cell, where, f.start, f.end, *args, *page)  # noqa: E731
+    return merge_pages(record, read, limit, offset, lambda row: (row["detected_at"], row["id"]))
 
 
+@over_cells(add)
 def count_detections(record: Record, f: Filter, confidence: float) -> int:
-    """How many boxes match. Only a confidence reads rows: those of the span, or the whole table if they are many."""
+    """How many boxes match. A confidence that is no whole per cent, or with a span, reads rows: of the span, or all if they are many."""
     if confidence > 0:
+        if f.whole_time() and confidence == (percent := round(confidence * 100)) / 100:
+            same, args = _boxes(f, 0)
+            sql = f"SELECT coalesce(sum(n), 0) FROM confidence_counts WHERE percent >= ?{same}"
+            return int(record.one(sql, percent, *args)[0])
         (same, args), boxes = _boxes(f, confidence), record.counters()["detections"]
         many = count_detections(record, f._replace(object_type=None), 0) > boxes * LOOKUPS_MAX
         sql = f"SELECT count(*) FROM detections {'NOT INDEXED' if many else ''} WHERE detected_at >= ? AND detected_at < ?{same}"

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.read.over_cells import add, merge_pages, over_cells
 from hearthwatch.record.units import BOXES_OF_FRAME, DAY, LEVELS, NEVER
 from hearthwatch.schemas.items import RiskLevel
 
+EVENTS_CACHED_MAX = 2048  # of 4 kB
 _EPOCH = datetime(1970, 1, 1)
 
 Row = dict[str, Any]
@@ -59,6 +62,10 @@ class Filter(NamedTuple):
         matches = (f"e.{column} LIKE ? ESCAPE '\\'" for column in ("summary", "reasoning", "notes"))
         return f"{sql} AND ({' OR '.join(matches)})", [*args, like, like, like]
 
+    def whole_time(self) -> bool:
+        """Whether the span has neither start nor end."""
+        return self.start <= 0 and self.end >= NEVER
+
     def whole_days(self) -> tuple[int, int]:
         """Return the days that lie entirely in the span: first <= day < last."""
         first, last = -(-self.start // DAY), self.end // DAY
@@ -66,6 +73,8 @@ class Filter(NamedTuple):
 
     def partial_days(self) -> list[tuple[int, int]]:
         """Return the rest of the span around the whole days, in microseconds."""
+        if self.whole_time():
+            return []
         first, last = self.whole_days()
         if first * DAY >= self.end:
             return [(self.start, self.end)]
@@ -74,23 +83,23 @@ class Filter(NamedTuple):
 
 def narrow(record: Record, f: Filter) -> Filter:
     """Narrow the span to that of the incident, if the filter names one: no index has both its id and the time."""
+    if f.incident_id is None:
+        return f
     first, last = record.one("SELECT min(started_at), max(started_at) FROM events WHERE incident_id = ?", f.incident_id)
-    return f if f.incident_id is None else f._replace(start=max(f.start, first or 0), end=min(f.end, (last or 0) + 1))
+    return f._replace(start=max(f.start, first or 0), end=min(f.end, (last or 0) + 1))
 
 
 # -- how many
 
 
+@over_cells(add)
 def count_levels(record: Record, f: Filter) -> dict[str, int]:
     """How many events of each level match, whatever levels the filter asks for."""
     kind, (same, args), counts = f.object_type or "", f.sql(levels=False), dict.fromkeys(LEVELS, 0)
     if f.text()[0]:
         rows = _count_matches(record, f)
     else:
-        rows = record.rows(
-            f"SELECT risk_level, sum(n) FROM event_counts WHERE object_type = ? AND day >= ? AND day < ?{same} GROUP BY 1",
-            kind, *f.whole_days(), *args,
-        )  # fmt: skip
+        rows = _sum_counts(record, "risk_level", f, same, args)
         for start, end in f.partial_days():
             rows += record.rows(
                 f"SELECT risk_level, count(*) FROM facets WHERE object_type = ? AND started_at >= ? AND started_at < ?{same} GROUP BY 1",
@@ -99,6 +108,15 @@ def count_levels(record: Record, f: Filter) -> dict[str, int]:
     for level, n in rows:
         counts[level] += n
     return counts
+
+
+def _sum_counts(record: Record, column: str, f: Filter, same: str, args: list[Any]) -> list[tuple[str, int]]:
+    """(value of the column, how many) of the whole days of the span; of all time, from a table without days."""
+    table, days = ("event_totals", ()) if f.whole_time() else ("event_counts", f.whole_days())
+    span = " AND day >= ? AND day < ?" if days else ""
+    return record.rows(
+        f"SELECT {column}, sum(n) FROM {table} WHERE object_type = ?{span}{same} GROUP BY 1", f.object_type or "", *days, *args
+    )  # fmt: skip
 
 
 def _count_matches(record: Record, f: Filter) -> list[tuple[str, int]]:
@@ -117,13 +135,11 @@ def _count_matches(record: Record, f: Filter) -> list[tuple[str, int]]:
     )  # fmt: skip
 
 
+@over_cells(lambda parts: dict(sorted(add(parts).items())))
 def count_cameras(record: Record, f: Filter) -> dict[str, int]:
     """How many events of each camera match; no text search."""
     same, args = f.sql()
-    rows = record.rows(
-        f"SELECT camera_id, sum(n) FROM event_counts WHERE object_type = ? AND day >= ? AND day < ?{same} GROUP BY 1",
-        f.object_type or "", *f.whole_days(), *args,
-    )  # fmt: skip
+    rows = _sum_counts(record, "camera_id", f, same, args)
     for start, end in f.partial_days():
         rows += record.rows(
             f"SELECT camera_id, count(*) FROM facets WHERE object_type = ? AND started_at >= ? AND started_at < ?{same} GROUP BY 1",
@@ -155,11 +171,13 @@ def newest(record: Record, f: Filter, limit: int, offset: int = 0, after: PageCu
     (same, args), (text, words) = f.sql("f."), f.text()
     join = "CROSS JOIN events e ON e.id = f.event_id " if text else ""
     end = min(f.end, after.started_at + 1)  # repeated, because SQLite uses only this one as the start of the range
-    rows = record.rows(
-        f"SELECT f.started_at, f.event_id FROM facets f {join}WHERE f.object_type = ? AND f.started_at >= ? AND f.started_at < ? "
-        f"AND (f.started_at, f.event_id) < (?, ?){same}{text} ORDER BY f.started_at DESC, f.event_id DESC LIMIT ? OFFSET ?",
-        f.object_type or "", f.start, end, after.started_at, after.id, *args, *words, limit, offset,
-    )  # fmt: skip
+    index = "" if f.camera_id is None else "INDEXED BY facets_camera "
+    sql = (
+        f"SELECT f.started_at, f.event_id FROM facets f {index}{join}WHERE f.object_type = ? AND f.started_at >= ? AND f.started_at < ? "
+        f"AND (f.started_at, f.event_id) < (?, ?){same}{text} ORDER BY f.started_at DESC, f.event_id DESC LIMIT ? OFFSET ?"
+    )
+    values = f.object_type or "", f.start, end, after.started_at, after.id, *args, *words
+    rows = merge_pages(record, lambda cell, *page: cell.execute(sql, *values, *page), limit, offset)
     return [PageCursor(*row) for row in rows]
 
 
@@ -185,14 +203,15 @@ def _unreviewed(record: Record, f: Filter, limit: int, offset: int, after: PageC
             " AND EXISTS (SELECT 1 FROM facets WHERE object_type = ? AND started_at = e.started_at AND event_id = e.id)"
         )
         args.append(f.object_type)
-    rows = record.rows(
-        "SELECT e.started_at, e.id, 0, e.risk_score FROM events e INDEXED BY events_inbox "
+    sql = (
+        "SELECT e.risk_score, e.started_at, e.id FROM events e INDEXED BY events_inbox "
         "WHERE e.reviewed = 0 AND e.status <> 'merged' AND e.risk_level IS NOT NULL AND e.started_at >= ? AND e.started_at < ? "
         f"AND (e.risk_score, e.started_at, e.id) < (?, ?, ?){same}{text} "
-        "ORDER BY e.risk_score DESC, e.started_at DESC, e.id DESC LIMIT ? OFFSET ?",
-        f.start, f.end, after.risk_score, after.started_at, after.id, *args, *words, limit, offset,
-    )  # fmt: skip
-    return [PageCursor(*row) for row in rows]
+        "ORDER BY e.risk_score DESC, e.started_at DESC, e.id DESC LIMIT ? OFFSET ?"
+    )
+    values = f.start, f.end, after.risk_score, after.started_at, after.id, *args, *words
+    rows = merge_pages(record, lambda cell, *page: cell.execute(sql, *values, *page), limit, offset)
+    return [PageCursor(at, id, 0, score) for score, at, id in rows]
 
 
 # -- whole events
@@ -202,12 +221,12 @@ THUMBNAIL = """coalesce((SELECT json_extract(payload, '$.thumbnail') FROM feed
     (SELECT '/api/media/' || thumbnail_path FROM frames WHERE event_id = e.id AND thumbnail_path IS NOT NULL LIMIT 1))"""
 
 _EVENTS = f"""
-SELECT json_group_array(json_array(e.id, e.batch_id, e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.ended_at, e.status,
+SELECT group_concat(json_array(e.id, e.batch_id, e.camera_id, coalesce(c.name, e.camera_id), e.started_at, e.ended_at, e.status,
   e.risk_score, e.risk_level, e.summary, e.reasoning, json(coalesce(e.evidence, '[]')), e.analyzer, e.analysis_status, e.model,
   e.prompt_version, e.revision, e.reviewed, e.notes, e.frame_count, json(coalesce(e.objects, '{{}}')),
   json((SELECT json_group_array(d.id) FROM frames f CROSS JOIN detections d
     ON {BOXES_OF_FRAME} WHERE f.event_id = e.id)),
-  {THUMBNAIL}, e.incident_id))
+  {THUMBNAIL}, e.incident_id, e.picture_verdict, json(coalesce(e.analysis, '{{}}'))), char(10))
 FROM json_each(?) wanted CROSS JOIN events e ON e.id = wanted.value LEFT JOIN cameras c ON c.id = e.camera_id
 WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""
 
@@ -215,16 +234,26 @@ WHERE e.status <> 'merged' AND e.risk_level IS NOT NULL"""
 def events(record: Record, ids: Sequence[int]) -> list[Row]:
     """Read these events as the contract has them, in this order; without merged ones and those not published yet.
 
-    One row of JSON: Python's lock is released at every row, which cost three quarters of the answers per second.
+    One row of JSON lines: Python's lock is released at every row, which cost three quarters of the answers per second.
+    The rows that are returned may be cached ones: change none.
     """
+    if record.cells:
+        found_by_id = {row["id"]: row for cell in record.cells for row in events(cell, ids)}
+        return [found_by_id[id] for id in ids if id in found_by_id]
     (found,) = record.one(_EVENTS, json.dumps(list(ids)))
-    return [_event(*row) for row in json.loads(found)]
+    return [_event_of(line) for line in found.split("\n")] if found else []
+
+
+@lru_cache(EVENTS_CACHED_MAX)
+def _event_of(line: str) -> Row:
+    """Make an event of its line, which has all that is in it: beside a pipeline most of a page are as they were."""
+    return _event(*json.loads(line))
 
 
 def event(record: Record, id: int) -> Row | None:
     """One event, or None."""
     found = events(record, [id])
-    return found[0] if found else None
+    return dict(found[0]) if found else None
 
 
 def _event(
@@ -232,6 +261,7 @@ def _event(
     risk_level: str, summary: str, reasoning: str, evidence: list[int], analyzer: str, analysis_status: str, model: str | None,
     prompt_version: str | None, revision: int, reviewed: int, notes: str | None, frame_count: int, objects: dict[str, int],
     detection_ids: list[int], thumbnail_url: str | None, incident_id: int | None,
+    picture_verdict: str | None, analysis: Row,
 ) -> Row:  # fmt: skip
     return {
         "id": id, "batch_id": batch_id, "camera_id": camera_id, "camera_name": camera_name, "started_at": iso(started_at),
@@ -239,5 +269,5 @@ def _event(
         "reasoning": reasoning, "evidence": evidence, "analyzer": analyzer, "analysis_status": analysis_status,
         "model": model, "prompt_version": prompt_version, "revision": revision, "reviewed": bool(reviewed), "notes": notes,
         "frame_count": frame_count, "detection_count": len(detection_ids), "detection_ids": sorted(detection_ids), "objects": objects,
-        "thumbnail_url": thumbnail_url, "incident_id": incident_id,
+        "thumbnail_url": thumbnail_url, "incident_id": incident_id, "picture_verdict": picture_verdict, "analysis": analysis,
     }  # fmt: skip

@@ -7,16 +7,18 @@ from typing import Literal, NamedTuple
 
 from hearthwatch.record import Record, RecordError
 from hearthwatch.record.copies import original, read_copy
-from hearthwatch.record.paths import upload_url
+from hearthwatch.record.paths import picture_url
 from hearthwatch.record.read.detections import detections_of_frame
 from hearthwatch.record.read.events import Row, iso
 from hearthwatch.record.thumbnails import url
 from hearthwatch.record.units import box_ids
 
-_FRAME = "id, camera_id, path, mtime_ns, size, captured_at, arrived_at, width, height, model, detect_ms, thumbnail_path"
+FRAME_COLUMNS = (
+    "id, camera_id, path, mtime_ns, size, captured_at, arrived_at, width, height, model, detect_ms, thumbnail_path"
+)
 _REVISION = (
     "revision, type, shadow, risk_score, risk_level, summary, reasoning, evidence, analyzer, model, prompt_version, analysis_status, "
-    "frame_count, latency_ms, at"
+    "frame_count, latency_ms, picture_verdict, at"
 )
 
 
@@ -72,7 +74,7 @@ def _frame_hint(record: Record, frame: int) -> str:
 
 
 def _frames(record: Record, event: int) -> list[Row]:
-    return record.dicts(f"SELECT {_FRAME} FROM frames WHERE event_id = ? ORDER BY captured_at, id", event)
+    return record.dicts(f"SELECT {FRAME_COLUMNS} FROM frames WHERE event_id = ? ORDER BY captured_at, id", event)
 
 
 def _boxes(record: Record, frame: int) -> list[Row]:
@@ -118,16 +120,23 @@ def history(record: Record, id: int) -> list[Row]:
 
 def frames(record: Record, event_id: int) -> list[Row]:
     """Read the pictures of an event in order of capture, each with its detections."""
+    rows = describe_frames(record, _frames(record, event_id))
+    for row in rows:
+        del row["camera_id"]
+    return rows
+
+
+def describe_frames(record: Record, rows: list[Row]) -> list[Row]:
+    """Complete rows of `FRAME_COLUMNS` with their URLs and detections."""
     folders = dict(record.rows("SELECT id, folder_path FROM cameras"))
-    out = _frames(record, event_id)
-    for row in out:
+    for row in rows:
         row |= {"captured_at": iso(row["captured_at"]), "arrived_at": iso(row["arrived_at"])}
-        camera, thumbnail = row.pop("camera_id"), row.pop("thumbnail_path")
+        camera, thumbnail = row["camera_id"], row.pop("thumbnail_path")
         version = row.pop("mtime_ns"), row.pop("size")
-        row["image_url"] = upload_url(camera, folders.get(camera) or camera, row["path"], *version)
+        row["image_url"] = picture_url(camera, folders.get(camera) or camera, row["id"], row["path"], *version)
         row["thumbnail_url"] = thumbnail and url(thumbnail)
         row["detections"] = detections_of_frame(record, row["id"])
-    return out
+    return rows
 
 
 def latencies(record: Record, id: int) -> dict[str, float | None]:

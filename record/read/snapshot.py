@@ -1,33 +1,44 @@
 """Read the record of a running pipeline: read-only connections, one per thread, each answer from one snapshot.
 
 The record may not exist yet, and may be replaced at any time: until it exists, an empty one in memory answers. A reader
-creates, changes and locks nothing.
+creates, changes and locks nothing. Where a data dir has several cells, their rows are read as one: a table is all cells', and
+what joins tables or reads a page is read from each cell by its indexes (`over_cells.py`).
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hearthwatch.record import CACHE_KIB, OlderRecordError, Record, RecordError
 from hearthwatch.record.migrate import SCHEMA_VERSION, version
+from hearthwatch.record.units import CELL_BITS
 
+ALONE = re.compile("meta|cursors|deliveries|heartbeat|inbox|journals|search.*|sqlite_.*")  # read of the first cell only
+INDEX = re.compile(r"INDEXED BY \w+")  # a union has none, its parts do
 BUSY_SECONDS = 2.0  # readers of a WAL wait only while it is recovered
+
+
+class _United(sqlite3.Connection):
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        return super().execute(INDEX.sub("", sql), *args)
 
 
 class Snapshot(Record):
     """A connection that can only read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, others: Sequence[Path] = ()) -> None:
         self.path = path
-        address = f"file:{quote(str(path.resolve()))}?mode=ro"
         self.db = sqlite3.connect(
-            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+            _address(path), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+            factory=_United if others else sqlite3.Connection,
+        )  # fmt: skip
         self.db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         try:
             found = version(self.db)
@@ -39,29 +50,53 @@ class Snapshot(Record):
         if store is None:
             raise RecordError(f"{path} is being created")
         self.store_id = str(store[0])
+        last = self.one("SELECT seq FROM sqlite_sequence WHERE name = 'frames'")
+        self.number = last[0] >> CELL_BITS if last else 0
+        if others:
+            self._unite(others)
+
+    def _unite(self, others: Sequence[Path]) -> None:
+        """Put views over the tables of all cells in front of those of this one."""
+        self.db.execute("PRAGMA temp_store = MEMORY")
+        self.schemas = schemas = "main", *(f"cell{n}" for n in range(len(others)))
+        self.cells = tuple(Snapshot(path) for path in (self.path, *others))  # they are there, and of this version
+        for cell in self.cells:
+            cell.execute(f"PRAGMA cache_size = -{CACHE_KIB // len(schemas)}")
+        for schema, other in zip(schemas[1:], others, strict=True):
+            self.db.execute(f"ATTACH ? AS {schema}", (_address(other),))
+        for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"):
+            if not ALONE.fullmatch(name):
+                rows = " UNION ALL ".join(f"SELECT * FROM {schema}.{name}" for schema in schemas)
+                sums = f"SELECT name, sum(n) AS n FROM ({rows}) GROUP BY name" if name == "counters" else rows
+                self.db.execute(f"CREATE TEMP VIEW {name} AS {sums}")
 
     def close(self) -> None:
-        self.db.close()
+        for each in (*self.cells, self):
+            each.db.close()
 
 
 class SnapshotReader:
-    """The record at `path` for the threads of one process."""
+    """The record at `path` for the threads of one process, and those of `others`, once they exist, as one."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, others: Sequence[Path] = ()) -> None:
+        self.path, self._others = path, others
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._watch: tuple[tuple[int, int] | None, Record | None] = None, None
+        self._watch: tuple[tuple[int, ...] | None, Snapshot | None] = None, None
 
     @contextmanager
-    def snapshot(self) -> Iterator[Record]:
-        """Read from one snapshot inside the `with`, whatever other processes write."""
+    def snapshot(self, of: int | str | None = None) -> Iterator[Record]:
+        """Read from one snapshot inside the `with`, whatever other processes write: of all cells, or of that of an id or a camera."""
         record = self.connection()
-        record.execute("BEGIN")
+        all_of_them = *record.cells, record
         try:
-            yield record
+            for each in all_of_them:
+                each.execute("BEGIN")
+            yield record if of is None else _cell_of(record, of)
         finally:
-            record.execute("ROLLBACK")
+            for each in all_of_them:
+                if each.db.in_transaction:
+                    each.execute("ROLLBACK")
 
     def connection(self) -> Record:
         """Return this thread's connection; to an empty record in memory while there is none on disk."""
@@ -70,7 +105,7 @@ class SnapshotReader:
             if record := getattr(self._local, "record", None):
                 record.close()
             self._local.identity = 0
-            self._local.record = Record(":memory:") if identity is None else Snapshot(self.path)
+            self._local.record = Record(":memory:") if identity is None else self._open()
             self._local.identity = identity
         return self._local.record  # type: ignore[no-any-return]
 
@@ -82,7 +117,7 @@ class SnapshotReader:
                 if watch:
                     watch.close()
                 self._watch = None, None
-                watch = Snapshot(self.path) if identity else None
+                watch = self._open() if identity else None
                 if watch:
                     watch.execute("PRAGMA busy_timeout = 0")  # the caller is an event loop, which must not wait
                 self._watch = identity, watch
@@ -91,17 +126,36 @@ class SnapshotReader:
     def exists(self) -> bool:
         return self._identity() is not None
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return (found.st_dev, found.st_ino) if found.st_size else None
+    def _open(self) -> Snapshot:
+        return Snapshot(self.path, [path for path in self._others if _identity(path)])
+
+    def _identity(self) -> tuple[int, ...] | None:
+        own = _identity(self.path)
+        return own and sum((_identity(path) or () for path in self._others), own)
 
 
-def _data_version(record: Record) -> object:
+def _identity(path: Path) -> tuple[int, ...] | None:
     try:
-        return record.db.execute("PRAGMA data_version").fetchone()
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_size else None
+
+
+def _cell_of(record: Record, of: int | str) -> Record:
+    if isinstance(of, int):
+        return next((cell for cell in record.cells if cell.number == of >> CELL_BITS), record)
+    known = "SELECT 1 FROM cameras WHERE id = ?"
+    return next((cell for cell in record.cells if cell.one(known, of)), record)
+
+
+def _address(path: Path) -> str:
+    return f"file:{quote(str(path.resolve()))}?mode=ro"
+
+
+def _data_version(record: Snapshot) -> object:
+    try:
+        return [record.db.execute(f"PRAGMA {schema}.data_version").fetchone() for schema in record.schemas]
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             raise

@@ -1,4 +1,4 @@
-"""Check the record against itself, uploads, thumbnails and lake. Only reads.
+"""Check the record against itself, uploads, thumbnails, kept originals and lake. Only reads.
 
 Each check yields one sentence per problem, with the next step for a person where there is one. Work in progress of a running
 pipeline is no problem: checks that read files run twice (`find_persistent`).
@@ -7,7 +7,7 @@ pipeline is no problem: checks that read files run twice (`find_persistent`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from hearthwatch.record import Record
 from hearthwatch.record.lake.export import KINDS, Hour, Lake, hour_of, hours, read
-from hearthwatch.record.retention.sweep import compare, days
+from hearthwatch.record.pictures import FOLDER, originals
+from hearthwatch.record.retention.sweep import compare, days, stray_pictures
 from hearthwatch.record.thumbnails import is_whole
 from hearthwatch.record.units import BOXES_OF_FRAME, LEVEL_OF_SCORE
 from hearthwatch.schemas.items import PER_FRAME
@@ -31,6 +32,8 @@ SETTLED = "state = 'settled' AND coalesce(error_stage, '') <> 'camera'"
 # an event that a restore found continues above what the lost state may have published of it
 WRONG_REVISION = """n <> revision AND (n > revision OR
         e.id > coalesce((SELECT json_extract(value, '$.known_frame') FROM meta WHERE key = 'record_restored'), 0))"""
+
+_HERE = "NOT EXISTS (SELECT 1 FROM meta WHERE key = 'incidents_in')"  # else they are in another cell's record
 
 ROWS = {
     "frame {} ({}) was skipped: it waits, but frame {} behind it is decided": f"""
@@ -72,24 +75,30 @@ ROWS = {
         SELECT e.id, revision, (SELECT count(*) FROM feed WHERE kind = 'event' AND subject_id = e.id) AS n FROM events e WHERE {WRONG_REVISION}""",
     "message {} is about event {}, which does not exist": """
         SELECT seq, event_id FROM feed WHERE kind = 'event' AND NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
-    "event {} belongs to no incident": """
-        SELECT id FROM events e WHERE incident_id IS NULL AND status <> 'merged' AND id NOT IN (SELECT event_id FROM incident_queue) AND
+    "event {} belongs to no incident": f"""
+        SELECT id FROM events e WHERE {_HERE} AND incident_id IS NULL AND status <> 'merged' AND id NOT IN (SELECT event_id FROM incident_queue) AND
         (SELECT max(seq) FROM feed WHERE kind = 'event' AND subject_id = e.id) <= (SELECT seq FROM cursors WHERE name = 'incident')""",
-    "event {} belongs to incident {}, which does not exist or was merged": """
-        SELECT id, incident_id FROM events e WHERE incident_id IS NOT NULL
+    "event {} belongs to incident {}, which does not exist or was merged": f"""
+        SELECT id, incident_id FROM events e WHERE {_HERE} AND incident_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.id = e.incident_id AND i.status <> 'merged')""",
     "incident {} has event_count {}, but {} events belong to it": """
-        SELECT i.id, event_count, (SELECT count(*) FROM events e WHERE e.incident_id = i.id AND e.status <> 'merged') AS n
+        SELECT i.id, event_count, (SELECT count(frame_count) FROM incident_members e WHERE e.incident_id = i.id AND e.status <> 'merged') AS n
         FROM incidents i WHERE status <> 'merged' AND n <> event_count""",
+    "alert {} belongs to no incident, or to one that does not exist or was merged": f"""
+        SELECT id FROM alerts a WHERE {_HERE} AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.id = a.incident_id AND i.status <> 'merged')
+        AND (incident_id IS NOT NULL OR id < (SELECT max(id) FROM alerts WHERE incident_id IS NOT NULL))""",
+    "incident {} counts {} alerts, but {} belong to it": """
+        SELECT i.id, (SELECT total(value) FROM json_each(alert_counts)), (SELECT count(kind) FROM incident_members a WHERE a.incident_id = i.id) AS n
+        FROM incidents i WHERE status <> 'merged' AND n <> (SELECT total(value) FROM json_each(alert_counts))""",
     "message {} is about incident {}, which does not exist": """
         SELECT seq, subject_id FROM feed WHERE kind = 'incident' AND NOT EXISTS (SELECT 1 FROM incidents WHERE id = subject_id)""",
     "item {} of journal {} has no message, or one although it failed": """
-        SELECT id, journal FROM journal j WHERE (error IS NULL) <> EXISTS (SELECT 1 FROM feed WHERE kind = 'item' AND subject_id = j.id)""",
+        SELECT id, node FROM journal j WHERE (error IS NULL) <> EXISTS (SELECT 1 FROM feed WHERE kind = 'item' AND subject_id = j.id)""",
     "message {} is about item {}, which does not exist": """
         SELECT seq, subject_id FROM feed WHERE kind = 'item' AND NOT EXISTS (SELECT 1 FROM journal WHERE id = subject_id)""",
     "journal {} says that it holds {} items and {} that failed, which is not what is there": """
         SELECT name, items, failed FROM journals WHERE (items, failed) IS NOT
-        (SELECT count(*) - count(error), count(error) FROM journal WHERE journal = name)""",
+        (SELECT count(*) - count(error), count(error) FROM journal WHERE node = name)""",
     "the history has event {}, which does not exist": """
         SELECT DISTINCT event_id FROM event_history WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = event_id)""",
 }  # fmt: skip
@@ -140,12 +149,13 @@ def rows(record: Record) -> Iterator[str]:
             yield f"… and {total - REPORTED_MAX} like this"
 
 
-def uploads(record: Record, tree: Iterable[UploadedFile]) -> Iterator[str]:
-    """Find uploads that a running pipeline should have taken in and did not."""
+def uploads(record: Record, tree: Iterable[UploadedFile], others: Sequence[Record] = ()) -> Iterator[str]:
+    """Find uploads that a running pipeline should have taken in and did not; nor did `others`, which share the tree."""
     (beat,) = record.one("SELECT coalesce(max(at), 0) FROM heartbeat WHERE chain = 'see'")
     sql = "SELECT 1 FROM frames WHERE path = ? AND mtime_ns = ? AND size = ?"
     for file in tree:
-        if file.changed < beat / 1e6 - MISSED_SECONDS and record.one(sql, file.path, file.mtime_ns, file.size) is None:
+        found = (each.one(sql, file.path, file.mtime_ns, file.size) for each in (record, *others))
+        if file.changed < beat / 1e6 - MISSED_SECONDS and not any(found):
             yield f"{file.path} was uploaded while the pipeline ran, but is not in the ledger"
 
 
@@ -160,6 +170,17 @@ def thumbnails(record: Record, data_dir: Path) -> Iterator[str]:
         torn = [path for path in found.path.glob("[!.]*_thumb.jpg") if path not in found.orphans and not is_whole(path)]
         yield from (f"{path} is torn; `hearthwatch prune` draws it again once it is deleted" for path in torn)
         yield from (f"frame {i} has no thumbnail; `hearthwatch prune` draws it again" for i in found.missing)
+
+
+def pictures(record: Record, data_dir: Path) -> Iterator[str]:
+    """Check that each kept original is the picture of an event, and what was uploaded."""
+    for folder in sorted((data_dir / FOLDER).glob("????-??-??")):
+        stray = set(stray_pictures(record, folder))
+        yield from (f"{path} belongs to no event; `hearthwatch prune` deletes it" for path in sorted(stray))
+        for path in sorted(set(folder.glob("[!.]*")) - stray):
+            kept = [o for o in originals(record, data_dir, data_dir, int(path.stem)) if o.path == path]
+            if not any(original.read() is not None for original in kept):
+                yield f"{path} is not the picture that was uploaded: delete it"
 
 
 def lake(record: Record, lake: Lake) -> Iterator[str]:

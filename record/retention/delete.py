@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record, journal
+from hearthwatch.record.alerts import delete_alerts
 from hearthwatch.record.conditions import delete_old
 from hearthwatch.record.disk import sync_folder
 from hearthwatch.record.events import delete_events
 from hearthwatch.record.paths import unescape
+from hearthwatch.record.pictures import kept_path
 from hearthwatch.record.retention.policy import DeletionCandidates, DeletionGroup, RetentionPolicy
 from hearthwatch.record.thumbnails import path as thumbnail_path
 from hearthwatch.record.units import NEVER
@@ -39,9 +41,11 @@ class DeletionCounts:
     events: int = 0
     frames: int = 0
     thumbnails: int = 0
+    pictures: int = 0
+    """Kept originals."""
     uploads: int = 0
     bytes: int = 0
-    """Of thumbnails and uploads."""
+    """Of thumbnails, kept originals and uploads."""
     refused: dict[str, int] = field(default_factory=dict)
     """Files that could not be deleted, by reason."""
 
@@ -103,9 +107,11 @@ class Deleter:
             self._drop(rows)
 
     def delete_samples(self, before: int) -> None:
-        """Delete GPU samples, system messages and items of journals from before this time (microseconds)."""
+        """Delete GPU samples, system messages, alerts and items of journals from before this time (microseconds)."""
         delete_old(self.record, before)
         journal.delete_old(self.record, before)
+        while self.record.transact(lambda: delete_alerts(self.record, "at < ?", before)):
+            pass
         sql = "DELETE FROM gpu_stats WHERE id IN (SELECT id FROM gpu_stats WHERE recorded_at < ? LIMIT 1000)"
         while self.record.transact(lambda: self.record.execute(sql, before).rowcount):
             pass
@@ -154,9 +160,10 @@ class Deleter:
         return [PrunedFrame(*row) for row in self.record.rows(sql, *args)]
 
     def _drop(self, rows: Sequence[PrunedFrame]) -> None:
-        """Delete the thumbnails of these frames, then the rows of those whose uploads are gone."""
+        """Delete the thumbnails and kept originals of these frames, then the rows of those whose uploads are gone."""
         for row in rows:
             self.counts.thumbnails += self._unlink(self.data_dir / thumbnail_path(row.id, row.captured_at))
+            self.counts.pictures += self._unlink(self.data_dir / kept_path(row.id, row.captured_at, row.path))
         self.drop_rows(rows)
 
     def drop_rows(self, rows: Sequence[PrunedFrame]) -> int:

@@ -14,6 +14,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.feedback import delete_ended
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lock import wait_for_lock
+from hearthwatch.record.pictures import kept_path
 from hearthwatch.record.retention.delete import Deleter, DeletionCounts
 from hearthwatch.record.retention.policy import DeletionGroup, RetentionPolicy
 from hearthwatch.record.retention.sweep import Sweep
@@ -61,6 +62,7 @@ class RetentionResult(NamedTuple):
             counted(done.events, "event"),
             counted(done.frames, "picture"),
             f"{counted(done.thumbnails, 'thumbnail')} and {counted(done.uploads, 'upload')} deleted",
+            f"{counted(done.pictures, 'kept original')} deleted" if done.pictures else "",
             f"{counted(self.orphans, 'stray file')} deleted" if self.orphans else "",
             f"{counted(self.drawn, 'missing thumbnail')} drawn" if self.drawn else "",
         ]
@@ -102,6 +104,7 @@ class RetentionRun:
             over, is_all = self._make_room(stop)
             self.sweep.drop_gone_uploads(stop)
             orphans, drawn = self.sweep.sweep_thumbnails(stop)
+            orphans += self.sweep.sweep_pictures(stop)
             kept = self.candidates.count_unreviewed(self._end() if over else boundary)
         return RetentionResult(self.deleter.counts, orphans, drawn, over, is_all, kept, self.deleter.is_limited)
 
@@ -125,14 +128,17 @@ class RetentionRun:
         for group in groups:
             events += group.event_id is not None
             frames += len(group.frames)
-            total += sum(each + self._thumbnail_bytes(frame) for frame in group.frames)
+            total += sum(each + self._file_bytes(frame) for frame in group.frames)
             if total >= bytes_max:
                 break
         return events, frames, total
 
-    def _thumbnail_bytes(self, frame: int) -> int:
-        captured, path = self.record.one("SELECT captured_at, thumbnail_path FROM frames WHERE id = ?", frame)
-        return _size(self.data_dir / thumbnail_path(frame, captured)) if path else 0
+    def _file_bytes(self, frame: int) -> int:
+        captured, upload, path = self.record.one(
+            "SELECT captured_at, path, thumbnail_path FROM frames WHERE id = ?", frame
+        )
+        files = (thumbnail_path(frame, captured), kept_path(frame, captured, upload)) if path else ()
+        return sum(_size(self.data_dir / file) for file in files)
 
     def count_kept(self, now: int) -> int:
         """How many events are old enough but not reviewed."""
@@ -170,8 +176,8 @@ class RetentionRun:
         return self.size() - self.policy.bytes_max if self.policy.bytes_max else 0
 
     def size(self) -> int:
-        """Bytes that the data dir takes, without an upload tree that may lie in it."""
-        total = sum(_sizes(self.data_dir, self.base.resolve()))
+        """Bytes that the data dir takes, without an upload tree and other cells that may lie in it."""
+        total = sum(file_sizes(self.data_dir, self.base.resolve(), (self.data_dir / "cells").resolve()))
         (vacuum,) = self.record.one("PRAGMA auto_vacuum")
         return total if vacuum else total - self._free()  # the file of an old record cannot shrink, but is used again
 
@@ -205,9 +211,10 @@ class RetentionRun:
         self.record.pragma("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _sizes(folder: Path, without: Path) -> Iterator[int]:
+def file_sizes(folder: Path, *without: Path) -> Iterator[int]:
+    """Yield the size of each file below a folder, in bytes, but for the folders `without`."""
     for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if (Path(at) / name).resolve() != without]
+        folders[:] = [name for name in folders if (Path(at) / name).resolve() not in without]
         yield from (_size(Path(at) / name) for name in files)
 
 

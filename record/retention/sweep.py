@@ -1,4 +1,4 @@
-"""Compare files with rows: delete files that belong to no row, draw thumbnails that are missing.
+"""Compare files with rows: delete thumbnails and kept originals that belong to no row, draw thumbnails that are missing.
 
 Bounded work per run; the next run continues where the last one stopped, so a large data dir takes some hours.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.pictures import FOLDER, kept_path
 from hearthwatch.record.retention.delete import Deleter
 from hearthwatch.record.thumbnails import ThumbnailError, find
 from hearthwatch.record.units import DAY, SECOND
@@ -70,6 +71,16 @@ class Sweep:
                 break
         return deleted, drawn
 
+    def sweep_pictures(self, stop: Callable[[], bool]) -> int:
+        """Delete kept originals that belong to no event's picture; how many."""
+        deleted = 0
+        for folder in sorted((self.deleter.data_dir / FOLDER).glob("????-??-??")):
+            if stop():
+                break
+            deleted += sum(_delete(path) for path in stray_pictures(self.record, folder))
+            _remove_if_empty(folder)
+        return deleted
+
     def _draw(self, frame: int) -> bool:
         try:
             find(self.record, self.deleter.data_dir, self.deleter.base, frame)
@@ -99,6 +110,19 @@ def compare(record: Record, folder: Path) -> ThumbnailDay:
             missing.append(frame)
     orphans = [path for name, path in found.items() if name not in expected and _is_orphan(record, path)]
     return ThumbnailDay(folder, orphans, missing, len(found) + len(expected))
+
+
+def stray_pictures(record: Record, folder: Path) -> Iterator[Path]:
+    """Yield the files of a day of kept originals that belong to no event's picture."""
+    sql = "SELECT captured_at, path FROM frames WHERE id = ? AND event_id IS NOT NULL"
+    for path in folder.iterdir():
+        frame = re.fullmatch(r"(\d{1,18})\.(jpg|png)", path.name)
+        row = frame and record.one(sql, int(frame[1]))
+        if path.name.startswith("."):
+            if _age(path) < time.time() - YOUNG_SECONDS:
+                yield path
+        elif not (frame and row and path == folder.parents[1] / kept_path(int(frame[1]), *row)):
+            yield path
 
 
 def _is_orphan(record: Record, path: Path) -> bool:

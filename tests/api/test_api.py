@@ -33,6 +33,7 @@ from hearthwatch.schemas.items import from_microseconds, iso
 from hearthwatch.schemas.settings import load
 from hearthwatch.sources.duplicates import DuplicateFinder
 from tests.support.api_record import Home, S, serve, start, story, wait_for
+from tests.support.invariants import check_conservation
 from tests.support.linking import link
 from tests.support.pipeline import Pipeline
 from tests.support.pipeline import name as taken
@@ -285,7 +286,7 @@ def test_a_merged_event_names_what_it_went_into(tmp_path):
 def test_detections_are_listed_and_counted_under_every_filter(api):
     everything = get(api, "/api/detections", limit=1000)
     assert everything["count"] == len(everything["detections"]) == 8
-    for camera, kind, sure in itertools.product([None, "front_door"], [None, "person", "bear"], [None, 0.85]):
+    for camera, kind, sure in itertools.product([None, "front_door"], [None, "person", "bear"], [None, 0.85, 0.8501]):
         given = {
             k: v for k, v in {"camera_id": camera, "object_type": kind, "min_confidence": sure}.items() if v is not None
         }
@@ -511,6 +512,7 @@ def test_zones_are_previewed_over_the_last_week_and_nothing_is_saved(own):
     models.ZonesPreview.model_validate(answer, strict=False)
     (events,) = home.record.one("SELECT count(*) FROM events WHERE camera_id = 'front_door' AND status <> 'merged'")
     assert answer["counts"] == {"vanishes": events} and len(answer["events"]) == events > 0
+    assert answer["after"]["incidents"] == 0 < answer["before"]["incidents"] <= events
     assert all(e["after"] is None and e["why"][0].startswith("in ignored zone all (") for e in answer["events"])
     assert get(client, f"/api/events/{answer['events'][0]['event_id']}")["thumbnail_url"] is not None
     assert get(client, url)["zones"] is None
@@ -665,6 +667,71 @@ def balanced(record):
     assert record.rows("SELECT * FROM event_counts ORDER BY 1, 2, 3, 4, 5") == record.rows(
         "SELECT object_type, started_at / 86400000000, camera_id, risk_level, reviewed, count(*) FROM facets GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"
     )
+    check_conservation(record)
+
+
+# -- looking back
+
+
+def test_a_search_finds_by_words_and_says_what_it_took_as_filters(own):
+    _, client = own
+    found = get(client, "/api/search", q="dogs person")
+    assert (ids(found), found["count"], found["filters"], found["q"]) == ([1], 1, [], "dogs person")
+    assert found["events"] == get(client, "/api/events", q="dog")["events"]
+    client.patch("/api/events/4", json={"notes": "the neighbour's bears"})
+    found = get(client, "/api/search", q="bear driveway Neighbour")
+    assert ids(found) == [4] and [f["text"] for f in found["filters"]] == ["driveway"]
+    assert found["filters"][0] | {"kind": "camera", "camera_ids": ["driveway"], "hours": None} == found["filters"][0]
+    client.patch("/api/cameras/front_door", json={"name": "Porch"})
+    assert (
+        ids(get(client, "/api/search", q="person porch"))
+        == [8, 1]
+        == ids(get(client, "/api/search", q="person", camera_id="front_door"))
+    )
+    first = get(client, "/api/search", limit=2)
+    second = get(client, "/api/search", limit=3, cursor=first["next_cursor"])
+    assert (
+        ids(first) + ids(second) == ids(get(client, "/api/events"))
+        and second["next_cursor"] is None
+        and first["count"] == 5
+    )
+    assert ids(get(client, "/api/search", q="last night and 1990-01-01")) == []
+    assert get(client, "/api/search", cursor="n.1.1", code=422)["detail"][0]["loc"] == ["query", "cursor"]
+
+
+def test_all_pictures_are_listed_by_time(api, home):
+    every = get(api, "/api/frames")
+    settled = home.record.rows("SELECT id FROM frames WHERE state = 'settled' ORDER BY captured_at DESC, id DESC")
+    assert ([f["id"] for f in every["frames"]], every["count"]) == ([id for (id,) in settled], 7)
+    pages, cursor = [], None
+    while True:
+        page = get(api, "/api/frames", camera_id="driveway", limit=2, **({"cursor": cursor} if cursor else {}))
+        pages, cursor = pages + page["frames"], page["next_cursor"]
+        if not cursor:
+            break
+    assert [f["event_id"] for f in pages] == [None, 4, 3] and {f["camera_id"] for f in pages} == {"driveway"}
+    assert api.get(pages[0]["image_url"]).headers["content-type"] == "image/jpeg" and pages[1]["detections"]
+    one = get(
+        api, "/api/frames", camera_id="driveway", start_date=pages[1]["captured_at"], end_date=pages[0]["captured_at"]
+    )
+    assert [f["id"] for f in one["frames"]] == [pages[1]["id"]] and get(api, "/api/frames", camera_id="none")[
+        "frames"
+    ] == []
+    assert get(api, "/api/frames", cursor=every["next_cursor"] or "s.1", code=422)
+
+
+def test_a_month_says_what_its_days_had(api, home):
+    month = get(api, "/api/calendar")
+    assert len(month["days"]) in (28, 29, 30, 31) and month["days"][0]["date"] == f"{month['month']}-01"
+    months = {iso(from_microseconds(home.at - hours * 3600 * S))[:7] for hours in (0, 2)} | {month["month"]}
+    days = [day for name in sorted(months) for day in get(api, "/api/calendar", month=name)["days"]]
+    for key, n in {"incidents": 5, "unreviewed": 5, "events": 5, "unreviewed_events": 5, "pictures": 8}.items():
+        assert sum(day[key] for day in days) == n, key
+    some = [day for name in months for day in get(api, "/api/calendar", month=name, camera_id="driveway")["days"]]
+    assert sum(day["events"] for day in some) == 2 and sum(day["pictures"] for day in some) == 4
+    for day in days:
+        assert get(api, "/api/events", start_date=day["start"], end_date=day["end"])["count"] == day["events"]
+    assert get(api, "/api/calendar", month="2026-13", code=422)
 
 
 # -- quarantine, export, system
@@ -734,6 +801,17 @@ def test_the_graph_and_its_options_are_those_of_the_flow_file_that_ran(own):
         5,
     )
     assert get(client, "/api/system/stats")["disk"]["retention_days"] == 5
+
+
+def test_settings_are_listed_and_only_a_notifier_is_tested(own):
+    home, client = own
+    answer = get(client, "/api/system/settings")
+    models.SettingsInForce.model_validate(answer, strict=False)
+    sizes = {row["name"]: row for row in answer["settings"]}
+    assert sizes["FOSCAM_BASE_PATH"]["value"] == str(home.base) and answer["data_bytes"] > 100_000
+    store_description(home.record, Graph.from_toml("extends = 'default'").describe())
+    assert client.post("/api/system/notifiers/batch/test").status_code == 404
+    assert client.post("/api/system/notifiers/--help/test").status_code == 404
 
 
 def test_samples_of_the_gpu_come_oldest_first(own):
@@ -951,3 +1029,35 @@ def test_an_older_record_is_brought_up_to_date_with_right_counters(tmp_path):
     balanced(record)
     record.close()
     home.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/api/events/1", {"reviewed": 0}),
+        ("PATCH", "/api/events", {"reviewed": "no", "risk_level": "high"}),
+        ("PATCH", "/api/events", {"reviewed": True, "ids": [False]}),
+        ("PATCH", "/api/incidents", {"reviewed": 1}),
+        ("PATCH", "/api/incidents/1", {"reviewed": "yes"}),
+        (
+            "PUT",
+            "/api/cameras/driveway/zones",
+            [{"name": "a", "kind": "public", "points": [[0, False], [0, 1], [1, 1]]}],
+        ),
+    ],
+)
+def test_a_value_of_another_type_than_the_document_says_is_refused(api, method, path, body):
+    answer = api.request(method, path, json=body)
+    assert answer.status_code == 422, answer.text
+
+
+def test_suggestions_for_a_camera_without_zones_warn_of_nothing(api, caplog):
+    assert api.get("/api/cameras/driveway/zones/suggestions").status_code == 200
+    assert not [record for record in caplog.records if "zones" in record.getMessage()]
+
+
+def test_a_link_that_is_too_long_is_refused_in_the_form_that_the_document_has(api):
+    answer = api.get(f"/api/feedback/{'0' * 300}")
+    documented = api.get("/openapi.json").json()["paths"]["/api/feedback/{token}"]["get"]["responses"]
+    assert answer.status_code == 422 and set(documented["422"]["content"]) == {answer.headers["content-type"]}
+    assert set(documented["404"]["content"]) == {"text/html"}

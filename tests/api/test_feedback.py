@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearthwatch.api.models import LearnedBaseline
 from hearthwatch.record import now
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.signed_links import answer_paths, read_token
 from hearthwatch.record.units import DAY
 from tests.support.api_record import Home, serve, story
@@ -44,6 +46,16 @@ def test_what_makes_no_sense_is_refused_in_words(api):
     assert api.post("/api/events/1/feedback", json={"answer": "right"}).status_code == 201
     again = api.post("/api/events/1/feedback", json={"answer": "right"})
     assert again.status_code == 409 and again.json()["detail"] == "event 1 is answered already: right"
+
+
+def test_what_is_normal_is_listed_by_camera(home, api):
+    assert api.get("/api/baselines").json() == {"baselines": []}
+    hours = [BaselineRow("front_door", "", "", hour, True, 10.0, 10) for hour in range(24)]
+    people = BaselineRow("front_door", "person", "", 9, True, 10.0, 10, seen=15.0, seen_days=9)
+    write_baselines(home.record, now(), [*hours, people])
+    (row,) = api.get("/api/baselines").json()["baselines"]
+    assert LearnedBaseline.model_validate(row)
+    assert (row["camera_id"], row["days"], row["per_day"]) == ("front_door", 10, {"person": 1.5})
 
 
 # -- signed links

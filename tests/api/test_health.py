@@ -1,5 +1,6 @@
 """Promise: health, page, metrics and doctor measure the job, say the same, and say it in words."""
 
+import itertools
 import json
 import re
 import sqlite3
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from hearthwatch.api.health import KINDS, PipelineView, Storage
 from hearthwatch.cli.machine_checks import check_pipeline
-from hearthwatch.flows.graph import Graph
+from hearthwatch.flows.graph import DEFAULT, Graph
 from hearthwatch.record import acquire_lock, connection, now, problems
 from hearthwatch.record.connection import find_lock
 from hearthwatch.record.feed import append
 from hearthwatch.record.graph_description import store_description
+from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.record.read.status import found_before, pictures_found, rate_history
 from hearthwatch.record.units import QUARTER
 from hearthwatch.schemas.items import from_microseconds
@@ -77,6 +80,29 @@ def test_what_the_monitor_finds_is_said_everywhere_in_the_same_words(own):
     )
 
 
+def test_services_and_conditions_never_contradict_each_other(own):
+    home, _ = own
+    home.beat()
+    store_description(home.record, Graph.from_toml(DEFAULT).describe())
+    kinds = [kind for kinds in KINDS.values() for kind in kinds] + [
+        "clock_stepped",
+        "part_restarted",
+        "behind",
+        "lake_down",
+    ]
+    off = {"redis_down", "llm_down", "judge_failed"}  # of nodes that this graph has off
+    for kind, severity in itertools.product(kinds, ("info", "warning", "error")):
+        says = f"{kind}, {severity}."
+        home.record.execute("DELETE FROM conditions")
+        home.wrong(kind, says, subject="x", severity=severity)
+        with SnapshotReader(home.path).snapshot() as record:
+            view = PipelineView(record, home.settings(), now(), False, Storage())
+            services = view.services()
+        bad = [s for s in services.values() if s["status"] in ("degraded", "unhealthy")]
+        assert [problem.message for problem in view.wrong] == ([] if kind in off else [says])
+        assert [s["message"] for s in bad] == ([] if severity == "info" or kind in off else [says]), kind
+
+
 def test_information_alone_degrades_nothing(own):
     home, client = own
     home.beat()
@@ -110,6 +136,21 @@ def test_without_a_pipeline_everything_says_so_and_redis_is_still_asked(tmp_path
     home.close()
 
 
+def test_a_pipeline_that_ends_again_and_again_before_it_runs_is_no_pipeline_that_starts(own):
+    home, client = own
+    for failed, status in ((1, "healthy"), (2, "degraded")):
+        state = json.dumps({"at": now(), "starting": True, "failed_starts": failed, "services": {}})
+        home.record.transact(
+            lambda text=state: home.record.execute("INSERT OR REPLACE INTO meta VALUES ('services', ?)", text)
+        )
+        home.beat()
+        found = settled(client, lambda found, status=status: found["status"] == status)
+    assert (
+        found["services"]["pipeline"]["message"] == "the pipeline ended 2 times before it had started: its log says why"
+    )
+    assert found["services"]["lake"]["status"] == "starting"
+
+
 def test_a_node_that_is_off_or_not_in_the_graph_is_disabled(own):
     home, client = own
     home.beat()
@@ -119,6 +160,26 @@ def test_a_node_that_is_off_or_not_in_the_graph_is_disabled(own):
     assert found["status"] == "healthy"
     assert found["services"]["redis"]["message"] == "REDIS_URL is not set: events are not published"
     assert found["services"]["retention"]["status"] == "healthy"
+
+
+def test_pictures_from_before_the_start_are_imported_and_no_fault(own):
+    home, client = own
+    home.beat()
+    waits = {"waiting": 3120, "oldest_waiting": now() - 3 * 3600 * S}
+    home.record.transact(
+        lambda: home.record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", json.dumps(waits))
+    )
+    found = settled(client, lambda found: found["services"]["pipeline"]["details"]["backlog"] >= 3120)
+    assert found["status"] == "healthy" and found["services"]["pipeline"]["message"].startswith("importing: 3,12")
+    line = client.get("/api/status").json()
+    assert line["importing_since"] and line["backlog"] >= 3120 and line["problems"] == 0
+    waits["oldest_waiting"] = now() - 60 * S
+    home.record.transact(
+        lambda: home.record.execute("INSERT OR REPLACE INTO meta VALUES ('discovery', ?)", json.dumps(waits))
+    )
+    found = settled(client, lambda found: found["status"] == "degraded")
+    assert "more arrive than can be processed" in found["services"]["pipeline"]["message"]
+    assert client.get("/api/status").json()["importing_since"] is None
 
 
 def test_consumers_show_what_they_delivered_and_where_they_fail(own):
@@ -173,9 +234,13 @@ def test_a_missing_tree_is_said_before_the_monitor_is_sure_and_what_discovery_co
     found = settled(client, lambda found: found["status"] == "degraded")
     assert found["services"]["uploads"]["status"] == "unhealthy" and len(found["conditions"]) == 1
     assert str(home.base) in client.get("/api/status").json()["problem"]["message"]
-    note(ignored=1, ignored_names={"@eaDir": 12, "#recycle": 8}, no_time={})
+    note(ignored=1, ignored_names={"#recycle": 8, "@eaDir": 12}, no_time={"": 3} | {f"cam{n}": 1 for n in range(20)})
     found = settled(client, lambda found: found["status"] == "healthy")
     ignored = "1 link or device ignored", "20 files or folders ignored by name (@eaDir 12, #recycle 8)"
+    cameras = ", ".join(f"cam{n} 1" for n in range(11))  # not all: there may be hundreds
+    ignored += (
+        f"23 pictures without a time in name or EXIF, dated by modification (in no camera folder 3, {cameras}, 9 more)",
+    )
     assert found["services"]["uploads"]["message"] == "; ".join(["the tree is watched", *ignored])
     assert {("note", "uploads", words) for words in ignored} <= words(home)
 

@@ -53,7 +53,7 @@ def every(client, size, **params):
 def test_an_incident_is_its_cameras_events_and_gravest_picture(home, api):
     visit = max(get(api, "/api/incidents")["incidents"], key=lambda i: i["event_count"])
     whole = get(api, f"/api/incidents/{visit['id']}")
-    assert visit == {key: value for key, value in whole.items() if key != "events"}
+    assert visit == {key: value for key, value in whole.items() if key not in ("events", "alerts")}
     assert visit["cameras"] == ["driveway", "front_door"] and visit["camera_names"] == ["Driveway", "Front Door"]
     assert [e["risk_score"] for e in whole["events"]] == [70, 70, 95] and whole["risk_level"] == "critical"
     gravest = whole["events"][-1]
@@ -137,7 +137,28 @@ def test_pages_of_any_size_are_the_whole_list_in_order(home, api, rows, size, so
     def write():
         home.record.execute("DELETE FROM incidents")
         for id, (at, score, reviewed) in enumerate(rows):
-            values = (id, "closed", 1, at, at, at, None, score, "low", "", None, "[]", "{}", 0, 0, 0, reviewed, None, 0)
+            values = (
+                id,
+                "closed",
+                1,
+                at,
+                at,
+                at,
+                None,
+                score,
+                "low",
+                "",
+                None,
+                "[]",
+                "{}",
+                0,
+                0,
+                0,
+                reviewed,
+                None,
+                0,
+                "{}",
+            )
             home.record.execute(f"INSERT INTO incidents VALUES ({','.join('?' * len(values))})", *values)
 
     home.record.transact(write)
@@ -189,6 +210,17 @@ def test_events_that_were_reviewed_before_they_were_linked_are_a_reviewed_incide
     home.record.transact(lambda: home.record.execute("UPDATE events SET reviewed = 0"))
     assert home.record.one("SELECT reviewed FROM incidents") == (0,)
     home.close()
+
+
+def test_all_that_match_a_filter_are_marked_at_once(home, api):
+    found = api.get("/api/incidents?camera_id=front_door&reviewed=false&limit=1000").json()["incidents"]
+    others = api.get("/api/status").json()["to_review"]
+    marked = api.patch("/api/incidents?camera_id=front_door&reviewed=false", json={"reviewed": True}).json()
+    assert marked["count"] == len(marked["ids"]) >= len(found) > 0
+    assert api.get("/api/incidents?camera_id=front_door&reviewed=false").json()["count"] == 0
+    assert api.get("/api/status").json()["to_review"] == others - marked["count"]
+    assert api.patch("/api/events", json={"reviewed": False, "ids": marked["ids"]}).json()["count"] == marked["count"]
+    assert api.patch("/api/incidents?risk_level=huge", json={"reviewed": True}).status_code == 422
 
 
 def test_neighbours_and_the_level_of_notifications_are_set_and_cleared(home, api):

@@ -193,11 +193,11 @@ def more(home, events: int):
 
 def test_a_client_that_does_not_keep_up_is_dropped_and_its_queue_with_it():
     async def story():
-        client = Subscriber(0)
-        client.push([FeedRow(n, "{}", "event") for n in range(QUEUE_MAX)])
+        client = Subscriber((0,))
+        client.push([FeedRow((n,), "{}", "event") for n in range(QUEUE_MAX)])
         assert not client.dropped and len((await client.pop_all())[0]) == QUEUE_MAX
-        client.push([FeedRow(n, "{}", "event") for n in range(QUEUE_MAX)])
-        client.push([FeedRow(QUEUE_MAX, "{}", "event")])
+        client.push([FeedRow((n,), "{}", "event") for n in range(QUEUE_MAX)])
+        client.push([FeedRow((QUEUE_MAX,), "{}", "event")])
         assert client.dropped and not client.queue and await client.pop_all() == ([], None)
 
     asyncio.run(story())

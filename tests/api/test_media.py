@@ -1,13 +1,17 @@
 """Promise: uploads and thumbnails are served inline and cached well, and no name leads out of their folders."""
 
+import io
 import json
 import os
+import shutil
 import socket
 
 import pytest
+from PIL import Image
 
 from hearthwatch.record.ledger import FoundFile
-from hearthwatch.record.paths import upload_url
+from hearthwatch.record.paths import picture_url
+from hearthwatch.record.pictures import keep_event
 from tests.support.api_record import SECONDS_MAX, Home, serve, story
 
 SECRET = b"the secret that nobody may read"
@@ -219,6 +223,33 @@ def test_a_picture_that_another_one_replaced_is_not_passed_off_as_it(tmp_path):
     home.close()
 
 
+def test_a_picture_that_is_gone_comes_as_it_was_kept_and_a_camera_shows_its_thumbnail_at_last(tmp_path):
+    """Upload, then kept original, then thumbnail; a file with the same time and size and another content is none of them."""
+    home = Home(tmp_path)
+    frame = home.picture("Door", 100, "person", name="same.jpg")
+    upload = home.base / "Door" / "same.jpg"
+    picture, times = upload.read_bytes(), upload.stat().st_mtime_ns
+    with serve(home.settings()) as served, served.client() as client:
+        url = client.get(f"/api/events/{frame}").json()["frames"][0]["image_url"]
+        thumbnail = client.get(client.get("/api/events").json()["events"][0]["thumbnail_url"]).content
+        keep_event(home.record, home.base, home.data, frame, "evidence", lambda frame: None)
+        upload.write_bytes(picture[:-9] + b"another" + picture[-2:])
+        os.utime(upload, ns=(times, times))
+        assert client.get(url).content == client.get(f"/api/media/frames/{frame}").content == picture
+        upload.unlink()
+        for way in (url, url.partition("?")[0], f"/api/media/frames/{frame}", "/api/cameras/door/snapshot"):
+            assert client.get(way).content == picture, way
+        (home.data / "thumbnails").rename(home.data / "drawn")
+        assert client.get("/api/detections/512/image").content == thumbnail, "drawn again from the kept original"
+        shutil.rmtree(home.data / "pictures")
+        assert [client.get(way).status_code for way in (url, f"/api/media/frames/{frame}", "/api/media/frames/99")] == [
+            404
+        ] * 3
+        with Image.open(io.BytesIO(client.get("/api/cameras/door/snapshot").content)) as shown:
+            assert shown.size == (320, 240)
+    home.close()
+
+
 def test_nothing_stays_open(api):
     def descriptors():
         return len(os.listdir("/proc/self/fd"))
@@ -246,7 +277,7 @@ def test_a_camera_that_a_pattern_names_has_its_pictures_served(api, home, camera
     file.write_bytes(b"\xff\xd8" + path.encode())
     found = FoundFile(camera, folder, path, file.stat().st_mtime_ns, file.stat().st_size, 1, 1, name=camera)
     home.ledger.discover([found], 1)
-    url = upload_url(camera, folder, path, found.mtime_ns, found.size)
+    url = picture_url(camera, folder, 1, path, found.mtime_ns, found.size)
     answer = api.get(url)
     assert (answer.status_code, answer.content, answer.headers["content-type"]) == (
         200,

@@ -2,16 +2,20 @@
 
 import json
 import random
+import re
 import socket
 import string
+import time
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from hearthwatch.api.routes.events import format_cell
-from hearthwatch.api.security import CSP, AllowedHosts, is_loopback
-from tests.support.api_record import SECONDS_MAX, Home, serve, story
+from hearthwatch.api.security import CSP, AllowedHosts, Session, is_loopback
+from hearthwatch.schemas.settings import SettingsError
+from tests.support.api_record import SECONDS_MAX, Home, serve, start, story
+from tests.support.ports import free_port
 
 TOKEN = "correct-horse-battery"
 
@@ -48,6 +52,7 @@ def operations(served):
         "filename": "x.jpg",
         "feedback_id": 1,
         "token": "1.fine.9.x",
+        "name": "ntfy",
     }
     return [(method.upper(), path.format(**values)) for path, methods in paths.items() for method in methods]
 
@@ -282,3 +287,86 @@ def odd_body(chance, document, operation):
     return json.dumps(
         {name: chance.choice(odd) for name in chance.sample(names, chance.randint(0, len(names)))}
     ).encode()
+
+
+def test_a_listed_name_is_allowed_and_with_a_token_any(open_, guarded, home):
+    with serve(home.settings(HEARTHWATCH_API_NAMES="cams.home.example")) as named, named.client() as client:
+        assert client.get("/api/status", headers={"host": "CAMS.home.example:8443"}).status_code == 200
+        refused = client.get("/api/status", headers={"host": "evil.example"})
+        assert refused.status_code == 400 and "HEARTHWATCH_API_NAMES" in refused.json()["detail"]
+    with open_.client() as client:
+        assert client.get("/api/status", headers={"host": "cams.home.example"}).status_code == 400
+    with guarded.client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        assert client.get("/api/status", headers={"host": "any.example"}).status_code == 200
+
+
+def test_a_signed_url_is_for_its_path_to_read_and_for_a_quarter_of_an_hour(guarded):
+    with guarded.client() as client, guarded.client(headers={"authorization": f"Bearer {TOKEN}"}) as known:
+        assert client.post("/api/session/signed-url", json={"path": "/api/events"}).status_code == 401
+        signed = known.post("/api/session/signed-url", json={"path": "/api/events"}).json()
+        assert client.get(signed["url"]).status_code == client.get(f"{signed['url']}&limit=1").status_code == 200
+        signature = signed["url"].partition("?")[2]
+        ends, _, digest = signature.removeprefix("sig=").partition(".")
+        for path in (
+            f"/api/cameras?{signature}",
+            f"/api/events?sig={int(ends) + 1}.{digest}",
+            "/api/events?sig=.",
+            "/api/events?sig=x",
+        ):
+            assert client.get(path).status_code == 401
+        assert client.patch(signed["url"], json={"reviewed": True}).status_code == 401
+        live = known.post("/api/session/signed-url", json={"path": "/ws/events"}).json()["url"]
+        with connect(f"{guarded.url.replace('http', 'ws')}{live}") as messages:
+            messages.send("ping")
+            assert messages.recv(timeout=SECONDS_MAX) == '{"type":"pong"}'
+        session = Session(TOKEN)
+        assert client.get(f"/api/events?{session.sign('/api/events', time.time() - 901)}").status_code == 401
+        for path in ("api/events", "/health", "/api/events?x=1", "https://evil.example/api/"):
+            assert known.post("/api/session/signed-url", json={"path": path}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("HEARTHWATCH_API_NAMES", "http://x.example", "http://x.example is not a host name"),
+        ("HEARTHWATCH_API_FORWARDED", "10.0.0.1/8", "10.0.0.1/8"),
+        ("HEARTHWATCH_FRAME_ANCESTORS", "*", "* is not an origin"),
+    ],
+)
+def test_a_wrong_proxy_setting_is_named(home, name, value, part):
+    with pytest.raises(SettingsError, match=re.escape(part)):
+        home.settings(**{name: value})
+
+
+def test_with_a_token_no_shared_cache_keeps_what_is_private(guarded, open_):
+    with guarded.client(headers={"authorization": f"Bearer {TOKEN}"}) as client, open_.client() as free:
+        picture = client.get("/api/events").json()["events"][0]["thumbnail_url"]
+        assert free.get(picture).headers["cache-control"].startswith("public")
+        assert client.get(picture).headers["cache-control"].startswith("private")
+
+
+def test_where_it_listens_on_every_address_it_says_one_for_a_phone(tmp_path):
+    port = free_port()
+    home = story(Home(tmp_path))
+    home.close()
+    server = start(home, HEARTHWATCH_API_HOST="0.0.0.0", HEARTHWATCH_API_PORT=str(port), HEARTHWATCH_API_TOKEN=TOKEN)
+    try:
+        line = server.stdout.readline()
+        assert re.fullmatch(rf"Hearthwatch is at http://(?!0\.0\.0\.0)[\w.-]+:{port}\n", line)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_the_openapi_document_says_what_each_route_needs_and_names_it_once(guarded):
+    with guarded.client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        document = client.get("/openapi.json").json()
+    routes = [(path, method, route) for path, methods in document["paths"].items() for method, route in methods.items()]
+    names = [route["operationId"] for *_, route in routes]
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[a-z_]+", name) for name in names)
+    needs = document["components"]["securitySchemes"]
+    assert {name for (name,) in document["security"]} == needs.keys()
+    with guarded.client() as stranger:
+        for path, method, route in routes:
+            code = stranger.request(method.upper(), re.sub(r"{.*?}", "1.fine.9.x", path)).status_code
+            assert (route.get("security") != []) == (code == 401), (method, path)

@@ -1,5 +1,7 @@
 """Promise: one detector serves many clients: pictures share batches, a bad one costs itself, a killed service nothing."""
 
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -7,7 +9,10 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from io import BytesIO
+from itertools import chain
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,11 +24,14 @@ from hearthwatch.demo.scenes import CAMERAS, story
 from hearthwatch.gpu import DetectorError
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import Detector, InferenceResult
-from hearthwatch.gpu.remote import RemoteDetector, probe_detector
+from hearthwatch.gpu.remote import REQUESTS_MAX, RemoteDetector, probe_detector
 from hearthwatch.schemas.errors import UserError
-from hearthwatch.schemas.items import Detection
+from hearthwatch.schemas.items import Detection, Frame
+from hearthwatch.stages.detect import RtDetr
 from tests.support.commands import read_until
+from tests.support.context import context
 from tests.support.ports import free_port
+from tests.support.web_proxy import Proxy
 
 TOKEN = "correct-horse-battery"
 
@@ -229,19 +237,38 @@ def test_other_machines_need_a_token():
         detector(free_port(), "0.0.0.0")
 
 
-@pytest.mark.slow
-def test_two_clients_of_a_process_get_the_boxes_of_this_one_though_it_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEARTHWATCH_DEVICE", "cpu")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    port, opened = free_port(), []
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Pictures of all cameras, opened, and what this process' own detector finds in each."""
+    folder, opened = tmp_path_factory.mktemp("pictures"), []
     clips = [story(name, seed) for seed, name in enumerate(CAMERAS, 4_000)]
     frames = [clip.frame(second).jpeg() for clip in clips for second in range(4, clip.seconds, 8)]
     for n, frame in enumerate(frames):
-        (tmp_path / f"{n}.jpg").write_bytes(frame)
-        opened.append(open_picture(tmp_path / f"{n}.jpg"))
-    here = Detector("yard", "cpu", 0.3)
-    expected = [one.detections for one in here.infer(opened)]
+        (folder / f"{n}.jpg").write_bytes(frame)
+        opened.append(open_picture(folder / f"{n}.jpg"))
+    expected = [one.detections for one in Detector("yard", "cpu", 0.3).infer(opened)]
     assert len(expected) > 10 and sum(map(len, expected)) > 10
+    return opened, expected
+
+
+@contextmanager
+def process():
+    """`hearthwatch detector` once it detects, and its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "hearthwatch.cli", "detector", "--port", str(port), "--model", "yard"]
+    environment = {**os.environ, "HEARTHWATCH_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=environment) as started:
+        try:
+            yield started, port
+        finally:
+            started.kill()
+
+
+@pytest.mark.slow
+def test_two_clients_of_a_process_get_the_boxes_of_this_one_though_it_is_killed(seen, monkeypatch):
+    monkeypatch.setenv("HEARTHWATCH_DEVICE", "cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    port, (opened, expected) = free_port(), seen
     clients = [RemoteDetector(f"http://127.0.0.1:{port}", 0.3, pauses_seconds=(0.05,)) for _ in range(2)]
     command = [sys.executable, "-m", "hearthwatch.cli", "detector", "--port", str(port), "--model", "yard"]
     first = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
@@ -251,10 +278,63 @@ def test_two_clients_of_a_process_get_the_boxes_of_this_one_though_it_is_killed(
     first.kill()
     first.communicate()
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as second:
-        for mine in results:
-            assert [one.result(60).detections for one in mine] == expected
-            assert all(one.result().error is None for one in mine)
-        second.terminate()
-        assert second.wait(5) == 0
+        try:
+            for mine in results:
+                check_boxes([one.result(60).detections for one in mine], expected)
+                assert all(one.result().error is None for one in mine)
+        finally:
+            second.terminate()
+        assert second.wait(30) == 0
     for client in clients:
         client.close()
+
+
+@pytest.mark.slow
+def test_two_services_behind_one_url_share_the_pictures_and_when_one_is_killed_none_is_lost(seen, tmp_path):
+    (recipe,) = re.findall(
+        r"```nginx\n(.*?)```", (Path(__file__).parents[2] / "docs" / "detector.md").read_text(), re.S
+    )
+    now, url_port = datetime(2026, 11, 22, 8, 15, tzinfo=UTC), free_port()
+    frames = [Frame(n, f"uid-{n}", "yard", f"{n}.jpg", now, now, opened=one) for n, one in enumerate(seen[0])]
+    with process() as (first, first_port), process() as (second, second_port):
+        for one, port in (first, first_port), (second, second_port):
+            read_until(one, f"detecting at http://127.0.0.1:{port} with RT-DETRv2 yard on cpu")
+        for given, here in (
+            ("10.0.0.5:8001", f"127.0.0.1:{first_port}"),
+            ("10.0.0.6:8001", f"127.0.0.1:{second_port}"),
+            ("listen 8001", f"listen 127.0.0.1:{url_port}"),
+        ):
+            assert given in recipe
+            recipe = recipe.replace(given, here)
+        served = lambda port: httpx.get(f"http://127.0.0.1:{port}/health").json()["pictures"]  # noqa: E731
+        options = RtDetr(url=f"http://127.0.0.1:{url_port}", confidence=0.3, object_types=("*",))
+        with Proxy("nginx", tmp_path / "nginx", free_port(), recipe):
+            stage = options.build(context(tmp_path))
+            stage.open()
+            check(stage.process(frames), seen)
+            assert served(first_port) > 0 and served(second_port) > 0
+
+            first.send_signal(signal.SIGSTOP)  # what it gets now is in flight when it is killed
+            before, out = served(second_port), stage.take(frames)
+            while served(second_port) < before + len(frames) - REQUESTS_MAX:
+                out += stage.take([])
+            assert len(out) < len(frames)
+            first.kill()
+            check(out + stage.finish(), seen)
+            stage.close()
+
+
+def check(out, seen):
+    """In order, none missing, and each with what was to be found."""
+    assert [one.frame.id for one in out] == list(range(len(seen[0])))
+    assert not any(one.error for one in out)
+    check_boxes([one.detections for one in out], seen[1])
+
+
+def check_boxes(pictures, expected):
+    """The same boxes; another number of threads, or other pictures in the batch, may move the last digits."""
+    kinds = [[[d.object_type for d in found] for found in each] for each in (pictures, expected)]
+    assert kinds[0] == kinds[1]
+    for one, other in zip(chain(*pictures), chain(*expected), strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+        assert one.bbox == pytest.approx(other.bbox, abs=1)

@@ -18,10 +18,17 @@ from hearthwatch.cli.machine_checks import Finding
 from hearthwatch.record import Record, acquire_lock, now
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.settings import Settings, load
+from hearthwatch.sinks.apprise import Apprise
+from hearthwatch.sinks.mqtt import Mqtt
+from hearthwatch.sinks.ntfy import Ntfy
 from hearthwatch.sinks.redis import Redis
+from hearthwatch.sinks.webhook import Webhook
 from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.detect import RtDetr
 from tests.support.http_receiver import HttpEar
+from tests.support.llm_server import Standin
+from tests.support.mqtt_broker import Broker, Ear
+from tests.support.ntfy_server import NtfyServer
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
@@ -112,6 +119,9 @@ def test_the_record(tmp_path: Path) -> None:
     record.close()
     s.database_path.write_bytes(b"something else entirely" * 100)
     assert "is not a Hearthwatch record" in found(checks.check_record, s)[1]
+    s.database_path.unlink()
+    s.database_path.mkdir()  # SQLite's answer on a read-only disk, too
+    assert "cannot be opened" in found(checks.check_record, s)[1] and not list(checks.check_pipeline(s))
 
 
 def test_the_clock_and_its_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +180,38 @@ def test_redis(tmp_path: Path) -> None:
     assert health == "wrong" and "fix REDIS_URL" in words and "s3cret" not in words
 
 
+def test_who_is_notified_is_asked_and_notified_of_nothing(tmp_path: Path) -> None:
+    with HttpEar() as ear:
+        assert found(checks.check_node, "hook", Webhook(url=f"{ear.url}/s3cret"))[0] == "ok"
+        assert found(checks.check_node, "phone", Apprise(urls=(ear.url.replace("http:", "json:"),)))[0] == "ok"
+        assert not ear.heard
+    for component in (
+        Webhook(url=f"{GONE}/s3cret"),
+        Ntfy(topic="mine", server=GONE),
+        Mqtt(url="mqtt://a:s3cret@127.0.0.1:9"),
+    ):
+        health, words = found(checks.check_node, "hook", component)
+        assert health == "wrong" and "127.0.0.1" in words and "correct" in words and "s3cret" not in words
+    health, words = found(checks.check_node, "phone", Apprise(urls=("json://me:s3cret@127.0.0.1:9",)))
+    assert health == "wrong" and words.startswith("json: 127.0.0.1:9 cannot be reached") and "s3cret" not in words
+
+
+def test_a_wrong_token_of_ntfy_is_found(tmp_path: Path) -> None:
+    with NtfyServer(token="tk_right") as server:
+        assert found(checks.check_node, "phone", Ntfy(topic="mine", server=server.url, token="tk_right"))[0] == "ok"
+        health, words = found(checks.check_node, "phone", Ntfy(topic="mine", server=server.url, token="tk_wrong"))
+    assert health == "wrong" and words == "127.0.0.1 refuses us (401): correct the token" and not server.log
+
+
+def test_a_broker_is_asked_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker", password="right") as broker:
+        for password, expected in (("right", "ok"), ("wrong", "wrong")):
+            url = broker.url.replace("//", f"//hearth:{password}@")
+            assert found(checks.check_node, "home", Mqtt(url=url))[0] == expected
+        with Ear(broker, "right") as ear:
+            assert not ear.all() and not ear.retained
+
+
 def test_the_language_model(tmp_path: Path) -> None:
     pages = {"/v1/models": json.dumps({"data": [{"id": "nemotron"}]}).encode()}
     with HttpEar(pages=pages) as ear, HttpEar(pages={"/v1/models": b"{}"}) as other:
@@ -178,6 +220,13 @@ def test_the_language_model(tmp_path: Path) -> None:
         assert "serves nemotron, not llama" in found(checks.check_node, "analyze", wrong)[1]
         assert "not as vLLM does" in found(checks.check_node, "analyze", Nemotron(url=other.url))[1]
     assert "hearthwatch llm" in found(checks.check_node, "analyze", Nemotron(url=GONE))[1]
+    for pictures, words in ((True, "reads pictures"), ("blind", "reads no pictures"), (False, "reads no pictures")):
+        with Standin(pictures=pictures) as server:
+            assert found(checks.check_node, "analyze", Nemotron(url=server.url))[1].endswith(
+                f"serves nemotron, and it {words}"
+            )
+            never = found(checks.check_node, "analyze", Nemotron(url=server.url, pictures=0))
+            assert never[1].endswith("serves nemotron") and server.probes == 1
 
 
 @pytest.mark.parametrize(("uploads", "code"), [("uploads", 0), ("nowhere", 1)])

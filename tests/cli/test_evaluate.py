@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from hearthwatch.cli import app
@@ -29,15 +30,16 @@ from hearthwatch.demo.evaluate import (
     skip_pictures,
 )
 from hearthwatch.demo.scenes import PLOTS
-from hearthwatch.demo.stories import LABELS, Story, parse, stories, sun, write
+from hearthwatch.demo.stories import LABELS, Story, draw_picture, parse, stories, sun, write
 from hearthwatch.demo.weeks import ALARMS, HOUSEHOLDS, SCRIPTS, Habit, Household, play_script
+from hearthwatch.gpu.detector import Detector
 from hearthwatch.record.batching import Batching
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import Detection, Verdict, from_microseconds
 from hearthwatch.schemas.settings import reload
 from tests.support.judgement_page import blocks, output
 from tests.support.judges import whole
-from tests.support.llm_server import Standin
+from tests.support.llm_server import Standin, images, instance, schema_of
 
 pytestmark = pytest.mark.slow
 
@@ -197,6 +199,17 @@ def test_stories_and_incidents_of_files_are_one_json_object(files):
     assert json.loads(evaluate("--incidents", files[1], "--json")) == {"incidents": answer["incidents"]}
     table = evaluate("--stories", files[0], "--incidents", files[1])
     assert "| auroc | 1 |" in table and "| walks to the door and back | 2 | 2 | 0 | 0 |  | True |" in table
+
+
+def test_a_car_that_passed_long_before_is_no_delay_of_what_is_seen_of_a_person(tmp_path):
+    cars = [[float(n), [["car", 0.8, 20 + 50 * n, 300, 90, 40]]] for n in range(8)]
+    written = tmp_path / "stories.json"
+    written.write_text(json.dumps([STORY | {"frames": [*cars, *([300 + second, boxes] for second, boxes in PACES)]}]))
+    answer, alone = json.loads(evaluate("--stories", str(written), "--json")), tmp_path / "alone.json"
+    alone.write_text(json.dumps([STORY]))
+    paces = json.loads(evaluate("--stories", str(alone), "--json"))
+    assert answer["seconds_in_sight"] == paces["seconds_in_sight"] == paces["seconds_to_high"]
+    assert answer["seconds_to_high"]["p50"] == paces["seconds_to_high"]["p50"] + 300
 
 
 def test_an_alert_before_its_time_does_not_count(files):
@@ -419,6 +432,65 @@ def test_a_model_that_always_says_20_tells_nothing_apart_and_the_floor_saves_wha
     assert (alone["auroc"], alone["recall_high"], alone["evidence"], alone["unanswered"]) == (0.5, 0, 1, 0)
     assert kept["auroc"] >= alone["auroc"] and kept["recall_high"] <= by_rules["recall_high"]
     assert len(server.questions) == sum(len(result.facts) for result in drawn(short(4)))
+
+
+def test_a_model_that_reads_pictures_is_shown_those_of_the_drawn_yard(few, monkeypatch):
+    monkeypatch.setattr("hearthwatch.cli.evaluate.drawn_stories", lambda split: short(1))
+
+    def answer(question):
+        kinds = {
+            n: track["properties"]["sees"]["properties"]
+            for n, track in schema_of(question)["properties"]["tracks"]["properties"].items()
+        }
+        tracks = {
+            n: {"sees": dict.fromkeys(sees, "person"), "is": "person", "because": "as drawn"}
+            for n, sees in kinds.items()
+        }
+        acts = [{"act": "passes by", "picture": 1}]
+        return {"writing": "", "tracks": tracks, "acts": acts, "resident_likely": False, "cue": "", "against": "", "summary": "1 person.", "risk_score": 20}  # fmt: skip
+
+    with Standin(otherwise=answer, pictures=True) as server:
+        stored = [*json.loads(evaluate("--llm", server.url, "--json"))["llm"].values()][1]["pictures"]
+        said = evaluate("--llm", server.url)
+    assert all(images(question) for question in server.questions)
+    assert stored["events"] == len(server.questions) / 2 and stored["verdicts"]["confirmed"] > stored["events"] / 2
+    assert stored["veto_recall"] is None and stored["acts"]["passes by"] == {
+        "rules": 0,
+        "model": stored["events"],
+        "rules and model": 0,
+    }
+    assert f"| passes by | 0 | {stored['events']} | 0 |" in said and "| pictures |" in said
+
+
+def test_a_story_is_drawn_again_as_the_detector_saw_it():
+    for story in short(1):
+        second = next(n for n, boxes in enumerate(story.frames) if boxes)
+        (found,) = Detector("yard", device="cpu", confidence=0.5).detect([draw_picture(story, second)])
+        assert [(d.object_type, d.bbox) for d in found] == [(d.object_type, d.bbox) for d in story.frames[second]]
+
+
+def test_a_file_of_stories_may_name_pictures_and_say_that_nothing_is_there(tmp_path, few):
+    boxes = [["person", 0.55, 300, 100, 40, 90]]
+    frames = [[float(n), boxes, f"{n}.jpg"] for n in range(8)]
+    rows = [{"camera": "Yard", "size": [640, 360], "start": "2026-05-01T23:30:00", "label": "routine", "frames": frames, "nothing": True},
+            {"camera": "Gate", "size": [640, 360], "start": "2026-05-02T23:30:00", "label": "odd", "frames": [frame[:2] for frame in frames]}]  # fmt: skip
+    for n in range(8):
+        Image.new("RGB", (640, 360), (90, 20 * n, 60)).save(tmp_path / f"{n}.jpg")
+    (tmp_path / "stories.json").write_text(json.dumps(rows))
+
+    def answer(question):
+        if not images(question):
+            return instance(schema_of(question))
+        return instance(schema_of(question)) | {
+            "tracks": {"1": {"sees": {"2": "nothing"}, "is": "nothing", "because": "a bush"}},
+            "acts": [],
+        }
+
+    with Standin(otherwise=answer, pictures=True) as server:
+        report = json.loads(evaluate("--llm", server.url, "--stories", str(tmp_path / "stories.json"), "--json"))
+    assert [len(images(question)) for question in server.questions] in ([2, 0], [0, 2])
+    figures = [*report["llm"].values()][1]["pictures"]
+    assert (figures["events"], figures["veto_precision"], figures["veto_recall"]) == (1, 1, 1)
 
 
 def test_a_question_that_fails_is_asked_again_and_what_stays_without_answer_is_counted(few, monkeypatch):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hearthwatch.cli.llm import llm
+from hearthwatch.cli.llm import PROFILES, card_flags, flags, llm
 from hearthwatch.cli.replay import replay
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import reload
+from hearthwatch.sources.gpu_stats import Reading
 from tests.support.commands import read_until
 from tests.support.events import Cameras
 from tests.support.llm_server import Standin
@@ -98,11 +99,13 @@ def test_a_server_is_started_as_the_product_needs_it_proven_and_ended_with_all_i
     p = hearthwatch(
         "llm", "--model", "some/model", "--", "--enforce-eager", NEMOTRON_URL=url, HEARTHWATCH_VLLM=str(script)
     )
-    read_until(p, "ready at")
+    assert "it answers, keeps to schemas, and reads no pictures" in read_until(p, "ready at")
     arguments = json.loads(calls.read_text())
     assert arguments[:4] == ["serve", "some/model", "--served-model-name", "nemotron"]
     assert json.loads(arguments[arguments.index("--structured-outputs-config") + 1])["backend"] == "guidance"
-    assert arguments[-1] == "--enforce-eager" and "nemotron_v3" in arguments
+    assert (
+        arguments[-1] == "--enforce-eager" and "nemotron_v3" not in arguments
+    )  # another family leaves `content` empty with it
     p.send_signal(signal.SIGTERM)
     assert p.wait(20) == 0
     assert not runs(int((calls.parent / "calls.worker").read_text()))
@@ -117,6 +120,35 @@ def test_a_server_does_not_outlive_a_kill(vllm, hearthwatch):
     p.wait()
     assert select.select([os.pidfd_open(server)], [], [], 20)[0]
     os.kill(worker, signal.SIGKILL)
+
+
+THINKS, HYBRID, PICTURES = "--reasoning-parser nemotron_v3", "--mamba-cache-mode align", '{"image":6,"video":0}'
+
+
+@pytest.mark.parametrize(
+    ("model", "has"),
+    [
+        ("nano-4b", {THINKS, HYBRID}), ("nano-30b", {THINKS, HYBRID}), ("omni", {THINKS, HYBRID, PICTURES}), ("nano-12b-vl", {HYBRID, PICTURES}),
+        ("qwen3-vl", {PICTURES}), ("nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-NVFP4", {THINKS, HYBRID}), ("meta/Llama-3", set()),
+    ],
+)  # fmt: skip
+def test_each_model_gets_the_options_of_its_family(model, has):
+    given = " ".join(flags(PROFILES.get(model, model)))
+    assert {option for option in (THINKS, HYBRID, PICTURES) if option in given} == has
+    assert ("--trust-remote-code" in given) == (model == "nano-12b-vl") and "--enable-prompt-tokens-details" in given
+
+
+@pytest.mark.parametrize(
+    ("used", "total", "environment", "share"),
+    [
+        (0, 24, {}, "0.83"), (0, 24, {"HEARTHWATCH_DETECT_BATCH_MAX": "8"}, "0.89"), (0, 141, {}, "0.9"), (12, 24, {}, "0.5"),
+        (0, 24, {"HEARTHWATCH_DEVICE": "cpu"}, None), (0, 24, {"HEARTHWATCH_DEVICE": "cuda:1"}, None), (0, 24, {"RTDETR_URL": "http://a:1"}, None),
+    ],
+)  # fmt: skip
+def test_a_card_is_shared_with_the_detector(own_settings, used, total, environment, share):
+    own_settings(**environment)
+    given = card_flags(Reading(0, used << 30, total << 30, 40))
+    assert given == (["--gpu-memory-utilization", share] if share else []) and card_flags(None) == []
 
 
 def test_without_a_url_it_says_which_one_to_set(vllm, hearthwatch):
@@ -199,7 +231,7 @@ def test_replay_judges_stored_events_again(cameras, hearthwatch):
         code, out = said(
             hearthwatch("replay", "--since", "2026-09-21T14:16:00", NEMOTRON_URL=server.url, HEARTHWATCH_TIMEZONE="UTC")
         )
-    assert code == 0 and "10 events judged by nemotron with prompt v2" in out, out
+    assert code == 0 and "10 events judged by nemotron with prompt v3" in out, out
     states = [row[1] for row in cameras.events()]
     assert states == ["pending"] * 2 + ["done"] * 10
     assert len([row for row in cameras.feed() if row[2] == "event.analyzed"]) == 10

@@ -1,8 +1,13 @@
 """Promise: a query of `hearthwatch sql` reads the lake, and nothing else; it writes nothing, unless files were allowed."""
 
+import subprocess
+import sys
+
+import duckdb
 import pytest
 
 from hearthwatch.cli import sql
+from hearthwatch.record.lake.views import problems
 from hearthwatch.schemas.errors import UserError
 from tests.support.api_record import Home, story
 
@@ -65,6 +70,33 @@ def test_questions_are_answered(ask):
     for query in ("SELECT count(*) AS n FROM frames", "FROM hourly", "SUMMARIZE events", "EXPLAIN SELECT 1", "PIVOT detections ON object_type USING count(*)",
                   "CREATE TEMP TABLE t AS FROM events; SELECT count(*) FROM t", "SELECT current_setting('TimeZone')"):  # fmt: skip
         assert len(ask(query)) > 0, query
+
+
+WRITER = """
+import duckdb, sys
+db = duckdb.connect(sys.argv[1])
+db.execute("CREATE TABLE mine (n INT)")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_tool_that_has_the_catalogue_open_for_writing_shuts_out_no_query(home, ask):
+    ask("SELECT 1")
+    catalogue = home.data / "analytics.duckdb"
+    catalogue.chmod(0o640)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, catalogue], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tool:
+        assert tool.stdout.readline() == "open\n"
+        with pytest.raises(duckdb.IOException, match="lock"):
+            duckdb.connect(catalogue, read_only=True)
+        assert ask("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 5}]
+        assert problems(home.data) == []
+        with pytest.raises(UserError, match="--allow-files"):
+            ask("FROM read_text('/etc/passwd')")
+    (home.data / "lake/.views").unlink()
+    ask("SELECT 1")
 
 
 def test_with_files_allowed_a_query_writes_and_reads_them(home, ask):

@@ -43,10 +43,9 @@ def script(name: str, text: str, *arguments: object) -> RestartedProcess:
 
 def died(process: RestartedProcess, now: float) -> None:
     """Let it end, however long that takes, and be seen at `now`."""
-    assert process.child
-    process.child.process.wait()
+    process.children[0].process.wait()
     process.step(now)
-    assert process.child is None
+    assert not process.children
 
 
 def test_the_wait_before_a_restart_doubles_up_to_half_a_minute_and_starts_over_after_a_minute_of_running(
@@ -59,9 +58,9 @@ def test_the_wait_before_a_restart_doubles_up_to_half_a_minute_and_starts_over_a
         died(frail, now)
         assert capfd.readouterr().out.endswith(f"frail died (exit code 3) after 0 s; restart in {seconds} s\n")
         frail.step(now + seconds - 0.1)
-        assert frail.child is None
+        assert not frail.children
         frail.step(now := now + seconds)
-        assert frail.child
+        assert frail.children
     died(frail, now + 61)
     assert capfd.readouterr().out.endswith("frail died (exit code 3) after 61 s; restart in 1 s\n")
 
@@ -71,6 +70,21 @@ def test_what_dies_is_restarted(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     text = "import pathlib, sys, time; a, b = map(pathlib.Path, sys.argv[1:]); a.exists() or (a.touch(), sys.exit(1)); b.touch(); time.sleep(60)"
     assert run(script("frail", text, first, second), until=second.exists) == 0
+
+
+def test_processes_that_only_work_together_are_restarted_together(tmp_path: Path) -> None:
+    """One of two dies once: the other one is started again, too."""
+    text = (
+        "import os, pathlib, sys, time; me = pathlib.Path(sys.argv[1]); before = [*me.parent.glob(me.name + '-*')];"
+        "pathlib.Path(f'{me}-{os.getpid()}').touch(); me.name == 'a' and not before and sys.exit(1); time.sleep(60)"
+    )
+    both = RestartedProcess("both", lambda: [[sys.executable, "-c", text, str(tmp_path / name)] for name in "ab"])
+
+    def are_both_again() -> bool:
+        there = all((tmp_path / f"{n}-{c.process.pid}").exists() for n, c in zip("ab", both.children, strict=False))
+        return len([*tmp_path.glob("a-*")]) == 2 and len(both.children) == 2 and there
+
+    assert run(both, until=are_both_again) == 0
 
 
 def test_a_misused_process_stops_everything(capfd: pytest.CaptureFixture[str]) -> None:

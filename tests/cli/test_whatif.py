@@ -17,11 +17,10 @@ from hearthwatch.cli.whatif import Run, compare
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Sighting
 from hearthwatch.record.feedback import learned
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.surroundings import Surroundings
 from hearthwatch.schemas import Detected, Detection, Tick
+from hearthwatch.schemas.case import Sighting, Surroundings
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.settings import reload

@@ -5,6 +5,7 @@ attributes that cannot be stored are an error of their picture that names the st
 import io
 import json
 import pickle
+import re
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -20,17 +21,19 @@ from PIL import Image
 
 from hearthwatch.flows.guard import DeclaredTypes, Process
 from hearthwatch.record.batching import Batching
+from hearthwatch.record.cameras import merge_camera, remove_camera
 from hearthwatch.record.events import ATTRIBUTES_MAX
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.journal import read_items
+from hearthwatch.record.incidents import Incidents
+from hearthwatch.record.read import verify
 from hearthwatch.record.read.detections import list_detections
 from hearthwatch.record.read.events import Filter
 from hearthwatch.schemas import Alert, DeadLetter, Detected, Detection, Stage
-from hearthwatch.schemas.items import find_attribute_error
+from hearthwatch.schemas.items import find_attribute_error, from_microseconds, iso
 from hearthwatch.schemas.testing import detected, frame
 from hearthwatch.stages.rules import RulesJudge
 from tests.support.api_record import Home, serve
-from tests.support.data_dir import House, lake_differs
+from tests.support.data_dir import PERSON, START, House, S, lake_differs
 from tests.support.invariants import check
 from tests.support.pipeline import ROOT, Ended, Nursery, Pipeline, content, name
 
@@ -167,29 +170,144 @@ def test_what_just_fits_is_stored():
 # -- alerts
 
 
+ALONE = (1 << 35) + 1  # the incident of the first alert
+
+
+def at(second):
+    return from_microseconds(START + second * S)
+
+
 def alert(**more):
     what = {"camera": "door", "at": datetime(2026, 11, 28, tzinfo=UTC), "kind": "plate", "score": 70, "summary": "B 1"}
     return Alert(**what | more)
 
 
-def test_an_alert_is_an_item_of_its_journal_once_and_never_an_event(house):
-    house.see("door", 0, boxes=(), alerts=(alert(), alert(summary="B 2")))
+def alerts(house):
+    return house.rows("SELECT camera_id, kind, score, summary, incident_id FROM alerts ORDER BY id")
+
+
+def linked(house):
+    """The messages of the incidents that are new since, as (type, id, score, events, alerts)."""
+    found = house.close_events(0).rows("SELECT payload FROM feed WHERE kind = 'incident' ORDER BY seq")
+    rows = [json.loads(row) for (row,) in found]
+    return [(m["type"], m["incident_id"], m["risk_score"], m["events"], m.get("alert_counts")) for m in rows]
+
+
+def test_an_alert_alone_is_an_incident_once_and_never_an_event(house):
+    house.see("door", 0, boxes=(), alerts=(alert(), alert(kind="face", score=90)))
     house.see("door", 5, boxes=(), alerts=(alert(),))
     house.see("door", 9, error=DeadLetter("colours", "no"), alerts=(alert(summary="B 3"),))
-    messages = Feed(house.record).after(0, 9)
-    assert [(m.type, m.kind, m.item["summary"]) for m in messages] == [
-        ("item.alerts", "Alert", s) for s in ("B 1", "B 2")
-    ]
-    assert messages[0].item | {"at": 0} == {"camera": "door", "at": 0, "kind": "plate", "score": 70, "summary": "B 1", "evidence": {}}  # fmt: skip
-    assert [row["item"]["summary"] for row in read_items(house.record, 9, journal="alerts")] == ["B 2", "B 1"]
+    assert linked(house)[0] == ("incident.opened", ALONE, 90, [], {"face": 1, "plate": 1})
+    assert alerts(house) == [("door", "plate", 70, "B 1", ALONE), ("door", "face", 90, "B 1", ALONE)]
+    incident = "SELECT id, summary, risk_level, cameras, event_count, gravest_event_id FROM incidents"
+    assert house.rows(incident) == [(ALONE, "B 1", "critical", '["door"]', 0, None)]
     assert house.rows("SELECT count(*) FROM events") == [(0,)]
+    assert [*verify.rows(house.record)] == []
 
 
-def test_an_alert_that_cannot_be_stored_is_there_with_its_reason(house):
-    house.see("door", 0, boxes=(), alerts=(alert(evidence={"raw": object()}), alert()))
-    (failed,) = read_items(house.record, 9, failed=True)
-    assert "Alert, field `evidence`: Unable to serialize" in failed["error"]
-    assert len(Feed(house.record).after(0, 9)) == 1
+def test_an_alert_joins_the_incident_of_its_camera_and_raises_it(house):
+    house.see("door", 0)
+    score = linked(house)[0][2]
+    house.see("door", 5, alerts=(alert(at=at(5), score=99),))
+    house.see("door", 9, boxes=(), alerts=(alert(at=at(9), kind="face", score=1),))
+    house.see("yard", 900, boxes=(), alerts=(alert(camera="yard", at=at(900), score=5),))
+    assert linked(house) == [
+        ("incident.opened", 1, score, [1], None),
+        ("incident.raised", 1, 99, [1], {"face": 1, "plate": 1}),
+        ("incident.opened", ALONE + 2, 5, [], {"plate": 1}),
+    ]
+    assert [*verify.rows(house.record)] == []
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_an_alert_before_the_events_gives_the_same_incident(house, chunk):
+    """The alert's own incident is merged into that of the event, which has the smaller id."""
+    pictures = [
+        (0, (alert(at=at(0)),), ()),
+        (10, (), PERSON),
+        (100, (alert(at=at(100), score=40),), ()),
+        (200, (), PERSON),
+    ]
+    for n, (second, warned, boxes) in enumerate(pictures):
+        house.see("door", second, boxes=boxes, alerts=warned)
+        if n % chunk == 0:
+            linked(house)
+    linked(house)
+    visits = "SELECT event_count, risk_score, alert_counts, started_at FROM incidents WHERE status <> 'merged'"
+    assert house.rows(visits) == [(2, 70, '{"plate":2}', START)], "the second alert connects the two events"
+    assert {row[-1] for row in alerts(house)} == {2}
+    assert [*verify.rows(house.record)] == []
+
+
+def test_retention_and_cameras_delete_and_move_alerts_with_their_incidents(house):
+    for n, camera in enumerate(("door", "yard", "shed")):
+        house.see(camera, n * 1000, boxes=(), alerts=(alert(camera=camera, at=at(n * 1000)),))
+    linked(house)
+    assert merge_camera(house.record, "shed", "yard")
+    incidents = Incidents(house.record)
+    while incidents.link_waiting():
+        pass
+    assert [row[0] for row in alerts(house)] == ["door", "yard", "yard"]
+    assert house.rows("SELECT cameras FROM incidents ORDER BY id") == [('["door"]',), ('["yard"]',), ('["yard"]',)]
+    house.keeper().deleter.delete_samples(START + 500 * S)
+    assert [row[0] for row in alerts(house)] == ["yard", "yard"] and len(house.rows("SELECT 1 FROM incidents")) == 2
+    remove_camera(house.record, "yard", house.data)
+    assert not alerts(house) and not house.rows(
+        "SELECT 1 FROM incidents UNION ALL SELECT 1 FROM feed WHERE kind = 'incident'"
+    )
+    assert [*verify.rows(house.record)] == []
+
+
+def test_the_lake_and_the_page_have_alerts_and_a_review_marks_them(tmp_path):
+    home = Home(tmp_path)
+    house = House(tmp_path / "house")
+    house.see("door", 0, boxes=(), alerts=(alert(at=at(0), evidence={"text": "B 1"}),))
+    house.see("door", 2)
+    linked(house)
+    house.export()
+    assert not lake_differs(house)
+    (file,) = (file for file in house.lake.files("alerts") if pq.read_metadata(file).num_rows)
+    (row,) = pq.read_table(file, partitioning=None).to_pylist()
+    assert (row["kind"], row["evidence"], row["incident_id"]) == ("plate", '{"text": "B 1"}', 2)
+    with serve(home.settings(HEARTHWATCH_DATA_DIR=str(house.data))) as here, here.client() as client:
+        (visit,) = client.get("/api/incidents", params={"camera_id": "door"}).json()["incidents"]
+        assert visit["alert_counts"] == {"plate": 1} and not visit["reviewed"]
+        detail = client.get(f"/api/incidents/{visit['id']}").json()
+        assert detail["alerts"] == [
+            {"id": 1, "camera_id": "door", "at": iso(at(0)), "kind": "plate", "score": 70, "summary": "B 1", "evidence": {"text": "B 1"}}
+        ]  # fmt: skip
+        client.patch(f"/api/events/{visit['gravest_event_id']}", json={"reviewed": True})
+        assert not client.get(f"/api/incidents/{visit['id']}").json()["reviewed"], "its alert is to be reviewed, too"
+        assert client.patch(f"/api/incidents/{visit['id']}", json={"reviewed": True}).json()["reviewed"]
+    house.close()
+    home.close()
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (alert(evidence={"raw": object()}), "`evidence` of an alert: Object of type object is not JSON serializable"),
+        (alert(evidence={"n": float("nan")}), "`evidence` of an alert: Out of range float"),
+        (alert(evidence={"raw": "x" * 20_000}), "`evidence` of an alert may have 16384 bytes"),
+        (alert(score=101), "`score` of an alert is 101"),
+        (alert(score=True), "`score` of an alert is True"),
+        (alert(at=datetime(2026, 11, 28)), "`at` of an alert is datetime"),
+        (alert(summary=""), "`summary` of an alert is ''"),
+        (alert(kind=7), "`kind` of an alert is 7"),
+        ("B 1", "an alert is a str"),
+        (None, "there are 9 alerts, and 8 may be"),
+    ],
+)
+def test_a_wrong_alert_is_an_error_of_its_picture(given, says):
+    class Adds(Stage):
+        accepts = Detected
+        emits = Detected
+
+        def process(self, items):
+            return [replace(item, alerts=(given,) if given else (alert(),) * 9) for item in items]
+
+    (out,) = Process("adds", Adds(), Adds())([detected(1)])
+    assert out.error.stage == "adds" and says in out.error.reason, out.error
 
 
 # -- the example, run as people run it
@@ -207,33 +325,20 @@ from = "colours"
 [lines]
 use = "jsonl"
 from = "batch"
-only = { type = ["item.alerts"] }
-path = "alerts.jsonl"
+only = { type = ["incident.opened", "incident.raised", "incident.updated"] }
+path = "incidents.jsonl"
 """
-WARN = """
-from dataclasses import replace
-from hearthwatch.schemas import Alert, Detected, Stage
-
-
-class Warn(Stage):
-    accepts = Detected
-    emits = Detected
-
-    def process(self, items):
-        return [self.warn(item) for item in items]
-
-    def warn(self, item):
-        seen = {found.attributes.get("colour") for found in item.detections} - {None}
-        at = item.frame.captured_at
-        return replace(item, alerts=tuple(Alert(item.frame.camera_id, at, "colour", 60, name) for name in sorted(seen)))
-"""
+GUIDE = (ROOT / "docs" / "plugins.md").read_text()
+WARN = re.findall(r"```python\n(from hearthwatch.schemas import Alert\n.*?)```", GUIDE, re.DOTALL)[0]
 
 
 def painted(folder, nursery):
     """Pictures of one colour each, a detector that finds two boxes in each, behind it the example's stage and one with alerts."""
     p = Pipeline(folder, nursery=nursery, options="boxes = 2", batch=SOON, more=BEHIND)
     shutil.copy(EXAMPLE / "colours.py", p.folder)
-    (p.folder / "warn.py").write_text(WARN)
+    (p.folder / "warn.py").write_text(
+        f"from dataclasses import replace\nfrom hearthwatch.schemas import Detected, Stage\n{WARN}"
+    )
     flow = p.folder / "flow.toml"
     flow.write_text(flow.read_text().replace('"batch"\nfrom = "detect"', '"batch"\nfrom = "warn"'))
     for n, colour in enumerate(PAINTED):
@@ -276,7 +381,45 @@ def stored(p):
 
 
 def published(p):
-    """The alerts that the consumer wrote: all that the journal holds, each once."""
-    found = [json.loads(line)["item"] for line in (p.folder / "alerts.jsonl").read_text().splitlines()]
-    assert [(json.dumps(item, ensure_ascii=False),) for item in found] == [(json.dumps(json.loads(item), ensure_ascii=False),) for (item,) in p.rows("SELECT item FROM journal WHERE journal = 'alerts' ORDER BY id")]  # fmt: skip
-    return [(item["at"], item["summary"]) for item in found]
+    """The alerts in the record, each once; the incidents that were sent count them."""
+    sent = [json.loads(line) for line in (p.folder / "incidents.jsonl").read_text().splitlines()]
+    found = p.rows("SELECT camera_id, at, kind, score, summary, evidence FROM alerts")
+    assert len(set(found)) == len(found) and sent[-1]["alert_counts"] == {"colour": len(found)}
+    return found
+
+
+# -- a judge of one's own
+
+
+def test_a_stage_that_judges_replaces_the_language_model(tmp_path, nursery):
+    p = Pipeline(tmp_path, nursery=nursery, options="boxes = 1", batch=SOON, more=JUDGED)
+    (p.folder / "my_parts.py").write_text(NEIGHBOURS)
+    p.upload("door", name(0)).start()
+    sql = "SELECT risk_score, summary, model, analysis_status FROM events"
+    p.until(lambda: p.rows(sql) and p.rows(sql)[0][-1] == "done").stop()
+    assert p.rows(sql) == [(40, "Not a known car.", "neighbours", "done")]
+    assert p.rows("SELECT type FROM feed WHERE kind = 'event' ORDER BY seq DESC LIMIT 1") == [("event.analyzed",)]
+
+
+NEIGHBOURS = """
+from hearthwatch.schemas import Case, Event, Stage, Verdict
+
+
+class Neighbours(Stage):
+    accepts = Case
+    emits = Event
+    durable = True
+
+    def process(self, items):
+        verdict = Verdict(40, "Not a known car.", "no plate", analyzer="nemotron", model="neighbours")
+        return [case.with_verdict(verdict) for case in items]
+"""
+JUDGED = """
+[analyze]
+use = "my_parts:Neighbours"
+from = "batch"
+
+[sqlite]
+use = "sqlite"
+from = ["batch", "analyze"]
+"""

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.http_receiver import Answering, LoopbackServer
 from tests.support.mqtt_broker import Broker
@@ -12,6 +15,7 @@ from tests.support.pipeline import ROOT, Nursery, Pipeline, picture
 
 pytestmark = pytest.mark.slow
 N = 30
+GUIDE = (ROOT / "docs" / "plugins.md").read_text()
 KEEP = """
 [journal]
 use = "journal"
@@ -38,7 +42,7 @@ def write_flow(p, text):
 
 
 def kept(p):
-    return [json.loads(item) for (item,) in p.rows("SELECT item FROM journal ORDER BY id")]
+    return [json.loads(item) for (item,) in p.rows("SELECT payload FROM journal ORDER BY id")]
 
 
 def lives(p, done, *commits):
@@ -104,10 +108,38 @@ def test_rows_of_an_http_api_are_journaled_once(pipeline):
     assert [item["id"] for item in kept(pipeline)] == [*range(1, N + 1)]
 
 
-def test_messages_of_an_mqtt_broker_are_journaled_once(pipeline, tmp_path):
-    from paho.mqtt.client import Client
-    from paho.mqtt.enums import CallbackAPIVersion
+def test_the_guides_sources_are_those_of_the_example():
+    for name in ("Api", "Kafka"):
+        assert guide(f"class {name}") in (ROOT / "examples" / "connectors" / "connectors.py").read_text(), name
 
+
+def guide(begin):
+    """A class of docs/plugins.md."""
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if begin in b]
+    return block[block.index("class ") :]
+
+
+def test_the_guides_mqtt_source_journals_what_a_broker_kept(pipeline, tmp_path):
+    from paho.mqtt import publish
+
+    imports = "import time\nfrom paho.mqtt.client import *\nfrom hearthwatch.schemas import Poller\n"
+    (pipeline.folder / "my_parts.py").write_text(imports + guide("class Doors"))
+    with Broker(tmp_path / "broker") as broker:
+        where = {"hostname": "127.0.0.1", "port": broker.port}
+        client = Client(CallbackAPIVersion.VERSION2, "hearthwatch-doors", clean_session=False)
+        client.on_connect = lambda *_: client.subscribe("doors/+", qos=1)
+        client.on_subscribe = lambda *_: client.disconnect()
+        client.connect(*where.values())
+        client.loop_forever()  # the broker knows it from now on
+        publish.multiple([(f"doors/{n % 2}", json.dumps({"n": n}), 1) for n in range(5)], **where)
+        write_flow(pipeline, f'[items]\nuse = "my_parts:Doors"\nport = {broker.port}\ntopic = "doors/+"\n{KEEP}')
+        pipeline.start().until(lambda: len(kept(pipeline)) == 5)
+        publish.single("doors/0", json.dumps({"n": 5}), 1, **where)
+        pipeline.until(lambda: len(kept(pipeline)) == 6).stop()
+    assert sorted(json.loads(item["payload"])["n"] for item in kept(pipeline)) == [*range(6)]
+
+
+def test_messages_of_an_mqtt_broker_are_journaled_once(pipeline, tmp_path):
     with Broker(tmp_path / "broker") as broker:
         write_flow(
             pipeline,

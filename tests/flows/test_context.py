@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from bytewax.testing import TestingSource
 
 from hearthwatch import ROOT
-from hearthwatch.flows.graph import DEFAULT, Graph
+from hearthwatch.flows.graph import DEFAULT, Graph, GraphError, configured_graph
+from hearthwatch.record import Record
 from hearthwatch.schemas import Context, Detected, Frame, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.settings import load, reload, variables
 from hearthwatch.sinks.retention import Retention
@@ -442,6 +444,48 @@ def test_a_flow_file_that_cannot_be_read_ends_the_pipeline_in_words(folder: Path
     flow, days = sorted(done.stderr.splitlines(), key=lambda line: line.startswith("RETENTION"))
     assert file in flow and says in flow
     assert days.startswith("RETENTION_DAYS = 0: ")
+
+
+def test_a_setting_that_is_wrong_is_reported_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("BATCH_WINDOW_SECONDS", "0"),
+        ("HEARTHWATCH_DEVICE", "gpu"),
+        ("HEARTHWATCH_NTFY_URL", "https://x"),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(GraphError) as error:
+        configured_graph()
+    window, device, ntfy = error.value.mistakes
+    assert window.startswith("BATCH_WINDOW_SECONDS = 0: ") and device.startswith("HEARTHWATCH_DEVICE = gpu: ")
+    assert ntfy.startswith("HEARTHWATCH_NTFY_URL = ***: ")
+
+
+def test_a_tree_that_is_the_data_dir_is_a_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOSCAM_BASE_PATH", str(folder / "data"))
+    with pytest.raises(GraphError, match=r"FOSCAM_BASE_PATH = .*data is HEARTHWATCH_DATA_DIR, too"):
+        configured_graph().build()
+
+
+def test_a_flow_file_of_notepad_is_read(folder: Path) -> None:
+    (folder / "flow.toml").write_bytes(b'\xef\xbb\xbfextends = "default"\r\n[batch]\r\nwindow_seconds = 5\r\n')
+    graph = configured_graph(folder / "flow.toml")
+    assert graph.nodes["batch"].component.window_seconds == 5  # type: ignore[union-attr]
+
+
+def test_a_record_that_is_locked_or_on_a_full_disk_at_the_start_lets_the_supervisor_start_again(folder: Path) -> None:
+    Record(folder / "home.db").close()
+    other = sqlite3.connect(folder / "home.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    code = (
+        "import hearthwatch.record.connection as record, hearthwatch.flows.runtime as runtime; record.BUSY_SECONDS_MAX = 0.1; "
+        "runtime.prepare_process(False)\nwith runtime.exit_on_user_error(2): record.Record(record.Path('home.db'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, text=True, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    other.close()
+    assert (done.returncode, "gave up after" in done.stderr) == (1, True), done.stderr  # 2 would be for good
 
 
 def test_options_without_a_node_are_those_of_the_graphs_settings() -> None:

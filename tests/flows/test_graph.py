@@ -205,6 +205,27 @@ def test_a_frame_that_was_decided_before_is_not_looked_at_again() -> None:
     assert out.frame.recorded is known
 
 
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_what_passes_a_stage_by_does_not_leave_it_as_an_item(chunk: int) -> None:
+    """Decided frames, and those that failed before, are no items of a stage that makes its own of frames."""
+
+    class Plates(Stage):
+        accepts = Detected
+        emits = dict
+
+        def process(self, items: list[Detected]) -> list[dict[str, int]]:
+            return [{"frame": item.frame.id} for item in items]
+
+    known = detected(1, "cat")
+    decided = replace(known, frame=replace(known.frame, recorded=known))
+    failed = replace(detected(2), error=DeadLetter("detect", "unlucky"))
+    items = [decided, failed, TICK, detected(3), DeadLetter("plates", "of before")]
+    process, out = Process("plates", Plates(), Plates()), []
+    for start in range(0, len(items), chunk):
+        out += process(items[start : start + chunk])
+    assert out == [TICK, {"frame": 3}, DeadLetter("plates", "of before")]
+
+
 def test_a_picture_cut_short_is_looked_at_and_filtered_and_keeps_its_error() -> None:
     error = DeadLetter(CUT_SHORT, "cut short")
     (out,) = run(Look(), Look2(), items=[frame(1, opened=Picture(error=error))])
@@ -407,12 +428,14 @@ class _EndlessPart(StatelessSourcePartition[Any]):
         return []
 
 
-def test_a_signal_ends_every_source_even_one_that_sleeps() -> None:
+@pytest.mark.parametrize("when", ["while it is built", "while it runs"])
+def test_a_signal_ends_every_source_even_one_that_sleeps(when: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     asked = threading.Event()
 
     class Sleeper(StatefulSourcePartition[Any, None]):
         def next_batch(self) -> list[Any]:
+            assert when == "while it runs"
             asked.set()
             os.kill(os.getpid(), signal.SIGTERM)
             return []
@@ -434,12 +457,37 @@ def test_a_signal_ends_every_source_even_one_that_sleeps() -> None:
                     return ["one"]
 
                 def build_part(self, *where: Any) -> Any:
+                    if when == "while it is built":
+                        os.kill(os.getpid(), signal.SIGTERM)
+                        asked.set()
                     return Sleeper()
 
             return Fixed()
 
     run_main(Graph().add("sleepy", Sleepy()).add("keep", EventsOnly(into=[]), after="sleepy").build())
     assert asked.is_set()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_source_that_cannot_be_built_leaves_the_signals_as_they_were() -> None:
+    class Unbuilt(Camera):
+        """Fails where Bytewax asks for its partitions."""
+
+        emits = Event
+
+        def build(self) -> Any:
+            class Fixed(FixedPartitionedSource[Any, None]):
+                def list_parts(self) -> list[str]:
+                    raise ArithmeticError("no camera has that many eyes")
+
+                def build_part(self, *where: Any) -> Any:
+                    raise AssertionError
+
+            return Fixed()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Exception):  # noqa: B017  (Bytewax wraps it in one of its kinds)
+        run_main(Graph().add("unbuilt", Unbuilt()).add("keep", EventsOnly(into=[]), after="unbuilt").build())
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -521,6 +569,7 @@ MISTAKES = {
     "a name used twice": ("[look]", "[files]", "the flow is not TOML: the name `files` is used twice (at line 5, column 7)"),
     "no TOML": ("[look]", "[look", "the flow is not TOML: expected ']' at the end of a table declaration (at line 5, column 6)"),
     "reading a consumer": ('from = ["look"]', 'from = "bell"', "settle (tests.flows.test_graph:Settle): nothing flows out of `bell`: read the node before it"),
+    "a journal of frames": ('[bell]', '[kept]\nuse = "journal"\nfrom = "look"\n\n[bell]', "kept (journal): `kept` keeps what is JSON, and `look` emits Detected: let a stage of yours make mappings of them"),
     "a source that reads": ('use = "tests.flows.test_graph:Camera"', 'use = "tests.flows.test_graph:Camera"\nfrom = "look"', "files (tests.flows.test_graph:Camera): `files` accepts Upload, but `look` emits Detected"),
 }  # fmt: skip
 

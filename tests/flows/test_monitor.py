@@ -245,7 +245,7 @@ def test_a_full_disk_a_silent_camera_a_slow_clock_invalid_zones_and_a_clock_that
         "UPDATE cameras SET status = 'offline', last_seen_at = ?, clock_offset_ms = 90000 WHERE id = 'porch'",
         now() - 3 * 3600 * S,
     )
-    w.record.execute("UPDATE cameras SET zones = 'the drive' WHERE id = 'new'")
+    w.record.execute("UPDATE cameras SET zones = 'the drive', neighbours = ? WHERE id = 'new'", '["porch", 7]')
     w.record.execute("INSERT OR REPLACE INTO meta VALUES ('clock_correction', '-7200000000')")
     assert sorted(w.began()) == sorted(
         [
@@ -254,6 +254,7 @@ def test_a_full_disk_a_silent_camera_a_slow_clock_invalid_zones_and_a_clock_that
             ("camera_silent", "on", "porch"),
             ("camera_clock", "on", "porch"),
             ("zones_invalid", "on", "new"),
+            ("neighbours_invalid", "on", "new"),
             ("clock_stepped", "on", ""),
         ]
     )
@@ -261,6 +262,7 @@ def test_a_full_disk_a_silent_camera_a_slow_clock_invalid_zones_and_a_clock_that
     assert words["camera_silent"] == "porch has sent no picture for 3 hours"
     assert words["camera_clock"].startswith("porch's clock is 90 s slow")
     assert re.match("the zones of new are invalid.* draw them again on the page", words["zones_invalid"])
+    assert re.match("the neighbours of new are invalid, so all cameras are.* choose them", words["neighbours_invalid"])
     assert words["clock_stepped"].startswith("the server's clock was set forward by 2 hours")
     monkeypatch.undo()
     w.record.execute("DELETE FROM meta WHERE key = 'clock_correction'")
@@ -386,3 +388,19 @@ def test_a_thread_that_waits_to_be_started_again_is_said_for_as_long(tmp_path, m
     w.until(("part_restarted", "on", "lake"))
     assert w.ended() == []
     w.services.stop()
+
+
+def test_starts_that_end_before_the_graph_runs_are_counted(tmp_path):
+    def start():
+        watched = Watched(tmp_path, BATCH)
+        watched.check(2)
+        return watched
+
+    def failed(watched):
+        return watched.record.meta("services")["failed_starts"]
+
+    assert [failed(start()) for _ in range(3)] == [0, 1, 2]
+    runs = start()
+    runs.monitor.end_start()
+    runs.check()
+    assert [failed(runs), failed(start())] == [0, 0]

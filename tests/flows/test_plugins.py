@@ -9,16 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bytewax.operators as op
 import pytest
 from bytewax.connectors.stdio import StdOutSink
-from bytewax.testing import TestingSource, run_main
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource, run_main
 from pydantic import ConfigDict
 
 from hearthwatch.demo.uploader import Yard
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.schemas import Context, Detected, Frame, Sink, Source, Stage, Tick, Upload
+from hearthwatch.schemas import Context, Detected, Frame, Poller, Sink, Source, Stage, Tick, Upload
 from hearthwatch.schemas.testing import (
     START,
     Picture,
@@ -32,6 +34,7 @@ from hearthwatch.schemas.testing import (
     message,
     samples,
 )
+from hearthwatch.sources.poller import PollerPartition
 from hearthwatch.stages.batch import Batch
 
 HOME = Path(__file__).parents[2]
@@ -336,11 +339,80 @@ def test_the_guide_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.syspath_prepend(tmp_path)
     text = (HOME / "docs" / "plugins.md").read_text()
     *parts, trying = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(parts) >= 13
+    for part in parts:
+        lines = [line for line in part.splitlines() if line and not line.startswith(("import ", "from "))]
+        assert len(lines) <= 20, part
     (tmp_path / "my_parts.py").write_text("\n".join(parts))
     (tmp_path / "try_them.py").write_text(trying)
     runpy.run_path("try_them.py")
     (flow,) = re.findall(r"```toml\n(# flow\.toml.*?)```", text, re.DOTALL)
     assert Graph.from_toml(flow).check() == []
+
+
+class OutOfReach(Poller):
+    """Fails for a day, then has one item, and no more."""
+
+    emits = str
+    asked: list[Any] = []  # noqa: RUF012  (pydantic copies it)
+
+    def poll(self, position: Any) -> tuple[list[Any], Any]:
+        self.asked.append(position)
+        if len(self.asked) < 1100:
+            raise ConnectionError("no route to host")
+        if position:
+            raise StopIteration
+        return ["at last"], 1
+
+
+def test_a_poller_is_asked_again_however_often_it_failed() -> None:
+    part, out = PollerPartition("far", OutOfReach(seconds=0), None), list[Any]()
+    with pytest.raises(StopIteration):
+        while part._thread.is_alive() or not part._answers.empty():
+            out += part.next_batch()
+    part.close()
+    assert out == ["at last"]
+
+
+class Three(Poller):
+    """Fails once, then has three rows, one at a time."""
+
+    emits = dict
+    asked: list[Any] = []  # noqa: RUF012  (pydantic copies it)
+
+    def poll(self, position: Any) -> tuple[list[Any], Any]:
+        self.asked.append(position)
+        if len(self.asked) == 1:
+            raise OSError("the network is down")
+        if position == 3:
+            raise StopIteration
+        return [{"n": (position or 0) + 1}], (position or 0) + 1
+
+
+def test_a_poller_is_asked_again_from_where_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    three = Three(seconds=0)
+    part, out = PollerPartition("three", three, None), list[Any]()
+    with pytest.raises(StopIteration):
+        while True:
+            out += part.next_batch()
+            assert part.snapshot() == (out[-1]["n"] if out else None), "the position behind what was handed on"
+    part.close()
+    assert [row["n"] for row in out] == [1, 2, 3] and three.asked == [None, None, 1, 2, 3]
+    assert "three: OSError: the network is down; it is asked again" in caplog.text
+
+
+def test_the_guides_stage_with_state_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it keeps over restarts is Bytewax's: tests/flows/test_journal.py kills such a stage."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(import bytewax.*?)```", (HOME / "docs" / "plugins.md").read_text(), re.DOTALL)
+    parts: dict[str, Any] = {"Stage": Stage}
+    exec(block, parts)
+    rows = [{"door": door} for door in ("front", "back", "front", "front")]
+    flow, out = Dataflow("ring"), list[Any]()
+    stream = parts["Totals"]().attach("totals", op.input("rows", flow, TestingSource(rows)))
+    op.output("out", stream, TestingSink(out))
+    run_main(flow)
+    assert out == [{"door": d, "rang": n} for d, n in (("front", 1), ("back", 1), ("front", 2), ("front", 3))]
 
 
 def test_the_guide_names_every_item_and_base() -> None:

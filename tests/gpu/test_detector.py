@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hearthwatch.demo.scenes import CAMERAS, story
+from hearthwatch.flows.graph import Graph
 from hearthwatch.gpu import DetectorError, ModelUnavailableError
 from hearthwatch.gpu.batches import BatchRunner
 from hearthwatch.gpu.boxes import DetectionFilter, canonical_label, overlap, whole_pixels
@@ -28,6 +29,7 @@ from hearthwatch.gpu.options import DetectorSwitches
 from hearthwatch.gpu.runner import _configure_cudnn
 from hearthwatch.schemas.items import DeadLetter, Detected, Detection, Frame
 from hearthwatch.stages.detect import RtDetr
+from tests.support import checkpoints
 from tests.support.context import context
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,6 +87,8 @@ def test_object_types_filter_and_say_what_the_model_never_sees(yard_frames):
     assert {"person"} == {one.object_type for found in picky.detect(pictures) for one in found} < everything
     assert picky.warnings == ("model `yard` has no label bus, motorcycle",)
     assert Detector("yard", "cpu").warnings == ()
+    (line,) = Detector("yard", "cpu", 0.4, ("persn",)).warnings
+    assert line.startswith("model `yard` has no label persn, so nothing will be detected: ") and "person" in line
 
 
 # -- what counts ------------------------------------------------------------------------------------------------------
@@ -230,6 +234,48 @@ def test_another_kind_of_preprocessing_is_refused(tmp_path):
         DetectorError, match="asks for 320x200 pixels, but both have to be multiples of 32 for RT-DETRv2"
     ):
         Detector(yard_copy(tmp_path, preprocessor_config={"size": {"width": 320, "height": 200}}))
+
+
+LW = {"model_type": "lw_detr", "backbone_config": {"patch_size": 16}}  # 4 x 4 windows
+RF = {"model_type": "rf_detr", "backbone_config": {"num_windows": 2, "patch_size": [14, 14]}}
+
+
+@pytest.mark.parametrize(
+    ("config", "trained", "size", "says"),
+    [
+        ({}, 640, "640x450", "450 pixels are not a multiple of 32 from 64 to 2048: 448 and 480 would fit"),
+        (LW, 640, "672", "672 pixels are not a multiple of 64 from 64 to 2048: 640 and 704 would fit"),
+        (RF, 560, "64x560", "64 pixels are not a multiple of 28 from 64 to 2048: 84 would fit"),
+        (
+            {**RF, "backbone_config": {}},
+            560,
+            "2048",
+            "2048 pixels are not a multiple of 56 from 64 to 2048: 2016 would",
+        ),
+        (RF, 560, "32", "32 pixels are not "),
+    ],
+)
+def test_a_size_that_the_model_cannot_run_is_refused_with_the_nearest_that_it_can(
+    tmp_path, config, trained, size, says
+):
+    folder = yard_copy(tmp_path, config=config, preprocessor_config={"size": {"width": trained, "height": trained}})
+    with pytest.raises(DetectorError, match=f"model `{folder}`, size `{size}`: {says}"):
+        Detector(folder, "cpu", size=size)
+    flow = tmp_path / "flow.toml"
+    flow.write_text(f'extends = "default"\n[detect]\nmodel = "{folder}"\nsize = "{size}"\n')
+    (mistake,) = Graph.from_toml(flow).check()
+    assert says in mistake and mistake.startswith(f"{flow}:") and size in mistake
+
+
+def test_a_service_has_a_model_of_its_own():
+    assert RtDetr(model="yard", size="450", url="http://localhost:8001").size == "450"
+
+
+@pytest.mark.parametrize(("family", "size"), [("lw_detr", "160x96"), ("rf_detr", "140x84")])
+def test_multiples_of_patches_and_windows_run(tmp_path, family, size):
+    folder = checkpoints.folder(family, tmp_path)
+    (found,) = Detector(folder, "cpu", size=size, runtime="torch").candidates([Image.new("RGB", (320, 200))])
+    assert len(found.boxes)
 
 
 def test_missing_weights_are_not_made_up(tmp_path):

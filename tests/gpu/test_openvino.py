@@ -57,6 +57,26 @@ sys.exit(bool({"torch", "transformers"} & sys.modules.keys()))
     assert ran.stdout.strip() == repr([[(one.object_type, one.bbox) for one in some] for some in expected])
 
 
+def test_a_signal_ends_no_process_that_has_closed_its_detectors(exported):
+    """OpenVINO's plugin sets the thread's stack for signal handlers and deletes it with its core."""
+    code = """
+import gc, os, signal, sys
+from pathlib import Path
+from hearthwatch.gpu.detector import Detector
+handled = []
+signal.signal(signal.SIGTERM, lambda *_: handled.append(1))
+first = Detector("yard", "cpu", cache=Path(sys.argv[1]), runtime="openvino")
+second = Detector("yard", "cpu", cache=Path(sys.argv[1]), runtime="openvino")
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(not handled)
+"""
+    assert subprocess.run([sys.executable, "-c", code, exported], check=False, timeout=60).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["network.xml", "network.bin", "reference.npy", "facts.json", "digest"])
 def test_a_broken_export_is_made_again(cache, name, caplog):
     at = the_export(cache)
@@ -122,6 +142,7 @@ def test_where_it_cannot_run_torch_does_and_says_why(cache, monkeypatch):
     low = DetectorSwitches(precision="bfloat16")
     assert "float32 on CPUs only" in Detector("yard", "cpu", switches=low, cache=cache).details()["runtime"]
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(openvino_runner, "_core", openvino_runner._core.__wrapped__)
     assert "openvino cannot be loaded" in Detector("yard", "cpu", cache=cache).details()["runtime"]
     with pytest.raises(
         DetectorError, match=r"runtime `openvino`: openvino cannot .*; set HEARTHWATCH_DETECTOR_RUNTIME to"
@@ -162,3 +183,9 @@ def test_threads_stay_within_a_containers_quota(tmp_path, monkeypatch):
         assert loading.usable_cpus() == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert loading.usable_cpus() == 1
+
+
+def test_openvino_makes_no_client_id_for_reports_to_its_maker(tmp_path):
+    code = "from hearthwatch.gpu import openvino_runner; openvino_runner._core(); import openvino.frontend"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.iterdir())

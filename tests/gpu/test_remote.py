@@ -298,11 +298,16 @@ def test_a_refused_picture_is_that_pictures_error(service, client, pictures):
     assert [one.error for one in looked] == [None, f"{there.url}: answered 400: 'no picture of mine'", None]
 
 
+def test_a_web_page_in_place_of_an_answer_is_waited_for(service, client, pictures):
+    there = service(lambda n, file: (200, b"\n<html>It works!</html>") if n <= 2 else answer(PERSON))
+    (looked,) = client(there.url).infer(pictures())
+    assert (looked.detections, looked.error, len(there.files)) == (SEEN, None, 3)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"", "answered 200 with no JSON"),
-        (b"<html>It works!</html>", "answered 200 with no JSON: '<html>It works!</html>'"),
         (b"\xff\xfe\x00", "answered 200 with no JSON"),
         (b"[" * 100_000, "answered 200 with no JSON"),
         (b"[]", "answered without a list of detections"),

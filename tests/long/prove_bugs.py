@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
     "ForgetsState": "killed", "EmitsTwice": "the same twice", "Sleeps": "waited 1", "Grows": "keeps", "WrongType": "declares",
     "Reorders": "one by one", "Swallows": "swallows", "UsesTheClock": "answers differently", "UsesChance": "answers differently",
-    "LeaksAThread": "leaves a thread", "BlocksStop": "does not stop",
+    "CountsPortions": "input in another order", "LeaksAThread": "leaves a thread", "BlocksStop": "does not stop",
 }  # fmt: skip
 SINKS = {"DropsOnRetry": "lost", "AppendsAgain": "too much"}
 WORDS = STAGES | SINKS
@@ -51,10 +51,10 @@ def make_graph(folder, name, right):
     return folder
 
 
-def prove(folder, *more):
+def prove(folder, *more, timeout=300):
     command = [sys.executable, "-m", "hearthwatch.cli", "prove", "flow.toml", *more]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def check(name, right, folder, points="24"):

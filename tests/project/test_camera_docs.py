@@ -16,7 +16,19 @@ from hearthwatch.sources.files import Files
 THERE = timezone(timedelta(hours=5, minutes=30))
 DOCS = Path(__file__).parents[2] / "docs"
 CAMERAS = (DOCS / "cameras.md").read_text()
-PAGES = [DOCS / name for name in ("install.md", "cameras.md", "notifications.md", "settings.md")]
+PAGES = [
+    DOCS / name
+    for name in (
+        "install.md",
+        "cameras.md",
+        "uploads.md",
+        "notifications.md",
+        "home-assistant.md",
+        "remote-access.md",
+        "troubleshooting.md",
+        "settings.md",
+    )
+]
 ROWS = re.findall(r"^\| [^|]+ \| `([^`]+)` \| ([^|]+) \|$", CAMERAS, re.M)
 
 

@@ -1,5 +1,5 @@
-"""Promise: what lies in deploy/ is well-formed and names only things that exist. The unit's command runs as systemd
-would run it; no container is built here."""
+"""Promise: what lies in deploy/ is well-formed and names only things that exist. The unit's command runs as systemd would run
+it; scripts/unit-test runs the unit itself, scripts/image-test builds and runs the image."""
 
 import os
 import re
@@ -36,6 +36,7 @@ def test_the_container_file_copies_what_is_there_and_every_room():
 def test_the_container_file_knows_its_instructions_and_our_settings():
     known = {
         "FROM",
+        "HEALTHCHECK",
         "ARG",
         "WORKDIR",
         "COPY",
@@ -61,6 +62,9 @@ def test_the_compose_file_is_yaml_and_its_services_fit_together():
     assert set(ours["environment"]) <= SETTINGS
     assert set(ours["depends_on"]) <= set(services)
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    for name in ("hearthwatch", "redis", "detector"):
+        assert services[name]["read_only"] and services[name]["cap_drop"] == ["ALL"], name
+    assert ours["mem_limit"] and {"/data", "/home/hearthwatch/.cache"} <= {v.split(":")[1] for v in ours["volumes"]}
     named = {v.partition(":")[0] for s in services.values() for v in s.get("volumes", []) if v[0].isalpha()}
     assert named == set(compose["volumes"])
 
@@ -96,6 +100,7 @@ def test_the_unit_is_well_formed_and_starts_a_command_that_exists():
     waits = dict(unit()["Unit"])
     assert {"network-online.target", "time-sync.target"} <= set(waits["After"].split()) & set(waits["Wants"].split())
     assert service("RestartPreventExitStatus") == ["2"] and service("Restart") == ["always"]
+    assert service("Type") == ["notify"] and service("WatchdogSec") == ["3min"] and service("UMask") == ["0027"]
 
 
 AS_SYSTEMD = """set -e
@@ -186,7 +191,7 @@ for folder in (HF_HUB_CACHE, torch_cache.cache_dir()):
 
 def test_the_unit_stands_in_one_file():
     pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
-    assert not [page for page in pages if "[Service]" in page.read_text()]
+    assert not [page for page in pages if "[Service]\n" in page.read_text()]
     assert "(../deploy/hearthwatch.service)" in (ROOT / "docs/deploy.md").read_text()
 
 
@@ -198,3 +203,10 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
         ["systemd-analyze", "verify", tmp_path / "hearthwatch.service"], capture_output=True, text=True
     )
     assert "hearthwatch.service" not in ran.stderr, ran.stderr
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
+def test_the_unit_is_open_to_little():
+    wanted = ["systemd-analyze", "security", "--offline=yes", "--threshold=30", DEPLOY / "hearthwatch.service"]
+    ran = subprocess.run(wanted, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-200:] + ran.stderr

@@ -270,7 +270,8 @@ def _fields(item: Any) -> dict[str, str]:
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-    default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
+    value = field.default.__name__ if inspect.isfunction(field.default) else repr(field.default)
+    default = "" if field.default is dataclasses.MISSING else f" = {value}"
     return f"{default}{' keyword only' if field.kw_only else ''}"
 
 

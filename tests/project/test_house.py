@@ -210,6 +210,50 @@ def test_setup_says_what_is_missing(machine, script, words):
     assert done.returncode == 1 and words in done.stderr
 
 
+NEWER = """#!/bin/sh
+case "$*" in
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m pip "*"install -qq uv") cat >"${0%python}uv" <<'UV' && chmod +x "${0%python}uv" ;;
+#!/bin/sh
+{uv}
+UV
+    *) exit 1 ;;
+esac
+"""  # a Python 3.13, whose pip brings a `uv`
+UV = f"""[ "$*" = "python install -q 3.12" ] || exit 2
+there=$UV_PYTHON_INSTALL_DIR/cpython-3.12.11-linux-x86_64-gnu/bin
+mkdir -p "$there"
+cat >"$there/python3.12" <<'END'
+{PYTHON}
+END
+chmod +x "$there/python3.12"
+"""
+
+
+def test_setup_gets_an_older_python_by_uv_where_only_newer_ones_are(machine):
+    done = machine.has("python3", NEWER.replace("{uv}", UV)).setup()
+    assert done.returncode == 0, done.stderr
+    assert (machine.checkout / ".venv/bin/python").exists() and machine.pip()[-1].endswith("-e .[dev]")
+
+
+def test_setup_takes_the_uv_that_is_there(machine):
+    done = machine.has("python3", "#!/bin/sh\nexit 1\n").has("uv", f"#!/bin/sh\n{UV}").setup()
+    assert done.returncode == 0 and not (machine.checkout / ".venv.python/bin").exists(), done.stderr
+
+
+def test_where_uv_gets_none_setup_says_the_two_lines_that_do(machine):
+    done = machine.has("python3", NEWER.replace("{uv}", "exit 1")).setup()
+    assert done.returncode == 1 and "python3 -m venv .venv.python" in done.stderr
+    assert "uv python install 3.12 && scripts/setup" in done.stderr
+
+
 def test_continuous_integration_runs_lint_and_test():
     text = (ROOT / ".ci/run").read_text()
     assert "\nscripts/lint\n" in text and "\nscripts/test\n" in text and "HEARTHWATCH_TEST_REQUIRE=all" in text
+
+
+def test_no_file_has_a_conflict_left_in_it():
+    """Where a merge left its marks a page or a document breaks, and no other quick check loads it."""
+    marks = ["-e", "^<<<<<<< ", "-e", "^>>>>>>> ", "-e", r"^||||||| "]
+    found = subprocess.run(["git", "grep", "-lI", *marks], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 1, found.stdout + found.stderr

@@ -13,7 +13,8 @@ from hearthwatch.record.baselines import Baseline, BaselineRow, read_baseline, v
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.cameras import remove_camera
 from hearthwatch.record.retention.visits import build_baselines, watched_quarters
-from hearthwatch.record.surroundings import Signature, Term, read_surroundings
+from hearthwatch.record.surroundings import read_surroundings
+from hearthwatch.schemas.case import Signature, Term
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.sinks.retention import Retention
 from hearthwatch.stages.rules import RulesJudge

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.record import Record, camera_clocks
+from hearthwatch.record import camera_clocks
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.camera_clocks import SAMPLES_MAX, CameraClocks
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import CUT_SHORT, DUPLICATE, DeadLetter, Detected, Detection
 from tests.record.test_batching import judge
 from tests.support.judges import whole
+from tests.support.memory_record import MemoryRecord
 
 S = 1_000_000
 START = 1_700_000_000 * S
@@ -21,7 +22,7 @@ class Camera:
     """One camera's live pictures through ledger and batching; `at` is the server's clock, in seconds after START."""
 
     def __init__(self):
-        self.record = Record(":memory:")
+        self.record = MemoryRecord()
         self.ledger, self.n = Ledger(self.record), 0
         self.restart()
 

@@ -24,10 +24,11 @@ from hearthwatch.record.feedback import (
     write_answer,
 )
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.surroundings import Signature, Surroundings
 from hearthwatch.record.units import DAY, HOUR
+from hearthwatch.schemas.case import Signature, Surroundings
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
 from hearthwatch.stages.rules import RulesJudge
+from tests.support.memory_record import MemoryRecord
 
 S = 1_000_000
 START = 1_790_000_000 * S
@@ -153,7 +154,7 @@ def test_what_was_learned_is_bounded_and_each_fine_lowers_and_each_right_raises_
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from(["fine", "right", "nothing_there"]), st.integers(0, 200), st.integers(0, 200)), max_size=8))  # fmt: skip
 def test_an_answer_that_is_revoked_or_expired_leaves_nothing_and_earlier_events_see_what_they_saw(days):
-    record = Record(":memory:")
+    record = MemoryRecord()
     text = json.dumps(VISIT._asdict())
 
     def points_at(day):

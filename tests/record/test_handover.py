@@ -3,11 +3,11 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.surroundings import Signature
+from hearthwatch.schemas.case import Signature
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
+from tests.support.memory_record import MemoryRecord
 
 S = 1_000_000
 
@@ -36,7 +36,7 @@ class Chain:
 
 class Camera:
     def __init__(self):
-        self.record, self.n = Record(":memory:"), 0
+        self.record, self.n = MemoryRecord(), 0
         self.ledger = Ledger(self.record)
         self.restart()
 
@@ -69,7 +69,7 @@ def test_the_next_event_is_given_what_the_last_one_hands_over():
 
 
 def test_who_comes_back_after_minutes_comes_anew():
-    assert Camera().see(1000, 1121, 1242).tick(2000).verdicts() == {1000: "(1000)", 1121: "(1121)", 1242: "(1242)"}
+    assert Camera().see(1000, 1301, 1602).tick(2500).verdicts() == {1000: "(1000)", 1301: "(1301)", 1602: "(1602)"}
 
 
 def test_a_late_picture_of_the_last_event_reaches_the_judge_of_the_next():

@@ -14,11 +14,12 @@ from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.cameras import merge_camera
-from hearthwatch.record.events import Facts, delete_events
+from hearthwatch.record.events import delete_events
 from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.units import NEVER
 from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.case import Facts
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds
 from hearthwatch.sinks.notification_policy import Rules, decide
 from hearthwatch.sources.files import Files
@@ -28,6 +29,7 @@ from hearthwatch.stages.incident import IncidentGrouping
 from tests.support.context import context
 from tests.support.invariants import check_record
 from tests.support.judges import whole
+from tests.support.memory_record import MemoryRecord
 
 S = 1_000_000
 SCORES = {"cat": 10, "person": 40, "bear": 70}
@@ -49,7 +51,7 @@ class Site:
     """Cameras a, b, c … of one record in memory; seconds since 1970."""
 
     def __init__(self, reach: Reach | None = None, record: Record | None = None) -> None:
-        self.record, self.reach = record or Record(":memory:"), reach
+        self.record, self.reach = record or MemoryRecord(), reach
         self.ledger, self.batching = Ledger(self.record), Batching(self.record, whole(judge))
         self.incidents = Incidents(self.record, reach)
         self.messages, self.n = [], 0
@@ -312,6 +314,14 @@ def test_cameras_that_name_others_only_are_no_neighbours():
         site.record.execute("UPDATE cameras SET neighbours = ? WHERE id = ?", json.dumps(names), camera)
     site.tick(500).catch_up(500).check()
     assert site.groups() == [(1, [1]), (2, [2, 3])]
+
+
+@pytest.mark.parametrize("text", ["the drive", "[", "7", '["c", 7]', '{"c": 1}'])
+def test_neighbours_that_cannot_be_read_are_all_cameras(text):
+    site = Site().see("a", 0).see("b", 10)
+    site.record.execute("UPDATE cameras SET neighbours = ? WHERE id = 'a'", text)
+    site.tick(500).catch_up(500)
+    assert site.groups() == [(1, [1, 2])]
 
 
 def test_events_at_the_same_time_of_cameras_that_are_no_neighbours_are_two_incidents():

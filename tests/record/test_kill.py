@@ -66,7 +66,7 @@ def test_death_at_a_commit_changes_nothing(world, where):
 @pytest.mark.parametrize("resume", [False, True])
 def test_dying_again_and_again_still_comes_to_an_end(world, resume):
     p, lives = world.pipeline(), 1
-    while (code := world.live(p, resume, DIE_AT="after:6")) == 9:
+    while (code := world.live(p, resume, DIE_AT="after:12")) == 9:
         lives += 1
     assert code == 0 and lives > 2, p.said()
     world.verify(p)

@@ -90,6 +90,7 @@ def test_every_hour_has_a_file_and_every_row_is_in_it(house):
         "baselines": 4,
         "feedback": 1,
         "journal": 2,
+        "alerts": 0,
     }
 
 
@@ -154,9 +155,12 @@ def test_columns_are_those_of_the_record_and_times_are_timestamptz(house):
                 "signature",
                 "handover",
             }
-            also = {"incidents": {"last_at"}, "feedback": {"answered_at", "signature"}, "journal": {"written_at"}}.get(
-                table, set()
-            )
+            also = {
+                "incidents": {"last_at"},
+                "feedback": {"answered_at", "signature"},
+                "journal": {"written_at"},
+                "alerts": {"raised_at"},
+            }.get(table, set())
             assert set(types) - {"date", "history"} == columns - inner - {"at"} | also
             assert {t for c, t in types.items() if c.endswith(("_at", "as_of"))} == {"TIMESTAMP WITH TIME ZONE"}
         row = db.execute(
@@ -255,6 +259,28 @@ def test_a_moved_data_dir_gets_a_new_catalogue(tmp_path):
     house = House(tmp_path / "there").export()
     assert ids(house)["frames"].total() == 8
     house.close()
+
+
+def test_a_tool_that_opens_a_moved_catalogue_is_given_the_place_of_the_lake(tmp_path):
+    a_day(House(tmp_path / "here")).export().close()
+    moved = tmp_path / "it's [there]"
+    shutil.move(tmp_path / "here", moved)
+    with duckdb.connect(moved / "data/analytics.duckdb", read_only=True) as db:
+        with pytest.raises(duckdb.IOException):
+            db.execute("FROM frames")
+        db.execute("SET VARIABLE lake = ?", [str(moved / "data/lake").replace("[", "[[]")])
+        assert db.execute("SELECT count(*) FROM frames").fetchone() == (8,)
+        assert db.execute("SELECT sum(pictures) FROM camera_daily").fetchone() == (8,), "views over views, too"
+
+
+def test_the_catalogue_cannot_be_opened_for_writing_and_is_replaced_all_the_same(house):
+    a_day(house).export()
+    catalogue = house.data / "analytics.duckdb"
+    assert not catalogue.stat().st_mode & 0o222 and catalogue.stat().st_mode & 0o400
+    (house.data / "lake/.views").unlink()
+    before = catalogue.stat().st_ino
+    house.export()
+    assert catalogue.stat().st_ino != before and not catalogue.stat().st_mode & 0o222
 
 
 def test_a_lost_lake_is_written_again(house):

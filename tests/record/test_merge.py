@@ -22,6 +22,10 @@ TABLES = (
     "detection_counts",
     "facets",
     "event_counts",
+    "event_quarters",
+    "event_totals",
+    "heat",
+    "confidence_counts",
 )
 
 

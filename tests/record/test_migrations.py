@@ -15,7 +15,9 @@ from tests.support.invariants import check
 from tests.support.pipeline import content
 
 STORED = "cameras frames detections suppressed spots events event_history feed cursors inbox gpu_stats".split()
-COUNTED = "pictures detection_counts facets event_counts".split()  # triggers keep them, a migration fills them
+COUNTED = (
+    "pictures detection_counts facets event_counts event_quarters event_totals heat confidence_counts".split()
+)  # triggers keep them, a migration fills them
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,27 @@ def test_the_feeds_numbers_go_on_where_all_of_its_messages_are_deleted(tmp_path,
     assert feed.last() == (last or 0) == feed.cursor("redis") and feed.after(0, 9) == []
     feed.record.execute("INSERT INTO feed(subject_id, revision, type, payload, at) VALUES (1, 1, '', '', 0)")
     assert feed.last() == (last or 0) + 1
+
+
+def test_items_of_a_journal_and_their_messages_get_the_names_of_today(tmp_path):
+    path = tmp_path / "hearthwatch.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    upgrade(old, 16)
+    old.execute("INSERT INTO journal VALUES (7, 'levels', '2f0c', 'Level', '{\"db\": 61.5}', 0, NULL)")
+    message = {
+        "journal": "levels",
+        "key": "2f0c",
+        "kind": "Level",
+        "at": "2026-11-28T10:00:00.000000Z",
+        "item": {"db": 61.5},
+    }
+    old.execute("INSERT INTO feed VALUES (3, 'item', 7, 1, 'item.levels', ?, 0)", (json.dumps({"seq": 3} | message),))
+    old.close()
+    record = Record(path, upgrade=True)
+    (message,) = Feed(record).after(0, 9)
+    assert (message.node, message.id, message.content_hash, message.kind, message.payload) == ("levels", 7, "2f0c", "Level", {"db": 61.5})  # fmt: skip
+    assert json.loads(record.one("SELECT payload FROM feed")[0]) == message.as_dict()
+    assert record.one("SELECT node, payload FROM v_journal") == ("levels", '{"db": 61.5}')
+    record.execute("DELETE FROM journal")
+    assert record.one("SELECT name, items FROM journals") == ("levels", 0)
+    record.close()

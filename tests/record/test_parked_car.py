@@ -4,11 +4,11 @@ import pytest
 
 from hearthwatch.demo.scenes import story
 from hearthwatch.gpu.detector import Detector
-from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas.items import Detected, Tick, from_microseconds, to_microseconds
 from hearthwatch.stages.rules import RulesJudge
+from tests.support.memory_record import MemoryRecord
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_a_car_that_parks_for_the_night_is_one_event(detector, camera, seed):
     times = [*range(clip.seconds), *range(clip.seconds + EVERY, HOURS * 3600, EVERY)]
     start = to_microseconds(clip.start.astimezone())
 
-    record = Record(":memory:")
+    record = MemoryRecord()
     ledger = Ledger(record)
     ledger.discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, start + t * S, start + t * S) for t in times], 1 << 60)
     batching = Batching(record, RulesJudge)

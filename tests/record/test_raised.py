@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.events import RevisionWriter
 from hearthwatch.record.ledger import FoundFile, Ledger
@@ -19,6 +18,7 @@ from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds, risk_level
 from hearthwatch.stages.rules import RulesJudge, judge
 from tests.support.invariants import check
+from tests.support.memory_record import MemoryRecord
 
 LEVELS = ["low", "medium", "high", "critical"]
 END = Tick(from_microseconds(4_000_000_000 * SECOND))
@@ -38,7 +38,7 @@ class Run:
     """Pictures of one camera, as [(captured, arrived, boxes)] in seconds after midnight, and what is published of them."""
 
     def __init__(self, story, *, analysis=False):
-        self.record, self.analysis = Record(":memory:"), analysis
+        self.record, self.analysis = MemoryRecord(), analysis
         ledger = Ledger(self.record)
         for n, (captured, arrived, _) in enumerate(story):
             found = FoundFile("c", "C", f"{n}.jpg", 0, 1, round(captured * SECOND), round(arrived * SECOND))

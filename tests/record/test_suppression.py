@@ -7,9 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.suppression import (
     BOXES_MAX,
@@ -19,9 +17,11 @@ from hearthwatch.record.suppression import (
     Suppression,
     iou,
 )
+from hearthwatch.schemas.case import Facts
 from hearthwatch.schemas.items import PER_FRAME, Detected, Detection, Tick, Verdict, from_microseconds
 from hearthwatch.schemas.zones import Zone, foot_point, parse_zones
 from tests.support.judges import whole
+from tests.support.memory_record import MemoryRecord
 
 S = 1_000_000
 CAR = Detection("car", 0.9, (100, 100, 200, 100))
@@ -36,7 +36,7 @@ class Night:
     """A camera whose pictures are given as [(seconds, boxes)], live."""
 
     def __init__(self, story, *, chunk=1, zones=None, stillness=None):
-        self.record = Record(":memory:")
+        self.record = MemoryRecord()
         ledger = Ledger(self.record)
         ledger.discover([FoundFile("c", "C", f"{t}.jpg", 0, 1, round(t * S), round(t * S)) for t, _ in story], 1 << 60)
         if zones:

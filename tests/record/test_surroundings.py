@@ -9,9 +9,10 @@ from hearthwatch.record.batching import Batching
 from hearthwatch.record.cameras import edit_camera
 from hearthwatch.record.events import Verdict
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.surroundings import Signature, read_surroundings
+from hearthwatch.record.surroundings import read_surroundings
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Detected, Detection, Tick
+from hearthwatch.schemas.case import Signature
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.zones import foot_point, places_of
 

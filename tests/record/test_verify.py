@@ -18,6 +18,7 @@ from hearthwatch.record.journal import entry_of
 from hearthwatch.record.journal import write as write_items
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.lake.views import problems
+from hearthwatch.record.pictures import keep_event
 from hearthwatch.record.units import HOUR
 from hearthwatch.schemas import DeadLetter
 from tests.support.data_dir import START, House, S, in_memory
@@ -159,10 +160,13 @@ def verify(house):
 
 @pytest.mark.slow
 def test_the_command_says_so_and_ends_with_1(house):
+    keep_event(house.record, house.base, house.data, 1, "all", lambda _: None)
+    kept = sum(path.stat().st_size for path in (house.data / "pictures").rglob("*.jpg"))
     done = verify(house)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[:-1]] == ["ok"] * 7
-    assert "5 pictures = 4 settled + 0 waiting + 1 quarantined; 6 detections in 2 events" in done.stdout
+    assert [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[:-2]] == ["ok"] * 8
+    assert "5 pictures = 4 settled + 0 waiting + 1 quarantined; 6 detections in 2 events\n" in done.stdout
+    assert done.stdout.endswith(f"\n2 kept originals, {kept / 1e6:.1f} MB\n") and kept
     house.record.execute("UPDATE counters SET n = n + 1 WHERE name = 'settled'")
     done = verify(house)
     assert done.returncode == 1

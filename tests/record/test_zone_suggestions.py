@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.read.zone_suggestions import DAYS, TRACKS_MIN, Step, find_zones, suggest
@@ -16,6 +15,7 @@ from hearthwatch.schemas import Detected, Detection, Tick
 from hearthwatch.schemas.items import Verdict, from_microseconds
 from hearthwatch.schemas.zones import KINDS, parse_zones
 from tests.support.judges import whole
+from tests.support.memory_record import MemoryRecord
 
 WIDTH, HEIGHT = 640, 360
 TALL = 90  # pixels of a person
@@ -117,7 +117,7 @@ def test_any_tracks_give_valid_zones_whatever_their_order(tracks, random):
 
 def record_of(walks, pause=600):
     """A record of one camera on which these walks were seen, one picture a second: [(days ago, [[boxes]])]."""
-    record = Record(":memory:")
+    record = MemoryRecord()
     ledger = Ledger(record)
     batching = Batching(record, whole(lambda facts: Verdict(10, "", "", ())))
     pictures = []

@@ -19,6 +19,7 @@ from hearthwatch.schemas.settings import (
     lookup,
     reload,
     settings,
+    values,
     variables,
     warnings,
 )
@@ -143,6 +144,34 @@ def test_the_data_dir_moves_the_record(folder):
     assert load(None, {"HEARTHWATCH_DATA_DIR": "/srv/hw"}).database_path == Path("/srv/hw/hearthwatch.db")
 
 
+def test_a_data_dir_below_the_tree_holds_no_uploads(folder):
+    def ignored(path, tree="up", data="up/hw/data"):
+        rules = load(None, {"FOSCAM_BASE_PATH": tree, "HEARTHWATCH_DATA_DIR": data}).path_rules
+        return rules.ignored_by(path)
+
+    assert ignored(b"hw/data") == ignored(b"hw/data/thumbnails/2026-11-28/5_thumb.jpg") == "data dir"
+    for camera in (b"hw", b"hw/1.jpg", b"hw/data2/1.jpg", b"front/hw/data/1.jpg"):
+        assert ignored(camera) is None
+    assert ignored(b"data/1.jpg", data="data") is None and ignored(b"up/1.jpg", tree="data/up", data="data") is None
+
+
+@pytest.mark.parametrize("path", ["file", "file/data"])
+def test_a_data_dir_in_the_place_of_a_file_is_a_mistake(folder, path):
+    (folder / "file").write_text("")
+    (line,) = mistakes(HEARTHWATCH_DATA_DIR=path)
+    assert line == f"HEARTHWATCH_DATA_DIR = {path}: file is a file; allowed: a folder"
+
+
+def test_a_cell_inside_of_another_is_a_mistake():
+    (line,) = mistakes(HEARTHWATCH_CELLS="a=/srv/up; b = /srv/up/north")
+    assert "/srv/up/north lies in /srv/up, so its pictures would be processed twice" in line
+    assert load(None, {"HEARTHWATCH_CELLS": "a=/srv/up;b=/srv/upper;c=/srv/up"}).hearthwatch_cells
+
+
+def test_an_address_may_stand_in_brackets_as_in_urls():
+    assert load(None, {"HEARTHWATCH_API_HOST": "[::1]"}).hearthwatch_api_host == "::1"
+
+
 def test_labels_are_a_list_with_commas():
     types = load(None, {"HEARTHWATCH_OBJECT_TYPES": "Person, cat,,person "}).hearthwatch_object_types
     assert types == ("person", "cat")
@@ -183,6 +212,20 @@ def test_a_file_that_cannot_be_read_is_a_mistake_too(folder):
     (folder / ".env").write_bytes(b"DEBUG=\xff\n")
     with pytest.raises(SettingsError, match=r"^\.env cannot be read"):
         load()
+
+
+@pytest.mark.parametrize("line", ['export REDIS_URL="redis://:s3cr3t@here/0', "RETENTION_DAYS='7' days"])
+def test_a_line_whose_quote_is_odd_is_a_mistake_and_no_unset_variable(folder, line):
+    (folder / ".env").write_text(f"# mine\n{line}\n")
+    with pytest.raises(
+        SettingsError, match=r"\.env:2: (REDIS_URL|RETENTION_DAYS): its value cannot be read: close"
+    ) as error:
+        load(environ={})
+    assert "s3cr3t" not in str(error.value)
+    (folder / ".env").write_text(
+        'RETENTION_DAYS="7" # a week\nset -a\nMINE=\'x\n'
+    )  # what no setting needs is no matter
+    assert load(environ={}).retention_days == 7
 
 
 def test_an_option_follows_its_setting(folder, monkeypatch):
@@ -243,3 +286,17 @@ def test_a_password_in_the_wrong_variable_is_masked_all_the_same():
     for name in ("HEARTHWATCH_QUIET_HOURS", "HEARTHWATCH_TIME_FORMAT", "HEARTHWATCH_FLOW", "HEARTHWATCH_CORS_ORIGINS"):
         (line,) = mistakes(**{name: "http://user:hunter2@there"})
         assert "hunter2" not in line and "there" in line, name
+
+
+def test_each_value_names_what_sets_it_and_shows_no_secret(folder, monkeypatch):
+    Path("flow.toml").write_text("[settings]\nretention_days = 5\n")
+    monkeypatch.setenv("DEBUG", "true")
+    env = "HEARTHWATCH_FLOW=flow.toml\nDEBUG=false\nRETENTION_DAYS=9\nHEARTHWATCH_LOCATION=50.1,8.7\nREDIS_URL=redis://me:pw@host\n"
+    Path(".env").write_text(env + "HEARTHWATCH_API_TOKEN=abcdefghijklmnopq\n")
+    found = {row.name: (row.value, row.source) for row in values(load())}
+    assert [name for name, (_, source) in found.items() if source == "default"] and len(found) == len(variables())
+    assert {name: row for name, row in found.items() if row[1] != "default"} == {
+        "DEBUG": ("true", "environment"), "RETENTION_DAYS": ("5", "flow.toml:2"), "HEARTHWATCH_FLOW": ("flow.toml", ".env"),
+        "HEARTHWATCH_LOCATION": ("***", ".env"), "REDIS_URL": ("redis://***@host", ".env"), "HEARTHWATCH_API_TOKEN": ("***", ".env"),
+    }  # fmt: skip
+    assert found["FOSCAM_BASE_PATH"] == ("/export/foscam", "default")

@@ -121,7 +121,7 @@ def test_a_setting_is_enough(
         for name, value in {
             "HEARTHWATCH_APPRISE_URLS": f"{service(one)}, {service(two)}",
             "HEARTHWATCH_DATA_DIR": str(tmp_path),
-            "FOSCAM_BASE_PATH": str(tmp_path),
+            "FOSCAM_BASE_PATH": str(tmp_path / "uploads"),
         }.items():
             monkeypatch.setenv(name, value)
         reload()

@@ -359,3 +359,93 @@ def test_a_picture_that_is_drawn_a_moment_later_is_waited_for(tmp_path: Path) ->
     assert drawn and Image.open(BytesIO(drawn)).size == (32, 24)
     timer.join()
     assert incident_message(1).picture() is None
+
+
+# -- held back for the language model, where the owner prefers that
+
+
+def judged_house(seconds: float, *states: tuple[int, str, str], pictures: bool = True) -> House:
+    """A house whose notifier holds back for so long; `states`: id, analysis_status and level of its events."""
+    house = House(options={"hold_seconds": seconds})
+    house.record.execute("INSERT INTO heartbeat VALUES ('judge', 1, 0, ?)", json.dumps({"pictures": int(pictures)}))
+    for state in states:
+        verdict_is(house, *state)
+    return house
+
+
+def verdict_is(house: House, event: int, status: str, level: str) -> None:
+    house.record.execute(
+        "INSERT OR REPLACE INTO events(id, batch_id, camera_id, started_at, frame_count, status, last_at, close_at, analysis_status, risk_level) "
+        "VALUES (?1, ?1, 'porch', ?1, 1, 'open', 0, 0, ?2, ?3)", event, status, level,
+    )  # fmt: skip
+
+
+def rung(house: House) -> list[tuple[str, bool]]:
+    notes = [(d.message.incident.risk_level, d.message.notification) for d in house.phone]
+    return [(level, bool(note and note.loud)) for level, note in notes]
+
+
+@pytest.mark.parametrize(("level", "seconds", "at_once"), [("high", 0, 1), ("high", 8, 0), ("medium", 8, 0), ("critical", 8, 1)])  # fmt: skip
+def test_an_alert_waits_for_a_verdict_only_if_wanted_and_never_a_critical_one(level: str, seconds: float, at_once: int) -> None:  # fmt: skip
+    house = judged_house(seconds, (1, "pending", level))
+    house.see(level)
+    house.run()
+    assert len(house.phone) == at_once
+    house.wait(7)
+    house.run()
+    assert len(house.phone) == at_once
+    house.wait(2)
+    house.run()
+    assert rung(house) == [(level, True)] and not house.worker.history.held()
+
+
+def test_nothing_waits_for_a_model_that_reads_no_pictures() -> None:
+    house = judged_house(8, (1, "pending", "high"), pictures=False)
+    house.see("high")
+    house.run()
+    assert rung(house) == [("high", True)]
+
+
+def test_a_verdict_ends_the_wait() -> None:
+    house = judged_house(8, (1, "pending", "high"), (2, "pending", "high"), (3, "pending", "high"))
+    for _ in range(3):
+        house.see("high")
+    house.run()
+    house.wait(1)
+    verdict_is(house, 1, "done", "high")  # it stands
+    verdict_is(house, 2, "done", "low")  # the incident follows …
+    house.run()
+    assert rung(house) == [("high", True)]
+    house._publish(2, "updated", (2,), 10, 0.4)
+    house._publish(3, "raised", (3,), 90, 0.4)  # the rules saw more: nothing more to wait for
+    house.run()
+    house.wait(20)
+    house.run()
+    assert rung(house) == [("high", True), ("critical", True)]
+    assert not house.worker.history.held()
+
+
+def test_a_lower_verdict_after_the_alert_updates_it_silently() -> None:
+    house = judged_house(0, (1, "pending", "high"))
+    house.see("high")
+    house.run()
+    verdict_is(house, 1, "done", "low")
+    house._publish(1, "updated", (1,), 10, 0.4)
+    house.run()
+    assert rung(house) == [("high", True), ("low", False)]
+
+
+def test_what_waits_for_a_verdict_is_delivered_once_though_the_notifier_is_killed_at_any_commit() -> None:
+    commits = 0
+    while True:
+        commits += 1
+        house = judged_house(8, (1, "pending", "high"))
+        house.see("high")
+        house.run(commits)
+        for _ in range(4):
+            house.wait(9)
+            house.run(max(0, commits - house.commits))
+        assert {level for level, _ in rung(house)} == {"high"} and len(house.phone) <= 1 + house.kills
+        if not house.kills:
+            break
+    assert commits > 3

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +104,21 @@ def test_the_newest_incident_stays_when_an_older_one_ends_and_old_news_is_not_sh
     tmp_path: Path, here: Context
 ) -> None:
     with Broker(tmp_path / "broker") as broker, Ear(broker) as ear:
+        with closing(Record(here.record_path)) as record:
+            record.execute("INSERT INTO cell_cameras VALUES ('shed', 'Shed', NULL, NULL, 1, 'abcdefgh-1')")
         mqtt = started(broker, here)
         mqtt.deliver([seen(here, 2, b"\xff\xd8two\xff\xd9")])
         closed = {"type": "incident.closed", "status": "closed", "revision": 2}
         mqtt.deliver([seen(here, 1, **closed), seen(here, 9, delay_seconds=9e6)])
-        into = seen(here, 3, b"\xff\xd8three\xff\xd9", cameras=("gate", "front_door"))
+        into = seen(here, 3, b"\xff\xd8three\xff\xd9", cameras=("gate", "front_door", "shed"))
         mqtt.deliver([into, seen(here, 8, type="incident.merged", status="merged", revision=2, merged_into=3)])
         said, at = ear.all(), f"{store(here)}/front_door"
         mqtt.close()
     assert [json.loads(m)["incident_id"] for m in said[f"{at}/incident"]] == [2, 3]
     assert [re.findall(b"two|three", image(m)) for m in said[f"{at}/image"]] == [[b"two"], [b"three"]]
     assert not [topic for topic in said if "/gate/" in topic], "the record knows no such camera"
+    (other,) = said["hearthwatch/abcdefgh/shed/incident"]
+    assert json.loads(other)["incident_id"] == 3, "below the topics of that camera's cell"
 
 
 def test_as_in_0_1_each_event_may_be_an_alert(tmp_path: Path, here: Context) -> None:

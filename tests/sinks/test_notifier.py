@@ -23,7 +23,7 @@ from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.schemas import Detected, Detection, Message, Tick
-from hearthwatch.schemas.context import Context
+from hearthwatch.schemas.context import Cell, Context
 from hearthwatch.schemas.items import Verdict, to_microseconds
 from hearthwatch.schemas.testing import check_consumer, event, incident_message, system_message, temporary_context
 from hearthwatch.sinks.notifier import DeliveryError, Notifier
@@ -224,6 +224,12 @@ def test_an_error_of_the_system_and_its_end_are_sent_at_any_hour_and_a_warning_i
         bodies = [body for body in ear.taken() if body["schema"] == "hearthwatch.system.v1"]
         assert [(body["state"], body["seq"]) for body in bodies] == [("on", 1), ("off", 2)], "none twice"
         assert ear.heard[0][1]["Idempotency-Key"] == "system-1"
+        hook.close()
+        other = Cell(1, "yard", here.record_path, here.data_dir, here.base_path)
+        hook = Webhook(url=ear.url).build(replace(here, cell=other))
+        hook.open()
+        hook.deliver([on])
+        assert ear.heard[-1][1]["Idempotency-Key"] == "system-yard-1", "each cell numbers its own"
         hook.close()
     note = Ntfy(topic="t").note(on)
     assert note["title"] == "Camera silent" and note["message"] == "porch has sent no picture for an hour"

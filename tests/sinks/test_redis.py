@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ import pytest
 import hearthwatch.sinks.redis
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record, now
-from hearthwatch.schemas.settings import Settings, in_force
+from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import Settings, SettingsError, in_force, load
 from hearthwatch.schemas.testing import check_consumer
 from hearthwatch.sinks.redis import ROWS_MAX, STREAM_MAX, Redis
 from tests.support.linking import link
@@ -183,6 +185,64 @@ def test_a_record_restored_from_a_backup_starts_the_stream_anew(house: House) ->
         house.pretend(3)
         relay.catch_up()
         assert house.stream() == house.told() == list(range(1, 24))
+
+
+def test_a_group_of_readers_survives_a_stream_that_starts_anew(house: House) -> None:
+    stream = "security_events:stream"
+    house.pretend(50)
+    with house.relay():
+        pass
+    house.redis.xgroup_create(stream, "readers", id="0")
+    assert len(house.redis.xreadgroup("readers", "one", {stream: ">"})[0][1]) == 50
+    house.record.execute("DELETE FROM feed WHERE seq > 20")
+    house.record.execute("UPDATE sqlite_sequence SET seq = 20 WHERE name = 'feed'")
+    with house.relay():
+        assert house.stream() == house.told()
+        assert len(house.redis.xreadgroup("readers", "one", {stream: ">"})[0][1]) == 20
+
+
+ACL = re.findall(r"ACL SETUSER (.*)", (Path(__file__).parents[2] / "docs/redis.md").read_text())[0]
+
+
+def test_the_documented_user_may_do_what_is_needed_and_one_who_may_not_is_named(house: House) -> None:
+    words = ACL.replace("PASSWORD", "secret").split()
+    house.redis.execute_command("ACL", "SETUSER", *words)
+    url = house.server.url.replace("redis://", f"redis://{words[0]}:secret@")
+    assert Redis(url=url, channel="security_events").probe().startswith("redis://")
+    house.pretend(3)
+    house.url = url
+    with house.relay() as relay:
+        assert house.stream() == house.told()
+        assert "hearthwatch" in {client["name"] for client in house.redis.client_list()}, (
+            "who it is stands in CLIENT LIST"
+        )
+        house.record.execute("DELETE FROM feed WHERE seq > 1")
+        house.record.execute("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'feed'")
+        relay.catch_up()
+    house.redis.execute_command("ACL", "SETUSER", words[0], "-xadd", "resetchannels")
+    with pytest.raises(UserError, match="may not call XADD, PUBLISH for security_events"):
+        Redis(url=url, channel="security_events").probe()
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("redis+sentinel://a:26379/0", "Sentinel is not supported"),
+        ("redis://a:1,b:2/0", "several servers"),
+        ("redis://a/0?ssl_ca_cert=x", "no option ssl_ca_cert. Did you mean `ssl_ca_certs`?"),
+    ],
+)
+def test_a_url_that_would_fail_later_is_refused_at_once(url: str, part: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(part)):
+        load(None, {"REDIS_URL": url})
+
+
+def test_a_server_of_a_cluster_is_refused(tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path / "node", more=("--cluster-enabled", "yes")) as server,
+        pytest.raises(UserError, match="is a cluster, which is not supported: give one server's address"),
+    ):
+        Redis(url=server.url).probe()
 
 
 def test_two_relays_at_once_double_nothing(house: House) -> None:

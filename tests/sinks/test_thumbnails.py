@@ -15,7 +15,7 @@ import hearthwatch.sinks.thumbnails
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
 from hearthwatch.record.ledger import FoundFile, Ledger
-from hearthwatch.record.thumbnail_drawing import COLOURS, OTHERS, draw
+from hearthwatch.record.thumbnail_drawing import COLOURS, OTHERS, cut_borders, draw
 from hearthwatch.record.thumbnails import (
     ThumbnailError,
     add_checksum,
@@ -64,6 +64,15 @@ def test_a_picture_is_fitted_inside_and_padded_with_black():
     assert [near(image.getpixel((160, y)), GREY) for y in (28, 31, 120, 208, 211)] == [False, True, True, True, False]
     assert all(near(image.getpixel((x, y)), (0, 0, 0)) for x in (0, 160, 319) for y in (0, 28, 212, 239))
     assert [near(drawn(HIGH).getpixel((x, 120)), GREY) for x in (98, 102, 217, 221)] == [False, True, True, False]
+
+
+def test_borders_can_be_cut_off_again():
+    """Where a picture stands for its original, as below zones, its corners have to be the original's."""
+    for width, height in ((640, 360), (360, 640), (640, 480)):
+        thumbnail = draw(Image.new("RGB", (width, height), "white"), [])
+        image = Image.open(io.BytesIO(cut_borders(thumbnail, width, height)))
+        assert image.width / image.height == pytest.approx(width / height, rel=0.02)
+        assert all(near(image.getpixel(at), (255, 255, 255)) for at in ((0, 0), (image.width - 1, image.height - 1)))
 
 
 @pytest.mark.parametrize("label", [*COLOURS, "horse", "umbrella"])

@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hearthwatch.gpu.decode import open_picture
@@ -29,6 +29,7 @@ from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.sources.duplicates import DuplicateFinder
 from hearthwatch.stages.rules import RulesJudge
 from tests.support.invariants import check_record
+from tests.support.memory_record import MemoryRecord
 from tests.support.pipeline import Ended, Nursery, Pipeline, picture
 
 OLD = 1_700_000_000
@@ -39,7 +40,7 @@ class Model:
     """A tree, its ledger, and a source and a batching that may die at any moment; with what each row has to become."""
 
     def __init__(self, base: Path) -> None:
-        self.base, self.record, self.clock = base, Record(":memory:"), OLD
+        self.base, self.record, self.clock = base, MemoryRecord(), OLD
         self.ledger, self.fails = Ledger(self.record), False
         self.rows: dict[int, tuple[str, str | None, str]] = {}
         """Each decided frame: camera, content, and `settled`, `quarantined` or `duplicate of N`."""
@@ -144,8 +145,12 @@ STEPS = st.one_of(
 )
 
 
+FIRST = ("upload", "A", "1.jpg", "x"), ("emit",), ("decide",)
+
+
 @settings(max_examples=80)
 @given(st.lists(STEPS, max_size=40))
+@example([("toggle",), *FIRST, ("toggle",), ("upload", "A", "2.jpg", "x"), ("emit",), ("decide",), ("retry", 0)])
 def test_any_sequence_of_uploads_moves_copies_failures_and_restarts_is_as_defined(steps):
     with tempfile.TemporaryDirectory() as folder:
         model = Model(Path(folder))

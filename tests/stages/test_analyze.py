@@ -13,8 +13,9 @@ import hearthwatch.stages.llm_queue as analyst_module
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.feed import Feed
-from hearthwatch.record.verdicts import FAR_BEHIND, Case, FailedAttempt, Verdicts
+from hearthwatch.record.verdicts import FAR_BEHIND, FailedAttempt, Verdicts
 from hearthwatch.schemas import Source, Verdict
+from hearthwatch.schemas.case import Case
 from hearthwatch.schemas.testing import check_component, check_sink
 from hearthwatch.sinks.sqlite import Sqlite
 from hearthwatch.sources.pending import PendingEvents
@@ -22,7 +23,7 @@ from hearthwatch.stages.analyze import Nemotron
 from hearthwatch.stages.llm_queue import LlmQueue
 from tests.support.context import context
 from tests.support.events import Cameras
-from tests.support.llm_server import Standin
+from tests.support.llm_server import Standin, images
 from tests.support.pipeline import Pipeline, name
 
 DAY = 86400
@@ -399,6 +400,40 @@ attempts = 50
 use = "sqlite"
 from = ["batch", "analyze"]
 """
+
+
+@pytest.mark.slow
+def test_a_pipeline_killed_with_pictures_in_flight_judges_each_revision_once_open_events_too(tmp_path):
+    times = "window_seconds = 6\nidle_timeout_seconds = 2\nlateness_seconds = 0.2"
+    with Standin(failing=0.2, seconds=(0.05, 0.3), pictures=True) as server:
+        p = Pipeline(tmp_path, options='boxes = 1\nkind = "bear"', batch=times, more=JUDGED, NEMOTRON_URL=server.url)
+        for kill in range(2):
+            p.start(resume=kill > 0)
+            p.until(lambda kill=kill: server.probes > kill)
+            for n in range(12):
+                at = time.time() - 2 + n // 4
+                p.upload(f"cam{n % 4}", name(at, f"{kill}{n}"), mtime=at)
+            enough = len(server.questions) + 3
+            p.until(lambda enough=enough: len(server.questions) >= enough).kill()
+        p.start().until(lambda: p.rows("SELECT count(*) FROM events WHERE analysis_status = 'pending'") == [(0,)])
+        p.until(lambda: p.rows("SELECT count(*), min(status) FROM events WHERE status <> 'merged'")[0][1] == "closed")
+        p.until(lambda: p.rows("SELECT count(*) FROM events WHERE analysis_status = 'pending'") == [(0,)]).stop()
+    judged_once(p)
+    seen = p.rows("SELECT type, picture_verdict FROM event_history WHERE type = 'event.analyzed'")
+    assert seen and {verdict for _, verdict in seen} <= {"confirmed", "unclear"}
+    assert any(images(question) for question in server.questions)
+
+
+def judged_once(p):
+    """No revision has two verdicts, each verdict is of a revision that was published, and each closed event has one."""
+    feed = p.rows("SELECT event_id, revision, type FROM feed WHERE kind = 'event' ORDER BY seq")
+    published = {(event, revision): kind for event, revision, kind in feed}
+    analyzed = [(event, revision - 1) for event, revision, kind in feed if kind == "event.analyzed"]
+    assert len(published) == len(feed) and len(analyzed) == len({*analyzed})
+    assert {published[of] for of in analyzed} <= {"event.opened", "event.raised", "event.closed"}
+    assert not p.rows(
+        "SELECT id FROM events WHERE status <> 'merged' AND (analysis_status, analyzer) <> ('done', 'nemotron')"
+    )
 
 
 @pytest.mark.slow

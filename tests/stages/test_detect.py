@@ -4,6 +4,7 @@ Every frame leaves as soon as all earlier ones have; a tick passes what is held 
 """
 
 import json
+import sys
 from concurrent.futures import Future
 from datetime import timedelta
 from threading import Barrier, Event
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hearthwatch.gpu import DetectorError
+from hearthwatch.gpu import DetectorError, loading
 from hearthwatch.gpu.batch_queue import BatchQueue
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.gpu.detector import InferenceResult
@@ -229,6 +230,21 @@ def pipeline(tmp_path, service):
     p = Pipeline(tmp_path, detector="rtdetr", options=options, batch=BATCH)
     yield p
     p.kill()
+
+
+def test_with_a_service_neither_torch_nor_transformers_is_imported(pipeline, tmp_path):
+    for name_ in ("torch", "transformers"):
+        (tmp_path / f"{name_}.py").write_text(
+            "raise ImportError('as on a machine without it')"
+        )  # found before the real one
+    upload(pipeline, "yard", 0).run(1)
+    assert pipeline.rows("SELECT state FROM frames") == [("settled",)]
+
+
+def test_without_torch_a_detector_of_this_machine_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(DetectorError, match=r"^torch must be installed .*hearthwatch\[torch\].*RTDETR_URL"):
+        loading.load("yard")
 
 
 def upload(pipeline, camera, second):

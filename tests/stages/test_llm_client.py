@@ -3,6 +3,9 @@
 import asyncio
 import json
 import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -22,6 +25,28 @@ def ask(url, timeout_seconds=5.0, **options):
             await client.close()
 
     return asyncio.run(once())
+
+
+@contextmanager
+def raw_server(body):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_): ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("url", ["{}", "{}/", "{}/v1", "{}/v1/"])
@@ -54,6 +79,14 @@ def test_every_way_to_fail_says_who_is_to_blame(word, kind, says):
     ):
         ask(server.url, timeout_seconds=0.3)
     assert error.type is kind
+
+
+def test_a_web_page_in_place_of_an_answer_is_a_server_to_wait_for():
+    with (
+        raw_server(b"\n<!DOCTYPE html><html>502</html>") as url,
+        pytest.raises(Unavailable, match="answers a web page"),
+    ):
+        ask(url)
 
 
 def test_a_server_that_is_not_there_is_unavailable():

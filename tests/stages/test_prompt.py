@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearthwatch.record.surroundings import Term
-from hearthwatch.record.verdicts import Case, EarlierEvent
+from hearthwatch.schemas.case import Case, EarlierEvent, Term
 from hearthwatch.schemas.items import RISK_FLOORS, Event, Verdict, from_microseconds
 from hearthwatch.stages.acts import Act, TrackFacts
 from hearthwatch.stages.prompt import PROMPTS, messages, question, schema, verdict, write_line
@@ -17,7 +16,7 @@ from hearthwatch.stages.rules import RulesJudge
 from tests.support.events import NIGHT, NOON, UTC, S, facts
 from tests.support.orders import ORDERS
 
-FROZEN = {"v1": "d304c6872685e7ba", "v2": "649f9c387961b092"}
+FROZEN = {"v1": "d304c6872685e7ba", "v2": "649f9c387961b092", "v3": "5a7367d3e643034e"}
 STORY = (["person"], ["person", "person", "dog"])
 LEVELS = ["low", "medium", "high", "critical"]
 BURGLARS = facts(NIGHT, *[["person", "person", "person"]] * 80)
@@ -121,7 +120,7 @@ def test_a_long_event_is_still_a_short_line():
 
 
 def test_only_detections_that_were_given_can_be_cited_and_the_score_comes_last():
-    asked = schema(facts(NOON, *STORY))
+    asked = schema(ask(facts(NOON, *STORY)))
     assert list(asked["properties"]) == asked["required"] == ["reasoning", "evidence", "summary", "risk_score"]
     assert asked["properties"]["evidence"]["items"]["enum"] == [512, 1024, 1025, 1026]
 

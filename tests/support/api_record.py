@@ -15,11 +15,11 @@ from PIL import Image
 from hearthwatch.gpu.decode import open_picture
 from hearthwatch.record import Record, now
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Facts
 from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.paths import camera_id
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import DeadLetter, Detected, Detection, Tick, Verdict
+from hearthwatch.schemas.case import Facts
 from hearthwatch.schemas.items import from_microseconds
 from hearthwatch.schemas.settings import load, variables
 from tests.support.judges import whole

@@ -37,7 +37,18 @@ S = 1_000_000
 DAY = 86_400 * S
 START = 1_795_335_330 * S  # 2026-11-22 08:15:30 UTC
 PERSON = (Detection("person", 0.9, (1, 2, 3, 4)), Detection("dog", 0.8, (5, 6, 7, 8)))
-TABLES = ("frames", "detections", "suppressed", "events", "incidents", "gpu_stats", "baselines", "feedback", "journal")
+TABLES = (
+    "frames",
+    "detections",
+    "suppressed",
+    "events",
+    "incidents",
+    "gpu_stats",
+    "baselines",
+    "feedback",
+    "journal",
+    "alerts",
+)
 
 
 class House:

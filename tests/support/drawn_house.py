@@ -124,12 +124,13 @@ class House:
             write(self.data / thumbnail, draw(image, boxes))
         return frame.id
 
-    def analyzed(self, event, score, summary):
-        """The language model's verdict."""
+    def analyzed(self, event, score, summary, **seen):
+        """The language model's verdict; `seen`: what it saw in pictures."""
         case = next(c for c in self.verdicts.due(1000) if c.event.id == event)
         verdict = Verdict(
-            score, summary, f"The model says: {summary}", case.event.verdict.evidence, "nemotron", "nano", "v1", 1900.0
-        )
+            score, summary, f"The model says: {summary}", case.event.verdict.evidence, "nemotron", "nano", "v1", 1900.0,
+            **seen,
+        )  # fmt: skip
         self.verdicts.write(
             [replace(case.event, type="event.analyzed", revision=case.event.revision + 1, verdict=verdict)]
         )

@@ -1,11 +1,12 @@
 """Events to be judged: `facts` made up, and `closed` in a real record, through the ledger and the real batching."""
 
+import os
 from datetime import UTC, datetime
 
 from hearthwatch.record import Record
 from hearthwatch.record.batching import Batching
-from hearthwatch.record.events import Facts, Sighting
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.schemas.case import Facts, Sighting
 from hearthwatch.schemas.items import Detected, Detection, Tick, Verdict, from_microseconds, to_microseconds
 from tests.support.judges import whole
 
@@ -42,16 +43,23 @@ class Cameras:
         self.batching = Batching(self.record, whole(by_rules), analysis=True)
         self.seen = 0
 
-    def see(self, *seconds, camera="Front Door", labels=("person",)):
+    def see(self, *seconds, camera="Front Door", labels=("person",), boxes=None, picture=None):
+        """`boxes` instead of `labels`: detections; `picture`: the bytes of the upload, which is written, too."""
         for second in seconds:
             at = round(second * S)
             folder = camera.lower().replace(" ", "_")
+            file = self.record.path.parent / "uploads" / camera / f"{self.seen}.jpg"
+            if picture:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(picture)
+                os.utime(file, ns=(0, at * 1000))
+            size = len(picture or "1")
             self.ledger.discover(
-                [FoundFile(folder, camera, f"{camera}/{self.seen}.jpg", at * 1000, 1, at, at)], 1 << 60
+                [FoundFile(folder, camera, f"{camera}/{self.seen}.jpg", at * 1000, size, at, at)], 1 << 60
             )
             (entry,) = self.ledger.todo(self.seen, 1)
-            boxes = tuple(Detection(label, 0.9, (10 * n, 10, 20, 30)) for n, label in enumerate(labels))
-            self.batching.write([Detected(entry.frame, 640, 360, boxes)])
+            found = boxes or [Detection(label, 0.9, (10 * n, 10, 20, 30)) for n, label in enumerate(labels)]
+            self.batching.write([Detected(entry.frame, 640, 360, tuple(found))])
             self.seen = entry.frame.id
         return self
 

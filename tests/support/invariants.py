@@ -1,5 +1,8 @@
 """What holds in a record at every commit."""
 
+import json
+from collections import Counter
+
 from hearthwatch.record.batching import Cut
 
 RULES = Cut()
@@ -46,6 +49,42 @@ def check_conservation(record):
         )[0]
         == 0
     )
+
+    check_search(record)
+
+
+def check_search(record):
+    """The index of the search, and the events by quarter of an hour, are what a scan of the events makes of them."""
+    record.execute(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.plain USING fts5(words, detail=none, tokenize='porter unicode61 remove_diacritics 2')"
+    )
+    record.execute("DELETE FROM temp.plain")
+    for id, camera, at, objects, *texts in record.rows(
+        "SELECT id, camera_id, started_at, coalesce(objects, '{}'), coalesce(summary, ''), coalesce(reasoning, ''), coalesce(notes, '') "
+        "FROM events WHERE status <> 'merged' AND risk_level IS NOT NULL"
+    ):
+        words = " ".join([*texts, *json.loads(objects), f"c{camera.encode().hex()}z", "allz"])
+        record.execute("INSERT INTO temp.plain(rowid, words) VALUES (?, ?)", at // 10**6 * 2**31 + id % 2**31, words)
+    for name, where in (("plain", "temp"), ("search", "main")):
+        record.execute(
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.{name}_terms USING fts5vocab({where}, {name}, instance)"
+        )
+    terms = "SELECT term, doc FROM {}_terms ORDER BY 1, 2"
+    assert record.rows(terms.format("search")) == record.rows(terms.format("plain"))
+    assert record.rows("SELECT * FROM event_quarters ORDER BY 1, 2, 3, 4") == record.rows(
+        "SELECT started_at / 900000000, camera_id, risk_score, reviewed, count(*) FROM events "
+        "WHERE status <> 'merged' AND risk_level IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+    )
+    for table, scan in {
+        "heat": "SELECT quarter, camera_id, sum(n), max(risk_score) FROM event_quarters GROUP BY 1, 2",
+        "event_totals": "SELECT object_type, camera_id, risk_level, reviewed, count(*) FROM facets GROUP BY 1, 2, 3, 4",
+    }.items():
+        assert sorted(record.rows(f"SELECT * FROM {table}")) == sorted(record.rows(scan))
+    boxes = Counter(
+        (camera, kind, next(n for n in range(100, -1, -1) if confidence >= n / 100))
+        for camera, kind, confidence in record.rows("SELECT camera_id, object_type, confidence FROM detections")
+    )
+    assert {tuple(key): n for *key, n in record.rows("SELECT * FROM confidence_counts")} == boxes
 
 
 def check_record(record, rules=RULES):

@@ -1,7 +1,6 @@
 """A judge that is a function of an event's facts, for tests of what surrounds the rules."""
 
-from hearthwatch.record.events import Facts
-from hearthwatch.record.surroundings import Signature
+from hearthwatch.schemas.case import Facts, Signature
 
 
 class _Whole:

@@ -5,15 +5,19 @@
 
 Words: `ok`, a status number, `slow:SECONDS` (then ok), `hang` (until the server ends), `drop` (hangs up), `half` (hangs up in
 the middle of the answer), `drip` (a byte now and then), `truncate` (finish_reason length), `garbage` (a fenced block), `prose`, `array`, or a dict: that
-is the answer. Like vLLM it ignores fields that it does not know, and it keeps to the schema it was given: enums are echoed.
+is the answer, or a function of the question that returns it; `null` (content is null, the answer in `reasoning`). With
+`pictures` it takes pictures, and finds the word of a probe by comparing it with how each word looks; else it answers 400 to them. Like vLLM it ignores fields that it does not know, and it keeps to the schema it was given: enums are echoed.
 """
 
+import base64
 import json
 import random
 import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from hearthwatch.stages.llm_client import draw_word
 
 
 def instance(schema, text=""):
@@ -25,6 +29,8 @@ def instance(schema, text=""):
             return {name: instance(part, text) for name, part in schema["properties"].items()}
         case "array":
             return [instance(schema["items"], text)] * schema.get("minItems", 0)
+        case "boolean":
+            return False
         case "integer":
             said = re.search(r"score=(\d+)", text)
             return int(said[1]) if said else max(20, schema.get("minimum", 0))
@@ -42,11 +48,22 @@ class Server(ThreadingHTTPServer):
 class Standin:
     """Answers `script` word by word, then `otherwise`; with `failing`, that share of the rest is a 500."""
 
-    def __init__(self, script=(), *, otherwise="ok", model="nemotron", port=0, seconds=(0.0, 0.0), failing=0.0, seed=1):
+    def __init__(
+        self,
+        script=(),
+        *,
+        otherwise="ok",
+        model="nemotron",
+        port=0,
+        seconds=(0.0, 0.0),
+        failing=0.0,
+        seed=1,
+        pictures=False,
+    ):
         self.script, self.otherwise, self.model = list(script), otherwise, model
         self.seconds, self.failing, self.random = seconds, failing, random.Random(seed)
         self.questions, self.most_at_once, self._now = [], 0, 0
-        self.looks = 0
+        self.looks, self.probes, self.pictures = 0, 0, pictures
         self.lock, self.ended = threading.Lock(), threading.Event()
         self.changed = threading.Condition(self.lock)
         self.server = Server(("127.0.0.1", port), self._handler())
@@ -127,6 +144,9 @@ class Standin:
 
             def do_POST(self):
                 question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if images(question) and "word" in schema_of(question)["properties"]:
+                    standin.probes += 1
+                    return self.reply(*probed(question, standin.pictures))
                 word, seconds = standin._next(question)
                 if str(word).startswith("slow:"):
                     word, seconds = "ok", float(word[5:])
@@ -145,17 +165,48 @@ class Standin:
                     return self.reply(
                         404, {"error": {"message": f"The model `{question.get('model')}` does not exist."}}
                     )
+                if images(question) and not standin.pictures:
+                    return self.reply(400, NOT_MULTIMODAL)
                 return self.reply(200, completion(question, word), cut=word == "half")
 
         return Handler
 
 
+NOT_MULTIMODAL = {"error": {"message": "nemotron is not a multimodal model", "type": "BadRequestError", "code": 400}}
+
+
+def schema_of(question):
+    return question.get("response_format", {}).get("json_schema", {}).get("schema") or {"properties": {}}
+
+
+def images(question):
+    """The pictures of a question, as bytes."""
+    parts = question["messages"][-1]["content"]
+    urls = [p["image_url"]["url"] for p in parts if p["type"] == "image_url"] if isinstance(parts, list) else []
+    return [base64.b64decode(url.removeprefix("data:image/jpeg;base64,"), validate=True) for url in urls]
+
+
+def text_of(question):
+    """All that a question says in words."""
+    parts = question["messages"][-1]["content"]
+    return parts if isinstance(parts, str) else "\n".join(p["text"] for p in parts if p["type"] == "text")
+
+
+def probed(question, pictures):
+    words = schema_of(question)["properties"]["word"]["enum"]
+    if not pictures:
+        return 400, NOT_MULTIMODAL
+    read = next(word for word in words if draw_word(word) == images(question)[0])
+    return 200, completion(question, {"word": read if pictures != "blind" else words[-1]})
+
+
 def completion(question, word):
     """What vLLM answers; `guided_json` and other fields of old are ignored, as vLLM ignores them."""
     schema = question.get("response_format", {}).get("json_schema", {}).get("schema")
-    said = question["messages"][-1]["content"]
+    asked = text_of(question)
+    word = word(question) if callable(word) else word
     text = (
-        json.dumps(word if isinstance(word, dict) else instance(schema, said)) if schema else "Hello! How can I help?"
+        json.dumps(word if isinstance(word, dict) else instance(schema, asked)) if schema else "Hello! How can I help?"
     )
     finish = "stop"
     match word:
@@ -168,8 +219,10 @@ def completion(question, word):
         case "array":
             text = "[1, 2]"
     message = {"role": "assistant", "content": text, "reasoning": None, "tool_calls": []}
+    if word == "null":
+        message |= {"content": None, "reasoning": text}
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "created": int(time.time()), "model": question.get("model"),
         "choices": [{"index": 0, "finish_reason": finish, "message": message}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 4}},
     }  # fmt: skip

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections import defaultdict
@@ -13,9 +12,7 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.ports import free_port
-
-SECONDS_MAX = 20.0
+from tests.support.ports import SECONDS_MAX, free_port, wait_until_open
 
 
 def binary() -> str | None:
@@ -56,15 +53,8 @@ class Broker:
 
     def start(self):
         self.process = subprocess.Popen([self.program, "-c", self.config], stderr=subprocess.DEVNULL)
-        until = time.monotonic() + SECONDS_MAX
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), SECONDS_MAX).close()
-                return self
-            except OSError:
-                assert self.process.poll() is None, "mosquitto ended at once"
-                assert time.monotonic() < until, "mosquitto does not answer"
-                time.sleep(0.005)
+        wait_until_open(self.port, self.process)
+        return self
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -81,11 +71,13 @@ class Broker:
 class Ear:
     """Somebody who listens to everything, from before the test's first message on."""
 
-    def __init__(self, broker: Broker):
+    def __init__(self, broker: Broker, password: str | None = None):
         self.said = defaultdict(list)  # topic -> payloads, as they came
         self.retained = {}
         self._subscribed, self._ticks = 0, 0
         self.client = Client(CallbackAPIVersion.VERSION2)
+        if password is not None:
+            self.client.username_pw_set("hearth", password)
         self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
         self.client.on_subscribe = lambda *_: setattr(self, "_subscribed", 1)
         self.client.on_message = self._hear

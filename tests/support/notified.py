@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hearthwatch.record import Record
 from hearthwatch.record.feed import Feed, append
 from hearthwatch.record.notifications import DeliveryHistory, Sent, rank
 from hearthwatch.schemas import Incident, IncidentMessage
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.sinks.notifier import DeliveryError, Notifier, NotifierWorker
+from tests.support.memory_record import MemoryRecord
 
 EVENING = datetime(2026, 11, 22, 20, tzinfo=UTC)
 SCORES = {"low": 10, "medium": 40, "high": 70, "critical": 90}
@@ -92,7 +92,7 @@ class House:
     kills: int = 0
 
     def __post_init__(self) -> None:
-        self.record = Record(":memory:")
+        self.record = MemoryRecord()
         self.phone: list[Delivered] = []
         self.incidents: dict[int, Incident] = {}
         self.merged: set[int] = set()
@@ -102,7 +102,7 @@ class House:
 
     def start(self) -> None:
         """Start the notifier, as after a kill."""
-        here = Context(Path(":memory:"), Path("nowhere"), Path("nowhere"), UTC)
+        here = Context(Path(":memory:"), Path("nowhere"), Path("nowhere"), UTC, analysis=True)
         self.worker: Any = self.notifier.build(here) if self.notifier else HouseWorker(Phone(**self.options), here)
         self.worker.house, self.worker.clock = self, lambda: self.now
         self.worker.open()

@@ -34,6 +34,10 @@ class NtfyServer(LoopbackServer):
                     return handler.reply(400, {"code": 40014, "error": "invalid request: attachments not allowed"})
                 return handler.take(note, body)
 
+            def do_GET(handler):  # noqa: N805
+                wrong = handler.path == "/v1/account" and handler.headers.get("Authorization") != f"Bearer {self.token}"
+                handler.reply(401 if wrong else 200, {"healthy": True})
+
             def body(handler):  # noqa: N805
                 return handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
 

@@ -20,6 +20,8 @@ class NullDetector(Stage):
 
     boxes: int | None = None
     """Per picture; None: its hash decides, 0 to 3."""
+    kind: str | None = None
+    """What each box is; None: its hash decides."""
     slow_seconds: float = 0.0
     """What a picture with `slow` in its name takes."""
     gate: Path | None = None
@@ -45,7 +47,8 @@ class NullDetector(Stage):
         digest = bytes.fromhex(opened.content_hash)
         count = 0 if "empty" in frame.path else digest[0] % 4 if self.boxes is None else self.boxes
         found = tuple(
-            Detection(TYPES[digest[n] % 3], 0.5 + n / 10, (*digest[n + 3 : n + 5], 20, 30)) for n in range(count)
+            Detection(self.kind or TYPES[digest[n] % 3], 0.5 + n / 10, (*digest[n + 3 : n + 5], 20, 30))
+            for n in range(count)
         )
         if "parked" in frame.path:
             found += (PARKED,)

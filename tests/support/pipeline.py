@@ -202,7 +202,7 @@ class Pipeline:
         """Frames by state."""
         return dict(self.rows("SELECT state, count(*) FROM frames GROUP BY state"))
 
-    def until(self, condition, timeout=SLOW):
+    def until(self, condition, timeout=SLOW, pause=0.004):
         """Wait until `condition()` holds; fail if the process ends before."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -210,13 +210,13 @@ class Pipeline:
                 raise Ended(f"the pipeline ended before that:\n{self.said()}")
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {timeout} s; {self.states()}; it said:\n{self.said()}")
-            time.sleep(0.004)
+            time.sleep(pause)
         return self
 
     def until_quiet(self, files=None, timeout=SLOW):
         """Wait until it works, all files (None: those in the tree now) are decided and no event is open."""
         count = len(self.pictures()) if files is None else files
-        return self.until(lambda: self.quiet(count), timeout)
+        return self.until(lambda: self.quiet(count), timeout, pause=0.02)  # each look costs a millisecond of CPU
 
     def quiet(self, files):
         if self.rows("SELECT pid FROM heartbeat") != [(self.pid,)]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import bytewax.operators as op
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from hearthwatch.schemas import Consumer, ItemMessage, Reject, Sink, Stage
@@ -50,6 +51,16 @@ class ForgetsState(Base):
 
     def build(self, context):
         return self.model_copy(update={"seen": []})
+
+
+class CountsPortions(Base):
+    """Adds how many rows came together."""
+
+    def attach(self, step_id, up):
+        def read(rows):
+            return [Reading(row["n"], 0 if self.right else len(rows)) for row in rows]
+
+        return op.flat_map_batch(f"{step_id}_read", up, read)
 
 
 class EmitsTwice(Base):
@@ -149,7 +160,7 @@ class DropsOnRetry(Consumer):
         if not self.right:
             self.done.update(message.seq for message in new)
         with self.path.open("a") as file:
-            file.writelines(f"{message.item['n']}\n" for message in new)
+            file.writelines(f"{message.payload['n']}\n" for message in new)
         self.done.update(message.seq for message in new)
 
 

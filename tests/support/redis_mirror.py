@@ -32,6 +32,7 @@ class House:
     def __init__(self, home: Path, durable: bool = False):
         self.context, self.server = context(home), RedisServer(home / "redis", durable)
         self.path = self.context.record_path
+        self.url = ""  # of another user
         self.redis: redis.Redis[str]
 
     def __enter__(self) -> House:
@@ -71,7 +72,7 @@ class House:
         return [seq for (seq,) in self.record.rows("SELECT seq FROM feed ORDER BY seq")]
 
     def sink(self, **options: Any) -> Redis:
-        return Redis(url=self.server.url, channel=CHANNEL, **options)
+        return Redis(url=self.url or self.server.url, channel=CHANNEL, **options)
 
     @contextmanager
     def relay(self) -> Iterator[RedisMirror]:

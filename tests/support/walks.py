@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 
-from hearthwatch.record.events import Facts, Sighting
-from hearthwatch.record.surroundings import Surroundings
+from hearthwatch.schemas.case import Facts, Sighting, Surroundings
 from hearthwatch.schemas.items import to_microseconds
 from hearthwatch.schemas.zones import Zone
 from hearthwatch.stages.rules import RulesJudge

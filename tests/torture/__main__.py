@@ -3,7 +3,7 @@
     scripts/torture [--minutes N] [--seed S] [--folder DIR]
     scripts/torture --chains [--runs N] [--seconds S] [--fault NAME]: see chains.py
 
-Real processes: the pipeline, the read API, Redis, stand-ins for the language model and the remote detector, a receiver of
+Real processes: the pipeline (two cells on two workers), the read API, Redis, stand-ins for the language model and the remote detector, a receiver of
 webhooks, cameras that upload four pictures a second, six live clients, an analyst who asks DuckDB all the time. For so many
 minutes they are killed, frozen, stopped and started again by a seeded schedule, while the disk is full or slow, the record
 locked, a folder read-only, inotify scarce or off, the clock set. Then everything gets time to come to its end, and is
@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
@@ -24,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 from hearthwatch.record import Record  # noqa: E402
 from tests.support.redis_server import binary  # noqa: E402
 from tests.torture import afterwards, chains, checks, reference_run  # noqa: E402
-from tests.torture.processes import House  # noqa: E402
+from tests.torture.processes import House, paths  # noqa: E402
 from tests.torture.samples import Samples, handles, memory, threads  # noqa: E402
 from tests.torture.sandbox import enter  # noqa: E402
 from tests.torture.schedule import at_work, count_faults, schedule, until  # noqa: E402
@@ -40,23 +41,24 @@ def drain(house):
     wait = lambda condition, what: until(house, condition, what, DRAIN_SECONDS_MAX)  # noqa: E731
     wait(house.parts["uploader"].over, "the cameras are done")
     house.parts["reviewer"].retire()
-    record = Record(house.data / "hearthwatch.db")
+    records = [Record(path) for path in paths(house.data)]
     try:
-        wait(lambda: not checks.Files(house, record).lost().amiss, "every picture is in the ledger")
-        wait(lambda: record.counters()["discovered"] == 0, "every picture is decided")
+        wait(lambda: not checks.Files(house, records).lost().amiss, "every picture is in the ledger")
+        wait(lambda: not any(record.counters()["discovered"] for record in records), "every picture is decided")
         undone = (
             "SELECT 1 FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending' LIMIT 1"
         )
-        wait(lambda: record.one(undone) is None, "every event is judged")
-        (last,) = record.one("SELECT max(seq) FROM feed")
+        wait(lambda: not any(record.one(undone) for record in records), "every event is judged")
+        last = tuple(record.one("SELECT max(seq) FROM feed")[0] for record in records)
         wait(lambda: house.in_redis() == last, "Redis has the last message")
         notified = "SELECT 1 FROM cursors WHERE name = 'webhook' AND seq = (SELECT max(seq) FROM feed)"
-        wait(lambda: record.one(notified), "the webhook has the last message")
+        wait(lambda: all(record.one(notified) for record in records), "the webhook has the last message")
         wait(lambda: house.heard() == last, "the live clients have the last message")
-        wait(lambda: not checks.missing_thumbnails(house, record), "every thumbnail is drawn")
+        wait(lambda: not checks.missing_thumbnails(house, records), "every thumbnail is drawn")
         wait(lambda: not checks.temporary(house), "nothing temporary is left")
     finally:
-        record.close()
+        for record in records:
+            record.close()
 
 
 def results(house, samples):
@@ -65,23 +67,25 @@ def results(house, samples):
     for name in ("uploader", "listeners", "reviewer", "analyst", "detector", "api"):
         house.parts[name].retire()
     samples.stop()
-    record = Record(house.data / "hearthwatch.db")
-    files = checks.Files(house, record)
-    out = [checks.ledger(record), files.lost(), files.doubled(), checks.judged(record), checks.told(house, record)]
+    records = [Record(path) for path in paths(house.data)]
+    files, of_each = checks.Files(house, records), partial(checks.of_each, records=records)
+    out = [of_each(checks.ledger), files.lost(), files.doubled(), of_each(checks.judged)]
     out += [
-        checks.heard(house, record),
-        checks.notified(house, record),
-        checks.noted(house, record),
-        checks.retried(house, record),
+        of_each(partial(checks.delivered, house)),
+        checks.heard(house, records),
+        checks.notified(house, records),
+        checks.noted(house, records),
+        checks.retried(house, records),
         checks.answered(house),
-        checks.lake(house, record),
-        checks.thumbnails(house, record),
+        checks.lake(house, records),
+        checks.thumbnails(house, records),
     ]
     out += [checks.no_temporary_files(house), checks.verified(house)]
-    other = reference_run.run(house, record, files.early, until)
+    others = reference_run.run(house, records, files.early, until)
     house.put_down(15)
-    out.insert(3, reference_run.differing(record, other, files.early))
-    record.close(), other.close()
+    out.insert(3, reference_run.differing(records, others, files.early))
+    for record in records + others:
+        record.close()
     out.append(afterwards.cameras(house, until))
     if house.backup.exists():
         out.append(afterwards.restored(house, until))

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from urllib.parse import quote
 
 import httpx
@@ -16,7 +16,7 @@ import httpx
 from hearthwatch.record import Record
 from hearthwatch.record.witness import given_numbers
 from tests.torture import checks
-from tests.torture.processes import LOCAL
+from tests.torture.processes import LOCAL, paths
 from tests.torture.schedule import at_work, killed, killed_and_started, leave_old
 
 CATCH_UP_SECONDS_MAX = 600.0
@@ -36,7 +36,9 @@ def cameras(house, until):
     house.pipeline, api.retired = house.live(detector=LOCAL), False
     api.start()
     at_work(house)
-    with closing(Record(house.data / "hearthwatch.db")) as record, ThreadPoolExecutor(2) as pool:
+    with ExitStack() as stack:
+        records = [stack.enter_context(closing(Record(path))) for path in paths(house.data)]
+        pool, record = stack.enter_context(ThreadPoolExecutor(2)), records[-1]
         deleted, merged, into = rnd.sample(record.rows("SELECT id, folder_path FROM cameras ORDER BY id"), 3)
         body = {"json": {"into": into[0]}}
         asked = [
@@ -51,7 +53,7 @@ def cameras(house, until):
                 time.sleep(rnd.uniform(0.05, 0.5))
         for each in asked:
             each.result()
-        amiss = caught_up(house, record, until, lambda: not checks.missing_thumbnails(house, record))
+        amiss = caught_up(house, records, until, lambda: not checks.missing_thumbnails(house, records))
         api.retire()
         amiss += [f"{merged[0]} was merged and has {row}" for row in checks.some(record.rows(ANYTHING, merged[0]))]
         (waited,) = record.one("SELECT count(*) FROM frames WHERE error_stage = 'camera'")
@@ -73,10 +75,11 @@ def restored(house, until):
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
     path.write_bytes(house.backup.read_bytes())
-    with closing(Record(path)) as record:
+    with ExitStack() as stack:
+        record, *_ = records = [stack.enter_context(closing(Record(path))) for path in paths(house.data)]
         kept = given_numbers(record.db)
         house.pipeline = house.live(detector=LOCAL)
-        amiss = caught_up(house, record, until) + checks.Files(house, record).doubled().amiss
+        amiss = caught_up(house, records, until) + checks.Files(house, records[:1]).doubled().amiss
         again = "SELECT 'frame', id FROM frames WHERE id > ? AND id <= ? UNION ALL SELECT 'message', seq FROM feed WHERE seq > ? AND seq <= ?"
         twice = record.rows(again, kept.frame, before.frame, kept.seq, before.seq)
         (new,) = record.one("SELECT count(*) FROM frames WHERE id > ?", before.frame)
@@ -86,15 +89,19 @@ def restored(house, until):
     )
 
 
-def caught_up(house, record, until, too=lambda: True):
+def caught_up(house, records, until, too=lambda: True):
     """Wait until the pipeline has nothing left to do, stop it, and return what is wrong."""
 
     def is_over():
-        return record.one(WAITING) == (0,) and not checks.Files(house, record).lost().amiss and too()
+        waiting = [record.one(WAITING)[0] for record in records]
+        return not any(waiting) and not checks.Files(house, records).lost().amiss and too()
 
     until(house, is_over, "everything is caught up with", CATCH_UP_SECONDS_MAX)
     house.put_down(signal.SIGTERM)
-    return [
-        *checks.Files(house, record).lost().amiss, *checks.judged(record).amiss, *checks.checks.database(record),
-        *checks.checks.counters(record), *checks.checks.rows(record), *checks.lake(house, record).amiss,
-    ]  # fmt: skip
+    amiss = [*checks.Files(house, records).lost().amiss, *checks.lake(house, records).amiss]
+    for record in records:
+        amiss += [
+            *checks.judged(0, record).amiss, *checks.checks.database(record), *checks.checks.counters(record),
+            *checks.checks.rows(record),
+        ]  # fmt: skip
+    return amiss

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import accumulate, zip_longest
 from typing import NamedTuple
 
@@ -15,13 +16,14 @@ from hearthwatch.cli.verify import uploads
 from hearthwatch.record.feed import Feed
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.read import verify as checks
+from hearthwatch.schemas.context import Cell
 from hearthwatch.schemas.testing import temporary_context
 from hearthwatch.sinks.notifier import NotifierWorker
 from hearthwatch.sinks.webhook import Webhook, _key
 from tests.support.invariants import check_feed
 from tests.support.pipeline import ROOT
 from tests.torture.pictures import plan
-from tests.torture.processes import LISTENERS, RULES, STREAM
+from tests.torture.processes import LISTENERS, RULES, STREAMS, numbers, paths
 
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 
@@ -38,12 +40,13 @@ def some(things, most=5):
 
 
 class Files:
-    """The upload tree against the ledger. `early`: rows of files that were taken in before they were whole."""
+    """The upload tree against the ledgers of all cells. `early`: rows of files that were taken in before they were whole."""
 
-    def __init__(self, house, record):
+    def __init__(self, house, records):
         self.house = house
         self.disk = Counter((file.path, file.mtime_ns, file.size) for file in uploads(house.base))
-        rows = record.rows("SELECT path, mtime_ns, size, id, state, attempt FROM frames ORDER BY id")
+        sql = "SELECT path, mtime_ns, size, id, state, attempt FROM frames ORDER BY id"
+        rows = [row for record in records for row in record.rows(sql)]
         self.ledger = defaultdict(list)  # file → the states of its rows: what is not the last was retried
         for row in rows:
             self.ledger[row[:3]].append(row[4])
@@ -66,7 +69,13 @@ class Files:
         return Check("doubled", str(len(twice) + len(self.strange)), [f"twice: {key}" for key in some(twice)] + strange)
 
 
-def ledger(record):
+def of_each(check, records):
+    """One check of what it finds in each cell's record; it is called with the number of the cell, too."""
+    found = [check(n, record) for n, record in enumerate(records)]
+    return Check(found[0].name, "; ".join(one.found for one in found), [line for one in found for line in one.amiss])
+
+
+def ledger(_, record):
     n = record.counters()
     amiss = [*checks.database(record), *checks.counters(record), *checks.rows(record)]
     try:
@@ -86,7 +95,7 @@ def ledger(record):
     return Check("the ledger adds up", found, amiss + (["pictures wait"] if n["discovered"] else []))
 
 
-def judged(record):
+def judged(_, record):
     sql = "SELECT status || ' ' || analysis_status || ' by ' || analyzer, count(*) FROM events WHERE status <> 'merged' GROUP BY 1"
     by = {what: f"{n} {what}" for what, n in record.rows(sql)}
     amiss = [found for what, found in by.items() if what != "closed done by nemotron"]
@@ -96,11 +105,11 @@ def judged(record):
 # -- whoever reads it
 
 
-def told(house, record):
+def delivered(house, n, record):
     """Redis's stream is the end of the feed."""
     feed = record.rows("SELECT seq, payload FROM feed ORDER BY seq")
     with redis.Redis.from_url(house.environment["REDIS_URL"], decode_responses=True, socket_timeout=60) as client:
-        stream = [(int(id.removesuffix("-0")), fields["data"]) for id, fields in client.xrange(STREAM)]
+        stream = [(int(id.removesuffix("-0")), fields["data"]) for id, fields in client.xrange(STREAMS[n])]
     amiss = []
     if stream != feed[-len(stream) :]:
         amiss.append(f"the stream is not the end of the feed: {some(set(stream) ^ set(feed[-len(stream) :]), 2)}")
@@ -113,12 +122,13 @@ class KeyCollector(NotifierWorker):
     """Keeps the key of what it should send."""
 
     def notify(self, message):
-        self.keys.append(_key(message))
+        self.keys.append(_key(message, self.context.cell))
 
 
-def allowed(record):
+def allowed(record, n=0):
     """What the policy of a notifier lets through, by Idempotency-Key, in order."""
     with temporary_context() as here:
+        here = replace(here, cell=Cell(n, str(n), here.record_path, here.data_dir, here.base_path))
         worker, feed, seq = (
             KeyCollector(Webhook(url="http://there", messages="event", pause_seconds=0), here),
             Feed(record),
@@ -131,17 +141,18 @@ def allowed(record):
     return worker.keys
 
 
-def notified(house, record):
-    """The receiver of webhooks has what the policy allows, in order; what comes again comes by another connection."""
-    expected = allowed(record)
+def notified(house, records):
+    """The receiver of webhooks has what the policy allows, of each cell in order; what comes again comes by another connection."""
+    cells = [allowed(record, n) for n, record in enumerate(records)]
+    expected = [key for keys in cells for key in keys]
     notes = house.notes / "webhook"
     lines = [line.split() for line in notes.read_text().splitlines()] if notes.exists() else []
     keys = list(dict.fromkeys(key for _, key in lines))
-    amiss = (
-        []
-        if keys == expected
-        else [f"{len(keys)} of {len(expected)} messages, the first gap: {differ(keys, expected)}"]
-    )
+    amiss = [f"of no cell: {key}" for key in some(set(keys) - set(expected))]
+    for wanted in cells:
+        mine = [key for key in keys if key in set(wanted)]
+        if mine != wanted:
+            amiss.append(f"{len(mine)} of {len(wanted)} messages, the first gap: {differ(mine, wanted)}")
     twice = [f"twice by one connection: {line}" for line, n in Counter(map(tuple, lines)).items() if n > 1]
     found = f"{len(expected)} messages, {len(lines) - len(keys)} again after an end"
     return Check("the webhook got what the policy allows", found, amiss + some(twice))
@@ -151,36 +162,42 @@ def differ(some_keys, others):
     return next((pair for pair in zip_longest(some_keys, others) if pair[0] != pair[1]), None)
 
 
-def heard(house, record):
-    """Each client heard each message, in order."""
-    (last,), amiss, again = record.one("SELECT max(seq) FROM feed"), [], 0
+def heard(house, records):
+    """Each client heard each message of each cell, in order."""
+    lasts, amiss, again = [record.one("SELECT max(seq) FROM feed")[0] for record in records], [], 0
     for n in range(LISTENERS):
-        seqs = [int(line) for line in (house.notes / str(n)).read_text().split()]
-        first = [seq for seq, before in zip(seqs, accumulate([0, *seqs], max), strict=False) if seq > before]
-        again += len(seqs) - len(first)
-        if first != list(range(1, last + 1)):
-            amiss.append(f"client {n} heard {len(first)} of {last} messages, the first gap after {gap(first)}")
-    return Check("each live client heard the feed", f"{LISTENERS} clients, {last} messages each, {again} twice", amiss)
+        positions = [numbers(line) for line in (house.notes / str(n)).read_text().split()]
+        again += len(positions)
+        for cell, last in enumerate(lasts):
+            seqs = [position[cell] for position in positions]
+            first = [seq for seq, before in zip(seqs, accumulate([0, *seqs], max), strict=False) if seq > before]
+            again -= len(first)
+            if first != list(range(1, last + 1)):
+                amiss.append(f"client {n} heard {len(first)} of {last} messages, the first gap after {gap(first)}")
+    found = f"{LISTENERS} clients, {' + '.join(map(str, lasts))} messages each, {again} twice"
+    return Check("each live client heard the feed", found, amiss)
 
 
 def gap(seqs):
     return next((n for n, seq in enumerate(seqs, 1) if n != seq), len(seqs))
 
 
-def retried(house, record):
+def retried(house, records):
     """Each retry that the API has confirmed has its row."""
-    asked, (rows,) = house.notes / "retries", record.one("SELECT count(*) FROM frames WHERE attempt > 1")
+    asked, sql = house.notes / "retries", "SELECT id FROM frames WHERE attempt > 1"
+    there = {id for record in records for (id,) in record.rows(sql)}
     frames = [int(line) for line in asked.read_text().split()] if asked.exists() else []
-    missing = [id for id in frames if record.one("SELECT 1 FROM frames WHERE id = ? AND attempt > 1", id) is None]
-    return Check("pictures retried", f"{rows} times", [f"no frame {id}" for id in some(missing)])
+    missing = [id for id in frames if id not in there]
+    return Check("pictures retried", f"{len(there)} times", [f"no frame {id}" for id in some(missing)])
 
 
-def noted(house, record):
+def noted(house, records):
     """What the API has said is done is in the record; what it said nothing about may be."""
     notes, tried, done, amiss = house.notes / "reviews", {}, {}, []
     for what, event, n in map(str.split, notes.read_text().splitlines() if notes.exists() else []):
         (tried if what == "try" else done)[int(event)] = int(n)
-    kept = dict(record.rows("SELECT id, notes FROM events WHERE status <> 'merged'"))
+    sql = "SELECT id, notes FROM events WHERE status <> 'merged'"
+    kept = {id: note for record in records for id, note in record.rows(sql)}
     for event in done.keys() & kept.keys():
         if not done[event] <= int(kept[event] or 0) <= tried[event]:
             amiss.append(f"event {event}: note {kept[event]} instead of {done[event]}")
@@ -195,45 +212,58 @@ def answered(house):
     )
 
 
-def lake(house, record):
-    """After a last export, as `hearthwatch sql` makes it."""
+def lake(house, records):
+    """After a last export, as `hearthwatch sql` makes it; it reads the lakes of all cells."""
     counts = [f"(SELECT count(*) FROM {table})" for table in ("frames", "detections", "events")]
     done = hearthwatch(house, "sql", "--csv", f"SELECT {', '.join(counts)}")
-    rows = record.one(f"SELECT {', '.join(counts)}")
+    rows = [sum(counted) for counted in zip(*(r.one(f"SELECT {', '.join(counts)}") for r in records), strict=True)]
     said = done.stdout.strip().splitlines()[-1:]
-    amiss = [
-        *checks.lake(record, Lake(record, house.data)),
-        *(f"not exported: {hour}" for hour in Lake(record, house.data).dirty_hours()),
-    ]
+    lakes = [Lake(record, path.parent) for record, path in zip(records, paths(house.data), strict=True)]
+    amiss = [line for record, lake in zip(records, lakes, strict=True) for line in checks.lake(record, lake)]
+    amiss += [f"not exported: {hour}" for lake in lakes for hour in lake.dirty_hours()]
     if said != [",".join(map(str, rows))]:
         amiss.append(f"SQL counts {said}, the record {rows}: {done.stderr[-300:]}")
     return Check("the lake is the record", "{} frames, {} detections, {} events".format(*rows), some(amiss))
 
 
 def verified(house):
-    done = hearthwatch(house, "verify")
-    amiss = [done.stdout[-1500:] + done.stderr[-500:]] if done.returncode else []
+    """Each cell without the upload tree, which they share: `Files` compares it with all of them."""
+    (empty := house.folder / "empty").mkdir(exist_ok=True)
+    here, amiss = {"HEARTHWATCH_CELLS": "1", "FOSCAM_BASE_PATH": str(empty)}, []
+    for path in paths(house.data):
+        done = hearthwatch(house, "verify", **here, HEARTHWATCH_DATA_DIR=str(path.parent))
+        amiss += [done.stdout[-1500:] + done.stderr[-500:]] if done.returncode else []
     return Check("hearthwatch verify", "amiss" if amiss else "in order", amiss)
 
 
-def hearthwatch(house, *arguments):
+def hearthwatch(house, *arguments, **environment):
     command = [sys.executable, "-m", "hearthwatch.cli", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **house.environment}, capture_output=True, text=True, timeout=300
+        command,
+        cwd=ROOT,
+        env={**os.environ, **house.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
 # -- what is left
 
 
-def missing_thumbnails(house, record):
-    return list(checks.thumbnails(record, house.data))
+def missing_thumbnails(house, records):
+    return [
+        one
+        for record, path in zip(records, paths(house.data), strict=True)
+        for one in checks.thumbnails(record, path.parent)
+    ]
 
 
-def thumbnails(house, record):
-    (wanted,) = record.one("SELECT count(*) FROM frames WHERE thumbnail_path IS NOT NULL")
+def thumbnails(house, records):
+    sql = "SELECT count(*) FROM frames WHERE thumbnail_path IS NOT NULL"
+    wanted = sum(record.one(sql)[0] for record in records)
     return Check(
-        "each frame with boxes has its thumbnail", f"{wanted} thumbnails", some(missing_thumbnails(house, record))
+        "each frame with boxes has its thumbnail", f"{wanted} thumbnails", some(missing_thumbnails(house, records))
     )
 
 

@@ -2,7 +2,7 @@
 
     python tests/torture/live_clients.py PORT FOLDER COUNT
 
-Each notes the numbers of the messages in FOLDER/<n>, one a line, as they come: after a kill of this process it goes on
+Each notes the position behind each message in FOLDER/<n>, one a line, as they come: the last number of each cell: after a kill of this process it continues
 from there.
 """
 
@@ -15,7 +15,7 @@ SILENT_SECONDS = 15.0  # the status comes every two seconds; a server that says 
 
 
 async def heard(port, last):
-    """The numbers of the messages after `last`, until the server ends it."""
+    """The positions of the messages after `last`, until the server ends it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         lines = f"GET /api/live{'' if last else '?after=0'} HTTP/1.0\r\nHost: localhost\r\n"
@@ -26,7 +26,7 @@ async def heard(port, last):
                 return  # cut off in the middle
             name, _, value = line.strip().partition(": ")
             if name == "id":
-                id = int(value.rpartition(".")[2])  # opaque to others; here `seq` is checked against the feed
+                id = value.rpartition(".")[2]  # opaque to others; here the numbers are checked against the feeds
             elif name == "event":
                 event = value
             elif not line.strip():
@@ -39,7 +39,7 @@ async def heard(port, last):
 
 async def listen(port, notes):
     seqs = [line for line in notes.read_text().split("\n")[:-1] if line] if notes.exists() else []
-    last = int(seqs[-1]) if seqs else 0
+    last = seqs[-1] if seqs else ""
     with notes.open("a", buffering=1) as out:
         while True:
             try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from copy import copy
 from pathlib import Path
 
 import redis
@@ -24,7 +25,8 @@ HERE = Path(__file__).parent
 RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life, so that many events close
 FILES = "sweep_seconds = 2\nsettle_seconds = 0.5\nstill_seconds = 8\nnotify = {notify}"
 LISTENERS = 6
-STREAM = "security_events:stream"
+CELLS = 2  # each on one worker, which are threads of one process
+STREAMS = "security_events:stream", "security_events:1:stream"
 # a torn file is swept after ten minutes otherwise; 200 messages are said in less time than a picture may be late
 TUNE = "hearthwatch.record.retention.sweep.YOUNG_SECONDS=20,hearthwatch.flows.services.RESUMED_MAX=100000"
 BACKOFF_SECONDS = 0.5  # a supervisor waits so long before it starts what ended by itself
@@ -71,6 +73,28 @@ interval_minutes = 0.2
 use = "gpu_stats"
 interval_seconds = 5
 """
+
+
+def paths(data):
+    """The record of each cell."""
+    return [data / "hearthwatch.db", *(data / f"cells/{n}/hearthwatch.db" for n in range(1, CELLS))]
+
+
+def each(pipeline, sql, *arguments):
+    """The first value that a query gives on each cell; 0 where there is none."""
+    found = []
+    for path in paths(pipeline.data):
+        one = copy(pipeline)
+        one.path = path
+        rows = one.rows(sql, *arguments)
+        found.append(rows[0][0] or 0 if rows else 0)
+    return found
+
+
+def numbers(position):
+    """The last message of each cell, as a live client's position says it."""
+    found = [*map(int, position.split("-"))]
+    return tuple(found + [0] * (CELLS - len(found)))
 
 
 class Part:
@@ -154,6 +178,8 @@ class House:
             "HEARTHWATCH_DATA_DIR": str(self.data),
             "HEARTHWATCH_API_PORT": str(self.ports["api"]),
             "HEARTHWATCH_TIMEZONE": "UTC",
+            "HEARTHWATCH_CELLS": str(CELLS),
+            "BYTEWAX_WORKERS_PER_PROCESS": str(CELLS),
             "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
             "NEMOTRON_URL": urls["llm"],
             "RTDETR_URL": urls["detector"],
@@ -241,7 +267,7 @@ class House:
             self.wrong(f"life {self.lives} of the pipeline has no words for its end: {words[-1500:]}")
         if how is None:
             self.gave_up += 1
-            if not self.disk_failed() or code not in (1, 2):
+            if not (self.disk_failed() and code in (1, 2)) and not (code == 1 and "cells would wait" in words):
                 self.wrong(f"life {self.lives} of the pipeline ended by itself with exit code {code}: {words[-600:]}")
         elif how != signal.SIGKILL and code != 0:
             self.wrong(
@@ -276,18 +302,19 @@ class House:
         return self.put_in + (int(state.read_text()) if state.exists() else 0)
 
     def in_redis(self):
-        """The number of the last message in the stream; None while Redis loads its data, or has none."""
+        """The number of the last message in each cell's stream; none while Redis loads its data."""
         with redis.Redis.from_url(self.environment["REDIS_URL"], decode_responses=True, socket_timeout=10) as client:
             try:
-                entries = client.xrevrange(STREAM, count=1)
+                entries = [client.xrevrange(stream, count=1) for stream in STREAMS]
             except redis.RedisError:
-                return None
-        return int(entries[0][0].removesuffix("-0")) if entries else None
+                return ()
+        return tuple(int(last[0][0].removesuffix("-0")) if last else 0 for last in entries)
 
     def heard(self):
-        """The number of the last message that every client has heard."""
+        """The number of the last message of each cell that every client has heard."""
         notes = [self.notes / str(client) for client in range(LISTENERS)]
-        return min(int(["0", *file.read_text().split()][-1]) if file.exists() else 0 for file in notes)
+        lasts = [numbers(["0", *file.read_text().split()][-1] if file.exists() else "0") for file in notes]
+        return tuple(map(min, zip(*lasts, strict=True)))
 
     def forget_redis(self):
         """Redis comes back empty the next time."""

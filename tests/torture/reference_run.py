@@ -1,4 +1,4 @@
-"""The run that nobody disturbs, on the same files in the same order of arrival, and whether its record says the same.
+"""The undisturbed run, on the same files in the same order of arrival, and whether its record says the same.
 
 A frame keeps from the faulted run what discovery wrote: its key, when it was taken and when it arrived. Everything else is
 done again: reading, detecting, placing, judging. Left out of the comparison is what depends on when an event was judged
@@ -8,13 +8,16 @@ a kill cuts in two is through twice.
 """
 
 from hearthwatch.record import Record
+from hearthwatch.record.cells import find_cells, prepare_cell
 from hearthwatch.record.content import Content, content, table
 from hearthwatch.record.units import BACKLOG
 from tests.support.pipeline import LEDGER, Pipeline
 from tests.torture.checks import Check
-from tests.torture.processes import LOCAL
+from tests.torture.processes import LOCAL, each, paths
 
-VERDICT = {*"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status".split()}
+VERDICT = {
+    *"risk_score risk_level summary reasoning evidence analyzer model prompt_version analysis_status analysis".split()
+}
 VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
 LEFT_OVER = VERDICT | {"carries"}  # of an event that was merged: whatever its last verdict was
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
@@ -23,21 +26,23 @@ REVIEWED = {"reviewed", "notes"}  # by the reviewer, who is not in the reference
 TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}  # a late frame raises only what no model put as high
 
 
-def run(house, record, early, until):
-    """A run that nobody disturbs, on the same files in the same order of arrival; its record."""
-    p = Pipeline(house.folder / "unfaulted")
-    copy = Record(p.path)
-    carry(record, copy, set(early))
-    files = copy.one("SELECT count(*) FROM frames")[0]
-    copy.close()
+def run(house, records, early, until):
+    """Run undisturbed on the same files in the same order of arrival; return its records."""
+    p, files = Pipeline(house.folder / "unfaulted"), []
+    for cell in find_cells(str(len(records)), p.path, p.data, p.base):
+        prepare_cell(cell)
+        copy = Record(cell.record_path)
+        carry(records[cell.number], copy, set(early))
+        files += copy.one("SELECT count(*) FROM frames")
+        copy.close()
     here = {"HEARTHWATCH_DATA_DIR": str(p.data), "REDIS_URL": ""}
     house.pipeline = house.live(detector=LOCAL, folder=p.folder, **here)
     sql = (
-        "SELECT (SELECT count(*) FROM frames WHERE state <> 'discovered'), "
-        "(SELECT count(*) FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending')"
+        "SELECT (SELECT count(*) FROM frames WHERE state <> 'discovered') WHERE NOT EXISTS "
+        "(SELECT 1 FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending')"
     )
-    until(house, lambda: house.pipeline.rows(sql) == [(files, 0)], "the unfaulted run comes to its end", 1200)
-    return Record(p.path)
+    until(house, lambda: each(house.pipeline, sql) == files, "the unfaulted run comes to its end", 1200)
+    return [Record(path) for path in paths(p.data)]
 
 
 def carry(record, copy, early):
@@ -99,8 +104,11 @@ def comparable(record, early):
     )
 
 
-def differing(record, other, early):
-    one, expected = comparable(record, early), comparable(other, early)
-    lines = one.differences(expected)
-    parts = ", ".join(f"{len(part)} {name}" for name, part in zip(Content._fields, expected, strict=True))
+def differing(records, others, early):
+    pairs = [
+        (comparable(record, early), comparable(other, early)) for record, other in zip(records, others, strict=True)
+    ]
+    lines = [line for one, expected in pairs for line in one.differences(expected)]
+    sizes = [sum(map(len, parts)) for parts in zip(*(expected for _, expected in pairs), strict=True)]
+    parts = ", ".join(f"{size} {name}" for name, size in zip(Content._fields, sizes, strict=True))
     return Check("differing", f"{len(lines)} of {parts}", lines[:5])

@@ -17,7 +17,7 @@ from tests.torture.checks import Check
 SAMPLE_SECONDS = 1.0
 AT_WORK_MIN = 5  # samples of a life with more than one thread; with one it starts, for 13 s on a busy machine, or ends
 GROWTH, MEGABYTES = 1.5, 100.0  # of memory: caches of SQLite fill as the record grows
-HANDLES = 20
+HANDLES = 40  # of two cells: how a life was started, and how long it was, decides which connections it opened
 FILES_PER_THREAD = 2  # of a connection: database and write-ahead log
 
 

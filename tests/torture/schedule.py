@@ -5,6 +5,7 @@ with a detector in the process and one behind HTTP, with and without notificatio
 time in each. Nothing here decides anything by a clock: a fault lasts as long as drawn, what it leads to is awaited.
 """
 
+import json
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.torture.pictures import OLD, burst
-from tests.torture.processes import LOCAL, REMOTE
+from tests.torture.processes import LOCAL, REMOTE, each
 from tests.torture.sandbox import LIMITS
 from tests.torture.uploader import put_in
 
@@ -155,7 +156,7 @@ def schedule(house, seconds, say):
                     suffer_all(house, count, lambda: happen(house, possible, rnd, pool, done))
                     if limit or not notify:
                         n = house.uploaded()
-                        until(house, lambda n=n: known(house) >= n, "a sweep finds what nobody told")
+                        until(house, lambda n=n: known(house) >= n, "a sweep finds what no watcher reported")
                     if lives % PATIENT == 0:
                         catch_up(house)
                     if lives % BACKED_UP == 2:
@@ -210,8 +211,8 @@ def happen(house, possible, rnd, pool, done):
     before = decided(house)
     lasting = [pool.submit(suffer, house, one, rnd.uniform(*one.seconds)) for one in chosen]
     pause = rnd.uniform(*PAUSE_SECONDS)
-    for each in lasting:
-        each.result()
+    for ended in lasting:
+        ended.result()
     house.look()
     if any(one.do is killed_and_started for one in chosen):
         at_work(house)
@@ -225,34 +226,40 @@ def suffer(house, fault, seconds):
 
 
 def at_work(house):
-    """Wait until the pipeline works; how many pictures are decided."""
+    """Wait until the pipeline works; how many pictures are decided in each cell."""
     sql = "SELECT 1 FROM heartbeat WHERE chain = 'see' AND pid = ?"
-    until(house, lambda: house.pipeline.rows(sql, house.pipeline.pid), "the pipeline works")
+    until(house, lambda: all(each(house.pipeline, sql, house.pipeline.pid)), "the pipeline works")
     return decided(house)
 
 
 def decided(house):
-    rows = house.pipeline.rows("SELECT sum(n) FROM counters WHERE name IN ('settled', 'quarantined')")
-    return rows[0][0] if rows else 0
+    return each(house.pipeline, "SELECT sum(n) FROM counters WHERE name IN ('settled', 'quarantined')")
 
 
 def catch_up(house):
     """No restart is needed: what is there now is judged and told by those that run, whatever they went through."""
-    p, sql = house.pipeline, "SELECT id, closed_at FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
-    pending = set(p.rows(sql))
-    until(house, lambda: pending.isdisjoint(p.rows(sql)), "what was closed is judged without a restart")
-    ((last,),) = p.rows("SELECT max(seq) FROM feed")
-    until(house, lambda: (house.in_redis() or 0) >= (last or 0), "Redis is told without a restart")
-    until(house, lambda: house.heard() >= (last or 0), "the live clients are told without a restart")
+    p = house.pipeline
+    sql = "SELECT json_group_array(id || ' ' || closed_at) FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
+    pending = lambda: {event for found in each(p, sql) for event in json.loads(found or "[]")}  # noqa: E731
+    waiting = pending()
+    until(house, lambda: waiting.isdisjoint(pending()), "what was closed is judged without a restart")
+    last = each(p, "SELECT max(seq) FROM feed")
+    until(house, lambda: has_all(house.in_redis(), last), "Redis has it without a restart")
+    until(house, lambda: has_all(house.heard(), last), "the live clients have it without a restart")
+
+
+def has_all(heard, last):
+    return len(heard) == len(last) and all(one >= other for one, other in zip(heard, last, strict=True))
 
 
 def known(house):
-    return house.pipeline.rows("SELECT count(*) FROM frames WHERE attempt = 1")[0][0]
+    return sum(each(house.pipeline, "SELECT count(*) FROM frames WHERE attempt = 1"))
 
 
 def gets_on(house, before):
-    """No life ends before it has decided something: a picture that was in hand at five ends would be set aside."""
-    return decided(house) > before or house.pipeline.rows("SELECT n FROM counters WHERE name = 'discovered'") == [(0,)]
+    """No life ends before each cell has decided something: a picture that was in hand at five ends would be set aside."""
+    waiting = each(house.pipeline, "SELECT n FROM counters WHERE name = 'discovered'")
+    return all(now > then or not n for now, then, n in zip(decided(house), before, waiting, strict=True))
 
 
 def until(house, condition, what, seconds=PATIENCE_SECONDS):
