@@ -119,7 +119,9 @@ class Counts:
     def text(self) -> str:
         after = self.record.counters()
         gained = {name: after[name] - self.before[name] for name in ("settled", "quarantined", "detections", "events")}
-        (pending,) = self.record.one("SELECT count(*) FROM events WHERE analysis_status = 'pending'")
+        (pending,) = self.record.one(
+            "SELECT count(*) FROM events WHERE status <> 'merged' AND analysis_status = 'pending'"
+        )
         return ", ".join(f"{count} {name}" for name, count in gained.items()) + (
             f"; {pending} events wait for the language model, which judges them while the pipeline runs"
             if pending

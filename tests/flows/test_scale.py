@@ -159,7 +159,9 @@ def test_seeing_runs_apart_from_judging_telling_and_keeping(tmp_path):
             victim.start()
         files = len(see.pictures())
         see.until(lambda: see.states() == {"settled": files})
-        waiting = "SELECT count(*) FROM events WHERE status = 'open' OR analysis_status = 'pending'"
+        waiting = (
+            "SELECT count(*) FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending'"
+        )
         see.until(lambda: see.rows(waiting) == [(0,)])
         feed = [json.loads(payload) for (payload,) in see.rows("SELECT payload FROM feed ORDER BY seq")]
         see.until(lambda: stream(server) == feed)

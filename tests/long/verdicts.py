@@ -160,7 +160,9 @@ def dead(seconds):
             uploads = Uploads(p, 1)
             uploads.start()
             time.sleep(seconds)
-            waiting = p.rows("SELECT count(*) FROM events WHERE analysis_status = 'pending'")[0][0]
+            ((waiting,),) = p.rows(
+                "SELECT count(*) FROM events WHERE status <> 'merged' AND analysis_status = 'pending'"
+            )
             judged = p.rows("SELECT count(*) FROM events WHERE analyzer = 'nemotron'")[0][0]
             if kind == "dead":
                 assert not judged
