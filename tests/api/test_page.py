@@ -4,11 +4,9 @@ Whatever a browser complains about on its console (a script error, a breach of t
 """
 
 import json
-import os
 import re
 import shutil
 import sqlite3
-import time
 from collections import Counter
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,12 +21,11 @@ from hearthwatch.record.events import delete_events
 from hearthwatch.record.graph_description import store_description
 from hearthwatch.record.pictures import keep_event
 from hearthwatch.schemas.items import Tick
+from tests.support.browser import CHROMIUM, needs_chromium, wait_for
 from tests.support.drawn_house import ROOT, SLOW, Api, House, busy_house
 from tests.support.ntfy_server import NtfyServer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = CHROMIUM is None and os.environ.get("HEARTHWATCH_TEST_REQUIRE") != "all"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING, reason="no Chromium: apt install chromium")]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 from playwright.sync_api import Error as BrowserError  # noqa: E402
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
@@ -133,17 +130,6 @@ def ready(page):
     shown = ":is(#inbox, #history) :is(.card, .empty, .first, .month), #detail .verdict"
     wait_for(page, "what => [...document.querySelectorAll(what)].some(e => e.checkVisibility())", shown)
     return page
-
-
-def wait_for(page, expression, *args):
-    """Wait until it is true in the page; `wait_for_function` takes a promise for true at once."""
-    deadline = time.monotonic() + SLOW
-    while True:
-        with suppress(BrowserError):  # the page was loaded again meanwhile
-            if page.evaluate(expression, *args):
-                return
-        assert time.monotonic() < deadline, expression
-        page.wait_for_timeout(20)
 
 
 def test_the_documented_keys_and_links_are_those_of_the_page():

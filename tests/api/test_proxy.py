@@ -1,6 +1,5 @@
 """Promise: behind a real proxy, under a path of its own and with TLS, the page works as it does alone."""
 
-import shutil
 import ssl
 
 import httpx
@@ -8,11 +7,11 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.api_record import SECONDS_MAX, Home, serve, story
+from tests.support.browser import CHROMIUM, needs_chromium, wait_for
 from tests.support.ports import free_port
 from tests.support.web_proxy import CERTIFICATES, Proxy
 
 TOKEN = "correct-horse-battery"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.slow
 
 
@@ -71,7 +70,7 @@ def test_only_a_listed_proxy_says_who_asks(home, served):
         assert "Secure" in direct.post("/api/session", json={"token": TOKEN}, headers=lies).headers["set-cookie"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+@needs_chromium
 def test_in_a_browser_the_page_works_below_a_path_and_in_a_frame_of_a_listed_site(served, tmp_path):
     from playwright.sync_api import expect, sync_playwright
 
@@ -96,9 +95,8 @@ def test_in_a_browser_the_page_works_below_a_path_and_in_a_frame_of_a_listed_sit
             page.goto(proxy.url)
             sign_in(page)
             expect(page.locator("#cameras img").first).to_be_visible()
-            page.wait_for_function(
-                "[...document.querySelectorAll('#cameras img')].some((i) => i.src.includes('/hearthwatch/api/media') && i.naturalWidth > 1)"
-            )
+            seen = "[...document.querySelectorAll('#cameras img')].some((i) => i.src.includes('/hearthwatch/api/media') && i.naturalWidth > 1)"
+            wait_for(page, seen)
 
             outside = context.new_page()
             outside.goto(f"https://127.0.0.1:{listed}/")
@@ -113,7 +111,7 @@ def test_in_a_browser_the_page_works_below_a_path_and_in_a_frame_of_a_listed_sit
             chromium.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+@needs_chromium
 def test_in_home_assistants_ingress_the_page_works_with_the_token_that_the_proxy_sends(home, tmp_path):
     """nginx plays the ingress: a path below Home Assistant's, another `Host`, headers that it adds, and the page in a frame."""
     from playwright.sync_api import expect, sync_playwright
@@ -159,7 +157,7 @@ def sign_in(page):
     page.locator("#token button").first.click()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+@needs_chromium
 def test_an_installed_page_opens_without_its_server_and_says_that_there_is_no_connection(home, tmp_path):
     from playwright.sync_api import expect, sync_playwright
 
