@@ -7,7 +7,7 @@ import pytest
 
 from tests.flows.test_cells import BATCH, T, cluster
 from tests.flows.test_cells import nursery as nursery
-from tests.support.pipeline import SLOW, Pipeline, name, picture
+from tests.support.pipeline import NOT_LINKED, SLOW, Pipeline, name, picture
 
 VISITS = (
     (0, "door"), (20, "a"), (75, "gate"), (130, "b"), (131, "c"), (600, "c"), (640, "yard"), (700, "door"),
@@ -38,13 +38,9 @@ def incidents(p):
 
 def linked(p):
     """Wait until all is linked, and written into the records of all cells."""
-    waits = (
-        "SELECT 1 FROM events WHERE incident_id IS NULL AND status <> 'merged' UNION ALL SELECT 1 FROM changed_members "
-        "UNION ALL SELECT 1 FROM cell_members WHERE incident_id IS NOT written UNION ALL SELECT 1 FROM incident_queue"
-    )
     p.until_quiet()
     deadline = time.monotonic() + SLOW
-    while p.rows(waits):
+    while p.rows(NOT_LINKED):
         assert time.monotonic() < deadline, p.said()
         time.sleep(0.01)
     return p

@@ -195,10 +195,10 @@ def test_bytewax_testing_with_two_processes_makes_the_events_of_one_pipeline(tmp
     """The short version of `python tests/long/cells.py`, which kills processes in each way to run cells."""
     from tests.long import cells
 
-    one = Pipeline(tmp_path / "one", batch=BATCH, nursery=nursery)
-    cells.upload(one, range(15))
-    two, found = cells.run(tmp_path / "two", nursery, "p2", kills=0, rounds=15, cells=2)
-    assert cells.differences(found, union_of_one(one.run())) == [] and len(two.p.records()) == 2
+    whole = cells.run_one(Pipeline(tmp_path / "one", batch=BATCH, nursery=nursery), rounds=25)
+    two, found = cells.run(tmp_path / "two", nursery, "p2", kills=0, rounds=25, cells=2)
+    assert cells.differences(found, whole) == [] and len(two.p.records()) == 2
+    assert cells.count_spanning(found, 2) > 2, "incidents of cameras in both cells"
 
 
 @pytest.mark.slow

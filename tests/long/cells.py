@@ -5,6 +5,7 @@
 Ways: `w1`, `w2`, `w4` are `bytewax.run -w N`; `ia` two processes of `-i/-a`; `p2` is `bytewax.testing -p 2`; `run` is `hearthwatch run`
 with two worker processes. A round is a picture of each of twelve cameras; a portion of them comes before each kill. A process of `w`
 and `ia` dies before or after a commit that was drawn; one of `p2` and `run`, or `run` itself, when so many pictures more are decided.
+Three cameras each are neighbours, and in cells one after the other: so incidents span cells, and are compared like everything else.
 """
 
 import argparse
@@ -25,17 +26,26 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
+from hearthwatch.record import Record  # noqa: E402
+from hearthwatch.record.cameras import add_camera, edit_camera  # noqa: E402
+from hearthwatch.record.cells import find_cells, prepare_cell  # noqa: E402
 from hearthwatch.record.content import Content  # noqa: E402
-from tests.flows.test_cells import BATCH, PARTS, Cluster, union, union_of_one  # noqa: E402
-from tests.support.pipeline import Nursery, Pipeline, name, picture  # noqa: E402
+from hearthwatch.record.paths import camera_id  # noqa: E402
+from hearthwatch.sources.inflight import STARTS_MAX  # noqa: E402
+from tests.flows.test_cell_incidents import incidents  # noqa: E402
+from tests.flows.test_cells import BATCH, Cluster, union, union_of_one  # noqa: E402
+from tests.support.pipeline import NOT_LINKED, Nursery, Pipeline, name, picture  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 
 T, CAMERAS = 1_700_000_000, [f"camera {n}" for n in range(12)]
+NEIGHBOURS = 3  # cameras, of as many cells
 GROUP = 5  # rounds, and then a pause that ends each event
+VISIT = 4  # groups, and then a pause that ends each incident
 COMMITS = 60  # a process dies at one of its first so many
 TESTING = [sys.executable, "-m", "bytewax.testing", "-p", "2", "flow"]
 RUN = [sys.executable, "-P", "-m", "hearthwatch.cli", "run"]
 WAIT_SECONDS = 120.0
+IN_FLIGHT = "SELECT 1 FROM frames WHERE state = 'discovered' AND starts >= ?"  # one end more and it is quarantined
 UNDELIVERED = "SELECT 1 FROM cursors WHERE name IN ('jsonl', 'incident') AND seq < (SELECT max(seq) FROM feed)"
 
 
@@ -53,12 +63,13 @@ class Way:
         self.lines = Path(folder) / "lines"
         sink = f'\n[jsonl]\nuse = "jsonl"\nfrom = "batch"\npath = "{self.lines / "events.jsonl"}"\n'
         self.p = Cluster(folder, batch=BATCH, more=sink, nursery=nursery, HEARTHWATCH_CELLS=str(cells), **more)
+        add_cameras(self.p, cells)
 
     def upload(self, rounds):
         self.files += upload(self.p, rounds)
 
     def is_quiet(self):
-        return self.p.quiet(self.files) and not self.p.rows(UNDELIVERED)
+        return self.p.quiet(self.files) and not self.p.rows(UNDELIVERED) and not self.p.rows(NOT_LINKED)
 
     def check_lines(self):
         """Each cell has one file, with each message of its feed once and in order: one process delivers at a time."""
@@ -94,7 +105,8 @@ class Started(Way):
             self.p.start_processes(2, self.rnd.randrange(2) if die_at else None, die_at)
 
     def kill(self):
-        self.start(f"{self.rnd.choice(('before', 'after'))}:{self.rnd.randint(1, COMMITS)}")
+        later = COMMITS * bool(self.p.rows(IN_FLIGHT, STARTS_MAX - 1))
+        self.start(f"{self.rnd.choice(('before', 'after'))}:{self.rnd.randint(1, COMMITS) + later}")
         self.wait(lambda: any(map(has_ended, self.p.pids)) or self.is_quiet())
         self.kills["at a commit" if any(map(has_ended, self.p.pids)) else "at rest"] += 1
         codes = self.p.end_processes(signal.SIGKILL)  # as what supervises them does
@@ -191,10 +203,24 @@ def has_ended(pid):
         os.close(ended)
 
 
+def add_cameras(p, cells=1):
+    """Add the cameras with their neighbours before there are pictures, one after the other to each cell."""
+    records = []
+    for cell in find_cells(str(cells), p.path, p.data, p.base):
+        prepare_cell(cell)
+        records.append(Record(cell.record_path))
+    for n, folder in enumerate(CAMERAS):
+        first, record, id = n // NEIGHBOURS * NEIGHBOURS, records[n % cells], camera_id(folder)
+        add_camera(record, id, folder, folder, "online", None)
+        edit_camera(record, id, {"neighbours": json.dumps([*map(camera_id, CAMERAS[first : first + NEIGHBOURS])])})
+    for record in records:
+        record.close()
+
+
 def upload(p, rounds):
     """Put in these rounds; return how many pictures they are."""
     for n in rounds:
-        at = T + n * 4 + n // GROUP * 20
+        at = T + n * 4 + n // GROUP * 20 + n // (GROUP * VISIT) * 200
         for camera in CAMERAS:
             file = name(at, camera)
             p.upload(camera, file, picture(file), mtime=at)
@@ -223,7 +249,21 @@ def run(folder, nursery, way, kills, rounds, cells=4, seed=1):
         it.close()
     assert {*codes} == {0}, (codes, it.p.said())
     it.check_lines()
-    return it, union(it.p)
+    return it, union(it.p) | {"incidents": incidents(it.p)}
+
+
+def run_one(p, rounds):
+    """Process so many rounds in one pipeline that is not disturbed; return its content."""
+    add_cameras(p)
+    upload(p, range(rounds // GROUP * GROUP))
+    p.start().until(lambda: p.quiet(len(p.pictures())) and not p.rows(NOT_LINKED), WAIT_SECONDS).stop()
+    return union_of_one(p) | {"incidents": incidents(p)}
+
+
+def count_spanning(found, cells):
+    """Count the incidents with events of several cells."""
+    cell = {camera_id(folder): n % cells for n, folder in enumerate(CAMERAS)}
+    return sum(len({cell[camera] for camera in cameras}) > 1 for _, cameras, *_ in found["incidents"].values())
 
 
 def main():
@@ -235,10 +275,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cells_") as folder, Nursery() as nursery:
-        one = Pipeline(Path(folder) / "one", batch=BATCH, nursery=nursery)
-        upload(one, range(given.rounds // GROUP * GROUP))
-        expected = union_of_one(one.run())
-        print(", ".join(f"{len(expected[part])} {part}" for part in PARTS), "of one pipeline", flush=True)
+        expected = run_one(Pipeline(Path(folder) / "one", batch=BATCH, nursery=nursery), given.rounds)
+        counts = ", ".join(f"{len(rows)} {part}" for part, rows in expected.items())
+        print(f"{counts} of one pipeline; {count_spanning(expected, given.cells)} incidents span cells", flush=True)
         for way in given.ways or WAYS:
             began = time.monotonic()
             it, found = run(Path(folder) / way, nursery, way, given.kills, given.rounds, given.cells, given.seed)

@@ -58,6 +58,11 @@ from = "detect"
 {batch}
 """
 
+NOT_LINKED = (
+    "SELECT 1 FROM events WHERE incident_id IS NULL AND status <> 'merged' UNION ALL SELECT 1 FROM changed_members "
+    "UNION ALL SELECT 1 FROM cell_members WHERE incident_id IS NOT written UNION ALL SELECT 1 FROM incident_queue"
+)  # what is still to be linked, in the record of any cell
+
 
 class Pipeline:
     """An upload tree, a record and the process that works on them. Methods that change something return it."""
