@@ -27,7 +27,7 @@ from hearthwatch.api.cache import ResponseCache
 from hearthwatch.api.feed_hub import FeedHub
 from hearthwatch.api.health import Health
 from hearthwatch.api.security import SessionAttempts
-from hearthwatch.record import Record, feedback, now, reviews
+from hearthwatch.record import Record, cameras, feedback, now, reviews
 from hearthwatch.record.cells import find_cells
 from hearthwatch.record.read.snapshot import SnapshotReader
 from hearthwatch.record.units import CELL_BITS
@@ -92,6 +92,11 @@ class AppState:
                     return result
                 found += result if isinstance(result, list) else []
         return found if isinstance(result, list) else result  # type: ignore[return-value]
+
+    def write_camera(self, id: str, work: Callable[[Record], bool]) -> bool:
+        """Run `work` on the records that have a second row of a camera, then on its cell's; whether there is this camera."""
+        seconds = self.write(lambda record: [work(record)] if cameras.is_second_row(record, id) else [])
+        return self.write(lambda record: not cameras.is_second_row(record, id) and work(record)) or any(seconds)
 
     def review(
         self, reviewed: bool, ids: Sequence[int] | None = None, level: str | None = None, camera: str | None = None,
@@ -171,6 +176,9 @@ class AppState:
             HTTPException: another one runs, or it gave no answer.
         """
         command = "whatif", *"--zones - --since 7d --json".split(), f"--camera={camera}"
+        if len(self.cells) > 1:
+            with self.reader.snapshot(camera) as record:
+                command += (f"--cell={self.cell_of(record.number << CELL_BITS).name}",)
         failed, text = self._run(command, "preview is being computed", PREVIEW_SECONDS_MAX, json.dumps(zones))
         if failed:
             raise HTTPException(503, f"no preview: {text}", {"retry-after": "60"})

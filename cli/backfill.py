@@ -23,7 +23,7 @@ from hearthwatch.cli.cells import others
 from hearthwatch.cli.supervisor import PIPELINE, POLL_SECONDS, ChildProcess, is_pipeline_running, stop_event
 from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record
-from hearthwatch.record.cells import has_camera
+from hearthwatch.record.cells import reads_camera
 from hearthwatch.record.ledger import Ledger
 from hearthwatch.record.paths import camera_id
 from hearthwatch.schemas.errors import UserError
@@ -62,7 +62,7 @@ def backfill(
     with console.status("looking for pictures"):
         found = list(search)
         elsewhere = {
-            c for c in {p.camera for p in found} if any(has_camera(o.record_path, camera_id(c)) for o in others)
+            c for c in {p.camera for p in found} if any(reads_camera(o.record_path, camera_id(c)) for o in others)
         }
         found = [picture for picture in found if picture.camera not in elsewhere]
         new = find_unknown(Ledger(record), found)

@@ -7,10 +7,12 @@ an event is judged by the newest one that was there before it: a replay is given
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from math import log, sqrt
 from typing import Any, NamedTuple
 
 from hearthwatch.record import Record
+from hearthwatch.record.read.over_cells import over_cells
 from hearthwatch.record.units import DAY
 from hearthwatch.schemas.case import Usual
 from hearthwatch.schemas.items import from_microseconds, iso
@@ -99,6 +101,16 @@ def read_baseline(record: Record, camera: str, started_at: int) -> Baseline:
     return Baseline(list(map(BaselineRow._make, record.rows(sql, version, camera))), dict(record.rows(means, version)))
 
 
+def _join(parts: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of a camera that several cells know, keep what the one says that watched it for longest."""
+    return list(
+        {
+            row["camera_id"]: row for row in sorted(chain(*parts), key=lambda row: (row["camera_id"], row["days"]))
+        }.values()
+    )
+
+
+@over_cells(_join)
 def summarize_baselines(record: Record) -> list[dict[str, Any]]:
     """Read the newest version for people: per camera, how long it was watched and how often each kind is seen on a day."""
     (version,) = record.one("SELECT max(as_of) FROM baselines")

@@ -3,6 +3,9 @@
 `mark_silent_cameras` stores `offline`, so that every reader of the table sees it; the next picture makes the camera `online`
 again. A camera is deleted event by event; its frames stay in the ledger as settled, so that its uploads, which are kept, are
 not taken in again. The ledger balances at every commit.
+
+Where a folder of one cell is merged into a camera of another, its rows stay in the record that reads it, and the camera has a second
+row there, with the number of its cell: ids are promised to stay, and only that ledger knows which uploads were taken in.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.alerts import delete_alerts, move_alerts
@@ -43,7 +46,9 @@ def add_camera(record: Record, id: str, name: str, folder: str, status: str, not
 
 
 def edit_camera(record: Record, id: str, changes: Mapping[str, Any]) -> bool:
-    """Set columns of a camera; False if there is none."""
+    """Set columns of a camera; False if there is none. A second row keeps its folder."""
+    if is_second_row(record, id):
+        changes = {column: value for column, value in changes.items() if column != "folder_path"}
     sets = ", ".join(f"{column} = ?" for column in changes)
 
     def write() -> bool:
@@ -105,12 +110,40 @@ def merged_into(record: Record, id: str) -> str | None:
     return row and str(row[0])
 
 
-def merge_camera(record: Record, id: str, into: str) -> bool:
-    """Make all that is known of a camera another one's, its folder included; False if one of the two does not exist.
+class CameraSettings(NamedTuple):
+    """What all rows of a camera have in common; `home_cell` is of its second ones."""
 
-    In short transactions, the first of which sends new pictures to the other camera; a second call finishes what a kill cut short.
+    home_cell: int
+    name: str
+    notes: str | None
+    zones: str | None
+    neighbours: str | None
+    notify_level: str | None
+
+
+def read_settings(record: Record, id: str) -> CameraSettings | None:
+    """Read those of a camera of any of the cells that are read; None: there is none."""
+    columns = ", ".join(CameraSettings._fields[1:])
+    sql = f"SELECT coalesce(home_cell, ?), {columns}, home_cell IS NOT NULL FROM cameras WHERE id = ?"
+    rows = [row for cell in record.cells or (record,) for row in cell.rows(sql, cell.number, id)]
+    first = min(rows, key=lambda row: bool(row[-1]), default=None)
+    return first and CameraSettings(*first[:-1])
+
+
+def is_second_row(record: Record, id: str) -> bool:
+    """Whether this record has a row of a camera whose own folder is read by another cell."""
+    return record.one("SELECT 1 FROM cameras WHERE id = ? AND home_cell IS NOT NULL", id) is not None
+
+
+def merge_camera(record: Record, id: str, into: str, elsewhere: CameraSettings | None = None) -> bool:
+    """Make all that a record knows of a camera another one's, its folder included; False if it does not have the two.
+
+    `elsewhere`: the other camera's, which may be of another cell: then it gets a second row here. In short transactions, the first of
+    which sends new pictures to the other camera; a second call finishes what a kill cut short.
     """
-    if not record.transact(lambda: _add_alias(record, id, into)):
+    if not record.transact(lambda: _add_alias(record, id, into, elsewhere)):
+        if elsewhere:
+            record.transact(lambda: _rename_neighbour(record, id, into))
         return False
     while record.transact(lambda: _move_some(record, id, into)):
         time.sleep(PAUSE_SECONDS)
@@ -118,13 +151,20 @@ def merge_camera(record: Record, id: str, into: str) -> bool:
     return True
 
 
-def _add_alias(record: Record, id: str, into: str) -> bool:
+def _add_alias(record: Record, id: str, into: str, elsewhere: CameraSettings | None = None) -> bool:
+    if elsewhere:
+        kept = "folder_path, status, created_at, last_seen_at, behind, clock_offset_ms"
+        record.execute(
+            f"INSERT OR IGNORE INTO cameras(id, {', '.join(CameraSettings._fields)}, {kept}) SELECT ?,?,?,?,?,?,?, {kept} FROM cameras WHERE id = ?",
+            into, *elsewhere, id,
+        )  # fmt: skip
     if record.one("SELECT count(*) FROM cameras WHERE id IN (?, ?)", id, into) != (2,):
         return False
     record.execute("UPDATE camera_aliases SET into_id = ? WHERE into_id = ?", into, id)
     record.execute(
-        "INSERT OR REPLACE INTO camera_aliases SELECT id, ?, folder_path FROM cameras WHERE id = ?", into, id
-    )
+        "INSERT OR REPLACE INTO camera_aliases SELECT id, ?, folder_path FROM cameras WHERE id = ? AND home_cell IS NULL",
+        into, id,
+    )  # fmt: skip
     return True
 
 
@@ -156,11 +196,15 @@ def _finish_merge(record: Record, id: str, into: str) -> None:
     record.execute(
         f"UPDATE feedback SET signature = {signature} WHERE json_extract(signature, '$.camera_id') = ?", into, id
     )
-    record.execute("UPDATE cameras SET neighbours = replace(neighbours, json_quote(?), json_quote(?))", id, into)
+    _rename_neighbour(record, id, into)
     both = "FROM cameras WHERE id IN (?1, ?2)"
     sql = f"UPDATE cameras SET created_at = (SELECT min(created_at) {both}), last_seen_at = (SELECT max(last_seen_at) {both}) WHERE id = ?2"
     record.execute(sql, id, into)
     record.execute("DELETE FROM cameras WHERE id = ?", id)
+
+
+def _rename_neighbour(record: Record, id: str, into: str) -> None:
+    record.execute("UPDATE cameras SET neighbours = replace(neighbours, json_quote(?), json_quote(?))", id, into)
 
 
 def silence_max(record: Record, camera: str, at: int) -> int:
@@ -181,13 +225,23 @@ def silence_max(record: Record, camera: str, at: int) -> int:
     return max(SILENT_MIN, pauses[-2] * QUARTER * 3 // 2)
 
 
-def mark_silent_cameras(record: Record, at: int) -> list[str]:
-    """Mark online cameras that are silent at this time as `offline`; return their ids."""
+def mark_silent_cameras(record: Record, at: int, elsewhere: Mapping[tuple[str, int | None], int] = {}) -> list[str]:
+    """Mark online cameras that are silent at this time as `offline`; return their ids.
+
+    `elsewhere`: when other cells saw a camera, by id and `home_cell`. It is silent if the cell that saw it last finds it so.
+    """
     rows = record.rows(
-        "SELECT id, last_seen_at FROM cameras WHERE status = 'online' AND last_seen_at < ?", at - SILENT_MIN
+        "SELECT id, home_cell, last_seen_at, status FROM cameras WHERE status <> 'error' AND last_seen_at < ?",
+        at - SILENT_MIN,
     )
-    silent = [(camera, seen) for camera, seen in rows if at - seen > silence_max(record, camera, at)]
-    if silent:  # unless a picture came meanwhile
-        sql = "UPDATE cameras SET status = 'offline' WHERE id = ? AND last_seen_at = ?"
-        record.transact(lambda: record.many(sql, silent))
-    return [camera for camera, _ in silent]
+    seen_later = {camera for camera, home, seen, _ in rows if seen < elsewhere.get((camera, home), 0)}
+    changes = [
+        ("online" if status == "offline" else "offline", camera, seen)
+        for camera, _, seen, status in rows
+        if (status == "offline" and camera in seen_later)
+        or (status == "online" and camera not in seen_later and at - seen > silence_max(record, camera, at))
+    ]
+    if changes:  # unless a picture came meanwhile
+        sql = "UPDATE cameras SET status = ? WHERE id = ? AND last_seen_at = ?"
+        record.transact(lambda: record.many(sql, changes))
+    return [camera for status, camera, _ in changes if status == "offline"]

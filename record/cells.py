@@ -1,16 +1,18 @@
 """Find the cells of a data dir: each a record with its lock, its upload tree or share of one, and its number in every id.
 
 Cell 0 is the data dir itself (`first_cell` has its name), cell `x` its folder `cells/x`, with its number in `cells/x/cell`. Ids of frames, events and
-incidents are `number << 36 | n`. A camera stays in the cell whose record has it; only a new one is placed, by a hash.
+incidents are `number << 36 | n`. A camera stays in the cell whose record has it; only a new one is placed, by a hash. A folder that
+was merged into a camera of another cell stays, too: that camera has a row in both records, and `home_cell` says which cell reads its own folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hearthwatch.record.connection import Record, RecordError
@@ -142,26 +144,57 @@ class Placement:
         return self._is_mine[camera]
 
     def _find(self, camera: str) -> bool:
-        if camera and has_camera(self.cell.record_path, camera):
+        if camera and reads_camera(self.cell.record_path, camera):
             return True
-        if camera and any(has_camera(other.record_path, camera) for other in self.others):
+        if camera and any(reads_camera(other.record_path, camera) for other in self.others):
             return False
         digest = hashlib.blake2b(camera.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return self.new[int.from_bytes(digest, "big") % len(self.new) if camera else 0] == self.cell
 
 
+def reads_camera(path: Path, camera: str) -> bool:
+    """Whether the cell of a record reads this camera's own folder: it has the camera, or a picture of it that it could not process."""
+    return _ask(
+        path,
+        camera,
+        "SELECT coalesce((SELECT home_cell IS NULL FROM cameras WHERE id = ?1), {quarantined}) OR {merged}",
+    )
+
+
 def has_camera(path: Path, camera: str) -> bool:
-    """Whether a record has this camera, or a picture of it that it could not process."""
+    """Whether a record has rows of this camera, if of another's folder that was merged into it."""
+    return _ask(path, camera, "SELECT EXISTS (SELECT 1 FROM cameras WHERE id = ?1) OR {quarantined} OR {merged}")
+
+
+def _ask(path: Path, camera: str, question: str) -> bool:
     if not path.exists():
         return False
-    sql = (
-        "SELECT EXISTS (SELECT 1 FROM cameras WHERE id = ?1) OR EXISTS (SELECT 1 FROM camera_aliases WHERE id = ?1) "
-        "OR EXISTS (SELECT 1 FROM frames WHERE state = 'quarantined' AND camera_id = ?1)"
+    sql = question.format(
+        quarantined="EXISTS (SELECT 1 FROM frames WHERE state = 'quarantined' AND camera_id = ?1)",
+        merged="EXISTS (SELECT 1 FROM camera_aliases WHERE id = ?1)",
     )
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=10)) as db:
-            return bool(db.execute(sql, (camera,)).fetchone()[0])
+        return bool(_read(path, sql, camera)[0][0])
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return False  # it is being made
         raise RecordError(f"{path}: {error}") from error
+
+
+def last_seen_elsewhere(cell: Cell, cells: Iterable[Cell]) -> dict[tuple[str, int | None], int]:
+    """Read when cameras were last seen by other cells than this one: by id, and `home_cell` as this one's record has it."""
+    seen: dict[tuple[str, int | None], int] = {}
+    for other in cells:
+        if other == cell:
+            continue
+        with suppress(sqlite3.OperationalError):  # its record is not there yet, or locked: it is read again in a minute
+            sql = "SELECT id, coalesce(home_cell, ?), last_seen_at FROM cameras WHERE last_seen_at IS NOT NULL"
+            for camera, home, at in _read(other.record_path, sql, other.number):
+                key = camera, None if home == cell.number else home
+                seen[key] = max(at, seen.get(key, 0))
+    return seen
+
+
+def _read(path: Path, sql: str, *args: object) -> list[Any]:
+    with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=10)) as db:
+        return db.execute(sql, args).fetchall()

@@ -27,7 +27,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hearthwatch.record.cameras import mark_silent_cameras
@@ -139,7 +139,9 @@ class Discovery(threading.Thread):
         self.read_early: Callable[[list[File]], None] = lambda files: None
         """Called with files that get their row now."""
         self.is_mine: Callable[[str], bool] | None = None
-        """Whether this cell takes in pictures of a camera, where several share the tree."""
+        """Whether this cell takes in pictures of a camera's folder, where several share the tree."""
+        self.last_seen_elsewhere: Callable[[], Mapping[tuple[str, int | None], int]] = dict
+        """When other cells saw cameras, as `mark_silent_cameras` needs it."""
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, _Waiting] = {}
         self._new_folders: deque[bytes] = deque()
@@ -369,7 +371,7 @@ class Discovery(threading.Thread):
             self._sweep_due = 0.0 if self._everything else time.monotonic() + pause
         if began >= self._silent_due and not (self._first and self._identity):
             self._silent_due = began + SILENT_SECONDS
-            mark_silent_cameras(self.ledger.record, time.time_ns() // 1000)
+            mark_silent_cameras(self.ledger.record, time.time_ns() // 1000, self.last_seen_elsewhere())
 
     def _list(self, everything: bool, top: bytes = b"") -> bool:
         """Wait for what is new in the tree until it is complete; False: it was stopped.
@@ -398,7 +400,7 @@ class Discovery(threading.Thread):
         return [file for file in keys if file in unknown]
 
     def _takes(self, file: File) -> bool:
-        return self.is_mine is None or self.is_mine(self.intake.camera_of(file.path))
+        return self.is_mine is None or self.is_mine(self.intake.folder_of(file.path))
 
     def _mark_unreadable_cameras(self) -> None:
         """Mark cameras whose folder cannot be read `error`; once it can, they are `offline` until their next picture."""

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from hearthwatch.gpu.decode import VANISHED, DecodedPicture
 from hearthwatch.record import WORKING_SET_KIB, Lock, Record, RecordError, acquire_lock, now
-from hearthwatch.record.cells import Placement
+from hearthwatch.record.cells import Placement, last_seen_elsewhere
 from hearthwatch.record.ledger import Ledger, LedgerEntry
 from hearthwatch.record.resume_point import find_resume_point
 from hearthwatch.record.retention.age_clock import note_last_sign_of_life
@@ -107,6 +107,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.discovery.wake = context.wake
         if context.cell:
             self.discovery.is_mine = Placement(context.cell, context.cells, context.wanted_cells).is_mine
+            self.discovery.last_seen_elsewhere = partial(last_seen_elsewhere, context.cell, context.cells)
         self.discovery.read_early = self.prefetcher.read_early
         self.detector = context.detector
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)

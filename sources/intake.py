@@ -86,8 +86,12 @@ class Intake:
 
     def camera_of(self, path: bytes) -> str:
         """Return the id of the camera that this file is of; empty: of none."""
+        return self.ledger.merged_into(self.folder_of(path))
+
+    def folder_of(self, path: bytes) -> str:
+        """Return the camera id of the folder that this file is in, whatever that was merged into; empty: it is in none."""
         where = self.paths.camera.camera(escape(path))
-        return self.ledger.merged_into(camera_id(where.name)) if where else ""
+        return camera_id(where.name) if where else ""
 
     def take_inbox(self, limit: int = TAKE_AT_ONCE) -> int:
         """Write rows for what plug-in sources and backfills enqueued, at most so many; return for how many."""

@@ -76,7 +76,7 @@ def edit_camera(state: State, camera_id: CameraName, body: models.CameraUpdate) 
     """Change name, notes, status, zones, neighbours or the level of notifications; an absent key changes nothing."""
     _camera(state, camera_id)
     changes = _changes(state, camera_id, body.model_dump(exclude_unset=True))
-    if not state.write(lambda record: stored.edit_camera(record, camera_id, changes)):
+    if not state.write_camera(camera_id, lambda record: stored.edit_camera(record, camera_id, changes)):
         raise _not_found(camera_id)
     return json_response(_camera(state, camera_id))
 
@@ -131,7 +131,9 @@ def suggest_zones(state: State, camera_id: CameraName) -> Response:
 def remove_camera(state: State, camera_id: CameraName) -> Response:
     """Delete a camera with its detections and events. Uploads stay and are not processed again; a new one creates it again."""
     _camera(state, camera_id)
-    if not state.write(lambda record: stored.remove_camera(record, camera_id, state.data_dir_of(record))):
+    if not state.write_camera(
+        camera_id, lambda record: stored.remove_camera(record, camera_id, state.data_dir_of(record))
+    ):
         raise _not_found(camera_id)
     return Response(status_code=204)
 
@@ -152,9 +154,15 @@ def merge_camera(state: State, camera_id: CameraName, body: models.CameraMerge) 
         raise HTTPException(409, f"Camera {camera_id} was merged into {already}")
     if other := _merged_into(state, body.into):
         raise HTTPException(409, f"Camera {body.into} was merged into {other}: merge {camera_id} into that one")
-    _camera(state, body.into)
-    if not state.write(lambda record: stored.merge_camera(record, camera_id, body.into)) and already is None:
-        raise _not_found(camera_id)
+    for id in (body.into, camera_id)[: 1 if already else 2]:
+        _camera(state, id)
+
+    def merge(record: Record) -> list[bool]:
+        with state.reader.snapshot() as cells:
+            elsewhere = stored.read_settings(cells, body.into)
+        return [stored.merge_camera(record, camera_id, body.into, elsewhere)]
+
+    state.write(merge)
     return json_response(_camera(state, body.into))
 
 

@@ -123,7 +123,7 @@ def stats(state: State) -> Response:
     """Get totals, the ledger (`files` is counted separately and must be the sum of the others), and how fast each step is."""
     with state.reader.snapshot() as record:
         counters, beats = record.counters(), queries.heartbeats(record)
-        (cameras,) = record.one("SELECT count(*) FROM cameras")
+        (cameras,) = record.one("SELECT count(*) FROM cameras WHERE home_cell IS NULL")
         stages, ledger, at = queries.stages(record), queries.ledger(record), now()
         content = {
             "total_cameras": cameras, "total_events": counters["events"], "total_detections": counters["detections"],

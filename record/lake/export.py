@@ -161,7 +161,7 @@ class Lake:
 
     def _export_cameras(self) -> int:
         path = self.folder / "cameras.parquet"
-        rows = self.record.rows(f"SELECT {', '.join(CAMERAS.names)} FROM cameras ORDER BY id")
+        rows = self.record.rows(f"SELECT {', '.join(CAMERAS.names)} FROM cameras WHERE home_cell IS NULL ORDER BY id")
         table = _table(CAMERAS, rows)
         if self._cameras is not None and self._cameras.equals(table) and path.exists():
             return 0

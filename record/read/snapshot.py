@@ -22,6 +22,7 @@ from hearthwatch.record.units import CELL_BITS
 
 ALONE = re.compile("meta|cursors|deliveries|heartbeat|inbox|journals|search.*|sqlite_.*")  # read of the first cell only
 INDEX = re.compile(r"INDEXED BY \w+")  # a union has none, its parts do
+_SEEN = "SELECT coalesce(last_seen_at, 0) FROM cameras WHERE id = ?"
 BUSY_SECONDS = 2.0  # readers of a WAL wait only while it is recovered
 
 
@@ -86,7 +87,7 @@ class SnapshotReader:
 
     @contextmanager
     def snapshot(self, of: int | str | None = None) -> Iterator[Record]:
-        """Read from one snapshot inside the `with`, whatever other processes write: of all cells, or of that of an id or a camera."""
+        """Read from one snapshot inside the `with`, whatever other processes write: of all cells, or of that of an id, or that saw a camera last."""
         record = self.connection()
         all_of_them = *record.cells, record
         try:
@@ -145,8 +146,8 @@ def _identity(path: Path) -> tuple[int, ...] | None:
 def _cell_of(record: Record, of: int | str) -> Record:
     if isinstance(of, int):
         return next((cell for cell in record.cells if cell.number == of >> CELL_BITS), record)
-    known = "SELECT 1 FROM cameras WHERE id = ?"
-    return next((cell for cell in record.cells if cell.one(known, of)), record)
+    seen = [(row[0], n) for n, cell in enumerate(record.cells) if (row := cell.one(_SEEN, of))]
+    return record.cells[max(seen)[1]] if seen else record
 
 
 def _address(path: Path) -> str:

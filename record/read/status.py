@@ -32,31 +32,70 @@ RATE_SECONDS = 60
 # -- cameras
 
 
-@over_cells(join(lambda camera: (camera["name"], camera["id"])))
 def cameras(record: Record, now: int, midnight: int, status: str | None = None, id: str | None = None) -> list[Row]:
     """Read cameras as the contract has them; `offline`: silent for longer than is usual for this camera."""
+    return [row for _, row in _cameras(record, now, midnight, id) if status in (None, row["status"])]
+
+
+Place = tuple[str, int, bool]
+"""Of a row of `cameras`: its id, the cell that reads the camera's own folder, and whether that is another one."""
+
+
+def _join_cameras(parts: list[list[tuple[Place, Row]]]) -> list[tuple[Place, Row]]:
+    """Add second rows to those of the cameras' own cells; what changes is of the cell that saw the camera last."""
+    found: dict[tuple[str, int], tuple[Place, Row]] = {}
+    for place, row in sorted(chain(*parts), key=lambda camera: camera[0][2]):
+        if known := found.get(place[:2]):
+            home = known[1]
+            seen = max(home, row, key=lambda each: each["last_seen_at"] or "")
+            home |= {
+                key: seen[key] for key in ("status", "silent", "last_seen_at", "last_image_url", "clock_offset_ms")
+            }
+            home |= {key: home[key] + row[key] for key in ("events_today", "images_today")}
+            home["created_at"] = min(home["created_at"], row["created_at"])
+        else:
+            found[place[:2]] = place, row
+    return sorted(found.values(), key=lambda camera: (camera[1]["name"], camera[1]["id"]))
+
+
+@over_cells(_join_cameras)
+def _cameras(record: Record, now: int, midnight: int, id: str | None) -> list[tuple[Place, Row]]:
     rows = record.rows(
-        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, zones, neighbours, notify_level, clock_offset_ms FROM cameras "
-        "WHERE id = ? OR ? IS NULL ORDER BY name, id", id, id,
+        "SELECT id, name, folder_path, status, created_at, last_seen_at, notes, zones, neighbours, notify_level, clock_offset_ms, home_cell "
+        "FROM cameras WHERE id = ? OR ? IS NULL ORDER BY name, id", id, id,
     )  # fmt: skip
     today = count_cameras(record, Filter(camera_id=id, start=midnight))
     out = []
-    for camera, name, folder, stored, created, seen, notes, zones, neighbours, level, clock in rows:
+    for camera, name, folder, stored, created, seen, notes, zones, neighbours, level, clock, home in rows:
         silent = seen is not None and now - seen > silence_max(record, camera, now)
-        shown = "offline" if silent and stored == "online" else stored
-        if status in (None, shown):
-            newest = newest_pictures(record, camera, 1)
-            out.append({
-                "id": camera, "name": name, "folder_path": folder, "status": shown, "created_at": iso(created), "last_seen_at": iso(seen),
-                "notes": notes, "zones": [zone._asdict() for zone in zones_of(camera, zones)] if zones else None,
-                "neighbours": neighbours_of(neighbours), "notify_level": level, "clock_offset_ms": clock, "silent": silent,
-                "last_image_url": picture_url(camera, folder, **newest[0]) if newest else None, "events_today": today.get(camera, 0),
-                "images_today": images(record, midnight, camera),
-            })  # fmt: skip
+        newest = newest_pictures(record, camera, 1)
+        out.append(((camera, record.number if home is None else home, home is not None), {
+            "id": camera, "name": name, "folder_path": folder, "status": "offline" if silent and stored == "online" else stored,
+            "created_at": iso(created), "last_seen_at": iso(seen),
+            "notes": notes, "zones": [zone._asdict() for zone in zones_of(camera, zones)] if zones else None,
+            "neighbours": neighbours_of(neighbours), "notify_level": level, "clock_offset_ms": clock, "silent": silent,
+            "last_image_url": picture_url(camera, folder, **newest[0]) if newest else None, "events_today": today.get(camera, 0),
+            "images_today": images(record, midnight, camera),
+        }))  # fmt: skip
     return out
 
 
-@over_cells(lambda parts: dict(sorted(add(parts).items())))
+def _join_health(parts: list[dict[str, Row]]) -> dict[str, Row]:
+    """Add up the pictures of each camera; the rest is of the cell that saw it last."""
+    found: dict[str, Row] = {}
+    rows = [item for part in parts for item in part.items()]
+    for id, row in sorted(rows, key=lambda item: (item[0], item[1]["last_picture"] or "")):
+        known = found.get(id, {})
+        pictures, bad = (row[key] + known.get(key, 0) for key in ("pictures", "quarantined"))
+        found[id] = row | {
+            "pictures": pictures,
+            "quarantined": bad,
+            "quarantined_share": bad / pictures if pictures else 0.0,
+        }
+    return found
+
+
+@over_cells(_join_health)
 def camera_health(record: Record, at: int) -> dict[str, Row]:
     """Read how each camera is: silent, its clock, its pictures of the last hour and how many of them could not be used."""
     counts, out = {camera: (n, bad) for camera, n, bad, _ in count_unusable(record, at)}, {}
@@ -284,7 +323,20 @@ def today(record: Record, midnight: int) -> Row:
     return {"images": images(record, midnight), "with_objects": int(seen), "events": int(n), "to_review": to_review(record, midnight)}  # fmt: skip
 
 
-@over_cells(join(lambda camera: (camera["camera_name"], camera["camera_id"])))
+def _join_timelines(parts: list[list[Row]]) -> list[Row]:
+    found: dict[str, list[Row]] = {}
+    for row in chain(*parts):
+        found.setdefault(row["camera_id"], []).append(row)
+    joined = [
+        rows[0] | {"cells": [
+            {"events": sum(c["events"] for c in cells), "max_risk": max((c["max_risk"] for c in cells if c["max_risk"] is not None), default=None),
+             "pictures": sum(c["pictures"] for c in cells)} for cells in zip(*(row["cells"] for row in rows), strict=True)
+        ]} for rows in found.values()
+    ]  # fmt: skip
+    return sorted(joined, key=lambda row: (row["camera_name"], row["camera_id"]))
+
+
+@over_cells(_join_timelines)
 def timeline(record: Record, start: int, end: int, step: int) -> list[Row]:
     """Per camera, for each `step` from `start` to `end`: events, the highest risk among them, pictures. Whole quarters."""
     named = record.rows("SELECT id, name FROM cameras ORDER BY name, id")

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from hearthwatch.api.dependencies import AppState
 from hearthwatch.cli import app
 from hearthwatch.cli.sql import answer
+from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.cells import find_cells, prepare_cell
 from hearthwatch.schemas.errors import UserError
 from hearthwatch.schemas.settings import reload
@@ -85,6 +86,50 @@ def test_pictures_and_changes_are_of_the_cell_that_has_them(client, homes):
     assert client.post("/api/cameras", json={"name": "South"}).status_code == 409
     assert client.patch("/api/events", json={"reviewed": True, "risk_level": event["risk_level"]}).json()["count"] == 2
     assert client.get(f"/api/events/{9 << 36}").status_code == 404
+
+
+def test_a_camera_is_merged_into_one_of_another_cell_and_is_one_camera_everywhere(client, homes):
+    first = homes[0]
+    zones = [{"name": "path", "kind": "public", "points": [[0, 0], [1, 0], [1, 1]]}]
+    assert client.patch("/api/cameras/south", json={"notes": "the yard", "zones": zones}).status_code == 200
+    mine = {event["id"]: event for event in get(client, "/api/events", camera_id="north")["events"]}
+    assert client.post("/api/cameras/north/merge", json={"into": "nowhere"}).status_code == 404
+    assert client.post("/api/cameras/nowhere/merge", json={"into": "south"}).status_code == 404
+    for _ in range(2):
+        answer = client.post("/api/cameras/north/merge", json={"into": "south"})
+        assert (answer.status_code, answer.json()["id"], answer.json()["folder_path"]) == (200, "south", "South")
+    assert client.post("/api/cameras/south/merge", json={"into": "north"}).status_code == 409
+    (camera,) = get(client, "/api/cameras")["cameras"]
+    assert (camera["folder_path"], camera["notes"]) == ("South", "the yard")
+    assert get(client, "/api/cameras", status=camera["status"])["count"] == 1
+    events = get(client, "/api/events", camera_id="south")["events"]
+    assert len(events) == 6 and {event["camera_name"] for event in events} == {"South"}
+    moved = {event["id"]: event for event in events if event["id"] in mine}
+    same = ("started_at", "detection_ids", "thumbnail_url", "revision", "risk_score", "incident_id", "batch_id")
+    assert {id: [e[key] for key in same] for id, e in moved.items()} == {
+        id: [e[key] for key in same] for id, e in mine.items()
+    }
+    for event in events:
+        (frame,) = get(client, f"/api/events/{event['id']}")["frames"]
+        for url in (event["thumbnail_url"], frame["image_url"]):
+            assert url is None or client.get(url).content.startswith(b"\xff\xd8"), url
+    assert get(client, "/api/system/stats")["total_cameras"] == 1
+    assert set(get(client, "/api/system/health")["services"]["cameras"]["details"]) == {"south"}
+    (row,) = get(client, "/api/timeline", hours=6)["cameras"]
+    assert (row["camera_id"], sum(cell["events"] for cell in row["cells"])) == ("south", 6)
+    assert len(pages(client, "/api/frames", "frames", camera_id="south")[0]) == 6
+    assert get(client, "/api/search", q="south", camera_id="south")["count"] == 6
+    assert client.get("/api/cameras/south/snapshot").status_code == 200
+    first.picture("North", 60, "person")
+    first.tick()
+    assert get(client, "/api/events", camera_id="south", limit=1)["events"][0]["id"] >> 36 == 0
+    assert client.patch("/api/cameras/south", json={"name": "Yard", "folder_path": "South"}).json()["name"] == "Yard"
+    rows = [home.record.rows("SELECT id, name, folder_path, notes, zones IS NULL FROM cameras") for home in homes]
+    assert rows == [[("south", "Yard", folder, "the yard", 0)] for folder in ("North", "South")]
+    preview = client.post("/api/cameras/south/zones/preview", json=[])
+    assert preview.status_code == 200, preview.text
+    assert client.delete("/api/cameras/south").status_code == 204
+    assert get(client, "/api/cameras")["count"] == get(client, "/api/events")["count"] == 0
 
 
 def test_the_live_stream_has_all_cells_and_one_position(client, homes):
@@ -305,6 +350,13 @@ def test_a_command_works_on_all_cells_or_on_the_one_that_is_named(homes, command
         assert code == 2 and "--cell" in text
     code, text = command("backfill", str(homes[0].base), "--cell", "1")
     assert code == 2 and "hearthwatch run" in text
+
+
+def test_what_is_normal_is_listed_for_the_cameras_of_all_cells(homes, client):
+    for days, (home, cameras) in enumerate(zip(homes, (("north", "gate"), ("south", "gate")), strict=True), 1):
+        write_baselines(home.record, days, [BaselineRow(c, "", "", 8, True, 1.0, days) for c in cameras])
+    found = get(client, "/api/baselines")["baselines"]
+    assert [(row["camera_id"], row["days"]) for row in found] == [("gate", 2), ("north", 1), ("south", 2)]
 
 
 def test_verify_finds_a_picture_that_no_cell_took_in_and_no_picture_of_another_cell(homes, command):

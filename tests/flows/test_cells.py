@@ -12,6 +12,7 @@ from bytewax.recovery import init_db_dir
 
 from hearthwatch.flows.graph import Graph
 from hearthwatch.record import Record
+from hearthwatch.record.cameras import merge_camera, read_settings
 from hearthwatch.record.cells import Placement, find_cells, prepare_cell
 from hearthwatch.record.content import content
 from hearthwatch.schemas import Event, Stage, StageWorker
@@ -240,6 +241,26 @@ def without_revisions(found):
     drop = lambda row: {name: value for name, value in row.items() if name != "revision"}  # noqa: E731
     events = {key: drop(row) for key, row in found["events"].items()}
     return found | {"events": events, "feed": {key: [*map(drop, messages)] for key, messages in found["feed"].items()}}
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_merged_into_a_camera_of_another_cell_stays_with_its_cell_and_each_picture_is_taken_in_once(
+    tmp_path, nursery
+):
+    p = upload(cluster(tmp_path, nursery, 2), (0,)).start_workers("-w", "2").until_quiet()
+    records = [Record(path) for path in p.records()]
+    here, there = (record.one("SELECT min(id) FROM cameras")[0] for record in records)
+    assert merge_camera(records[1], there, here, read_settings(records[0], here))
+    upload(p, (1,)).until_quiet().kill()
+    upload(p, (2,)).start_workers("-w", "2").until_quiet().stop()
+    for number, record in enumerate(records):
+        folders = dict(
+            record.rows("SELECT camera_id, count(DISTINCT substr(path, 1, instr(path, '/'))) FROM frames GROUP BY 1")
+        )
+        assert folders[here] == 1 and there not in folders, number
+        record.close()
+    paths = p.rows("SELECT path FROM frames")
+    assert len(paths) == len(set(paths)) == 3 * len(CAMERAS)
 
 
 @pytest.mark.slow

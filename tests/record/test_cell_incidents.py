@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearthwatch.record import Record
-from hearthwatch.record.cameras import merge_camera
+from hearthwatch.record.cameras import merge_camera, read_settings
 from hearthwatch.record.cell_incidents import CellIncidents, take_over
 from hearthwatch.record.cells import find_cells, prepare_cell
 from hearthwatch.record.events import delete_events
@@ -188,6 +188,16 @@ def test_cameras_of_another_cell_that_are_merged_are_one_there(cells):
     cells.catch_up().check()
     assert len(cells.groups()) == 1
     assert cells.home.rows("SELECT cameras FROM incidents WHERE status <> 'merged'") == [('["a1"]',)]
+
+
+def test_a_camera_that_is_merged_into_one_of_another_cell_is_that_in_incidents(cells):
+    cells.see(0, "a", 1000).see(1, "b", 1150).catch_up().check()
+    assert len(cells.groups()) == 2
+    into = read_settings(cells.home, "a0")
+    assert merge_camera(cells.sites[1].record, "b1", "a0", into)
+    cells.catch_up().check()
+    assert len(cells.groups()) == 1
+    assert cells.home.rows("SELECT cameras FROM incidents WHERE status <> 'merged'") == [('["a0"]',)]
 
 
 def test_a_record_that_was_restored_is_copied_anew(cells, tmp_path):
