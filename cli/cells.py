@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,12 @@ OF_CELLS = ("backfill", "prune", "replay", "retry", "verify", "whatif", "why")
 
 others: list[Cell] = []
 """The other cells, while a command runs for one."""
+_first: list[Path] = []
+
+
+def incidents_path() -> Path | None:
+    """Return the record with the incidents of all cells, unless the command runs for its cell."""
+    return next(iter(_first), None)
 
 
 def all_cells() -> tuple[Cell, ...]:
@@ -55,6 +62,7 @@ def of_cells(command: Callable[..., None]) -> Callable[..., None]:
             raise UserError(f"this is for one cell: name it with --cell; there are {known}")
         for each, its in [(each, settings_of(each, len(cells))) for each in chosen]:
             others[:] = [other for other in cells if other != each]
+            _first[:] = [cells[0].record_path] if each != cells[0] else []
             if len(cells) > 1:
                 names = "hearthwatch_data_dir", "foscam_base_path", "database_url", "hearthwatch_retention_gb"
                 values = {name.upper(): str(value) for name in names if (value := getattr(its, name)) is not None}

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from hearthwatch.cli.cells import incidents_path
 from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record
 from hearthwatch.record.thumbnails import read_picture
@@ -61,7 +62,7 @@ def replay(
         judge_by_rules(graph.context),
         partial(read_picture, graph.context),
     )
-    run = Replay(Verdicts(Record(graph.context.record_path), zone), queue, shadow)
+    run = Replay(Verdicts(Record(graph.context.record_path), zone, incidents_path()), queue, shadow)
     try:
         queue.probe_pictures()
         finished = run.judge_all(replace(case, attempts=0) for case in run.verdicts.closed(start))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hearthwatch.cli.cells import incidents_path
 from hearthwatch.flows.graph import configured_graph
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.baselines import version_at
@@ -134,7 +135,7 @@ def prompt(story: Lineage, record: Record, context: Context) -> list[str]:
     version = story.event["prompt_version"]
     if version is None or story.event["status"] != "closed":
         return []
-    case = Verdicts(record, context.zone).case(story.event["id"])
+    case = Verdicts(record, context.zone, incidents_path()).case(story.event["id"])
     known = "" if version in PROMPTS else ", which this version of Hearthwatch no longer has"
     given = [f"  {write_line(question(case, judge_by_rules(context), context.zone, version).line)}"]
     return [f"Prompt: {version}{known}, to {story.event['model']}; the event as one line of data:", *given]

@@ -7,17 +7,20 @@ asked for; of two, the first wins. Failed attempts are counted and capped; then 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import tzinfo
+from pathlib import Path
+from urllib.parse import quote
 
 from hearthwatch.record import Record, now
 from hearthwatch.record.baselines import read_baseline
 from hearthwatch.record.events import Judge, RevisionWriter, current_revision, dump_analysis
 from hearthwatch.record.feedback import note_ghosts
 from hearthwatch.record.surroundings import read_surroundings
-from hearthwatch.record.units import SECOND
+from hearthwatch.record.units import CELL_BITS, SECOND
 from hearthwatch.schemas.case import Case, EarlierEvent, Facts, Surroundings, Usual
 from hearthwatch.schemas.items import RISK_FLOORS, DeadLetter, Event, from_microseconds
 
@@ -27,10 +30,13 @@ FAR_BEHIND = 100  # events waiting: beyond it the newest come first, the oldest 
 WAIT_MAX = 60 * SECOND  # for the next attempt; one that is further away was stamped before the clock was set back
 
 BEFORE_MAX = 4  # events of an incident before the one that is judged
-_EARLIER = """
-SELECT coalesce(c.name, b.camera_id), b.started_at, b.last_at, b.risk_level FROM events e
-JOIN events b ON b.incident_id = e.incident_id AND b.status <> 'merged' AND (b.started_at, b.id) < (e.started_at, e.id)
-LEFT JOIN cameras c ON c.id = b.camera_id WHERE e.id = ? ORDER BY b.started_at DESC, b.id DESC LIMIT ?"""
+FIRST_SECONDS = 0.1  # that an event waits for the record of the first cell, which is seldom locked for readers
+_MEMBER = "SELECT id, camera_id, started_at, last_at, risk_level, status FROM"
+_EARLIER = f"""
+SELECT coalesce((SELECT name FROM (SELECT id, name FROM cameras UNION ALL SELECT id, name FROM cell_cameras) WHERE id = camera_id), camera_id),
+  started_at, last_at, risk_level, id
+FROM ({_MEMBER} events WHERE incident_id = ?1 UNION ALL {_MEMBER} cell_members WHERE incident_id = ?1 AND kind IS NULL)
+WHERE status <> 'merged' AND (started_at, id) < (?2, ?3) AND id >> {CELL_BITS} IS NOT ?4 ORDER BY started_at DESC, id DESC LIMIT {BEFORE_MAX}"""
 
 _PENDING = "FROM events WHERE status = 'closed' AND analysis_status = 'pending'"
 EARLY_FRAMES, EARLY_AGE = 3, 4 * SECOND  # pictures or age of an open event at medium or above that is worth a look
@@ -55,10 +61,10 @@ class FailedAttempt(DeadLetter):
 
 
 class Verdicts:
-    """Reads cases and writes verdicts. One per thread."""
+    """Reads cases and writes verdicts. One per thread. `first`: the record with the incidents of all cells, of another cell's."""
 
-    def __init__(self, record: Record, zone: tzinfo | None = None) -> None:
-        self.record, self.zone = record, zone
+    def __init__(self, record: Record, zone: tzinfo | None = None, first: Path | None = None) -> None:
+        self.record, self.zone, self.first = record, zone, first
         self.writer = RevisionWriter(record, _no_rules, analysis=True)
 
     # -- cases
@@ -112,11 +118,22 @@ class Verdicts:
         (attempts,) = self.record.one("SELECT attempts FROM events WHERE id = ?", event)
         row = self.record.one("SELECT notes FROM cameras WHERE id = ?", facts.camera_id)
         notes, surroundings = (row and row[0]) or "", read_surroundings(self.record, event)
-        before = self.record.rows(_EARLIER, event, BEFORE_MAX)
         return Case(
             current_revision(self.record, facts), facts, attempts, notes, self._usual(facts), surroundings,
-            tuple(map(EarlierEvent._make, reversed(before))),
+            self._earlier(event),
         )  # fmt: skip
+
+    def _earlier(self, event: int) -> tuple[EarlierEvent, ...]:
+        """Read the events of the same incident that started before, as the records have them now; of other cells, if they can be read."""
+        place = self.record.one("SELECT incident_id, started_at, id FROM events WHERE id = ?", event)
+        found = self.record.rows(_EARLIER, *place, None)
+        if self.first and place[0]:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(
+                f"file:{quote(str(self.first.resolve()))}?mode=ro", uri=True, timeout=FIRST_SECONDS
+            )) as db:  # fmt: skip
+                found += db.execute(_EARLIER, (*place, event >> CELL_BITS)).fetchall()
+        last = sorted(found, key=lambda row: (row[1], row[4]))[-BEFORE_MAX:]
+        return tuple(EarlierEvent(*row[:4]) for row in last)
 
     def _usual(self, facts: Facts) -> Usual | None:
         start, found = from_microseconds(facts.started_at).astimezone(self.zone), facts.objects

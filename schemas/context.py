@@ -206,6 +206,11 @@ class Context:
     wake: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
     """Set it from any thread when there is work for the dataflow's: it ends a wait that may last 10 ms."""
 
+    @property
+    def incidents_path(self) -> Path | None:
+        """The record of the first cell, which has the incidents of all; None: this is it."""
+        return self.cells[0].record_path if self.cell and self.cell != self.cells[0] else None
+
     @classmethod
     def from_settings(cls, chosen: Settings | None = None, timings: Timings | None = None) -> Context:
         """The facts that `chosen` says; None: the settings in force."""

@@ -35,7 +35,7 @@ class PendingPartition(StatefulSourcePartition[Case, None]):
 
     def __init__(self, context: Context) -> None:
         self.lock = acquire_lock("judge", context.record_path, context.data_dir)
-        self.verdicts = Verdicts(Record(context.record_path), context.zone)
+        self.verdicts = Verdicts(Record(context.record_path), context.zone, context.incidents_path)
         self.in_flight, self.timings = context.in_flight, context.timings
         self.in_flight.ids.clear()
         self.due, self.heartbeat_due = datetime.now(UTC), 0.0

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from hearthwatch.api.dependencies import AppState
 from hearthwatch.cli import app
+from hearthwatch.cli.cells import incidents_path
 from hearthwatch.cli.sql import answer
 from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.cells import find_cells, prepare_cell
@@ -350,6 +351,12 @@ def test_a_command_works_on_all_cells_or_on_the_one_that_is_named(homes, command
         assert code == 2 and "--cell" in text
     code, text = command("backfill", str(homes[0].base), "--cell", "1")
     assert code == 2 and "hearthwatch run" in text
+
+
+def test_a_command_for_a_cell_knows_whose_record_has_the_incidents(homes, command):
+    for cell, path in (("1", homes[0].path), ("0", None)):
+        assert command("retry", "--cell", cell)[0] == 0
+        assert incidents_path() == path
 
 
 def test_what_is_normal_is_listed_for_the_cameras_of_all_cells(homes, client):

@@ -1,7 +1,9 @@
 """Promise: incidents span the cells of a data dir, as if one record held all of their events, whatever is killed, deleted or restored."""
 
 import json
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,10 @@ from hearthwatch.record.events import delete_events
 from hearthwatch.record.incidents import Activity, Reach, connect, number_of
 from hearthwatch.record.read.verify import ROWS
 from hearthwatch.record.reviews import mark_copies, review
+from hearthwatch.record.units import ALERT_IDS
+from hearthwatch.record.verdicts import Verdicts
+from hearthwatch.schemas.context import Context
+from hearthwatch.sources.pending import PendingPartition
 from tests.record.test_incidents import Site, thorough
 from tests.support.data_dir import Killed, killed
 
@@ -198,6 +204,47 @@ def test_a_camera_that_is_merged_into_one_of_another_cell_is_that_in_incidents(c
     cells.catch_up().check()
     assert len(cells.groups()) == 1
     assert cells.home.rows("SELECT cameras FROM incidents WHERE status <> 'merged'") == [('["a0"]',)]
+
+
+def test_a_judge_is_given_earlier_events_of_a_visit_of_all_cells(cells):
+    for n, (cell, camera) in enumerate([(0, "a"), (1, "a"), (2, "a"), (1, "b"), (0, "b"), (2, "b"), (1, "c")]):
+        cells.see(cell, camera, 1000 + n * 20)
+        cells.sites[cell].record.execute("UPDATE cameras SET name = upper(id)")
+    cells.catch_up().check()
+    assert len(cells.groups()) == 1
+    (incident,) = cells.groups()
+    alert = "INSERT INTO cell_members(id, camera_id, started_at, last_at, carries, incident_id, status, revision, reviewed, kind) "
+    cells.home.execute(
+        f"{alert} SELECT ? + id, camera_id, started_at, last_at, 1, ?, 'closed', 1, 0, 'plate' FROM cell_members",
+        ALERT_IDS,
+        incident,
+    )
+    paths = [None, *[cells.cells[0].record_path] * 2]
+
+    def before(cell, first=True):
+        record = cells.sites[cell].record
+        newest = record.one("SELECT id FROM events ORDER BY started_at DESC LIMIT 1")[0]
+        return [e.camera for e in Verdicts(record, first=paths[cell] if first else None).case(newest).before]
+
+    for cell in cells.cells:
+        pending = PendingPartition(
+            Context(cell.record_path, cell.data_dir, cell.base_path, cells=cells.cells, cell=cell)
+        )
+        assert pending.verdicts.first == paths[cell.number]
+        pending.close()
+
+    assert before(0) == ["A0", "A1", "A2", "B1"]
+    assert before(1) == ["A2", "B1", "B0", "B2"]
+    assert before(2) == ["A1", "A2", "B1", "B0"]
+    assert before(1, first=False) == ["A1", "B1"]
+    with closing(sqlite3.connect(cells.home.path, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        assert before(1) == ["A2", "B1", "B0", "B2"], "a writer is not waited for"
+        db.execute("ROLLBACK")
+    for path in (cells.home.path.parent / "gone.db", cells.home.path.parent / "text.db"):
+        paths[1] = path
+        assert before(1) == ["A1", "B1"], "a record that cannot be read holds nothing back"
+        (cells.home.path.parent / "text.db").write_text("not a record" * 100)
 
 
 def test_a_record_that_was_restored_is_copied_anew(cells, tmp_path):
