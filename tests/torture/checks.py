@@ -1,5 +1,6 @@
 """What has to be so when everything is over. Each check is a name, what was found in a few words, and what is amiss."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,8 +15,10 @@ import redis
 
 from hearthwatch.cli.verify import uploads
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.incidents import Activity, connect, number_of
 from hearthwatch.record.lake.export import Lake
 from hearthwatch.record.read import verify as checks
+from hearthwatch.record.units import CELL_BITS
 from hearthwatch.schemas.context import Cell
 from hearthwatch.schemas.testing import temporary_context
 from hearthwatch.sinks.notifier import NotifierWorker
@@ -23,7 +26,7 @@ from hearthwatch.sinks.webhook import Webhook, _key
 from tests.support.invariants import check_feed
 from tests.support.pipeline import ROOT
 from tests.torture.pictures import plan
-from tests.torture.processes import LISTENERS, RULES, STREAMS, numbers, paths
+from tests.torture.processes import LISTENERS, REACH, RULES, STREAMS, numbers, paths
 
 KEPT, NODE = 10_000, 200  # entries that the stream keeps, and what it may keep more
 
@@ -100,6 +103,39 @@ def judged(_, record):
     by = {what: f"{n} {what}" for what, n in record.rows(sql)}
     amiss = [found for what, found in by.items() if what != "closed done by nemotron"]
     return Check("every closed event is judged", ", ".join(by.values()) or "none", amiss)
+
+
+def incidents(records, reach=REACH):
+    """The events of all cells are grouped as the definition has it for what their records hold; the first one has the incidents."""
+    first, *others = records
+    kept = {id for (id,) in first.rows("SELECT id FROM incidents WHERE kept")}
+    sql = (
+        "SELECT id, camera_id, started_at + coalesce(clock_offset_ms, 0) * 1000, last_at + coalesce(clock_offset_ms, 0) * 1000, "
+        "carries, incident_id, risk_score FROM events WHERE status <> 'merged'"
+    )
+    linked, scores, events = defaultdict(set), {}, []
+    for *times, incident, score in (row for record in records for row in record.rows(sql)):
+        events.append(Activity(*times, kept=incident if incident in kept else None))
+        scores[events[-1].id] = score
+        linked[incident].add(events[-1].id)
+    groups = {number_of(group): group for group in connect(events, reach)}
+    amiss = [
+        f"incident {id} is of {sorted(linked[id])}, not of {sorted(e.id for e in groups.get(id, ()))}"
+        for id in linked.keys() | groups.keys()
+        if linked[id] != {e.id for e in groups.get(id, ())}
+    ]
+    rows = "SELECT id, event_count, risk_score, cameras FROM incidents WHERE status <> 'merged'"
+    found = {id: (count, score, {*json.loads(cameras)}) for id, count, score, cameras in first.rows(rows)}
+    wanted = {id: (len(g), max(scores[e.id] for e in g), {e.camera for e in g}) for id, g in groups.items()}
+    amiss += [
+        f"incident {id} has {found.get(id)}, not {wanted.get(id)}"
+        for id in found.keys() | wanted.keys()
+        if found.get(id) != wanted.get(id)
+    ]
+    amiss += [f"{other.path} has incidents" for other in others if other.one("SELECT 1 FROM incidents")]
+    spanning = sum(len({e.id >> CELL_BITS for e in group}) > 1 for group in groups.values())
+    words = f"{len(groups)} of {len(events)} events, {spanning} across cells"
+    return Check("incidents are those of the definition", words, some(amiss))
 
 
 # -- whoever reads it

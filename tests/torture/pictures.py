@@ -23,7 +23,7 @@ from hearthwatch.schemas import Detected, Frame, Stage
 from tests.support.pipeline import name
 
 SIZE = (320, 288)  # boxes lie anywhere up to (255, 255) and are 20 × 30
-TYPES = ("person", "car", "dog")
+TYPES = ("person", "car", "bear")  # a bear connects events into incidents at any hour
 CAMERAS = 12
 ACTIVE, SLOT_SECONDS = 3, 3.0  # cameras that see something at a time, and for how long
 RATE = 4.0  # pictures a second

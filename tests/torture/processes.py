@@ -16,6 +16,8 @@ from pathlib import Path
 
 import redis
 
+from hearthwatch.record.incidents import Reach
+from hearthwatch.record.units import SECOND
 from tests.support.pipeline import ROOT, SLOW, Nursery, Pipeline, rules_and_options
 from tests.support.ports import free_port
 from tests.support.redis_server import binary
@@ -23,6 +25,7 @@ from tests.torture.sandbox import Place
 
 HERE = Path(__file__).parent
 RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life, so that many events close
+REACH = Reach(SECOND, SECOND // 5)  # so that there are many incidents
 FILES = "sweep_seconds = 2\nsettle_seconds = 0.5\nstill_seconds = 8\nnotify = {notify}"
 LISTENERS = 6
 CELLS = 2  # each on one worker, which are threads of one process
@@ -34,6 +37,12 @@ STOP_SECONDS_MAX = 60.0  # a stop takes five seconds at most; a busy machine mor
 LOCAL, REMOTE = "tests.torture.pictures:Look", "rtdetr"
 
 MORE = """
+[incident]
+use = "incident"
+from = "batch"
+same_camera_seconds = {same}
+other_camera_seconds = {other}
+
 [thumbnails]
 use = "thumbnails"
 from = "detect"
@@ -172,7 +181,9 @@ class House:
         self.data = self.place.folder / "data"
         self.ports = {name: free_port() for name in ("redis", "llm", "detector", "api", "webhook")}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
-        self.more = MORE.format(webhook=urls["webhook"])
+        self.more = MORE.format(
+            webhook=urls["webhook"], same=REACH.same_camera / SECOND, other=REACH.other_camera / SECOND
+        )
         self.environment = {
             "FOSCAM_BASE_PATH": str(self.base),
             "HEARTHWATCH_DATA_DIR": str(self.data),

@@ -22,6 +22,9 @@ VERDICT |= {"thumbnail"}  # that of a frame which the verdict cites
 LEFT_OVER = VERDICT | {"carries"}  # of an event that was merged: whatever its last verdict was
 WHEN_IT_WAS_DECIDED = {"delay", "clock_offset_ms"}  # less what the camera's clock was known to be off then
 WHEN_IT_WAS_JUDGED = {"revision", "attempts"}  # a late frame comes before or after the verdict: more or fewer of them
+GROUPED = {
+    "incident_id"
+}  # by times less what a camera's clock was known to be off then; `checks.incidents` compares that
 REVIEWED = {"reviewed", "notes"}  # by the reviewer, who is not in the reference run
 TOLD_BY_SEEING = {"event.opened", "event.closed", "event.merged"}  # a late frame raises only what no model put as high
 
@@ -87,6 +90,7 @@ def comparable(record, early):
                 row,
                 WHEN_IT_WAS_JUDGED
                 | WHEN_IT_WAS_DECIDED
+                | GROUPED
                 | REVIEWED
                 | (LEFT_OVER if row["status"] == "merged" else set()),
             )
