@@ -5,14 +5,18 @@ import time
 
 import pytest
 
-from tests.flows.test_cells import BATCH, T, cluster
+from hearthwatch.record.units import CELL_BITS
+from hearthwatch.sinks.ntfy import SILENT
+from tests.flows.test_cells import BATCH, Cluster, T, cluster
 from tests.flows.test_cells import nursery as nursery
+from tests.support.ntfy_server import NtfyServer
 from tests.support.pipeline import NOT_LINKED, SLOW, Pipeline, name, picture
 
 VISITS = (
     (0, "door"), (20, "a"), (75, "gate"), (130, "b"), (131, "c"), (600, "c"), (640, "yard"), (700, "door"),
     (1500, "barn"), (1530, "d"), (1900, "a"),
 )  # fmt: skip
+UNDELIVERED = "SELECT 1 FROM cursors WHERE name = 'ntfy' AND seq < (SELECT max(seq) FROM feed)"
 
 
 def upload(p, visits):
@@ -61,3 +65,33 @@ def test_incidents_of_three_cells_are_those_of_one_pipeline_whatever_is_killed(t
     for path in p.records()[1:]:
         p.path = path
         assert super(type(p), p).rows("SELECT count(*) FROM incidents") == [(0,)], "the first cell has them"
+
+
+def night():
+    """Let it be two at night, whatever the time is: then people near the house are at medium."""
+    west = (time.gmtime().tm_hour - 2 + 11) % 24 - 11
+    return {"HEARTHWATCH_TIMEZONE": f"Etc/GMT{west:+d}", "HEARTHWATCH_CAPTURE_TIME": "mtime"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 1])
+def test_one_visit_across_two_cells_rings_once(tmp_path, nursery, first):
+    from tests.long.cells import CAMERAS, add_cameras
+
+    with NtfyServer() as server:
+        phone = f'\n[ntfy]\nuse = "ntfy"\nfrom = "batch"\nserver = "{server.url}"\ntopic = "mine"\nlevel = "medium"\n'
+        people = 'kind = "person"\nboxes = 4\n'
+        p = Cluster(
+            tmp_path, batch=BATCH, options=people, more=phone, nursery=nursery, HEARTHWATCH_CELLS="2", **night()
+        )
+        add_cameras(p, 2)
+        p.start_workers("-w", "2")
+        for n, cell in enumerate((first, 1 - first)):
+            upload(p, [(time.time() - T - 1, CAMERAS[cell])])
+            p.until(lambda n=n: len(server.log) > n)
+        p.until(lambda: not p.rows(NOT_LINKED) and not p.rows(UNDELIVERED)).stop()
+    ((incident,),) = p.rows("SELECT id FROM incidents WHERE status <> 'merged'")
+    assert server.log == [(f"incident-{incident}", 3), (f"incident-{incident}", SILENT)], (
+        "rings, then is brought up to date"
+    )
+    assert incident >> CELL_BITS == first and {len(cameras) for _, cameras, *_ in incidents(p).values()} == {2}
