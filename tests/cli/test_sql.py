@@ -9,6 +9,8 @@ import pytest
 from hearthwatch.cli import sql
 from hearthwatch.record.lake.views import problems
 from hearthwatch.schemas.errors import UserError
+from hearthwatch.schemas.settings import load
+from tests.record.test_cell_incidents import Cells
 from tests.support.api_record import Home, story
 
 
@@ -103,3 +105,28 @@ def test_with_files_allowed_a_query_writes_and_reads_them(home, ask):
     out = home.data.parent / "out.csv"
     ask(f"COPY (SELECT count(*) AS n FROM frames) TO '{out}'", allow_files=True)
     assert ask(f"FROM read_csv('{out}')", allow_files=True).to_pylist() == [{"n": 8}]
+
+
+def test_incidents_of_two_cells_are_rows_of_one_table_and_join_their_events_of_both(tmp_path, monkeypatch):
+    """An incident lies in the lake of the first cell, under the number of the event of any cell that it began with."""
+    cells = Cells(tmp_path, count=2).see(1, "a", 1000).see(0, "a", 1040).see(1, "b", 3000).see(0, "b", 9000).catch_up()
+    environment = {"HEARTHWATCH_CELLS": "2", "HEARTHWATCH_DATA_DIR": str(tmp_path), "FOSCAM_BASE_PATH": str(tmp_path)}
+    monkeypatch.setattr(sql, "settings", lambda: load(None, environment))
+
+    def ask(query):
+        return [tuple(row.values()) for row in sql.answer(query).to_pylist()]
+
+    there = 1 << 36
+    incidents = "SELECT id, event_count, cameras FROM incidents WHERE status <> 'merged' ORDER BY started_at"
+    joined = """SELECT i.id, count(*), count(DISTINCT e.id >> 36), list(e.camera_id ORDER BY e.started_at)
+        FROM events e JOIN incidents i ON e.incident_id = i.id GROUP BY i.id ORDER BY min(e.started_at)"""
+    gravest = "SELECT count(*) FROM incidents i JOIN events e ON e.id = i.gravest_event_id"
+    assert ask(incidents) == [(there + 1, 2, ["a1", "a0"]), (there + 2, 1, ["b1"]), (2, 1, ["b0"])]
+    assert ask(joined) == [(there + 1, 2, 2, ["a1", "a0"]), (there + 2, 1, 1, ["b1"]), (2, 1, 1, ["b0"])]
+    assert ask(gravest) == [(3,)]
+    cells.see(0, "a", 3010).catch_up()  # the lake has these hours already
+    assert ask(incidents)[1] == (there + 2, 2, ["b1", "a0"]) and ask(joined)[1][1:3] == (2, 2)
+    cells.see(1, "a", 1090, kind="cat").see(0, "c", 930, late=8200).catch_up()
+    assert ask(incidents)[0] == (there + 1, 4, ["c0", "a1", "a0"]), "also when it began elsewhere"
+    assert ask(joined)[0][:3] == (there + 1, 4, 2)
+    cells.close()
