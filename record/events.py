@@ -290,10 +290,9 @@ class RevisionWriter:
 
     def _publish(self, facts: Facts, type: EventType, verdict: Verdict | None, changes: str, *args: Any) -> None:
         """Publish the next revision of an event; without a verdict, the current one stays."""
-        if verdict is not None:
-            self._judge(facts.event_id, verdict)
-        changes = f"objects = ?, {changes}"
-        self._add_revision(facts.event_id, type, verdict, facts.sightings, changes, json.dumps(facts.objects), *args)
+        judged, values = self._judge(facts.event_id, verdict) if verdict else ("", ())
+        changes, values = f"{judged}objects = ?, {changes}", (*values, json.dumps(facts.objects), *args)
+        self._add_revision(facts.event_id, type, verdict, facts.sightings, changes, *values)
 
     def _add_revision(
         self, event: int, type: EventType, verdict: Verdict | None, seen: Sequence[Sighting], changes: str, *args: Any
@@ -307,19 +306,21 @@ class RevisionWriter:
         self._append(revised)
         self.revisions.append(revised)
 
-    def _judge(self, event: int, v: Verdict) -> None:
-        """Write the verdict into the row; a reviewed event is unreviewed again only if its level rose."""
+    def _judge(self, event: int, v: Verdict) -> tuple[str, tuple[Any, ...]]:
+        """Return what the verdict changes in the row; a reviewed event is unreviewed again only if its level rose."""
         signature = None
         if judged := self._judged.get(event):
             judged.floor = _floor(v.risk_score)
             signature = json.dumps(judged.judge.signature()._asdict()) if v.analyzer == "rules" else None
-        self.record.execute(
-            "UPDATE events SET reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
+        changes = (
+            "reviewed = reviewed AND ? <= coalesce(risk_score, 100), risk_score = ?, risk_level = ?, summary = ?, "
             "reasoning = ?, evidence = ?, analyzer = ?, model = ?, prompt_version = ?, carries = max(carries, ?), "
-            "picture_verdict = ?, analysis = ?, signature = coalesce(?, signature) WHERE id = ?",
+            "picture_verdict = ?, analysis = ?, signature = coalesce(?, signature), "
+        )
+        return changes, (
             _floor(v.risk_score), v.risk_score, v.risk_level, v.summary, v.reasoning, json.dumps(list(v.evidence)),
             v.analyzer, v.model, v.prompt_version, v.analyzer == "rules" and v.risk_score >= RISK_FLOORS["medium"],
-            v.picture_verdict, dump_analysis(v), signature, event,
+            v.picture_verdict, dump_analysis(v), signature,
         )  # fmt: skip
 
     def _append(self, e: Event) -> None:
