@@ -270,13 +270,13 @@ class ConsumerThread(SupervisedThread):
             self.on_news()
         elif not self.on_news:
             self._advance(seq, max(0, seq - self._cursor))
-        return self._wait(idle=False)
+        return self._wait(self.worker.idle_seconds, idle=False)
 
-    def _wait(self, idle: bool = True) -> bool:
+    def _wait(self, seconds: float = IDLE_SECONDS, idle: bool = True) -> bool:
         if self._stopping.is_set():
             return False
         self.failing_since = None
-        if not self._wake.wait(IDLE_SECONDS) and idle:
+        if not self._wake.wait(seconds) and idle:
             self.failing_since = time.monotonic()
             self.worker.idle()
         return True

@@ -158,6 +158,9 @@ class ConsumerWorker:
 class Mirror(ConsumerWorker):
     """A worker that copies the whole feed elsewhere and reads its rows itself."""
 
+    idle_seconds = 1.0
+    """After so long `catch_up` is called again, if nothing new is announced before."""
+
     def catch_up(self) -> int:
         """Bring the mirror to the feed's end; the number of the last row on both sides. Raise to be called again."""
         raise NotImplementedError

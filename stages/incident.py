@@ -6,6 +6,7 @@ cells, the worker of the first one groups the events of all, and those of the ot
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from pydantic import Field
@@ -16,6 +17,8 @@ from hearthwatch.record.incidents import CURSOR, Incidents, Reach
 from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Consumer, Mirror
 from hearthwatch.schemas.context import Context
+
+COPY_SECONDS = 0.1  # between two looks at the other cells: an event that grows with each picture of a burst is copied once
 
 
 class IncidentGrouping(Consumer):
@@ -46,6 +49,7 @@ class IncidentWorker(Mirror):
     def __init__(self, options: IncidentGrouping, context: Context) -> None:
         self.reach, self.path = options.reach(), context.record_path
         self.is_first, self.others = context.cell in (None, *context.cells[:1]), context.cells[1:]
+        self._copy_due = 0.0
 
     def open(self) -> None:
         self.record = Record(self.path)
@@ -60,13 +64,19 @@ class IncidentWorker(Mirror):
             if feed.cursor(CURSOR) < last:
                 feed.advance(CURSOR, last)
             return last
-        is_behind = True
+        if time.monotonic() < self._copy_due:
+            self.idle_seconds = COPY_SECONDS
+            while self.incidents.is_behind():
+                self.incidents.update()
+            return self.incidents.feed.cursor(CURSOR)
+        is_behind, self.idle_seconds = True, Mirror.idle_seconds
         while is_behind:
             clock = self.cells.arrival_clock()  # before the messages: what was decided by then is among them
             is_behind = self.cells.take_in()
             while self.incidents.is_behind():
                 self.incidents.update()
             self.cells.write_links()
+        self._copy_due = time.monotonic() + COPY_SECONDS if self.others else 0.0
         self.incidents.close_due(clock)
         self.incidents.link_waiting()  # one step a second, so that live work does not wait for it
         return self.incidents.feed.cursor(CURSOR)
