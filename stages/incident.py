@@ -18,7 +18,7 @@ from hearthwatch.record.units import SECOND
 from hearthwatch.schemas import Consumer, Mirror
 from hearthwatch.schemas.context import Context
 
-COPY_SECONDS = 0.1  # between two looks at the other cells: an event that grows with each picture of a burst is copied once
+COPY_SECONDS = 0.1  # between copies of other cells' changes: an event that grows with each picture is copied once
 
 
 class IncidentGrouping(Consumer):
