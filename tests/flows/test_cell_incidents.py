@@ -1,6 +1,8 @@
 """Promise: pipelines of several cells make the incidents of one pipeline, whatever is killed, in one place."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -95,3 +97,34 @@ def test_one_visit_across_two_cells_rings_once(tmp_path, nursery, first):
         "rings, then is brought up to date"
     )
     assert incident >> CELL_BITS == first and {len(cameras) for _, cameras, *_ in incidents(p).values()} == {2}
+
+
+@pytest.mark.slow
+def test_where_the_process_of_a_cell_hangs_no_cell_decides_and_none_closes_incidents_until_it_continues(
+    tmp_path, nursery
+):
+    from tests.long.cells import CAMERAS, add_cameras
+
+    p = cluster(tmp_path / "two", nursery, 2)
+    add_cameras(p, 2)
+    p.start_processes(2, BYTEWAX_SNAPSHOT_INTERVAL="1")  # an epoch is ten seconds otherwise
+    visits = [(0, CAMERAS[0]), (20, CAMERAS[1])]
+    linked(upload(p, visits))
+    (hung,) = p.rows("SELECT pid FROM heartbeat WHERE chain = 'see'")[1]
+    os.kill(hung, signal.SIGSTOP)
+    late = [(40, CAMERAS[1]), (130, CAMERAS[0]), (150, CAMERAS[1])]
+    upload(p, late)
+    waiting = "SELECT 1 FROM frames WHERE state = 'discovered' AND discovered_at < ?"
+    while not p.rows(waiting, (time.time() - 2) * 1_000_000):
+        late.append((160 + len(late), CAMERAS[0]))
+        upload(p, late[-1:])
+        time.sleep(0.1)
+        assert len(late) < 300, f"the other cell decides for half a minute: {p.said()}"
+    assert {status for (status,) in p.rows("SELECT status FROM incidents WHERE status <> 'merged'")} == {"open"}
+    os.kill(hung, signal.SIGCONT)
+    linked(p)
+    assert p.end_processes() == [0, 0], p.said()
+    one = Pipeline(tmp_path / "one", batch=BATCH, nursery=nursery)
+    add_cameras(one)
+    linked(upload(one, visits + late).start()).stop()
+    assert incidents(p) == incidents(one)

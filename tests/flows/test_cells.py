@@ -61,7 +61,7 @@ class Cluster(Pipeline):
         )
         return self
 
-    def start_processes(self, count, dying=None, die_at=None):
+    def start_processes(self, count, dying=None, die_at=None, **environment):
         """Start so many processes that are one cluster; one of them may end itself at a commit."""
         with ExitStack() as stack:
             sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -71,7 +71,7 @@ class Cluster(Pipeline):
         pids = []
         for n in range(count):
             more = {"DIE_AT": die_at} if n == dying else {}
-            pids.append(self.start_workers("-i", str(n), "-a", hosts, **more).pid)
+            pids.append(self.start_workers("-i", str(n), "-a", hosts, **more, **environment).pid)
         self.pids = pids
         return self
 

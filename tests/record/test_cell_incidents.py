@@ -18,7 +18,7 @@ from hearthwatch.record.events import delete_events
 from hearthwatch.record.incidents import Activity, Reach, connect, number_of
 from hearthwatch.record.read.verify import ROWS
 from hearthwatch.record.reviews import mark_copies, review
-from hearthwatch.record.units import ALERT_IDS
+from hearthwatch.record.units import ALERT_IDS, SECOND
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.context import Context
 from hearthwatch.sources.pending import PendingPartition
@@ -166,6 +166,30 @@ def test_an_incident_is_reviewed_at_once_with_its_events_of_all_cells_and_that_i
     for site in cells.sites:
         site.record.execute("UPDATE events SET reviewed = 1")
     assert cells.catch_up().home.one("SELECT reviewed FROM incidents") == (1,)
+
+
+def test_incidents_close_by_the_clock_of_the_cell_that_is_furthest_behind_and_what_comes_late_joins_them(cells):
+    def close(*clocks):
+        for site, clock in zip(cells.sites, clocks, strict=True):
+            text = json.dumps({"clock": clock * SECOND})
+            site.tick(clock).record.execute("INSERT OR REPLACE INTO heartbeat VALUES ('see', 1, 0, ?)", text)
+        cells.catch_up().incidents.close_due(cells.work.arrival_clock())
+        return cells.home.rows("SELECT status, event_count FROM incidents WHERE status <> 'merged'")
+
+    cells.see(0, "a", 1000)
+    assert close(5000, 1010, 5000) == [("open", 1)]
+    assert close(5000, 2000, 5000) == [("closed", 1)]
+    cells.see(1, "a", 1050, late=4000)
+    assert close(5100, 5100, 5100) == [("open", 2)]
+    assert close(6000, 6000, 6000) == [("closed", 2)]
+    cells.check()
+    news = [(type, m["status"], m["event_count"]) for type, _, m in messages(cells.home)]
+    assert news == [
+        ("incident.opened", "open", 1),
+        ("incident.closed", "closed", 1),
+        ("incident.updated", "open", 2),
+        ("incident.closed", "closed", 2),
+    ]
 
 
 def test_what_a_cell_deletes_leaves_its_incident_and_the_last_event_takes_it_along(cells):
