@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hearthwatch.api.security import open_host_mistake
+from hearthwatch.cli.machine_checks import check_data, check_model, check_torch
 from hearthwatch.flows.graph import Graph, GraphError, configured_graph
 from hearthwatch.flows.validate import find_warnings
-from hearthwatch.schemas.settings import SettingsError, load_valid, warnings
+from hearthwatch.record.cells import find_cells
+from hearthwatch.schemas.settings import SettingsError, load_valid, settings, warnings
 from hearthwatch.sources.files import Files
+from hearthwatch.stages.detect import RtDetr
 
 
 def check(
@@ -30,7 +35,7 @@ def check(
         for warning in error.warnings:
             print(f"warning: {warning}")
         raise GraphError([*error.mistakes, *mistakes]) from None
-    for warning in (*graph.warnings, *find_warnings(graph.nodes), *upload_warnings(graph)):
+    for warning in (*graph.warnings, *find_warnings(graph.nodes), *machine_warnings(graph)):
         print(f"warning: {warning}")
     if mistakes:
         raise GraphError(mistakes)
@@ -49,9 +54,17 @@ def api_mistakes(flow: Path | None) -> list[str]:
     return [mistake] if mistake else []
 
 
-def upload_warnings(graph: Graph) -> list[str]:
-    """Warn of an upload tree that cannot be read; the pipeline waits for it."""
-    path = graph.context.base_path
-    if graph.first(Files) is None or os.access(path, os.R_OK | os.X_OK):
-        return []
-    return [f"{path} cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH"]
+def machine_warnings(graph: Graph) -> Iterator[str]:
+    """Warn of folders, a model or a device that the pipeline will not find on this machine; asks no service."""
+    context = graph.context
+    cells = find_cells(context.wanted_cells, context.record_path, context.data_dir, context.base_path)
+    for path in dict.fromkeys(cell.base_path for cell in cells if graph.first(Files)):
+        if not os.access(path, os.R_OK | os.X_OK):
+            setting = "FOSCAM_BASE_PATH" if path == context.base_path else "HEARTHWATCH_CELLS"
+            yield f"{path} cannot be read or is missing: make the folder, or set {setting}"
+    found = [*check_data(settings())]
+    for detector in (node.component for node in graph.nodes.values() if isinstance(node.component, RtDetr)):
+        if not detector.url:
+            found += check_model(detector.model, ask_hub=False)
+            found += chain.from_iterable(check_torch(name) for name in detector.devices() if name.startswith("cuda"))
+    yield from (finding.words for finding in found if finding.health == "wrong")

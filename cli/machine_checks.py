@@ -114,7 +114,8 @@ def check_data(s: Settings) -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=existing):
                 pass
         except OSError as error:
-            yield wrong("data", f"{existing} cannot be written by uid {os.geteuid()}: {error.strerror}")
+            words = f"{existing} cannot be written by uid {os.geteuid()} ({error.strerror})"
+            yield wrong("data", f"{words}: chown or chmod it, or set HEARTHWATCH_DATA_DIR to another folder")
             continue
         if (kind := filesystem(existing)) in NETWORK:
             words = f"{folder} is a network mount ({kind}), where SQLite may lose data"
@@ -223,8 +224,8 @@ def check_torch(wanted: str) -> Iterator[Finding]:
         yield ok("torch", f"torch {torch.__version__} detects on {device} ({name})")
 
 
-def check_model(name: str) -> Iterator[Finding]:
-    """Check that the detector's weights are here, or can be fetched."""
+def check_model(name: str, *, ask_hub: bool = True) -> Iterator[Finding]:
+    """Check that the detector's weights are here, or can be fetched: only asking the hub takes time."""
     folder = YARD if name == "yard" else Path(name).expanduser()
     if name == "yard" or folder.is_dir():
         missing = [file for file in MODEL_FILES if not (folder / file).is_file()]
@@ -248,6 +249,8 @@ def check_model(name: str) -> Iterator[Finding]:
         return
     if not missing:
         yield ok("model", f"{name} is in the hub's cache")
+        return
+    if not ask_hub:
         return
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:

@@ -118,13 +118,26 @@ def _cells(text: str) -> str:
     names = [pair and pair[1] for pair in pairs]
     is_number = text.isdecimal() and 1 <= int(text) <= CELLS_MAX
     if not is_number and not (names and all(names) and len(set(names)) == len(names) <= CELLS_MAX):
-        raise ValueError
+        raise ValueError(_cells_mistake(text))
     trees = (
         [] if is_number else sorted({Path(part.partition("=")[2].strip()) for part in text.split(";") if part.strip()})
     )
     if inner := next(((one, two) for one in trees for two in trees if one in two.parents), None):
         raise ValueError(f"{inner[1]} lies in {inner[0]}, so its pictures would be processed twice")
     return text
+
+
+def _cells_mistake(text: str) -> str:
+    """Say which part of `name=folder;name=folder` is wrong; nothing where there is no such part."""
+    parts = [part.partition("=") for part in text.split(";") if part.strip() and "=" in text]
+    for n, (name, _, folder) in enumerate(parts):
+        if not re.fullmatch(r"\s*[a-z0-9_-]+\s*", name):
+            return f"`{name.strip()}` cannot be a cell's name: use a-z, 0-9, _ and -"
+        if not folder.strip():
+            return f"the cell `{name.strip()}` has no folder"
+        if name.strip() in [before.strip() for before, _, _ in parts[:n]]:
+            return f"two cells have the name `{name.strip()}`"
+    return ""
 
 
 REDIS_OPTIONS = (
@@ -595,7 +608,8 @@ def _apply_flow_file(flow: Flow | None, given: dict[str, str]) -> tuple[dict[str
         name = next((n for n in (key, f"hearthwatch_{key}") if n in _FIELDS and n != "hearthwatch_flow"), None)
         if name is None:
             known = [field.removeprefix("hearthwatch_") for field in _FIELDS]
-            lines.append(f"{at}`{key}` is not a setting{did_you_mean(key, known)}")
+            near = did_you_mean(key.lower().removeprefix("hearthwatch_"), known)
+            lines.append(f"{at}`{key}` is not a setting{near}")
             continue
         text = ",".join(map(str, value)) if isinstance(value, list) else _as_text(value)
         if "${" not in text and masked(name.upper(), text) != text:
@@ -748,10 +762,11 @@ def _read(env_file: Path | None, environ: Mapping[str, str] | None) -> dict[str,
         raise SettingsError([f"{env_file} cannot be read: {error}"]) from None
     if env_file and env_file.exists():
         for line in parse_stream(StringIO(env_file.read_text(encoding="utf-8-sig"))):
-            name = re.match(r"\s*(?:export\s+)?(\w+)\s*=", line.original.string)
+            name = re.match(r"\s*(?:export\s+)?(\w+)\s*(=?)", line.original.string)
             if line.error and name and name[1].lower() in _FIELDS:
                 at = f"{env_file}:{line.original.line}: {name[1]}"
-                raise SettingsError([f"{at}: its value cannot be read: close its quote, or leave out what is after it"])
+                fix = "close its quote, or leave out what is after it" if name[2] else f"write {name[1]}=VALUE"
+                raise SettingsError([f"{at}: its value cannot be read: {fix}"])
     both = {**_spelled(file), **_spelled(os.environ if environ is None else environ)}
     return {name: value.strip() for name, value in both.items() if value and value.strip()}
 

@@ -126,6 +126,22 @@ def test_check_warns_of_an_upload_tree_that_is_missing(folder: Path) -> None:
     assert "warning: nowhere cannot be read or is missing: make the folder, or set FOSCAM_BASE_PATH\n" in done.stdout
 
 
+def test_check_warns_of_what_this_machine_has_not(folder: Path) -> None:
+    done = hearthwatch(
+        folder, "check", HEARTHWATCH_CELLS="north=up;south=nowhere", FOSCAM_BASE_PATH="", HEARTHWATCH_DEVICE="cuda:99",
+        HEARTHWATCH_DETECTOR_MODEL="my/model/v2", HEARTHWATCH_DATA_DIR="/proc/data",
+    )  # fmt: skip
+    wanted = (
+        "up cannot be read or is missing: make the folder, or set HEARTHWATCH_CELLS",
+        "nowhere cannot be read or is missing: make the folder, or set HEARTHWATCH_CELLS",
+        r"/proc cannot be written by uid \d+ \(.*\): chown or chmod it, or set HEARTHWATCH_DATA_DIR to another folder",
+        "my/model/v2 is no folder and no hub id: name one with .*, or `yard`",
+        "device `cuda:99`: .*HEARTHWATCH_DEVICE.*",
+    )
+    assert re.fullmatch("".join(f"warning: {line}\n" for line in wanted), done.stdout.partition("11 nodes")[0])
+    assert done.returncode == 0
+
+
 def test_check_warns_of_old_lines_beside_mistakes(folder: Path) -> None:
     (folder / "flow.toml").write_text('extends = "default"\n[redis]\nfrom = "feed"\nchanel = "x"\n')
     done = hearthwatch(folder, "check", "flow.toml")

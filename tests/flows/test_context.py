@@ -125,6 +125,11 @@ def run(pipeline: Pipeline, *arguments: str, script: str = "") -> str:
     return done.stdout
 
 
+def test_a_setting_by_its_name_in_the_environment_gets_that_of_a_flow_file() -> None:
+    text = '[settings]\nHEARTHWATCH_DEVICE = "cpu"\n[cam]\nuse = "files"\n'
+    assert from_text(text).check()[0] == "line 2: `HEARTHWATCH_DEVICE` is not a setting. Did you mean `device`?"
+
+
 def test_what_is_wrong_in_settings_is_reported_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETENTION_DAYS", "3")
     text = """[settings]

@@ -168,6 +168,19 @@ def test_a_cell_inside_of_another_is_a_mistake():
     assert load(None, {"HEARTHWATCH_CELLS": "a=/srv/up;b=/srv/upper;c=/srv/up"}).hearthwatch_cells
 
 
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("north=/a;North Wing=/b", "`North Wing` cannot be a cell's name: use a-z, 0-9, _ and -"),
+        ("north=/a; north=/b", "two cells have the name `north`"),
+        ("north=/a;south=", "the cell `south` has no folder"),
+    ],
+)
+def test_a_wrong_cell_is_named(cells, reason):
+    (line,) = mistakes(HEARTHWATCH_CELLS=cells)
+    assert f" = {cells}: {reason}; allowed: " in line
+
+
 def test_an_address_may_stand_in_brackets_as_in_urls():
     assert load(None, {"HEARTHWATCH_API_HOST": "[::1]"}).hearthwatch_api_host == "::1"
 
@@ -212,6 +225,15 @@ def test_a_file_that_cannot_be_read_is_a_mistake_too(folder):
     (folder / ".env").write_bytes(b"DEBUG=\xff\n")
     with pytest.raises(SettingsError, match=r"^\.env cannot be read"):
         load()
+
+
+def test_a_setting_without_an_equals_sign_is_a_mistake(folder):
+    (folder / ".env").write_text("HEARTHWATCH_API_TOKEN s3cr3t\n")
+    with pytest.raises(SettingsError) as error:
+        load(environ={})
+    assert error.value.mistakes == [
+        ".env:1: HEARTHWATCH_API_TOKEN: its value cannot be read: write HEARTHWATCH_API_TOKEN=VALUE"
+    ]
 
 
 @pytest.mark.parametrize("line", ['export REDIS_URL="redis://:s3cr3t@here/0', "RETENTION_DAYS='7' days"])
