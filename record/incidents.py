@@ -331,6 +331,8 @@ class Incidents:
             if old[id]["status"] != "merged":
                 self.record.execute("UPDATE incidents SET merged_into = ? WHERE merged_into = ?", into_id, id)
                 out += self._set(id, "merged", "incident.merged" if old[id]["revision"] else None, into_id)
+            # events that became part of one which then became part of another before it was ever published
+            self._write_links([(into_id, e.id) for e in events.values() if e.incident_id == id and e.id not in link])
         for id, group in sorted(incidents.items()):
             before = [old[was] for was in {e.incident_id for e in group} if was in old]
             out += self._describe(id, old.get(id), before, any(e.kept for e in group), old_news)

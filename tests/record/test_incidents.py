@@ -17,6 +17,7 @@ from hearthwatch.record.cameras import merge_camera
 from hearthwatch.record.events import delete_events
 from hearthwatch.record.incidents import Incidents, Reach
 from hearthwatch.record.ledger import FoundFile, Ledger
+from hearthwatch.record.read.verify import ROWS
 from hearthwatch.record.units import NEVER
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.case import Facts
@@ -420,6 +421,15 @@ def test_a_kill_at_any_commit_leaves_what_an_uninterrupted_run_gives(tmp_path):
         assert [r for (r,) in revisions] == list(range(1, len(revisions) + 1))
         killed += 1
     assert killed > 3
+
+
+def test_an_event_merged_into_one_that_is_gone_moves_with_its_incident():
+    """It became part of an event that was not published yet, and that one part of another: no row leads there."""
+    site = Site().see("b", 1000).see("b", 1300).see("a", 1310).catch_up()
+    site.record.execute("UPDATE events SET status = 'merged', merged_into = 99, frame_count = 0 WHERE id = 3")
+    site.see("b", 1150, late=200).catch_up()
+    assert site.record.rows("SELECT id, incident_id FROM events") == [(1, 1), (2, 1), (3, 1), (4, 1)]
+    assert not [name for name, sql in ROWS.items() if "incident" in name and site.record.rows(sql)]
 
 
 def test_an_incident_is_closed_by_the_arrival_clock_of_what_decides_frames(tmp_path):
