@@ -21,6 +21,7 @@ from hearthwatch.flows.services import ConsumerThread, JobThread, ServiceThreads
 from hearthwatch.record import Record, now, problems
 from hearthwatch.record.cameras import add_camera, edit_camera
 from hearthwatch.record.conditions import OFF_CHECKS, ON_CHECKS, Conditions
+from hearthwatch.record.connection import last_blocked
 from hearthwatch.record.feed import Feed
 from hearthwatch.schemas import Consumer, Job, JobWorker
 from hearthwatch.schemas.context import Context, InFlight
@@ -330,7 +331,13 @@ def test_a_record_that_was_locked_is_said_once_it_can_be_written(tmp_path, monke
     w = Watched(tmp_path, BATCH)
     other = sqlite3.connect(w.record.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(1.5, other.execute, ("ROLLBACK",))  # SQLite itself waits for a second
+
+    def end_transaction():
+        while not last_blocked(w.record.path):  # SQLite itself waits for a second
+            time.sleep(0.01)
+        other.execute("ROLLBACK")
+
+    release = threading.Thread(target=end_transaction, daemon=True)
     release.start()
     w.record.execute("INSERT INTO cursors VALUES ('bell', 0)")
     release.join()

@@ -207,7 +207,7 @@ def test_a_service_that_hangs_is_asked_again(service, client, pictures):
         return answer(PERSON)
 
     there = service(hang_once)
-    (looked,) = client(there.url, timeout_seconds=0.3).infer(pictures())
+    (looked,) = client(there.url, timeout_seconds=2).infer(pictures())
     assert looked.detections == SEEN and len(there.files) == 2
 
 

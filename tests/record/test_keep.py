@@ -123,6 +123,7 @@ def test_a_job_runs_at_its_start_and_then_at_its_interval(house):
     assert began <= runs[0] and all(b - a >= timedelta(seconds=0.1) for a, b in pairwise(runs))
     runs.clear()
     thread = started(Work(work=lambda now, stop: runs.append(now)), house)
+    assert until(lambda: runs)
     time.sleep(0.3)
     stop(thread)
     assert len(runs) == 1

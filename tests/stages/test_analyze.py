@@ -244,7 +244,6 @@ def test_a_server_that_is_away_is_waited_for_and_nothing_is_counted(cameras, ana
 def test_a_server_that_went_silent_gives_its_questions_back(cameras, analyst, monkeypatch):
     """Not after their whole time-out, and not at their expense; a server that is just slow may finish."""
     monkeypatch.setattr(analyst_module, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(client_module, "PROBE_SECONDS", 0.3)
     waiting = cases(cameras, 2)
     with Standin(["slow:2"]) as server:
         a = analyst(server)
@@ -256,6 +255,7 @@ def test_a_server_that_went_silent_gives_its_questions_back(cameras, analyst, mo
             a.submit(case)
         server.wait_for(2)
         server.deaf()
+        monkeypatch.setattr(client_module, "PROBE_SECONDS", 0.3)
         assert [outcome for _, outcome in all_done(a, 2)] == [None, None]
         assert a.capacity() == 0
 

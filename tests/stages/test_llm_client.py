@@ -16,7 +16,7 @@ SCHEMA = {"type": "object", "properties": {"risk_score": {"type": "integer", "mi
 QUESTION = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "{}"}]
 
 
-def ask(url, timeout_seconds=5.0, **options):
+def ask(url, timeout_seconds=20.0, **options):
     async def once():
         client = Client(url, timeout_seconds=timeout_seconds, **options)
         try:
@@ -66,7 +66,6 @@ def test_a_question_is_asked_as_vllm_wants_it(url):
         (503, Unavailable, "answers 503"), (429, Unavailable, "busy"), (408, Unavailable, "408"), (425, Unavailable, "425"),
         (404, Unavailable, "do NEMOTRON_URL and HEARTHWATCH_NEMOTRON_MODEL"), (401, Unavailable, "401"), (307, Unavailable, "307"),
         (500, Failed, "answers 500"), ("drop", Failed, "connection broke"), ("half", Failed, "connection broke"),
-        ("hang", Failed, "no answer within 0.3 s"), ("drip", Failed, "no answer within 0.3 s"), ("slow:9", Failed, "no answer"),
         (400, Permanent, "answers 400"), (422, Permanent, "as the script says"),
         ("truncate", Wrong, "finish_reason = 'length'"), ("garbage", Wrong, "no JSON"), ("prose", Wrong, "no JSON"),
         ("array", Wrong, "no JSON object"),
@@ -77,8 +76,15 @@ def test_every_way_to_fail_says_who_is_to_blame(word, kind, says):
         Standin([word]) as server,
         pytest.raises(Failed if kind is not Unavailable else Unavailable, match=says) as error,
     ):
-        ask(server.url, timeout_seconds=0.3)
+        ask(server.url)
     assert error.type is kind
+
+
+@pytest.mark.parametrize("word", ["hang", "drip", "slow:9"])
+def test_what_takes_too_long_is_no_answer(word):
+    with Standin([word]) as server, pytest.raises(Failed, match=r"no answer within 0\.3 s") as error:
+        ask(server.url, timeout_seconds=0.3)
+    assert error.type is Failed
 
 
 def test_a_web_page_in_place_of_an_answer_is_a_server_to_wait_for():

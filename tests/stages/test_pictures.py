@@ -564,7 +564,6 @@ def test_a_live_queue_learns_by_itself_that_the_model_reads_pictures_and_is_aske
 
 
 def test_a_disk_that_hangs_costs_one_event_its_pictures_and_no_other(cameras, monkeypatch):
-    monkeypatch.setattr("hearthwatch.stages.llm_queue.DRAW_SECONDS_MAX", 0.2)
     visit(cameras)
     hung, (case,) = threading.Event(), Verdicts(cameras.record, UTC).due(1)
     where = context(cameras.record.path.parent, cameras.record.path.name)
@@ -582,7 +581,9 @@ def test_a_disk_that_hangs_costs_one_event_its_pictures_and_no_other(cameras, mo
             queue.close()
 
     with Standin(["ok", saying()], pictures=True) as server:
-        assert ask(server, first) == "unverified"
+        with monkeypatch.context() as patch:
+            patch.setattr("hearthwatch.stages.llm_queue.DRAW_SECONDS_MAX", 0.2)
+            assert ask(server, first) == "unverified"
         assert ask(server, next(reads)) == "confirmed"  # though the first thread still hangs
     hung.set()
 
