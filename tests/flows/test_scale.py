@@ -32,7 +32,10 @@ use = "tests.support.null_detector:NullDetector"
 boxes = 1
 
 [batch]
-{QUICK}"""
+{QUICK}
+[duckdb]
+interval_seconds = 0.5
+"""
 
 
 def blocks(kind):
@@ -49,6 +52,10 @@ def upload(p, cameras=CAMERAS, rounds=range(3), apart=40):
 
 def stream(server, channel="security_events"):
     return [json.loads(fields["data"]) for _, fields in server.client().xrange(f"{channel}:stream")]
+
+
+def feed_of(pipeline):
+    return [json.loads(payload) for (payload,) in pipeline.rows("SELECT payload FROM feed ORDER BY seq")]
 
 
 # -- clusters
@@ -107,10 +114,7 @@ def test_two_cells_share_a_redis_with_a_channel_each(tmp_path):
             for i, site in enumerate(("north", "south"))
         }  # fmt: skip
         for site, cell in cells.items():
-            cell.until_quiet()
-            feed = [json.loads(payload) for (payload,) in cell.rows("SELECT payload FROM feed ORDER BY seq")]
-            cell.until(lambda site=site, feed=feed: stream(server, site) == feed)
-            cell.stop()
+            cell.until_quiet().until(lambda site=site, cell=cell: stream(server, site) == feed_of(cell)).stop()
         batches = {site: {m["batch_id"] for m in stream(server, site) if "batch_id" in m} for site in cells}
     assert all(batches.values()) and not batches["north"] & batches["south"]
 
@@ -163,8 +167,9 @@ def test_seeing_runs_apart_from_judging_telling_and_keeping(tmp_path):
             "SELECT count(*) FROM events WHERE status = 'open' OR status = 'closed' AND analysis_status = 'pending'"
         )
         see.until(lambda: see.rows(waiting) == [(0,)])
-        feed = [json.loads(payload) for (payload,) in see.rows("SELECT payload FROM feed ORDER BY seq")]
-        see.until(lambda: stream(server) == feed)
+        see.until(lambda: stream(server) == feed_of(see))
+        feed = feed_of(see)
+        see.until(lambda: not see.rows("SELECT 1 FROM dirty_hours WHERE kind = 'frames'"))
         see.stop(), rest.stop()
     with duckdb.connect(see.data / "analytics.duckdb", read_only=True) as db:
         assert db.execute("SELECT count(*) FROM frames").fetchall() == [(files,)]
