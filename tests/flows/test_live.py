@@ -72,7 +72,7 @@ def test_what_came_while_nothing_ran_is_taken_in_by_order_of_arrival(pipeline):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_stop_is_clean_and_quick_and_nothing_is_lost(pipeline, resume, number):
-    p = old(pipeline(options="slow_seconds = 0.01"), 100, tag="slow").start(resume=resume)
+    p = old(pipeline(options="slow_seconds = 0.02"), 100, tag="slow").start(resume=resume)
     p.until(lambda: p.states().get("settled", 0) > 3)
     assert p.signal(number).wait() == 0, p.said()
     assert p.states()["settled"] < 100, "this was no stop under load"

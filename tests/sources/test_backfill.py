@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Pipeline]:
     """One whose detector takes its time with pictures that have `slow` in their path."""
-    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.01")
+    pipeline = Pipeline(tmp_path, batch=OPTIONS, options="slow_seconds = 0.03")
     yield pipeline
     pipeline.kill()
 
