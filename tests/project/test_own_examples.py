@@ -82,7 +82,7 @@ def test_each_passes_the_kit(installed: Path, tmp_path: Path) -> None:
 
     with HttpEar(pages={"/snap.jpg": b"\xff\xd8 a picture"}) as camera:
         source = Snapshots(url=f"{camera.url}/snap.jpg", camera="Gate", folder=tmp_path, every_seconds=0.01)
-        first = check_source(source, batches_max=20)[0]
+        first = check_source(source, batches_max=100)[0]  # its thread has five seconds for a picture
     assert first.camera == "Gate" and Path(first.path).read_bytes() == b"\xff\xd8 a picture"
 
 
