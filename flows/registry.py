@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import NamedTuple
 
 from hearthwatch.flows.legacy_imports import legacy_imports
@@ -91,6 +92,15 @@ def load(use: str) -> type[Component]:
     return _import(known[use].target)
 
 
+def _import_fix(module_name: str, name: str, error: BaseException) -> str:
+    """Say what to do where it is the module that is named wrong or missing, not what it imports."""
+    if "/" in module_name or module_name.endswith(".py"):
+        return f": name the module and not its file, `{Path(module_name).stem}:{name}`"
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+        return f": put `{error.name}.py` into the folder where you start, or install its package"
+    return ""
+
+
 def _import(target: str) -> type[Component]:
     module_name, _, name = target.partition(" ")[0].partition(":")
     try:
@@ -99,7 +109,9 @@ def _import(target: str) -> type[Component]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plug-in's import does, it is reported
-        raise RegistryError(f"cannot import `{module_name}`: {type(error).__name__}: {error}") from error
+        raise RegistryError(
+            f"cannot import `{module_name}`: {type(error).__name__}: {error}{_import_fix(module_name, name, error)}"
+        ) from error
     kinds = {
         key: value for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Component)
     }

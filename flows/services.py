@@ -38,6 +38,12 @@ from hearthwatch.sources.one_partition import OnePartitionSource
 
 log = logging.getLogger(__name__)
 
+BUGS = (
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+)  # logged with the line that raised it: no outage is one of these
 MESSAGES_MAX = 100  # per `deliver`: about 100 kB of JSON, and what is repeated at most after a failure
 RESUMED_MAX = 200  # messages passed to a consumer's `resume`
 IDLE_SECONDS = 1.0  # reads the feed this often by itself, should the dataflow's thread be busy for long
@@ -310,7 +316,8 @@ class ConsumerThread(SupervisedThread):
             except Exception as error:
                 self.error = f"{type(error).__name__}: {error}"
                 if not failures:
-                    log.warning("%s: %s; trying again until it works", self.name, self.error)
+                    is_bug = isinstance(error, BUGS)
+                    log.warning("%s: %s; trying again until it works", self.name, self.error, exc_info=is_bug)
                 failures += 1
                 if not isinstance(error, RecordError):
                     with suppress(RecordError):

@@ -156,6 +156,20 @@ class Stumbles(Good):
         return items if items else [None]  # type: ignore[list-item]
 
 
+class Returnless(Good):
+    """Forgets to return."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return None  # type: ignore[return-value]
+
+
+class OnlyFinds(Good):
+    """Drops the pictures in which nothing was found."""
+
+    def process(self, items: list[Detected]) -> list[Detected]:
+        return [item for item in items if item.detections]
+
+
 class Lies(Good):
     """Emits something else."""
 
@@ -175,6 +189,8 @@ class Lies(Good):
         (Empties(), "Empties.process changed the list"),
         (Remembers(), "Remembers answers differently when asked one by one"),
         (Stumbles(), "Stumbles.process([]) has to return an empty list"),
+        (Returnless(), "Returnless.process([]) has to return an empty list, it returned None"),
+        (OnlyFinds(), "OnlyFinds was given frames [1, 2, 3, 4, 5] and returned [1, 2, 3, 5]"),
         (Lies(), "Lies emits"),
         (Batch(), "Batch has its own `attach`"),
     ],

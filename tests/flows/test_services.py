@@ -149,6 +149,22 @@ def test_what_could_not_be_delivered_comes_again(path: Path, caplog: pytest.LogC
     assert told[0] == "bell: ConnectionError: nobody at home; trying again until it works"
     assert told[1].startswith("bell works again after")
     assert len(told) == 2  # once for an outage, however long it was
+    assert "Traceback" not in caplog.text, "an outage is no mistake of the program"
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_consumer_is_logged_with_its_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tries = iter([AttributeError("'Event' object has no attribute 'sumary'")])
+
+    def mistaken() -> None:
+        if error := next(tries, None):
+            raise error
+
+    b = bell(mistaken)
+    with caplog.at_level("INFO"), Listening(path, b):
+        happen(path, 1)
+        wait_for(b, lambda: len(b.heard) == len(seqs(path)))
+    assert "in mistaken\n    raise error" in caplog.text
 
 
 def test_what_was_not_delivered_before_the_end_comes_at_the_next_start(path: Path) -> None:
