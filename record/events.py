@@ -178,12 +178,9 @@ class RevisionWriter:
             facts = self.facts(event)
             self._publish(facts, "event.raised", judged.judge.verdict(facts), "analysis_status = ?", self.verdict_due)
 
-    def _read_judged(self, event: int) -> _Judged:
-        """Let a new judge take in the pictures of an event."""
-        rows = self.record.rows(
-            f"SELECT f.captured_at, f.id, d.object_type, count(*) FROM frames f JOIN detections d ON {BOXES_OF_FRAME} "
-            "WHERE f.event_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2", event,
-        )  # fmt: skip
+    def _read_judged(self, event: int, seen: Sequence[Sighting] = ()) -> _Judged:
+        """Let a new judge take in the pictures of an event; `seen`: their boxes, if they were read already."""
+        seen = seen or self._sightings(event)
         surroundings = read_surroundings(self.record, event)
         camera, started_at = surroundings.camera_id, surroundings.started_at
         self._forget_later(camera, started_at)
@@ -192,13 +189,16 @@ class RevisionWriter:
             judged = self._judged.get(before[0]) or self._read_judged(before[0])
             surroundings = replace(surroundings, before=judged.judge.handover())
         judge = self.judge(surroundings)
-        for (at, frame), kinds in groupby(rows, key=lambda row: row[:2]):
-            judge.add(at, {kind: n for *_, kind, n in kinds}, partial(self._sightings, "f.id", frame))
+        for (at, _), group in groupby(seen, key=lambda s: (s.at, s.frame_id)):
+            boxes = tuple(group)
+            judge.add(at, Counter(s.object_type for s in boxes), partial(tuple, boxes))
         by_rules = self.record.one(
             "SELECT risk_score FROM event_history WHERE event_id = ? AND NOT shadow AND analyzer = 'rules' ORDER BY revision DESC", event
         )  # fmt: skip
         score = by_rules[0] if by_rules else 0
-        self._judged[event] = judged = _Judged(judge, rows[-1][:2], _floor(score), camera, started_at)
+        self._judged[event] = judged = _Judged(
+            judge, (seen[-1].at, seen[-1].frame_id), _floor(score), camera, started_at
+        )
         self._newest[camera] = max(started_at, self._newest.get(camera, started_at))
         return judged
 
@@ -212,7 +212,8 @@ class RevisionWriter:
 
     def _verdict(self, facts: Facts) -> Verdict:
         """Return the rules' verdict over all of an event's frames."""
-        return (self._judged.get(facts.event_id) or self._read_judged(facts.event_id)).judge.verdict(facts)
+        judged = self._judged.get(facts.event_id) or self._read_judged(facts.event_id, facts.sightings)
+        return judged.judge.verdict(facts)
 
     def close(self, event: int, *, seal: bool = True) -> None:
         """Close an event that no frame can join on time any more, with the rules' verdict over the whole batch.
@@ -224,7 +225,8 @@ class RevisionWriter:
         sql = "SELECT analyzer, analysis_status = 'done' AND json_extract(analysis, '$.frames') = frame_count FROM events WHERE id = ?"
         analyzer, is_judged = self.record.one(sql, event)
         keep = analyzer == "nemotron" and self.verdict_due == "pending"  # judged before: kept until judged again
-        facts, rules = self.facts(event), (self._judged.get(event) or self._read_judged(event)).judge
+        facts = self.facts(event)
+        rules = (self._judged.get(event) or self._read_judged(event, facts.sightings)).judge
         self._publish(
             facts, "event.closed", None if keep else rules.verdict(facts),
             "status = 'closed', sealed = max(sealed, ?), ended_at = last_at, closed_at = ?, analysis_status = ?, attempts = 0, "
@@ -276,15 +278,13 @@ class RevisionWriter:
         width, height = self.record.one(
             "SELECT width, height FROM frames WHERE event_id = ? ORDER BY captured_at DESC LIMIT 1", event
         )
-        return Facts(
-            event, camera_id, name, first, last, n, width or 0, height or 0, self._sightings("f.event_id", event)
-        )
+        return Facts(event, camera_id, name, first, last, n, width or 0, height or 0, self._sightings(event))
 
-    def _sightings(self, column: str, id: int) -> tuple[Sighting, ...]:
-        """Read the boxes of the frames with this value in this column, in order."""
+    def _sightings(self, event: int) -> tuple[Sighting, ...]:
+        """Read the boxes of an event's frames, in order."""
         rows = self.record.rows(
             "SELECT d.id, f.captured_at, d.object_type, d.confidence, d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height, d.attributes "
-            f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE {column} = ? ORDER BY f.captured_at, d.id", id,
+            f"FROM frames f JOIN detections d ON {BOXES_OF_FRAME} WHERE f.event_id = ? ORDER BY f.captured_at, d.id", event,
         )  # fmt: skip
         return tuple(map(Sighting._make, rows))
 
