@@ -138,6 +138,8 @@ class Discovery(threading.Thread):
         self.failure: BaseException | None = None
         self.read_early: Callable[[list[File]], None] = lambda files: None
         """Called with files that get their row now."""
+        self.decode_early: Callable[[list[File]], None] = lambda files: None
+        """Called with those of them that inotify reported: what ends the process is found by a sweep next time."""
         self.is_mine: Callable[[str], bool] | None = None
         """Whether this cell takes in pictures of a camera's folder, where several share the tree."""
         self.last_seen_elsewhere: Callable[[], Mapping[tuple[str, int | None], int]] = dict
@@ -167,6 +169,11 @@ class Discovery(threading.Thread):
     def caught_up_at(self, now: int) -> int | None:
         """Return since when (microseconds) all that was complete, but for the backlog, is in the ledger; None: never yet."""
         return now if not self._busy and self._hints.empty() else self._caught_up_at
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether rows are being written."""
+        return self._busy
 
     @property
     def waiting(self) -> bool:
@@ -201,7 +208,7 @@ class Discovery(threading.Thread):
             self._close_watcher()
             self.ledger.record.close()
 
-    def _take(self, files: list[File]) -> None:
+    def _take(self, files: list[File], reported: bool = False) -> None:
         """Give live pictures their rows; what is too much of one camera waits behind them."""
         if files:
             undecided, live = Counter(self.ledger.undecided()), []
@@ -213,6 +220,8 @@ class Discovery(threading.Thread):
                 else:
                     live.append(file)
             self.read_early(live)
+            if reported:
+                self.decode_early(live)
             self._write(live, dict.fromkeys(self._backlog.cameras, 1))
 
     def _write(self, files: list[File], behind: dict[str, int]) -> None:
@@ -304,7 +313,7 @@ class Discovery(threading.Thread):
                     ready.append(file)
                 else:
                     self._wait(file, closed=True)
-        self._take(ready)
+        self._take(ready, reported=True)
 
     # -- files that may still grow
 

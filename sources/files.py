@@ -40,6 +40,7 @@ from hearthwatch.sources.inflight import BatchSizeController, FramesInFlight, is
 from hearthwatch.sources.intake import STAGE, CaptureClock
 from hearthwatch.sources.one_partition import OnePartitionSource
 from hearthwatch.sources.prefetch import Prefetcher
+from hearthwatch.sources.tree import File
 
 PREFETCH_BATCHES = 4  # a slow detector needs no more decoded pictures than this; the memory is better left to others
 IDLE_SECONDS = 0.01  # what `wake` does not announce: a decision that a repeated picture waits for, room in `detect`
@@ -109,6 +110,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             self.discovery.is_mine = Placement(context.cell, context.cells, context.wanted_cells).is_mine
             self.discovery.last_seen_elsewhere = partial(last_seen_elsewhere, context.cell, context.cells)
         self.discovery.read_early = self.prefetcher.read_early
+        self.discovery.decode_early = self._decode_early
         self.detector = context.detector
         self.duplicates = DuplicateFinder(record, context.base_path, context.zone)
         self.ready = deque[Ready]()
@@ -134,7 +136,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
             self.prefetcher.polled_at = time.monotonic()
         if self.detector.is_remote:
             self.in_flight.forgive(self.detector.ids)
-        if not (self.prefetcher or self.more):
+        if not (self.prefetcher or self.more or self.discovery.is_busy):
             self.prefetcher.forget_early()
         frames = self._take_frames(min(room, self.batch_size.limit)) if room else []
         self.awake = None if frames else datetime.now(UTC) + timedelta(seconds=IDLE_SECONDS)
@@ -152,6 +154,11 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.prefetcher.close()
         self.ledger.record.close()
         self.lock.release()
+
+    def _decode_early(self, files: list[File]) -> None:
+        """Decode pictures while their rows are written, unless others are in flight, which would be blamed; on discovery's thread."""
+        if self.in_flight.is_empty() and not self.ready:
+            self.prefetcher.decode_early(files)
 
     def _prefetch(self) -> None:
         """Start decoding what comes next, as far as there is room."""

@@ -64,6 +64,10 @@ class FramesInFlight:
             self.ledger.forget_starts(self._noted)
             self._noted = 0
 
+    def is_empty(self) -> bool:
+        """Whether none was emitted that may be undecided."""
+        return not self._emitted
+
     def undecided(self) -> int:
         """Return how many of those that were emitted are not decided."""
         self._drop_decided()

@@ -1,8 +1,9 @@
 """Read and decode pictures ahead of their turn, on a thread pool; they come out in the order in which they went in.
 
 Bounded in bytes, so that a burst of large pictures waits on disk and not in memory. What is decoded and was not taken at
-a stop is decoded again at the next start. While the detector is slow, files are read as soon as they are discovered, long
-before they are decoded: a camera may replace its `snapshot.jpg` every second.
+a stop is decoded again at the next start. What is discovered while nothing waits is decoded while its row is being written. While the
+detector is slow, files are read as soon as they are discovered, long before they are decoded: a camera may replace its `snapshot.jpg`
+every second.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from hearthwatch.gpu.decode import DecodedPicture, PictureError, open_picture, read_picture
 from hearthwatch.record.ledger import LedgerEntry
-from hearthwatch.record.paths import unescape
+from hearthwatch.record.paths import escape, unescape
 from hearthwatch.schemas.context import NoTimings, Timings
 from hearthwatch.sources.tree import File
 
@@ -39,8 +40,11 @@ MISSING_SECONDS = 1.0  # how often a picture is tried again whose whole tree is 
 class _Decoding:
     """One picture on its way through the threads. `data`: its file, if that was read early. `busy`: until it is decoded."""
 
-    entry: LedgerEntry
-    data: bytes | None
+    path: str
+    size: int
+    data: bytes | None = None
+    entry: LedgerEntry | None = None
+    """Its row; None: that is not written yet."""
     opened: DecodedPicture | OSError | None = None
     busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,7 +66,7 @@ class Prefetcher:
         self._closing = threading.Event()
         self.polled_at = 0.0
         """When the source was polled last and had room, in monotonic seconds."""
-        self._early: dict[File, bytes] = {}
+        self._early: dict[File, bytes | _Decoding] = {}
         self._early_bytes = 0
         self._turn = threading.Lock()
         for thread in self._pool:
@@ -78,10 +82,26 @@ class Prefetcher:
 
     def put(self, entry: LedgerEntry, decode: bool = True) -> None:
         """Queue an entry; without `decode` its file is not opened."""
-        decoding = _Decoding(entry, self._take_early(entry) if self._early else None)
+        early = self._take_early(entry) if self._early else None
+        if isinstance(early, _Decoding) and decode:
+            early.entry = entry
+            self._queue.append(early)
+            return
+        decoding = _Decoding(entry.frame.path, entry.size, early if isinstance(early, bytes) else None, entry)
         self._queue.append(decoding)
         if decode:
             decoding.busy.acquire()
+            self._work.put(decoding)
+
+    def decode_early(self, files: Sequence[File]) -> None:
+        """Decode these, whose rows are being written, if nothing else is being decoded. For discovery's thread."""
+        if len(files) > self.threads or self._early or self._queue:
+            return
+        for file in files:
+            decoding = _Decoding(escape(file.path), file.size)
+            decoding.busy.acquire()
+            with self._turn:
+                self._early[file] = decoding
             self._work.put(decoding)
 
     def read_early(self, files: Iterable[File]) -> None:
@@ -95,15 +115,15 @@ class Prefetcher:
                         self._early_bytes += len(data)
 
     def forget_early(self) -> None:
-        """Drop what was read early and never queued."""
+        """Drop what was read or decoded early and never queued."""
         with self._turn:
             self._early, self._early_bytes = {}, 0
 
-    def _take_early(self, entry: LedgerEntry) -> bytes | None:
+    def _take_early(self, entry: LedgerEntry) -> bytes | _Decoding | None:
         with self._turn:
-            data = self._early.pop(File(entry.mtime_ns, unescape(entry.frame.path), entry.size), None)
-            self._early_bytes -= len(data or b"")
-            return data
+            early = self._early.pop(File(entry.mtime_ns, unescape(entry.frame.path), entry.size), None)
+            self._early_bytes -= len(early) if isinstance(early, bytes) else 0
+            return early
 
     def take(self, limit: int) -> list[tuple[LedgerEntry, DecodedPicture | None]]:
         """Take what is ready at the front, at most `limit`."""
@@ -117,6 +137,7 @@ class Prefetcher:
             if first.opened:
                 size = first.opened.nbytes
                 self._typical = max(size, self._typical + (size - self._typical) / 16, 1.0)
+            assert first.entry
             out.append((first.entry, first.opened))
         return out
 
@@ -124,32 +145,33 @@ class Prefetcher:
         """Decode what was put, on one of the threads."""
         while (decoding := self._work.get()) and not self._closing.is_set():
             try:
-                decoding.opened = self._decode(decoding.entry, decoding.data)
+                decoding.opened = self._decode(decoding.path, decoding.size, decoding.data)
             except OSError as error:  # out of a resource; raised where it is taken
                 decoding.opened = error
             decoding.busy.release()
-            self.wake.set()
+            if decoding.entry:  # else whoever writes its row will
+                self.wake.set()
 
-    def _decode(self, entry: LedgerEntry, data: bytes | None) -> DecodedPicture:
+    def _decode(self, relative: str, size: int, data: bytes | None) -> DecodedPicture:
         """Decode a picture. If the whole tree is missing, the file did not vanish: wait until it is there again."""
-        path = os.path.join(self.base, unescape(entry.frame.path))  # noqa: PTH118  (pathlib has no bytes)
+        path = os.path.join(self.base, unescape(relative))  # noqa: PTH118  (pathlib has no bytes)
         began = time.perf_counter()
-        opened = open_picture(path, entry.size, data)
+        opened = open_picture(path, size, data)
         self.timings.add("decode", [time.perf_counter() - began])
-        if opened.content_hash is None and not entry.frame.path.startswith("/"):
-            while self._is_tree_missing(entry) and not self._closing.wait(MISSING_SECONDS):
+        if opened.content_hash is None and not relative.startswith("/"):
+            while self._is_tree_missing(relative) and not self._closing.wait(MISSING_SECONDS):
                 pass
-            opened = open_picture(path, entry.size)
+            opened = open_picture(path, size)
         return opened
 
-    def _is_tree_missing(self, entry: LedgerEntry) -> bool:
+    def _is_tree_missing(self, relative: str) -> bool:
         try:
             with os.scandir(self.base) as tree:
                 missing = next(tree, None) is None  # what an unmounted folder looks like
         except OSError:
             missing = True
         if missing and not self._warned:
-            log.warning("%s is missing or empty: %s waits for it", os.fsdecode(self.base), entry.frame.path)
+            log.warning("%s is missing or empty: %s waits for it", os.fsdecode(self.base), relative)
         self._warned = missing
         return missing
 

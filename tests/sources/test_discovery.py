@@ -97,6 +97,24 @@ def house(tmp_path):
     house.record.close()
 
 
+def test_only_what_inotify_reports_is_decoded_before_its_row_is_written(house):
+    """A picture that ends the process while it is decoded is found by a sweep next time, and then it has a row to count its starts."""
+    house.put("a/old.jpg", mtime=OLD)
+    early = []
+    with house.looking(TOLD) as thread:
+        thread.decode_early = early.extend
+        house.put("a/new.jpg")
+        house.told("a/old.jpg", "a/new.jpg")
+        assert [file.path for file in early] == [b"a/new.jpg"]
+    house.put("a/later.jpg")
+    with house.looking(notify=False) as thread:
+        thread.decode_early = early.extend
+        house.told("a/old.jpg", "a/new.jpg", "a/later.jpg")
+        house.put("a/last.jpg")
+        house.told("a/old.jpg", "a/new.jpg", "a/later.jpg", "a/last.jpg")
+    assert [file.path for file in early] == [b"a/new.jpg"]
+
+
 def test_what_came_while_nothing_ran_is_taken_in_order_of_arrival(house):
     house.put("a/third.jpg", mtime=OLD + 3)
     house.put("b/first.jpg", mtime=OLD + 1)

@@ -23,6 +23,7 @@ from hearthwatch.sources import files
 from hearthwatch.sources.files import Files
 from hearthwatch.sources.inflight import IN_FLIGHT_MAX, BatchSizeController, FramesInFlight
 from hearthwatch.sources.prefetch import Prefetcher
+from hearthwatch.sources.tree import File
 from tests.support.pipeline import Ended, Pipeline, name, picture
 
 QUICK = "sweep_seconds = 0.2\nsettle_seconds = 0.3\nstill_seconds = 0.6"
@@ -383,6 +384,38 @@ def test_pictures_come_out_in_the_order_they_went_in(tmp_path):
     prefetcher.close()
     assert [entry.frame.id for entry, _ in out] == list(range(1, 31))
     assert [opened is None for _, opened in out] == [i == 5 for i in range(1, 31)]
+    ledger.record.close()
+
+
+def test_what_is_reported_while_nothing_waits_is_decoded_before_it_has_its_row(tmp_path):
+    ledger = ledger_of(tmp_path, 3)
+    (tmp_path / "c").mkdir()
+    for n in (1, 2, 3):
+        (tmp_path / "c" / f"{n}.jpg").write_bytes(picture(str(n)))
+    first, second, third = (entry._replace(size=len(picture(str(n)))) for n, entry in enumerate(ledger.todo(0, 3), 1))
+    file = {e.frame.id: File(e.mtime_ns, os.fsencode(e.frame.path), e.size) for e in (first, second, third)}
+    with closing(Prefetcher(os.fsencode(tmp_path), 1)) as prefetcher:
+        prefetcher.decode_early([file[1], file[2]])  # more than there are threads: in their turn
+        prefetcher.decode_early([file[1]])
+        with prefetcher._early[file[1]].busy:  # until it is decoded
+            assert not prefetcher.wake.is_set(), "there is no row to take yet"
+        prefetcher.decode_early([file[2]])  # one is early already
+        (tmp_path / "c/1.jpg").unlink()
+        (tmp_path / "c/2.jpg").unlink()
+        prefetcher.put(first)
+        ((entry, opened),) = prefetcher.take(7)
+        assert entry == first and opened.error is None and opened.width
+        prefetcher.put(second)
+        while prefetcher:
+            for _, opened in decoded(prefetcher):
+                assert opened.error.reason == VANISHED
+        prefetcher.decode_early([file[3]])
+        prefetcher.forget_early()  # its row was there before
+        (tmp_path / "c/3.jpg").unlink()
+        prefetcher.put(third)
+        while prefetcher:
+            for _, opened in decoded(prefetcher):
+                assert opened.error.reason == VANISHED
     ledger.record.close()
 
 
