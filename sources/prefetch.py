@@ -149,7 +149,7 @@ class Prefetcher:
             except OSError as error:  # out of a resource; raised where it is taken
                 decoding.opened = error
             decoding.busy.release()
-            if decoding.entry:  # else whoever writes its row will
+            if decoding.entry:  # else it is taken once it has its row
                 self.wake.set()
 
     def _decode(self, relative: str, size: int, data: bytes | None) -> DecodedPicture:
