@@ -23,7 +23,7 @@ from hearthwatch.record.feed import append
 from hearthwatch.record.incidents import release_events
 from hearthwatch.record.surroundings import previous_event, read_surroundings
 from hearthwatch.record.thumbnails import path, url
-from hearthwatch.record.units import BOXES_OF_FRAME, box_ids
+from hearthwatch.record.units import BOXES_OF_FRAME, DAY, box_ids
 from hearthwatch.record.witness import Restored, last_restore
 from hearthwatch.schemas.case import Facts, Sighting, Signature, Surroundings
 from hearthwatch.schemas.items import (
@@ -262,11 +262,14 @@ class RevisionWriter:
         sql = "SELECT revision, camera_id, started_at FROM events WHERE id = ?"
         revision, camera, started_at = self.record.one(sql, event)
         self._forget_later(camera, started_at)
-        if revision == 0:
-            self.record.execute("DELETE FROM events WHERE id = ?", event)  # never published
-        else:
+        merged = [event]
+        if revision == 0:  # never published: those that were merged into it follow it
+            sql = "SELECT id FROM events WHERE started_at BETWEEN ? AND ? AND merged_into = ?"
+            merged = [id for (id,) in self.record.rows(sql, started_at - DAY, started_at + DAY, event)]
+            self.record.execute("DELETE FROM events WHERE id = ?", event)
+        for id in merged:
             self._add_revision(
-                event, "event.merged", None, (), "status = 'merged', frame_count = 0, merged_into = ?", into
+                id, "event.merged", None, (), "status = 'merged', frame_count = 0, merged_into = ?", into
             )
 
     def facts(self, event: int) -> Facts:

@@ -126,6 +126,19 @@ def content(run):
 
 
 @pytest.mark.slow
+def test_an_event_merged_into_one_that_was_never_published_follows_it():
+    """The second part of a window becomes an event only when it closes; one that was merged into it is told where it went."""
+    seen = [(at, at) for at in range(1000, 1090, 5)]
+    late = [(980, 1100), (1116, 1116), (1100, 1118), (960, 1120)]  # cuts it; comes 31 s later; joins both; cuts again
+    run = Run(seen + late, rules=Cut(90 * S, 30 * S, 1000 * S))
+    merged = run.record.rows("SELECT id, merged_into FROM events WHERE status = 'merged'")
+    assert merged and {into for _, into in merged} <= {*run.events}
+    said = run.record.rows(
+        "SELECT event_id, payload ->> '$.merged_into' FROM feed WHERE type = 'event.merged' ORDER BY seq"
+    )
+    assert dict(said) == dict(merged) and len(said) == 2
+
+
 @thorough
 @given(gaps, randoms)
 def test_frames_that_arrive_at_once_in_any_order_are_cut_as_if_sorted(g, rnd):

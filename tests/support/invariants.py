@@ -39,6 +39,8 @@ def check_conservation(record):
     counters = record.counters()
     assert all(states.get(s, 0) == counters[s] for s in ("discovered", "settled", "quarantined")), (states, counters)
     assert counters["detections"] == record.one("SELECT count(*) FROM detections")[0]
+    gone = "SELECT id, merged_into FROM events e WHERE merged_into IS NOT NULL AND NOT EXISTS (SELECT 1 FROM events WHERE id = e.merged_into)"
+    assert not record.rows(gone), "merged into an event that does not exist"
     assert counters["events"] == record.one("SELECT count(*) FROM events WHERE status <> 'merged'")[0]
     wrong = "SELECT count(*) FROM frames f WHERE (event_id IS NOT NULL) <> EXISTS (SELECT 1 FROM detections d WHERE d.frame_id = f.id)"
     assert record.one(wrong)[0] == 0
