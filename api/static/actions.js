@@ -19,8 +19,10 @@ export function toast(text, undo) {
   clearTimeout(fading);
   put($("toast"), text, " ", undo && h("button.quiet", { type: "button", data: { do: "undo" } }, "Undo ", h("kbd", "u")));
   $("toast").hidden = false;
-  fading = setTimeout(() => { $("toast").hidden = true; }, TOAST_MS);
+  fading = setTimeout(dismissToast, TOAST_MS);
 }
+/** Hide the message: it is old, or not true any more. */
+export const dismissToast = () => { $("toast").hidden = true; };
 
 const events = () => [...state.event ? [state.event] : [], ...state.incident?.events ?? [], ...state.past?.items ?? []];
 const all = () => [...events(), ...listed(), ...state.incident ? [state.incident] : []];
@@ -106,7 +108,7 @@ export async function reviewShown() {
 }
 export async function undo(keys = state.undo.pop() ?? (state.event?.reviewed ? [key(state.event)] : [])) {
   if (!keys.length) return;
-  $("toast").hidden = true;
+  dismissToast();
   if (keys.answer) {
     const { id } = await keys.learned, waited = !id && drop("POST", `api/events/${keys.answer}/feedback`); // it may have been sent since
     const stands = id ?? (!waited && (await request("GET", "api/feedback")).feedback.find((f) => f.event_id === keys.answer)?.id);

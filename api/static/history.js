@@ -80,7 +80,7 @@ export function drawPast() {
   put($("history"),
     searched ? found(past, searched) : [calendar(past), tools(past)],
     !searched && param("show") === "pictures" ? reels(past) : past.items.length > 0 ? [h("ol.cards", past.items.map(card)), past.cursor && older()]
-      : h("div.empty", h("h3", searched ? "Nothing found" : "No incidents"), h("p", searched ? "No event has all of these words." : "Nothing began then that fits the filters."),
+      : h("div.empty", h("h3", searched ? "Nothing found" : "No incidents"), h("p", searched ? past.chips.length > 0 ? "No event fits all of this: take a filter off, or leave out a word." : "No event has all of these words." : "Nothing began then that fits the filters."),
         [...filters().keys()].some((name) => !["past", "hours", "show"].includes(name)) && h("button.quiet", { type: "button", data: { do: "clear" } }, "Clear the filters")));
   for (const button of document.querySelectorAll("#history [data-do=older]")) { near.unobserve(button); near.observe(button); }
   mark();

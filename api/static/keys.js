@@ -1,5 +1,5 @@
 // Clicks and keys. Elements that can be clicked have data-do (an action), data-set (URL), data-event or data-cell.
-import { answer, close, retryFrame, review, reviewIncident, reviewLow, reviewShown, saveNote, showFrame, step, toast, undo } from "./actions.js";
+import { answer, close, dismissToast, retryFrame, review, reviewIncident, reviewLow, reviewShown, saveNote, showFrame, step, toast, undo } from "./actions.js";
 import { addCamera, deleteCamera, mergeCamera, saveCamera } from "./camera.js";
 import { $ } from "./dom.js";
 import { drawDetail } from "./detail.js";
@@ -27,7 +27,7 @@ const help = () => $("help").showModal();
 /** The actions of buttons; `start`, `inbox` and `more` come from the page. */
 const actions = ({ start, inbox, more }) => ({
   close, inbox, clear, help, boxes, retry: start, health: showHealth, merge: mergeCamera, "delete-camera": deleteCamera, learned: openLearned, past: togglePast, older: loadOlder, answer, "test-notifier": testNotifier,
-  revoke: async ({ dataset: { id } }) => { await revoke(id); await (param("settings") ? openSettings() : openLearned()); }, "more-events": more, undo: () => undo(), "all-low": reviewLow, "all-shown": reviewShown, more: () => unfold(),
+  revoke: async ({ dataset: { id } }) => { await revoke(id); dismissToast(); await (param("settings") ? openSettings() : openLearned()); }, "more-events": more, undo: () => undo(), "all-low": reviewLow, "all-shown": reviewShown, more: () => unfold(),
   review: ({ dataset: { id } }) => String(state.event?.id) === id && state.event.reviewed ? undo([id]) : review(id),
   prev: () => step(-1), next: () => step(1), frame: (b) => frame(+b.dataset.i), play, speed: changeSpeed, full: fill, "zoom-in": () => zooms(zoomIn), "zoom-out": () => zooms(zoomOut), level: (b) => toggleLevel(b.dataset.level),
   "retry-frame": (b) => retryFrame(+b.dataset.frame),

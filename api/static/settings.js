@@ -23,7 +23,9 @@ function drawSettings() {
         set.length ? rows(set) : h("p", "All settings have their defaults."),
         h("details", h("summary", `The other ${number(settings.length - set.length)}, with their defaults`), rows(settings.filter((s) => s.source === "default"))))));
 }
-const rows = (some) => h("dl.settings", some.map((s) => h("div", { data: { key: s.name } }, h("dt", h("code", s.name)), h("dd", h("b", s.value ?? "unset"), s.source !== "default" && h("small", ` from ${s.source === "environment" ? "the environment" : s.source}`), h("p", s.meaning, ` Allowed: ${s.allowed}.`)))));
+/** Text with `names` in it, as the reference has them. */
+const marked = (text) => text.split("`").map((part, n) => n % 2 ? h("code", part) : part);
+const rows = (some) => h("dl.settings", some.map((s) => h("div", { data: { key: s.name } }, h("dt", h("code", s.name)), h("dd", h("b", s.value ?? "unset"), s.source !== "default" && h("small", ` from ${s.source === "environment" ? "the environment" : s.source}`), h("p", marked(`${s.meaning} Allowed: ${s.allowed}.`))))));
 const value = (name) => now.given.settings.find((s) => s.name === name)?.value;
 
 function notifiers() {

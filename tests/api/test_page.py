@@ -368,6 +368,8 @@ def test_a_search_shows_what_it_understood_and_each_part_can_be_taken_off(visit,
     expect(page.locator("#history .card")).to_have_count(1)
     page.get_by_role("button", name="Close the search").click()
     expect(page.locator("#inbox .card")).to_have_count(2)
+    page.goto(f"{here.url}/?q=courier+2024-05-13")
+    expect(page.locator("#history .empty")).to_contain_text("take a filter off, or leave out a word")
 
 
 # -- incidents
@@ -1069,6 +1071,8 @@ def test_the_first_camera_is_recognised_set_up_and_its_notifier_tested(visit, pl
         page.get_by_role("link", name="Settings").click()
         expect(page.locator("#setup")).to_contain_text("***")
         assert ntfy.url not in page.locator("#setup .settings").first.inner_text()
+        expect(page.locator("#setup .settings dd code").first).to_be_visible()
+        assert "`" not in page.locator("#setup").inner_text()
         page.get_by_role("button", name="Send a test").click()
         expect(page.locator("#setup .notifiers [role=status]")).to_have_text(re.compile("^ntfy: .* took it$"))
         assert [note["title"] for note in ntfy.messages.values()] and in_both_themes(page, "settings") == []
@@ -1199,6 +1203,16 @@ def test_a_card_is_answered_and_what_was_learned_is_taken_back(visit, place):
     page.keyboard.press("u")
     expect(card).to_be_visible()
     wait_for(page, "() => fetch('api/feedback').then(a => a.json()).then(f => !f.feedback.length)")
+    reviewed(page, 0)
+    card.hover()
+    card.get_by_role("button", name="Fine").click()
+    expect(page.locator("#toast")).to_contain_text("Answered: fine.")
+    page.keyboard.press("l")
+    page.locator("#learned").get_by_role("button", name="Revoke").click()
+    expect(page.locator("#learned")).to_contain_text("Nothing yet.")
+    assert page.locator("#toast").is_hidden(), "it says what is not so any more"
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
     reviewed(page, 0)
     page.locator("#filters [name=camera_id]").select_option("street")
     expect(page.locator("#inbox .card")).to_have_count(3)
