@@ -15,10 +15,11 @@ from hearthwatch.record.ledger import FoundFile, Ledger
 from hearthwatch.record.read import verify
 from hearthwatch.record.witness import MARGIN, SLOT_BYTES, Numbers, Witness, continue_above, given_numbers, last_restore
 from tests.support.data_dir import House, Killed, killed
-from tests.support.pipeline import Pipeline, name
+from tests.support.pipeline import Pipeline, name, rules_and_options
 from tests.support.redis_server import RedisServer
 
 T0 = 1_795_000_000
+SOON = rules_and_options(window=2, idle=1, lateness=0.2)[1]
 PWRITE = os.pwrite
 FLOW = """
 [redis]
@@ -62,7 +63,7 @@ def test_a_backup_restored_while_redis_is_down(tmp_path: Path, how: str) -> None
     """Case 21. B and C are uploaded after the backup: they are taken in again, with numbers that no one has seen."""
     (tmp_path / "remembers.py").write_text(CONSUMER)
     with RedisServer(tmp_path / "redis", durable=True) as server:
-        p = Pipeline(tmp_path, options="boxes = 2", more=FLOW, REDIS_URL=server.url)
+        p = Pipeline(tmp_path, options="boxes = 2", batch=SOON, more=FLOW, REDIS_URL=server.url)
 
         def stream() -> list[tuple[int, int]]:
             with server.client() as client:
