@@ -170,6 +170,6 @@ def messages(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
         late = f", {message['delay_seconds']:.1f} s late" if message["delay_seconds"] > 60 else ""
         yield f"  {message['seq']}  {clock(message['at'], zone)}  {message['type']}, revision {message['revision']}{late}"
         if message["taken_by"]:
-            yield f"    delivered to {', '.join(message['taken_by'])}"
+            yield f"    read by {', '.join(message['taken_by'])}"
         if message["waits_for"]:
             yield f"    pending for {', '.join(message['waits_for'])}"

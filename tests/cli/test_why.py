@@ -82,7 +82,7 @@ def test_a_visit_reads_like_a_story(house):
         "analyzed, nemotron big v1 in 1.9 s: high 62, A person" in verdicts
         and "    because: They came close." in verdicts
     )
-    assert messages.endswith("event.analyzed, revision 3\n    delivered to phone\n    pending for doorbell, incident\n")
+    assert messages.endswith("event.analyzed, revision 3\n    read by phone\n    pending for doorbell, incident\n")
 
 
 def test_what_does_not_count_and_a_wrong_clock_are_told(house):
