@@ -565,6 +565,12 @@ def test_alive_is_what_the_pipeline_says_and_not_the_web_server(visit, place):
 # -- what is shown
 
 
+WHERE = """() => [document.querySelector('.shot img'), ...document.querySelectorAll('.shot .box')].map((e) => {
+  const at = e.getBoundingClientRect();
+  return [at.x, at.y, at.width, at.height];
+})"""
+
+
 def test_boxes_lie_where_the_record_says(visit, still):
     event = still.ids["event 8"]
     for viewport in (DESKTOP, PHONE):
@@ -574,20 +580,17 @@ def test_boxes_lie_where_the_record_says(visit, still):
         for i, (frame, width, height) in enumerate(frames):
             page.locator(".strip button").nth(i).click()
             expect(page.locator(".strip [aria-current]")).to_have_attribute("data-i", str(i))
-            wait_for(
-                page,
-                "() => { const i = document.querySelector('.shot img'); return i.complete && i.naturalWidth > 0; }",
-            )
-            picture = page.locator(".shot img").bounding_box()
-            assert picture["width"] / picture["height"] == pytest.approx(width / height, rel=0.01)
-            scale = picture["width"] / width
             wanted = still.rows(
                 "SELECT bbox_x, bbox_y, bbox_width, bbox_height FROM detections WHERE frame_id = ? ORDER BY id", frame
             )
-            drawn = [box.bounding_box() for box in page.locator(".shot .box").all()]
-            assert len(drawn) == len(wanted) > 0
-            for box, (x, y, w, h) in zip(drawn, wanted, strict=True):
-                seen = (box["x"] - picture["x"], box["y"] - picture["y"], box["width"], box["height"])
+            assert wanted
+            shown = "n => document.querySelectorAll('.shot .box').length === n && document.querySelector('.shot img').naturalWidth > 0"
+            wait_for(page, shown, len(wanted))
+            (left, top, across, down), *drawn = page.evaluate(WHERE)  # at once: the page may draw them again
+            assert across / down == pytest.approx(width / height, rel=0.01)
+            scale = across / width
+            for (bx, by, bw, bh), (x, y, w, h) in zip(drawn, wanted, strict=True):
+                seen = (bx - left, by - top, bw, bh)
                 assert seen == pytest.approx((x * scale, y * scale, w * scale, h * scale), abs=1)
         page.keyboard.press("b")
         expect(page.locator(".shot .boxes")).to_be_hidden()
