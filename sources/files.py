@@ -156,7 +156,7 @@ class FilesPartition(StatefulSourcePartition[Frame | Tick, tuple[str, int]]):
         self.lock.release()
 
     def _decode_early(self, files: list[File]) -> None:
-        """Decode pictures while their rows are written, unless others are in flight, which would be blamed; on discovery's thread."""
+        """Decode pictures while their rows are written, unless others are in flight, to which a crash would be counted; on discovery's thread."""
         if self.in_flight.is_empty() and not self.ready:
             self.prefetcher.decode_early(files)
 

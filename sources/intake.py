@@ -89,7 +89,7 @@ class Intake:
         return self.ledger.merged_into(self.folder_of(path))
 
     def folder_of(self, path: bytes) -> str:
-        """Return the camera id of the folder that this file is in, whatever that was merged into; empty: it is in none."""
+        """Return the camera id of the folder that this file is in, also if that was merged into another; empty: it is in none."""
         where = self.paths.camera.camera(escape(path))
         return camera_id(where.name) if where else ""
 

@@ -1,4 +1,4 @@
-"""Promise: behind a real proxy, under a path of its own and with TLS, the page works as it does alone."""
+"""Promise: behind a real proxy, under a sub-path and with TLS, the page works as it does alone."""
 
 import ssl
 

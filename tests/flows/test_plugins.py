@@ -157,7 +157,7 @@ class Stumbles(Good):
 
 
 class Returnless(Good):
-    """Forgets to return."""
+    """Returns nothing."""
 
     def process(self, items: list[Detected]) -> list[Detected]:
         return None  # type: ignore[return-value]

@@ -1,6 +1,6 @@
 """All views and the questions of docs/analytics.md in each DuckDB that people have: `python tests/long/duckdb_versions.py [VERSION …]`.
 
-Makes a data dir, writes the catalogue with the DuckDB that is installed, then installs each version into an environment of its own and
+Makes a data dir, writes the catalogue with the DuckDB that is installed, then installs each version into a separate environment and
 lets it query, while a writer replaces the catalogue again and again. Exit code 1 if one of them cannot.
 """
 

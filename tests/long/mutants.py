@@ -108,7 +108,7 @@ MUTANTS = [("record/batching.py", "record/test_batching.py", *mutant) for mutant
     ("record/cells.py", "flows/test_cells.py", "ids of a cell begin elsewhere", "cell.number << CELL_BITS", "cell.number << CELL_BITS - 1"),
     ("record/cells.py", "flows/test_cells.py", "the number of a cell is given twice", " for number in range(1, CELLS_MAX + 1) if number not in known)", " for number in range(1, CELLS_MAX + 1))"),
     ("record/cells.py", "flows/test_cells.py", "a hash moves a camera that a cell has", "any(reads_camera(other.record_path, camera) for other in self.others)", "False"),
-    ("record/cells.py", "flows/test_cells.py", "a cell forgets its cameras when there are more cells", "reads_camera(self.cell.record_path, camera):", "False:"),
+    ("record/cells.py", "flows/test_cells.py", "a cell loses its cameras when there are more cells", "reads_camera(self.cell.record_path, camera):", "False:"),
     ("record/cell_incidents.py", "record/test_cell_incidents.py", "a cell that is ahead closes incidents", "return min(filter(None, clocks)", "return max(filter(None, clocks)"),
     ("stages/incident.py", "flows/test_cell_incidents.py", "a visit to two cells rings twice", "context.cell in (None, *context.cells[:1]), context.cells[1:]", "True, ()"),
     ("sources/files.py", "flows/test_cells.py", "a cell is read without its lock", 'acquire_lock("see", context.record_path, context.data_dir)', "Lock()"),

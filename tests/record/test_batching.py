@@ -127,7 +127,7 @@ def content(run):
 
 @pytest.mark.slow
 def test_an_event_merged_into_one_that_was_never_published_follows_it():
-    """The second part of a window becomes an event only when it closes; one that was merged into it is told where it went."""
+    """The second part of a window becomes an event only when it closes; one that was merged into it gets a revision that names where it went."""
     seen = [(at, at) for at in range(1000, 1090, 5)]
     late = [(980, 1100), (1116, 1116), (1100, 1118), (960, 1120)]  # cuts it; comes 31 s later; joins both; cuts again
     run = Run(seen + late, rules=Cut(90 * S, 30 * S, 1000 * S))

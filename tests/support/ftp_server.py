@@ -1,4 +1,4 @@
-"""A real vsftpd on loopback, set up by the commands of docs/uploads.md in a mount namespace with an /etc of its own."""
+"""A real vsftpd on loopback, set up by the commands of docs/uploads.md in a mount namespace with a separate /etc."""
 
 import os
 import re
