@@ -1,6 +1,7 @@
 """Promise: incidents span the cells of a data dir, as if one record held all of their events, whatever is killed, deleted or restored."""
 
 import json
+import math
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -22,6 +23,7 @@ from hearthwatch.record.units import ALERT_IDS, SECOND
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.context import Context
 from hearthwatch.sources.pending import PendingPartition
+from hearthwatch.stages.incident import COPY_SECONDS, IncidentGrouping
 from tests.record.test_incidents import Site, thorough
 from tests.support.data_dir import Killed, killed
 
@@ -332,3 +334,24 @@ def test_whatever_comes_in_whatever_order_and_is_killed_at_any_commit_the_incide
         for site in cells.sites:
             site.tick(5000)
         cells.catch_up().check().close()
+
+
+def test_changes_of_other_cells_wait_a_tenth_of_a_second_for_the_next_ones_and_no_longer(tmp_path):
+    cells = Cells(tmp_path, 2)
+    context = Context(cells.cells[0].record_path, tmp_path, tmp_path, cell=cells.cells[0], cells=cells.cells)
+    worker = IncidentGrouping().build(context)
+    worker.open()
+
+    def copied():
+        worker.catch_up()
+        return [id & 7 for (id,) in cells.home.rows("SELECT id FROM cell_members ORDER BY id")]
+
+    cells.see(1, "a", 1000)
+    assert copied() == [1] and worker.idle_seconds == 1
+    cells.see(1, "a", 2000)
+    worker._copy_due = math.inf
+    assert copied() == [1] and worker.idle_seconds == COPY_SECONDS, "it is called again by then"
+    worker._copy_due = 0.0
+    assert copied() == [1, 2] and worker.idle_seconds == 1
+    worker.close()
+    cells.close()
