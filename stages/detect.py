@@ -56,7 +56,7 @@ class RtDetr(Stage):
     device: Device | Annotated[tuple[Device, ...], Field(min_length=1)] = from_settings("hearthwatch_device")
     """`auto`, `cpu`, `cuda` or `cuda:N`; a list of several: each has the model, and pictures are shared out."""
     runtime: Runtime = from_settings("hearthwatch_detector_runtime")
-    """`auto`, `torch` or `openvino`, which is about twice as fast on a CPU; `auto` takes it where it finds the same boxes."""
+    """`auto`, `torch` or `openvino`, which is 1.2 to 2 times as fast on a CPU; `auto` takes it where it finds the same boxes."""
     size: InputSize = from_settings("hearthwatch_detector_size")
     """Resize pictures to `640` or `640x384` pixels for the model; unset: as it was trained."""
     url: HttpUrl = from_settings("rtdetr_url")
