@@ -41,11 +41,10 @@ export function stage(e) {
     h("span", after(g)))))),
   ];
 }
-/** Note that a picture was loaded; whether that changes what is shown. */
+/** Note that a picture was loaded; whether boxes that wait for it can be shown now. `preload` may have noted it before. */
 export function loaded({ dataset: { shot } }) {
-  const news = shot && !shown.has(shot);
-  if (news) shown.add(shot);
-  return news;
+  if (shot) shown.add(shot);
+  return shot && state.boxes && document.querySelector(".shot .boxes")?.hidden;
 }
 /** Load a picture that will be shown; resolves when it is there, or cannot be. */
 export const preload = (url) => !url || shown.has(url) || state.missing.has(url) ? Promise.resolve() : new Promise((done) => {
