@@ -75,10 +75,10 @@ RESAMPLINGS, SEED = 2000, 1
 
 NO_FLOOR = Verdict(0, "", "")
 HABITS = (
-    ("empty|quiet", 0),
-    ("mon|tue|wed|thu|fri|sat|sun", 4),
-    ("", 24),
-)  # words for what is usual; on how many of 28 days
+    ("empty|quiet|no ?(one|body)|never", 0),
+    ("(every|each|most|on) (mon|tue|wed|thu|fri|sat|sun)", 4),
+    ("this (hour|time)|every|each|most|daily|usual", 24),
+)  # words for how often something is here at this hour; on how many of 28 days. Other words describe the place.
 OPEN = "SELECT 1 WHERE EXISTS (SELECT 1 FROM events WHERE status = 'open') OR EXISTS (SELECT 1 FROM incidents WHERE status = 'open')"
 
 
@@ -196,12 +196,14 @@ def skip_pictures(pictures: Sequence[Picture], every: float) -> list[Picture]:
 
 def habit(about: Mapping[str, Any], camera: str, start: datetime) -> Iterator[BaselineRow]:
     """Yield the baseline of what a file calls usual here at this hour, in words, as four watched weeks would have given it."""
-    if words := about.get("usual"):
-        seen = next((n for pattern, n in HABITS if re.search(pattern, words, re.IGNORECASE)), 0)
+    words = about.get("usual") or ""
+    seen = next((n for pattern, n in HABITS if re.search(pattern, words, re.IGNORECASE)), None)
+    kinds = [kind for kind in KIND if re.search(rf"\b{kind}s?\b", words, re.IGNORECASE)] or KIND
+    if seen is not None:
         for place in ("", *{zone["kind"] for zone in about.get("zones") or []}):
             here = start.hour, start.weekday() < 5, 20.0, 28
             yield BaselineRow(camera, "", place, *here)
-            yield from (BaselineRow(camera, kind, place, *here, seen * 20 / 28, seen) for kind in KIND)
+            yield from (BaselineRow(camera, kind, place, *here, seen * 20 / 28, seen) for kind in kinds)
 
 
 class Simulation:

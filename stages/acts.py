@@ -34,6 +34,8 @@ RUN, RUN_SECONDS = 1.5, 1.8  # sizes a second, for so long; people walk at 0.8
 APPROACH = 1.3  # times the size that it had
 OTHER_STOP = 0.8  # sizes: farther away it is another stop
 LIE_SECONDS, LIE_PICTURES = 6.0, 3
+LOW_SECONDS, LOW_PICTURES = 8.0, 4
+BEYOND_DOOR, BEYOND_SECONDS = 1.5, 8.0  # sizes from the door, for so long: who was at it went elsewhere
 BESIDE_REACH, BESIDE_SPEED = 0.3, 0.6  # sizes of the person, sizes a second
 BESIDE_SECONDS = 3.0
 STEP_SECONDS = 6.0  # a longer time between two pictures counts as so long
@@ -58,6 +60,7 @@ SURE, FAINT, STILL = 0.72, 0.62, 0.3  # confidences of one box that is a body, a
 BODY, NEAR_HEIGHT = 0.65, 0.3  # a detector is that sure of a body that fills so much of the picture's height
 FLICKERS = 4  # objects seen once, and more than those seen longer: rain, leaves, a spider
 STATUE_SECONDS, STATUE_REACH = 10.0, 0.14
+BEAR_PICTURES = 3  # a bear that is less sure than `SURE` counts in so many
 BEFORE_NEAR, BEFORE_SPEED, BEFORE_MAX = (
     0.7,
     0.5,
@@ -73,7 +76,8 @@ class Act(NamedTuple):
 
     at: int
     what: str
-    """`enters`, `leaves`, `stops`, `returns`, `runs`, `approaches`, `lies`, `stands beside`, `gets out of`, `takes`, `leaves behind`."""
+    """`enters`, `leaves`, `stops`, `returns`, `runs`, `approaches`, `crouches`, `lies`, `stands beside`,
+    `gets out of`, `follows a vehicle`, `takes`, `leaves behind`."""
     where: str
     """The kind of a zone, a border of the picture, or what it is beside; "": unknown."""
     detections: tuple[int, ...]
@@ -118,6 +122,10 @@ class Entity:
         """As `places`, but on the way between public ground and an own door it is as if it was at the door."""
         self.at_door = False
         """Whether it ever was."""
+        self.beyond_door = 0.0
+        """Seconds away from the door after it was there, off public ground."""
+        self.seconds_at: Counter[str] = Counter()
+        """Place → for how long it was there."""
         self.acts: list[Act] = []
         self.stops: list[tuple[str, Stop]] = []
         """Places where it stood, each at least `OTHER_STOP` from the others."""
@@ -140,6 +148,8 @@ class Entity:
         self.open_views: list[int] = []
         """A thing: pictures since it was seen, without anything before its place."""
         self.is_gone = False
+        self.is_from_start = False
+        """Whether it was there in the event's first picture."""
         self.is_new = False
         """Whether it was not there in the pictures before, and there were some."""
 
@@ -160,7 +170,8 @@ class Entity:
     def is_statue(self) -> bool:
         """Whether it never moved since it was first seen, in the middle of the picture."""
         t = self.track
-        return self.is_nowhere and t.seconds >= STATUE_SECONDS and t.seen >= 4 and t.moved < STATUE_REACH
+        is_still = t.moved < STATUE_REACH and not t.lying
+        return self.is_nowhere and t.seconds >= STATUE_SECONDS and t.seen >= 4 and is_still
 
     @property
     def has_arrived(self) -> bool:
@@ -189,6 +200,13 @@ class Entity:
         t = self.track
         is_still = self.is_nowhere and t.moved < STILL
         return t.surest.confidence < SURE and (t.seen < 2 or t.surest.confidence < FAINT or is_still)
+
+    @property
+    def is_bear(self) -> bool:
+        t = self.track
+        is_sure = t.seen >= BEAR_PICTURES or t.surest.confidence >= SURE
+        is_carved = self.is_nowhere and t.seconds >= STATUE_SECONDS and t.moved < STATUE_REACH
+        return 2 * t.kinds["bear"] > t.seen and is_sure and not is_carved
 
     @property
     def is_plausible(self) -> bool:
@@ -237,7 +255,7 @@ class Entities:
         """Take in the next picture; return how many pairs were compared."""
         seconds = min((at - self._at) / 1e6, STEP_SECONDS) if self.pictures else 0.0
         seen, compared = self.tracker.add(at, boxes)
-        present = [self._observe(track) for track in seen]
+        present = [self._observe(track, seconds) for track in seen]
         people = [a for a in present if a.track.family == "person"]
         self._sum_up()
         things = [
@@ -273,6 +291,11 @@ class Entities:
             return a.is_plausible
         height = self.surroundings.height
         return not self.is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
+
+    def is_bear(self) -> bool:
+        """Check whether a bear that was seen is one: most pictures of it say so, it does not stand still like a carved one."""
+        seen_as = [a for a in self.all.values() if a.track.kinds["bear"]]
+        return not seen_as or any(a.is_bear for a in seen_as)
 
     def is_at_home(self, a: Entity) -> bool:
         """Check whether a person came from the own door or from near it, or joins such a person."""
@@ -410,7 +433,7 @@ class Entities:
 
     # -- one object in one picture
 
-    def _observe(self, track: Track) -> Entity:
+    def _observe(self, track: Track, seconds: float) -> Entity:
         s, a = track.last, self.all.get(track.number)
         if a is None:
             a = self.all[track.number] = self._enter(track)
@@ -427,7 +450,14 @@ class Entities:
             self._drove_at = s.at
         if track.family == "person":
             self._watch(a, s)
+            self._clock(a, s, seconds if track.seen > 1 else 0.0)
         return a
+
+    def _clock(self, a: Entity, s: Sighting, seconds: float) -> None:
+        """Add up for how long a person was where, and how."""
+        a.seconds_at[a.place] += seconds  # type: ignore[assignment]
+        if a.at_door and a.place != "public" and not self.is_near_door(s, BEYOND_DOOR):
+            a.beyond_door += seconds
 
     def _enter(self, track: Track) -> Entity:
         s = track.first
@@ -441,6 +471,7 @@ class Entities:
         is_out = self.is_near_door(s, AT_DOOR if border else OUT_OF_DOOR)
         entered = "own_door" if is_out else border or ("middle" if self.pictures else "")
         a = Entity(track, entered)
+        a.is_from_start = not self.pictures
         a.is_new = self.pictures >= NEW_PICTURES
         a.near_door = not border and self.is_near_door(s, NEAR_DOOR)
         if entered and track.family in ("person", "vehicle", "cycle"):
@@ -521,6 +552,8 @@ class Entities:
         if t.stands and all(distance(stop.first, t.stop.first) > OTHER_STOP for _, stop in a.stops):
             a.stops.append((a.place, t.stop))
             a.act("stops", a.place, t.stop.first, s)
+        if t.low and t.low.seen >= LOW_PICTURES and t.low.seconds >= LOW_SECONDS and not a.did("crouches"):
+            a.act("crouches", a.place, t.low.first, s)
         if t.lying and t.upright and not a.did("lies"):
             enough = t.lying.seen >= LIE_PICTURES and t.lying.seconds >= LIE_SECONDS
             hidden = any(
@@ -578,6 +611,8 @@ class Entities:
             return
         rest = t.stops[0]
         by = near[0] if near else thing.near[1] if thing.near and (at - thing.near[0]) / 1e6 <= STEP_SECONDS else None
+        if thing.near and not thing.is_from_start and thing.near[1].track.first.at <= t.first.at:
+            return  # it came with this person, or was not seen before
         if by and t.last.at == at and distance(rest.first, t.last) > MOVED_AWAY and t.speed > 0.2:
             thing.is_gone = True
             by.act("takes", t.kind, rest.last, by.track.last)

@@ -42,7 +42,7 @@ UNSEEN = re.compile(
     r"|dress\w*|shoes?|wear\w*|wore|tall|short-haired|young|old|elderly|male|female|m[ae]n|wom[ae]n|boys?|girls?|gentlem[ae]n|lad(y|ies)|guys?|child(ren)?|kids?|teen\w*|bab(y|ies)|adults?"
     r"|he|she|him|her|his|hers|red|blue|green|white|black|yellow|silver|grey|gray|colou?r\w*|rain\w*|snow\w*|fogg?y?|sunny|cloud\w*|wind\w?|windy|storm\w*|weather|wet"
     r"|sounds?|nois\w+|loud\w*|hear\w*|shout\w*|scream\w*|bang\w*|bark\w*|whisper\w*|talk\w*|speaking|speaks? (?:to|with|on)|spoke|voices?|knock\w*|ring(s|ing)?|rang|bells?|(?<!for )alarms?|shots?|shoot\w*"
-    r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|crouch\w*|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd](?! (?:nights|days))|(?:is|are|was|were|stands?|left) (?:open|closed|ajar|shut)|(?:enter\w*|into|inside|in|left|leaves?) the (?:house|home|building)|always|every (?:night|day|morning|evening|week)|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
+    r"|climb\w*|jump\w*|crawl\w*|hid(e|es|ing|den)?|sneak\w*|creep\w*|peer\w*|star(e|es|ed|ing)|watche[sd](?! (?:nights|days))|(?:is|are|was|were|stands?|left) (?:open|closed|ajar|shut)|(?:enter\w*|into|inside|in|left|leaves?) the (?:house|home|building)|always|every (?:night|day|morning|evening|week)|smok\w+|cigarettes?|drunk|drink\w*|fight\w*|hits?|push\w*|kick\w*|dig\w*|vandal\w*"
     r"|spray\w*|chas\w+|follow(s|ed)|hold\w*|held|point(?:s|ing|ed) at|aim\w*|fir(e|es|ed|ing)|burn\w*|flames?|smash\w*|broken|broke(?! into a run)|break\w*(?! into a run)|glass|forc(e|es|ed|ing)|pry\w*|pri(es|ed)|unlock\w*|lock\w*|keys?|handles?|opens|opened|opening|open (?:the|a|an)"
     r"|closes(?! in)(?! in)|throw\w*|threw|wav(e|es|ed|ing)|limp\w*|bleed\w*|blood\w*|injur\w+|hurt\w*|attack\w*|bit(e|es|ing)|danc\w+|phones?|plates?|licen[cs]e|nervous\w*|angr\w+|happy|afraid|smil\w+|letters?|mail|f[ae]ll(s|en)?|collaps\w+|(?:head|tail|flood)?light(s|ed)? (is|are|was|were|of|on|off)"
     r"|gaz\w+|glanc\w+|look(?:s|ed) (?:\w+ly )?(?:at|in|into|around|up|back|towards?)(?! the (?:future|score|event|verdict)))\b"
@@ -78,6 +78,7 @@ MOVES = "enters leaves approaches returns runs"
 ACTS = {
     r"(?:gets?|got|getting|steps?|climbs?) out of": "gets out of",
     r"(?:is |are |was |were )?(?:lying|l(?:ies|ie|ay) (?:down|on)|stretched out)(?: on the (?:ground|floor))?(?: on)?|lies|lay|(?:has|have|had) lain(?: down)?": "lies",
+    r"(?:is |are |was |were )?(?:crouch\w*|kneel\w*|knelt|squat\w*|stoop\w*)(?: down)?": "crouches",
     r"(?:breaks? into|broke into|at) a run|run(?:s|ning)?|ran|sprint\w*|dash\w*|jog\w*|rush\w*|rac(?:es|ed|ing)|hurr(?:y|ies|ied)": "runs",
     r"returns?|returned|returning|(?:comes?|came|coming|goes|went) back(?: again)?|re-?enter\w*|(?:turn\w* up|shows? up|showed up|appear\w*|is back|are back|was back) (?:again|for a second time|once more)|re-?appear\w*": "returns",
     r"(?:comes?|came|coming|moves?|moved|moving|gets?|getting|got|closes?|closed|draws?|drew) (?:near(?:er)?|closer?|in on)|approach(?:es|ed|ing)?|(?:walk\w*|mov\w+|head\w*|go\w*|went|comes?|came) (?:up )?(?:to|towards?)(?! (?:view|a|rest))": "approaches",

@@ -20,7 +20,16 @@ from hearthwatch.schemas.case import Facts, Sighting, Signature, Surroundings, T
 from hearthwatch.schemas.context import Context
 from hearthwatch.schemas.items import Verdict, from_microseconds
 from hearthwatch.schemas.zones import ZoneKind
-from hearthwatch.stages.acts import RUSH_SECONDS, TOGETHER_SECONDS, Act, Entities, Entity, TrackFacts
+from hearthwatch.stages.acts import (
+    BEYOND_DOOR,
+    BEYOND_SECONDS,
+    RUSH_SECONDS,
+    TOGETHER_SECONDS,
+    Act,
+    Entities,
+    Entity,
+    TrackFacts,
+)
 from hearthwatch.stages.darkness import Darkness, by_picture, darkness
 from hearthwatch.stages.own_rules import OwnRule
 
@@ -29,17 +38,18 @@ KIND = {
     "handbag": 8, "suitcase": 10, "dog": 8, "cat": 4, "bird": 2, "horse": 8, "bear": 65,
 }  # fmt: skip
 OTHER = 5
-DARK = {"private": 33, "window": 35, "vehicle": 33, "own_door": 20, "": 28, "public": 3}
+DARK = {"private": 37, "window": 39, "vehicle": 37, "own_door": 20, "": 28, "public": 3}
 """A person in the dark, by place."""
 ASLEEP_FROM, ASLEEP_UNTIL = 24, 6  # hours
-ASLEEP, ASLEEP_ANYWHERE = 13, 4  # points in the dark in a zone that is not public; where there are no zones
+ASLEEP, ASLEEP_ANYWHERE = 6, 4  # points in the dark; where there are no zones
 PUBLIC = -10
 SOFT = 80  # what is above counts a fifth without a hard sign: not critical
 PAUSE_SECONDS = 8.0  # of a stop that is none to let others pass
 AT_DOOR_SECONDS = 40.0  # who rings at night or finds the key is gone by then
 BAGS = ("backpack", "handbag", "suitcase")
 GATHERING = 5  # people at once, as guests and neighbours are
-DAY_PLACE = {"window": 10, "vehicle": 8, "private": 4, "own_door": 0, "": 0}
+DAY_PLACE = {"window": 14, "vehicle": 12, "private": 9, "own_door": 5, "": 5}
+LINGERS_SECONDS = 30.0
 EVIDENCE_PER_KIND = 3
 GRAVITY = (
     "window",
@@ -235,7 +245,9 @@ class RulesJudge:
 
     def _others(self) -> tuple[str, list[Term]]:
         """Return the gravest kind but people, and its terms."""
-        kinds = self.objects if self.objects.keys() <= {"person"} else self.objects.keys() - {"person"}
+        kinds = set(self.objects) if self.objects.keys() <= {"person"} else self.objects.keys() - {"person"}
+        if "bear" in kinds and not self.entities.is_bear():
+            kinds = kinds - {"bear"} or {"dog"}  # a dog that was taken for one now and then
         kind = max(kinds, key=lambda kind: (KIND.get(kind, OTHER), kind))
         terms = [Term(KIND.get(kind, OTHER), kind, kind == "bear")]
         wheels = [a for a in self.entities.all.values() if a.track.family == "vehicle" and a.track.moved > 0.3]
@@ -268,7 +280,7 @@ class RulesJudge:
         own = place != "public"
         if dark:
             yield Term(DARK[place] // (1 + doubt), f"{WORDS[place]} in the dark")
-            if own and self.is_deep:
+            if self.is_deep:
                 yield Term((ASLEEP if place else ASLEEP_ANYWHERE) // (1 + doubt), "while people are asleep")
         elif own:
             yield Term(DAY_PLACE.get(place, 0), WORDS[place])
@@ -277,6 +289,8 @@ class RulesJudge:
         yield from self._residents(a, place)
         if own and not doubt:
             yield from self._movement(a)
+        if not doubt and a.did("lies"):
+            yield Term(45, "lies down", True)
         yield from self._handling(a)
 
     def _residents(self, a: Entity, place: str) -> Iterator[Term]:
@@ -285,7 +299,7 @@ class RulesJudge:
         elif a.near_door and place != "public":
             yield Term(-18, "comes from near the own door")
         elif a.is_from_car:
-            yield Term(-14, f"arrives by {a.cycle or 'car'}")
+            yield Term(-14 if self.is_dark else 0, f"arrives by {a.cycle or 'car'}")
         elif self.entities.is_at_home(a):
             yield Term(-14, "joins people of the house")
         if a.entered != "own_door" and self.entities.left(a) == "own_door" and a.track.seconds < 40:
@@ -301,8 +315,9 @@ class RulesJudge:
         at_door = sum(stop.seconds for where, stop in a.stops if where == "own_door")
         if dark and self.is_deep and at_door >= AT_DOOR_SECONDS and not self.entities.is_at_home(a):
             yield Term(20, f"at the door for {_duration(at_door)}", True)
-        if a.did("lies"):
-            yield Term(45, "lies down", True)
+        at_door = a.seconds_at["own_door"]
+        if not dark and at_door >= AT_DOOR_SECONDS and not (a.is_from_car or self.entities.is_at_home(a)):
+            yield Term(20, f"at the door for {_duration(at_door)}")
 
     def _prowling(self, a: Entity) -> Iterator[Term]:
         dark, stops = self.is_dark, sum(where not in ("own_door", "public") for where, _ in a.stops)
@@ -311,6 +326,10 @@ class RulesJudge:
             yield Term(4 if a.did("approaches") else 0, "comes nearer")
             yield Term(10 if a.did("returns") else 0, "returns")
             yield Term(6 if stops else 0, "stops")
+            lingers = sum(a.seconds_at[place] for place in ("private", "window", "vehicle")) >= LINGERS_SECONDS
+            yield Term(8 if lingers else 0, "stays about")
+            yield Term(12 if a.did("crouches") else 0, "crouches")
+        yield Term(16 if a.beyond_door >= BEYOND_SECONDS else 0, "goes elsewhere from the door")
         if a.at_door and any(where == "window" for where, _ in a.stops):
             yield Term(10 if dark else 30, "at the door and at a window")
         # where it stood when the camera's last event was cut is no other place
@@ -319,10 +338,11 @@ class RulesJudge:
             yield Term(min(15, 5 * (places - 1)) if dark else min(8, 4 * (places - 1)), f"stops at {places} places")
 
     def _handling(self, a: Entity) -> Iterator[Term]:
-        taken = a.did("takes")
-        if taken:
-            home = a.entered == "own_door" or self.entities.left(a) == "own_door"
-            yield Term(10 if home else 45, f"takes a {taken.where}", not home)
+        there, taken = self.entities, a.did("takes")
+        at_door = there.is_near_door(a.track.last, BEYOND_DOOR) and not there.has_left(a)
+        if taken and not (at_door and taken.where in BAGS):  # it may go in with it
+            home = a.entered == "own_door" or there.left(a) == "own_door"
+            yield Term(0 if home else 45, f"takes a {taken.where}", not home)
         things = self.entities.all
         wheels = [
             n
@@ -337,6 +357,8 @@ class RulesJudge:
         """Yield what several people at once say."""
         bodies = [p for p in people if p.place != "public" and p.is_body]
         n = self.entities.at_once()
+        if not self.is_dark and sum(p.is_body for p in people) > 1:
+            yield Term(-8, "in company by day")
         if n >= GATHERING:
             yield Term(-15, f"a gathering of {n} people")
         if self.objects.get("person", 0) >= GATHERING:

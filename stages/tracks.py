@@ -47,6 +47,8 @@ PATH_MAX = 24  # points kept of the last seconds
 BOXES_MAX = 20  # of a family in a picture; of more, the tallest: they are the nearest
 LIVE_MAX = 32  # objects of a family that may still be there; of more, the newest
 LYING = 1.25  # width by height of a person who lies
+LOW, SLIM = 1.4, 0.75  # low is who is so much wider for its height than when it stood; who stands is so slim
+LOW_SPEED = 0.5  # sizes a second: who walks on behind a hedge is not low
 UPRIGHT = 0.8
 
 
@@ -59,6 +61,16 @@ class Stop:
     @property
     def seconds(self) -> float:
         return (self.last.at - self.first.at) / 1e6
+
+
+def _longer(stop: Stop | None, s: Sighting, is_still: bool) -> Stop | None:
+    """Return a stop that lasts until this picture, too, or None if it is over."""
+    if not is_still:
+        return None
+    if stop is None:
+        return Stop(s)
+    stop.last, stop.seen = s, stop.seen + 1
+    return stop
 
 
 class Track:
@@ -86,6 +98,10 @@ class Track:
         """Whether it was ever taller than wide."""
         self.lying: Stop | None = None
         """Since when it lies, if it does."""
+        self.slimness = width_by_height(first)
+        """The smallest width by height."""
+        self.low: Stop | None = None
+        """Since when it crouches or sits, if it does."""
         self._path: deque[Sighting] = deque([first], maxlen=PATH_MAX)
 
     @property
@@ -129,12 +145,14 @@ class Track:
             if self.stands and self.stop not in self.stops[-1:] and len(self.stops) < PATH_MAX:
                 self.stops.append(self.stop)
         self.upright = self.upright or is_upright(s)
-        if s.width < LYING * s.height:
-            self.lying = None
-        elif self.lying is None:
-            self.lying = Stop(s)
-        else:
-            self.lying.last, self.lying.seen = s, self.lying.seen + 1
+        self.lying = _longer(self.lying, s, width_by_height(s) >= LYING)
+        self._note_low(s)
+
+    def _note_low(self, s: Sighting) -> None:
+        shape = width_by_height(s)
+        self.slimness = min(self.slimness, shape)
+        is_low = self.slimness <= SLIM and LOW * self.slimness <= shape < LYING
+        self.low = _longer(self.low, s, is_low and self.speed < LOW_SPEED)
 
     def _measure_speed(self, s: Sighting) -> None:
         path = self._path
@@ -252,6 +270,10 @@ def _is_same(a: Sighting, b: Sighting) -> bool:
 
 def is_upright(s: Sighting) -> bool:
     return s.width <= UPRIGHT * s.height
+
+
+def width_by_height(s: Sighting) -> float:
+    return s.width / max(1, s.height)
 
 
 def foot(s: Sighting) -> tuple[float, float]:

@@ -21,7 +21,8 @@ from tests.support.invariants import check  # noqa: E402
 from tests.support.pipeline import Nursery, Pipeline, content, name, picture, replayed, rules_and_options  # noqa: E402
 
 RULES, BATCH = rules_and_options(1.8, 0.6, 0.4)  # fifty times faster than life, so that many events close
-FILES = "sweep_seconds = 1\nsettle_seconds = 0.05\nstill_seconds = 2"  # settled long before an event is over, as in life
+# settled long before an event is over, as in life
+FILES = "sweep_seconds = 1\nsettle_seconds = 0.05\nstill_seconds = 2"
 SECONDS_PER_KILL = 1.0
 
 

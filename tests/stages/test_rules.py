@@ -187,8 +187,96 @@ def judged(start, *objects, zones=ZONES, **known):
 def test_a_verdict_reads_like_a_sentence():
     verdict = judged(NIGHT, ("person", CROSSES))
     assert verdict.summary == "1 person for 7 s at the porch, 02:13"
-    assert verdict.reasoning.startswith("person +20, on own ground in the dark +33, while people are asleep +13")
+    assert verdict.reasoning.startswith("person +20, on own ground in the dark +37, while people are asleep +6")
     assert verdict.reasoning.endswith(f": {verdict.risk_score} of 100, by the rules")
+
+
+LOW = (80, 110)  # of one who crouches where it would stand 60 wide and 160 high
+
+
+@pytest.mark.parametrize("posture", [None, LOW])
+def test_a_stranger_who_crouches_in_the_dark_is_graver_and_by_day_it_is_work_in_the_garden(posture):
+    comes = [*walk((40, 600), (500, 600), 5), *stand((500, 600), 3, first=6)]
+    stays = [(second, x, y, posture or (60, 160)) for second, x, y in stand((500, 600), 9, first=10)]
+    for start, dark in ((EVENING, True), (NOON, False)):
+        reasoning = judged(start, ("person", [*comes, *stays]), dark=dark).reasoning
+        assert ("crouches +12" in reasoning) == (dark and posture is not None)
+    seconds = 7  # too short
+    assert "crouches" not in judged(EVENING, ("person", [*comes, *stays[:seconds]]), dark=True).reasoning
+    resident = ("person", [*walk((1000, 640), (500, 600), 5), *stays])
+    assert "crouches" not in judged(EVENING, resident, dark=True).reasoning
+
+
+def test_who_stays_about_on_own_ground_in_the_dark_is_graver_than_who_crosses_it():
+    paces = [*walk((40, 600), (600, 600), 8), *walk((600, 600), (100, 600), 8, first=9), *walk((100, 600), (600, 600), 14, first=18)]  # fmt: skip
+    assert "stays about +8" in judged(EVENING, ("person", paces), dark=True).reasoning
+    assert "stays about" not in judged(EVENING, ("person", paces[:20]), dark=True).reasoning
+    assert "stays about" not in judged(NOON, ("person", paces), dark=False).reasoning
+
+
+def test_a_visitor_who_goes_on_from_the_door_over_own_ground_is_graver_than_one_who_goes_back():
+    rings = [*walk((300, 300), (1000, 640), 9), *stand((1000, 640), 8, first=10)]
+    on = [*rings, *walk((1000, 640), (400, 680), 5, first=19), *walk((400, 680), (60, 690), 9, first=25)]
+    back = [*rings, *walk((1000, 640), (300, 300), 9, first=19)]
+    for start in (NOON, EVENING):
+        assert "goes elsewhere from the door +16" in judged(start, ("person", on), dark=start == EVENING).reasoning
+        assert "elsewhere" not in judged(start, ("person", back), dark=start == EVENING).reasoning
+
+
+def test_by_day_a_long_stay_at_the_own_door_counts_but_not_of_one_who_lives_here_or_came_by_car():
+    waits = [*walk((300, 300), (1000, 640), 9), *stand((1000, 640), 45, first=10)]
+    assert "at the door for 48 s +20" in judged(NOON, ("person", waits)).reasoning
+    assert level(NOON, ("person", waits)) == "medium"
+    assert "at the door for" not in judged(NOON, ("person", waits[:45])).reasoning
+    lives = ("person", [*stand((1000, 640), 50), *walk((1000, 640), (300, 640), 9, first=51)])
+    assert "at the door for" not in judged(NOON, lives).reasoning
+
+
+def test_two_by_day_are_less_grave_than_one():
+    one, other = ("person", CROSSES), ("person", [(t, x + 150, y) for t, x, y in CROSSES])
+    assert score(NOON, one, other) == score(NOON, one) - 8
+    assert "in company" not in judged(EVENING, one, other, dark=True).reasoning
+
+
+def test_who_falls_on_public_ground_is_high_and_stays_so_whatever_was_answered():
+    falls = [*walk((40, 300), (500, 300), 5), *[(6 + n, 540, 305, (150, 50)) for n in range(9)]]
+    fine = Term(-25, "you called 5 of 5 such visits fine")
+    judge = rules(sightings(NOON, ("person", falls)), zones=ZONES, learned=lambda signature: fine)
+    assert any(term == Term(45, "lies down", True) for term in judge.terms()) and judge.score() >= 60
+    spot = [*stand((500, 560), 3), *[(4 + n, 500, 562, (150, 50)) for n in range(12)]]
+    assert score(NOON, ("person", spot)) >= 60, "on the spot, so it is no statue"
+
+
+def test_a_bear_is_one_that_is_mostly_seen_as_a_bear_and_moves():
+    size = (120, 80)
+    way = [(n, 300 + 30 * n, 600, size) for n in range(12)]
+
+    def seen(bears, sure, path=way):
+        kinds = {"bear": [at for at in path if at[0] in bears], "dog": [at for at in path if at[0] not in bears]}
+        return rules(sightings(NOON, *kinds.items(), sure=sure), zones=ZONES).score()
+
+    assert seen({0, 1, 2, 4, 5, 7, 8}, 0.5) == seen({0}, 0.9, way[:1]) == 65
+    assert seen({0}, 0.5, way[:1]) == seen({0}, 0.5) == seen({3, 9}, 0.9) == 8, "a dog, now and then"
+    carved = [(5 * n, 300, 600, size) for n in range(5)]
+    assert seen({5 * n for n in range(5)}, 0.6, carved) < 30
+
+
+def test_a_bag_at_the_own_door_is_taken_when_it_is_carried_away_and_not_when_it_goes_in():
+    bag = ("suitcase", stand((1000, 650), 12))
+    comes = [*walk((300, 300), (990, 640), 9), *stand((990, 640), 4, first=10)]
+    home = [*comes, *stand((1000, 640), 5, first=15)]
+    off = [*comes, *walk((990, 640), (300, 300), 8, first=15)]
+    carried = ("suitcase", [*stand((1000, 650), 13), *[(t, x + 30, y) for t, x, y in off if t >= 15]])
+    assert level(NOON, ("person", off), carried) == "high"
+    inside = ("suitcase", [*stand((1000, 650), 13), *[(15 + n, 1035 + 2 * n, 640) for n in range(4)]])
+    assert level(NOON, ("person", home), inside) == "low"
+    assert level(NOON, ("person", comes), bag) == "low"
+
+
+def test_what_a_person_brought_is_not_taken_by_the_same_person():
+    brings = [*walk((300, 300), (900, 560), 7), *stand((900, 560), 6, first=8), *walk((900, 560), (300, 300), 7, first=15)]  # fmt: skip
+    box = ("suitcase", [*stand((980, 565), 5, first=3), *[(10 + n, 860 - 70 * n, 540 - 30 * n) for n in range(4)]])
+    assert "takes" not in judged(NOON, ("person", brings), box).reasoning
 
 
 THEFT = (
