@@ -12,17 +12,20 @@ from typing import Annotated
 import typer
 
 from hearthwatch.cli.cells import incidents_path
-from hearthwatch.flows.graph import configured_graph
+from hearthwatch.flows.graph import Graph, configured_graph
 from hearthwatch.record import Record, open_existing
 from hearthwatch.record.baselines import version_at
 from hearthwatch.record.batching import Cut
 from hearthwatch.record.copies import Copy, find_file
+from hearthwatch.record.feed import Feed
+from hearthwatch.record.notifications import JUDGE, DeliveryHistory, Sent, rank
 from hearthwatch.record.pictures import kept_path
 from hearthwatch.record.read.events import Row
 from hearthwatch.record.read.lineage import Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import from_microseconds
+from hearthwatch.schemas.items import RiskLevel, from_microseconds, to_microseconds
+from hearthwatch.sinks.notifier import Notifier
 from hearthwatch.stages.batch import Batch
 from hearthwatch.stages.prompt import PROMPTS, question, write_line
 from hearthwatch.stages.rules import judge_by_rules
@@ -47,6 +50,8 @@ def why(
         print("\n".join(asked), end="\n\n")
     print("\n".join(verdicts(found, zone, version_at(record, found.event["started_at"]))), end="\n\n")
     print("\n".join(messages(found, zone)))
+    if sent := [*notifications(found, record, graph, zone)]:
+        print("\n" + "\n".join(sent))
 
 
 def clock(at: int, zone: tzinfo | None) -> str:
@@ -173,3 +178,38 @@ def messages(story: Lineage, zone: tzinfo | None) -> Iterator[str]:
             yield f"    read by {', '.join(message['taken_by'])}"
         if message["waits_for"]:
             yield f"    pending for {', '.join(message['waits_for'])}"
+
+
+WAITS = {
+    "quiet": "held back in quiet hours: it is in the next digest",
+    "outage": "held back while the receiver does not respond, or the pipeline is behind: it is in the next digest",
+    "old": "too old to ring when it was decided: it is in the next digest",
+    JUDGE: "waits for the language model",
+}
+
+
+def notifications(story: Lineage, record: Record, graph: Graph, zone: tzinfo | None) -> Iterator[str]:
+    """Show for each notifier whether it sent something about the event or its incident, or why not."""
+    e, path = story.event, incidents_path()
+    nodes = [(node, node.component) for node in graph.in_order() if isinstance(node.component, Notifier)]
+    if nodes:
+        yield "Notifications" + (f" of incident {e['incident_id']}" if e["incident_id"] else "")
+    feed = Feed(open_existing(path) if path else record)
+    for node, notifier in nodes:
+        history = DeliveryHistory(feed, node.name)
+        about = e["incident_id"] if notifier.by_incident() else e["id"]
+        sent = history.get(about) if about else None
+        level = history.camera_levels().get(e["camera_id"], notifier.level)
+        yield f"  {node.name}: {node.off() or _sent(sent, e['risk_level'], level, zone)}"
+
+
+def _sent(sent: Sent | None, level: RiskLevel, wanted: RiskLevel, zone: tzinfo | None) -> str:
+    parts = []
+    if sent and sent.rang and sent.loud_at:
+        parts.append(f"rang at {sent.rang}, for what happened until {clock(to_microseconds(sent.loud_at), zone)}")
+    elif sent and sent.events:
+        parts.append("sent without a sound")
+    if sent and sent.held:
+        parts.append(WAITS.get(sent.held, "is being sent"))
+    below = f": {level} is below {wanted}, its level for this camera" if rank(level) < rank(wanted) else " yet"
+    return "; ".join(parts) or f"not sent{below}"

@@ -68,6 +68,11 @@ class Notifier(Consumer):
         """Send this one, of the types that it `accepts`. Raise to be called again after a while; False: it was refused for good."""
         raise NotImplementedError(f"{type(self).__name__} is a notifier: it needs `notify(message)`")
 
+    def by_incident(self) -> bool:
+        """Whether it sends about incidents; else about each event."""
+        accepts = self.accepts if isinstance(self.accepts, tuple) else (self.accepts,)
+        return IncidentMessage in accepts and getattr(self, "messages", "incident") == "incident"
+
     def ask(self) -> str | None:
         """Ask the receiver, for `doctor`, and send it nothing: what it answers; None: it cannot be asked.
 
@@ -87,8 +92,7 @@ class NotifierWorker(ConsumerWorker):
 
     def __init__(self, options: Notifier, context: Context) -> None:
         self.options, self.context = options, context
-        accepts = options.accepts if isinstance(options.accepts, tuple) else (options.accepts,)
-        self.by_incident = IncidentMessage in accepts and getattr(options, "messages", "incident") == "incident"
+        self.by_incident = options.by_incident()
         self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
         self._is_late = False
         """Whether the last attempt failed: what waits is not sent one by one."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from hearthwatch.record import RecordError
 from hearthwatch.record.baselines import BaselineRow, write_baselines
 from hearthwatch.record.feed import Feed
+from hearthwatch.record.incidents import Incidents
 from hearthwatch.record.ledger import FoundFile
+from hearthwatch.record.notifications import JUDGE, DeliveryHistory, Sent
 from hearthwatch.record.read.lineage import read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas import DUPLICATE, DeadLetter, Detected, Detection, Verdict
+from hearthwatch.schemas.items import from_microseconds
 from tests.support.data_dir import START, House, S, in_memory
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +87,41 @@ def test_a_visit_reads_like_a_story(house):
         and "    because: They came close." in verdicts
     )
     assert messages.endswith("event.analyzed, revision 3\n    read by phone\n    pending for doorbell, incident\n")
+
+
+RANG = Sent(1, 1, "high", (1,), loud_at=from_microseconds(START))
+SILENT = Sent(1, 1, None, (1,))
+
+
+@pytest.mark.parametrize(
+    ("level", "sent", "says"),
+    [
+        ("medium", None, "not sent yet"),
+        ("critical", None, "not sent: high is below critical, its level for this camera"),
+        ("medium", RANG, "rang at high, for what happened until 09:15:30.000"),
+        (
+            "medium",
+            replace(RANG, held="quiet"),
+            "until 09:15:30.000; held back in quiet hours: it is in the next digest",
+        ),
+        ("medium", replace(SILENT, held=JUDGE), "sent without a sound; waits for the language model"),
+        ("medium", replace(SILENT, events=(), held="sending loud"), "is being sent"),
+    ],
+)
+def test_whether_each_notifier_sent_something_or_why_not(house, level, sent, says):
+    Incidents(judged(house).record).update()
+    if sent:
+        DeliveryHistory(Feed(house.record), "ntfy").save([sent])
+    settings = {"HEARTHWATCH_NTFY_URL": "http://127.0.0.1:9/topic", "HEARTHWATCH_NOTIFY_LEVEL": level}
+    *_, last = why(house, 1, os.environ | settings).stdout.split("\n\n")
+    assert last.startswith("Notifications of incident 1\n  ntfy: ") and says in last
+
+
+def test_a_camera_that_has_its_own_level_says_so(house):
+    Incidents(judged(house).record).update()
+    house.record.execute("UPDATE cameras SET notify_level = 'critical'")
+    settings = {"HEARTHWATCH_NTFY_URL": "http://127.0.0.1:9/topic", "HEARTHWATCH_NOTIFY_LEVEL": "low"}
+    assert "ntfy: not sent: high is below critical" in why(house, 1, os.environ | settings).stdout
 
 
 def test_what_does_not_count_and_a_wrong_clock_are_told(house):

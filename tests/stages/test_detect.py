@@ -312,7 +312,7 @@ def test_a_model_that_cannot_be_fetched_yet_is_waited_for(downloading, hub):
     assert p.said().count("some/model") == 1
     p.until(lambda: condition(p) == [("on",)] and monitored(p)["detect"]["starting"])
     hub.is_there = True
-    p.until(lambda: p.states() == {"settled": 2} and beat(p)["status"] == "ready")
+    p.until(lambda: p.states() == {"settled": 2} and beat(p)["status"] == "ready", timeout=3 * SLOW)  # torch is loaded
     p.until(lambda: condition(p) == [("off",)] and not monitored(p)["detect"]["starting"]).stop()
 
 
