@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,9 @@ def test_the_documented_user_may_do_what_is_needed_and_one_who_may_not_is_named(
         house.record.execute("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'feed'")
         relay.catch_up()
     house.redis.execute_command("ACL", "SETUSER", words[0], "-xadd", "resetchannels")
-    with pytest.raises(UserError, match="may not call XADD, PUBLISH for security_events"):
+    can_say = int(house.redis.info("server")["redis_version"].split(".")[0]) >= 7
+    refused = pytest.raises(UserError, match="may not call XADD, PUBLISH for security_events")
+    with refused if can_say else nullcontext():
         Redis(url=url, channel="security_events").probe()
 
 
