@@ -167,7 +167,7 @@ def test_what_is_high_at_once_is_opened_as_high_and_not_raised():
 
 @pytest.mark.parametrize(("score", "raised"), [(20, True), (45, True), (70, False), (90, False)])
 def test_a_language_models_verdict_is_kept_when_a_late_picture_comes_unless_the_rules_find_it_graver(score, raised):
-    late = (29, 400, [box("bear", 0)])
+    late = (29, 400, [box("bear", 600), box("cat", 0)])
     run = Run([(0, 0, [box("cat", 0)]), (28, 28, [box("cat", 0)]), (300, 300, []), late], analysis=True)
     run.batching.write(run.items[:3])
     verdicts = Verdicts(run.record)
