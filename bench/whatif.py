@@ -69,10 +69,11 @@ def main():
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             fill(path, given.frames)
+        (Path(made) / "uploads").mkdir()
         environ = os.environ | {
             "DATABASE_URL": f"sqlite:///{path.resolve()}",
             "HEARTHWATCH_DATA_DIR": made,
-            "FOSCAM_BASE_PATH": made,
+            "FOSCAM_BASE_PATH": f"{made}/uploads",
         }
         command = [sys.executable, "-m", "hearthwatch.cli", "whatif", "--zones", "-", "--since", "2025-01-01", "--json"]
         done = subprocess.run(command, input=json.dumps(ZONES), capture_output=True, text=True, cwd=ROOT, env=environ)
