@@ -203,6 +203,7 @@ class Entity:
 
     @property
     def is_bear(self) -> bool:
+        """Whether most pictures say so, and it does not stand still like a carved one."""
         t = self.track
         is_sure = t.seen >= BEAR_PICTURES or t.surest.confidence >= SURE
         is_carved = self.is_nowhere and t.seconds >= STATUE_SECONDS and t.moved < STATUE_REACH
@@ -292,8 +293,8 @@ class Entities:
         height = self.surroundings.height
         return not self.is_flicker and not (height and a.track.sizes[1] >= NEAR_HEIGHT * height)
 
-    def is_bear(self) -> bool:
-        """Check whether a bear that was seen is one: most pictures of it say so, it does not stand still like a carved one."""
+    def has_bear(self) -> bool:
+        """Check whether a bear that was seen is one."""
         seen_as = [a for a in self.all.values() if a.track.kinds["bear"]]
         return not seen_as or any(a.is_bear for a in seen_as)
 
@@ -454,7 +455,7 @@ class Entities:
         return a
 
     def _clock(self, a: Entity, s: Sighting, seconds: float) -> None:
-        """Add up for how long a person was where, and how."""
+        """Add up for how long a person was where."""
         a.seconds_at[a.place] += seconds  # type: ignore[assignment]
         if a.at_door and a.place != "public" and not self.is_near_door(s, BEYOND_DOOR):
             a.beyond_door += seconds

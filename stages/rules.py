@@ -246,7 +246,7 @@ class RulesJudge:
     def _others(self) -> tuple[str, list[Term]]:
         """Return the gravest kind but people, and its terms."""
         kinds = set(self.objects) if self.objects.keys() <= {"person"} else self.objects.keys() - {"person"}
-        if "bear" in kinds and not self.entities.is_bear():
+        if "bear" in kinds and not self.entities.has_bear():
             kinds = kinds - {"bear"} or {"dog"}  # a dog that was taken for one now and then
         kind = max(kinds, key=lambda kind: (KIND.get(kind, OTHER), kind))
         terms = [Term(KIND.get(kind, OTHER), kind, kind == "bear")]

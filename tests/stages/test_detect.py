@@ -29,7 +29,7 @@ from tests.support.detector_service import PERSON, DetectorService, answer
 from tests.support.invariants import check_record
 from tests.support.lane_detector import Sleeper
 from tests.support.model_hub import ModelHub
-from tests.support.pipeline import Pipeline, content, name, picture, replayed, rules_and_options
+from tests.support.pipeline import SLOW, Pipeline, content, name, picture, replayed, rules_and_options
 
 T = 1_700_000_000
 SEEN = (Detection("person", 0.9, (1, 2, 3, 4)),)
