@@ -24,7 +24,7 @@ from hearthwatch.record.read.events import Row
 from hearthwatch.record.read.lineage import Lineage, read_lineage
 from hearthwatch.record.verdicts import Verdicts
 from hearthwatch.schemas.context import Context
-from hearthwatch.schemas.items import RiskLevel, from_microseconds, to_microseconds
+from hearthwatch.schemas.items import from_microseconds, to_microseconds
 from hearthwatch.sinks.notifier import Notifier
 from hearthwatch.stages.batch import Batch
 from hearthwatch.stages.prompt import PROMPTS, question, write_line
@@ -200,10 +200,13 @@ def notifications(story: Lineage, record: Record, graph: Graph, zone: tzinfo | N
         about = e["incident_id"] if notifier.by_incident() else e["id"]
         sent = history.get(about) if about else None
         level = history.camera_levels().get(e["camera_id"], notifier.level)
-        yield f"  {node.name}: {node.off() or _sent(sent, e['risk_level'], level, zone)}"
+        why_not = f"not sent: {e['risk_level']} is below {level}, its level for this camera"
+        if rank(e["risk_level"]) >= rank(level):
+            why_not = _undecided(feed.record, node.name, "incident" if notifier.by_incident() else "event", about)
+        yield f"  {node.name}: {node.off() or _sent(sent, zone) or why_not}"
 
 
-def _sent(sent: Sent | None, level: RiskLevel, wanted: RiskLevel, zone: tzinfo | None) -> str:
+def _sent(sent: Sent | None, zone: tzinfo | None) -> str:
     parts = []
     if sent and sent.rang and sent.loud_at:
         parts.append(f"rang at {sent.rang}, for what happened until {clock(to_microseconds(sent.loud_at), zone)}")
@@ -211,5 +214,12 @@ def _sent(sent: Sent | None, level: RiskLevel, wanted: RiskLevel, zone: tzinfo |
         parts.append("sent without a sound")
     if sent and sent.held:
         parts.append(WAITS.get(sent.held, "is being sent"))
-    below = f": {level} is below {wanted}, its level for this camera" if rank(level) < rank(wanted) else " yet"
-    return "; ".join(parts) or f"not sent{below}"
+    return "; ".join(parts)
+
+
+def _undecided(record: Record, consumer: str, kind: str, about: int | None) -> str:
+    """Say why nothing was sent about what reached the level: it was not read yet, or it was and is left out."""
+    cursor = "(SELECT seq FROM cursors WHERE name = ?)"
+    row = record.one(f"SELECT {cursor} >= max(seq) FROM feed WHERE kind = ? AND subject_id = ?", consumer, kind, about)
+    is_read = row is not None and row[0]
+    return "not sent: `only`, a pause of its camera or a lower verdict left it out" if is_read else "not sent yet"

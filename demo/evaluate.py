@@ -74,9 +74,10 @@ ATTEMPTS = 3  # a request without a valid verdict is repeated at once
 RESAMPLINGS, SEED = 2000, 1
 
 NO_FLOOR = Verdict(0, "", "")
+WEEKLY = 4  # of 28 days: neither usual nor new
 HABITS = (
     ("empty|quiet|no ?(one|body)|never", 0),
-    ("(every|each|most|on) (mon|tue|wed|thu|fri|sat|sun)", 4),
+    ("(every|each|most|on) (mon|tue|wed|thu|fri|sat|sun)", WEEKLY),
     ("this (hour|time)|every|each|most|daily|usual", 24),
 )  # words for how often something is here at this hour; on how many of 28 days. Other words describe the place.
 OPEN = "SELECT 1 WHERE EXISTS (SELECT 1 FROM events WHERE status = 'open') OR EXISTS (SELECT 1 FROM incidents WHERE status = 'open')"
@@ -203,7 +204,9 @@ def habit(about: Mapping[str, Any], camera: str, start: datetime) -> Iterator[Ba
         for place in ("", *{zone["kind"] for zone in about.get("zones") or []}):
             here = start.hour, start.weekday() < 5, 20.0, 28
             yield BaselineRow(camera, "", place, *here)
-            yield from (BaselineRow(camera, kind, place, *here, seen * 20 / 28, seen) for kind in kinds)
+            for kind in KIND:
+                days = seen if kind in kinds else WEEKLY
+                yield BaselineRow(camera, kind, place, *here, days * 20 / 28, days)
 
 
 class Simulation:

@@ -310,7 +310,15 @@ def test_a_file_that_is_none_is_refused_in_words(tmp_path, text, said):
 
 
 @pytest.mark.parametrize(
-    ("words", "points"), [("most days at this hour", -1), ("every Tuesday at this hour", 0), ("house empty 8-16", 1)]
+    ("words", "points"),
+    [
+        ("most days at this hour", -1),
+        ("every Tuesday at this hour", 0),
+        ("house empty 8-16", 1),
+        ("No one is here at this hour", 1),
+        ("only people of the house are in the garden", 0),
+        ("cars every day at this hour", 0),  # nothing about a person
+    ],
 )
 def test_words_for_what_is_usual_count_as_the_weeks_that_they_describe(files, words, points):
     simulation, known = Simulation(), []

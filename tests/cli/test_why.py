@@ -117,6 +117,16 @@ def test_whether_each_notifier_sent_something_or_why_not(house, level, sent, say
     assert last.startswith("Notifications of incident 1\n  ntfy: ") and says in last
 
 
+def test_what_a_notifier_read_and_left_out_is_not_said_to_come(house):
+    Incidents(judged(house).record).update()
+    feed, ntfy = Feed(house.record), {"HEARTHWATCH_NTFY_URL": "http://127.0.0.1:9/topic"}
+    feed.cursor("ntfy")
+    house.record.execute("UPDATE cursors SET seq = 0 WHERE name = 'ntfy'")
+    assert "ntfy: not sent yet" in why(house, 1, os.environ | ntfy).stdout
+    feed.advance("ntfy", feed.last())
+    assert "ntfy: not sent: `only`, a pause of its camera" in why(house, 1, os.environ | ntfy).stdout
+
+
 def test_a_camera_that_has_its_own_level_says_so(house):
     Incidents(judged(house).record).update()
     house.record.execute("UPDATE cameras SET notify_level = 'critical'")

@@ -230,6 +230,10 @@ def test_by_day_a_long_stay_at_the_own_door_counts_but_not_of_one_who_lives_here
     assert "at the door for" not in judged(NOON, ("person", waits[:45])).reasoning
     lives = ("person", [*stand((1000, 640), 50), *walk((1000, 640), (300, 640), 9, first=51)])
     assert "at the door for" not in judged(NOON, lives).reasoning
+    comes = ("car", [*walk((40, 640), (300, 640), 4), *stand((300, 640), 60, first=5)])
+    out = [*stand((340, 650), 2, first=9), *walk((340, 650), (1000, 640), 6, first=12), *stand((1000, 640), 45, first=19)]  # fmt: skip
+    assert "at the door for" in judged(NOON, ("person", out)).reasoning
+    assert "at the door for" not in judged(NOON, comes, ("person", out)).reasoning
 
 
 def test_two_by_day_are_less_grave_than_one():
